@@ -1,0 +1,234 @@
+"""Class priors: how many training samples each class has, and which classes that makes rare."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import PriorsError, PriorsWarning
+
+ShotGroup = Literal["many", "medium", "few"]
+SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
+
+
+class ClassPriors:
+    """Training-set counts per class, and the rules that split classes into head and tail.
+
+    Args:
+        counts: Samples per class, shape ``(C,)``, non-negative integers, at least one of them positive.
+
+    Raises:
+        PriorsError: If ``counts`` is empty, all zero, negative, not one-dimensional, or not integral.
+
+    Example:
+        >>> priors = ClassPriors.from_counts([500, 80, 7])
+        >>> priors.imbalance_factor
+        71.42857142857143
+        >>> priors.tail(fewer_than=20)
+        tensor([False, False,  True])
+        >>> priors.shot_groups()
+        ('many', 'medium', 'few')
+    """
+
+    def __init__(self, counts: Tensor) -> None:
+        self.counts = _checked_counts(counts)
+
+    @classmethod
+    def from_counts(cls, counts: Sequence[int] | Tensor) -> "ClassPriors":
+        """Take the counts as they are.
+
+        Args:
+            counts: Samples per class, shape ``(C,)``.
+
+        Returns:
+            The priors of these counts.
+
+        Raises:
+            PriorsError: If the counts are empty, all zero, negative, or not integral.
+        """
+        return cls(torch.as_tensor(counts))
+
+    @classmethod
+    def from_targets(cls, targets: Sequence[int] | Tensor, num_classes: int | None = None) -> "ClassPriors":
+        """Count the training targets.
+
+        Args:
+            targets: Class of each training sample, shape ``(N,)``, integers from 0.
+            num_classes: C; by default the largest target plus one.
+
+        Returns:
+            The priors of these targets.
+
+        Raises:
+            PriorsError: If there are no targets, or one is not an integer in ``[0, num_classes)``.
+        """
+        targets = torch.as_tensor(targets).detach().cpu()
+        if targets.ndim != 1 or targets.numel() == 0:
+            raise PriorsError(f"targets must be one class per sample, shape (N,), N > 0; got {tuple(targets.shape)}.")
+        if targets.is_floating_point() and not torch.equal(targets, targets.round()):
+            raise PriorsError("targets must be integer class indices; got fractions. Encode the classes as 0..C-1.")
+        targets = targets.long()
+        lowest, highest = int(targets.min()), int(targets.max())
+        if lowest < 0:
+            raise PriorsError(f"targets must be at least 0; the lowest is {lowest}. Encode the classes as 0..C-1.")
+        if num_classes is not None and highest >= num_classes:
+            raise PriorsError(f"target {highest} is outside the {num_classes} classes (0..{num_classes - 1}).")
+        return cls(torch.bincount(targets, minlength=num_classes or 0))
+
+    @property
+    def num_classes(self) -> int:
+        """C, classes without a sample included."""
+        return self.counts.numel()
+
+    @property
+    def total(self) -> int:
+        """N, the number of training samples."""
+        return int(self.counts.sum())
+
+    @property
+    def imbalance_factor(self) -> float:
+        """Largest count over smallest positive count (Cui et al. 2019)."""
+        present = self.counts[self.counts > 0]
+        return float(present.max()) / float(present.min())
+
+    @property
+    def priors(self) -> Tensor:
+        """Share of each class, shape ``(C,)``, float64, sums to one."""
+        return self.counts.double() / self.total
+
+    @property
+    def log_priors(self) -> Tensor:
+        """Natural logarithm of :attr:`priors`, shape ``(C,)``, float64; -inf for a class without a sample."""
+        return self.priors.log()
+
+    def shot_groups(self, *, many_above: int = 100, few_below: int = 20) -> tuple[ShotGroup, ...]:
+        """Name each class many-, medium- or few-shot (Liu et al. 2019: more than 100, fewer than 20).
+
+        Args:
+            many_above: Classes with strictly more samples are many-shot.
+            few_below: Classes with strictly fewer samples are few-shot.
+
+        Returns:
+            One of ``"many"``, ``"medium"``, ``"few"`` for each class, length C.
+
+        Raises:
+            PriorsError: If the two bounds cross, so that one class would be both.
+        """
+        if few_below > many_above + 1:
+            raise PriorsError(f"few_below={few_below} overlaps many_above={many_above}: choose few_below <= many_above.")
+        counts: list[int] = self.counts.tolist()
+        return tuple("many" if n > many_above else "few" if n < few_below else "medium" for n in counts)
+
+    def tail(
+        self,
+        *,
+        fewer_than: int | None = None,
+        rarest_classes: float | None = None,
+        rarest_samples: float | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Mark the tail classes. Exactly one rule is given.
+
+        Warns (:class:`~imbsam.errors.PriorsWarning`) when the rule marks no class or every class: sharpness-aware
+        minimisation of the tail is then plain training, or SAM.
+
+        Args:
+            fewer_than: Classes with strictly fewer samples than this (eta in Zhou et al. 2023).
+            rarest_classes: This share of the classes, rarest first, in (0, 1), rounded to the nearest number of
+                classes, at least one; classes as rare as the last one marked are marked too.
+            rarest_samples: The rarest classes that together hold at most this share of the samples, in (0, 1).
+            classes: The tail classes themselves, as indices.
+
+        Returns:
+            Boolean mask over classes, shape ``(C,)``; ``True`` marks a tail class.
+
+        Raises:
+            PriorsError: If no rule or several are given, or a value is out of range.
+        """
+        rules = {
+            "fewer_than": fewer_than,
+            "rarest_classes": rarest_classes,
+            "rarest_samples": rarest_samples,
+            "classes": classes,
+        }
+        given = {name: value for name, value in rules.items() if value is not None}
+        if len(given) != 1:
+            raise PriorsError(f"give exactly one tail rule of {', '.join(rules)}; got {', '.join(given) or 'none'}.")
+        if fewer_than is not None:
+            if fewer_than < 1:
+                raise PriorsError(f"fewer_than must be at least 1; got {fewer_than}.")
+            mask = self.counts < fewer_than
+        elif rarest_classes is not None:
+            mask = self._rarest_classes(_checked_share("rarest_classes", rarest_classes))
+        elif rarest_samples is not None:
+            mask = self._rarest_samples(_checked_share("rarest_samples", rarest_samples))
+        else:
+            mask = self._listed(classes or ())
+        ((name, value),) = given.items()
+        self._warn_if_trivial(mask, f"{name}={value}")
+        return mask
+
+    def _rarest_classes(self, share: float) -> Tensor:
+        number = max(1, round(share * self.num_classes))
+        return self.counts <= self.counts.sort().values[number - 1]
+
+    def _rarest_samples(self, share: float) -> Tensor:
+        # Classes of equal count stand or fall together, so that the mask does not hang on their order.
+        rarest_first = self.counts.unique()
+        held = torch.stack([self.counts[self.counts <= n].sum() for n in rarest_first])
+        within = rarest_first[held <= share * self.total]
+        return self.counts <= (within[-1] if len(within) else -1)
+
+    def _listed(self, classes: Sequence[int]) -> Tensor:
+        mask = torch.zeros(self.num_classes, dtype=torch.bool)
+        for index in classes:
+            if not 0 <= index < self.num_classes:
+                raise PriorsError(f"tail class {index} is outside the {self.num_classes} classes of the priors.")
+            mask[index] = True
+        return mask
+
+    def _warn_if_trivial(self, mask: Tensor, rule: str) -> None:
+        if mask.any() and not mask.all():
+            return
+        marks, like = ("no class", "the base optimizer") if not mask.any() else ("every class", "SAM")
+        ordered: list[int] = self.counts.sort().values.tolist()
+        shown = ", ".join(map(str, ordered[:10])) + (", ..." if len(ordered) > 10 else "")
+        third = int(self._rarest_classes(1 / 3).sum())
+        advice = "rarest_classes=0.33"
+        if 0 < third < self.num_classes:
+            threshold = ordered[third - 1] + 1
+            advice = f"fewer_than={threshold} (marks {third} of {self.num_classes} classes) or rarest_classes=0.33"
+        warnings.warn(
+            f"the tail rule {rule} marks {marks}, so ImbSAM equals {like} here. "
+            f"Samples per class, rarest first: {shown}. Choose for instance {advice}.",
+            PriorsWarning,
+            stacklevel=3,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"ClassPriors({self.num_classes} classes, {self.total} samples, "
+            f"imbalance factor {self.imbalance_factor:.4g})"
+        )
+
+
+def _checked_counts(counts: Tensor) -> Tensor:
+    counts = counts.detach().cpu()
+    if counts.ndim != 1 or counts.numel() == 0:
+        raise PriorsError(f"counts must be one number per class, shape (C,), C > 0; got {tuple(counts.shape)}.")
+    if counts.is_floating_point() and not torch.equal(counts, counts.round()):
+        raise PriorsError("counts must be integers: how many training samples each class has.")
+    counts = counts.long()
+    if int(counts.min()) < 0:
+        raise PriorsError(f"counts must not be negative; class {int(counts.argmin())} has {int(counts.min())}.")
+    if int(counts.sum()) == 0:
+        raise PriorsError("counts are all zero: there is no training sample of any class.")
+    return counts
+
+
+def _checked_share(name: str, share: float) -> float:
+    if not 0 < share < 1:
+        raise PriorsError(f"{name} must lie strictly between 0 and 1; got {share}.")
+    return share
