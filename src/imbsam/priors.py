@@ -117,7 +117,9 @@ class ClassPriors:
             PriorsError: If the two bounds cross, so that one class would be both.
         """
         if few_below > many_above + 1:
-            raise PriorsError(f"few_below={few_below} overlaps many_above={many_above}: choose few_below <= many_above.")
+            raise PriorsError(
+                f"few_below={few_below} overlaps many_above={many_above}: choose few_below <= many_above."
+            )
         counts: list[int] = self.counts.tolist()
         return tuple("many" if n > many_above else "few" if n < few_below else "medium" for n in counts)
 
@@ -176,7 +178,7 @@ class ClassPriors:
 
     def _rarest_samples(self, share: float) -> Tensor:
         # Classes of equal count stand or fall together, so that the mask does not hang on their order.
-        rarest_first = self.counts.unique()
+        rarest_first = torch.unique(self.counts)
         held = torch.stack([self.counts[self.counts <= n].sum() for n in rarest_first])
         within = rarest_first[held <= share * self.total]
         return self.counts <= (within[-1] if len(within) else -1)

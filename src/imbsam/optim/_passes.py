@@ -1,0 +1,223 @@
+"""The passes of one step, as the caller's loop sees them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import NonFiniteError, OptionError, PassError
+from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
+from imbsam.optim._plan import PlannedPass
+from imbsam.optim._weights import Weights
+from imbsam.optim.ascent import Ascent
+
+
+class Pass:
+    """One forward and backward of a step, over some rows of the batch.
+
+    Attributes:
+        rows: Indices of the rows to forward, shape ``(R,)``, int64, on the targets' device.
+    """
+
+    def __init__(self, passes: "Passes", planned: PlannedPass, start: int, stop: int) -> None:
+        self._passes = passes
+        self._planned = planned
+        self._span = slice(start, stop)
+        self._whole = planned.rows is None and (start, stop) == (0, passes.batch_size)
+        rows = torch.arange(start, stop) if planned.rows is None else planned.rows[self._span]
+        self.rows = rows.to(passes.device, non_blocking=True)
+
+    @property
+    def slot(self) -> int:
+        """The slot of the pass's only use."""
+        (use,) = self._planned.uses
+        return use.slot
+
+    def select(self, *batch: Tensor) -> tuple[Tensor, ...]:
+        """Take the pass's rows of tensors whose first dimension is the batch; without a copy where it is all of them.
+
+        Args:
+            batch: Tensors of shape ``(B, ...)``, on any device.
+
+        Returns:
+            Tensors of shape ``(R, ...)``.
+        """
+        return batch if self._whole else tuple(x[self.rows.to(x.device)] for x in batch)
+
+    def split(self, size: int) -> Iterator["Pass"]:
+        """Cut the pass into micro-batches; their gradients add up to the pass's.
+
+        Args:
+            size: Rows in each, the last may have fewer.
+
+        Yields:
+            Passes over consecutive rows of this one.
+
+        Raises:
+            OptionError: If ``size`` is below 1.
+        """
+        if size < 1:
+            raise OptionError(f"a micro-batch needs at least 1 row; got size={size}.")
+        for start in range(self._span.start, self._span.stop, size):
+            yield Pass(self._passes, self._planned, start, min(start + size, self._span.stop))
+
+    def backward(self, losses: Tensor) -> None:
+        """Backpropagate the losses with the weights the method gives these rows.
+
+        Args:
+            losses: Loss of each row of the pass, in order, shape ``(R,)``. A ``GradScaler`` may have scaled them.
+
+        Raises:
+            PassError: If the losses are not one per row, or this is not the pass in progress.
+        """
+        if losses.shape != self.rows.shape:
+            raise PassError(
+                f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
+                f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none'."
+            )
+        self._passes.backpropagate(self._planned, losses, self._span)
+
+
+class Passes:
+    """The passes of one step: a context manager and the iterator it yields.
+
+    Attributes:
+        loss: Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes.
+        batch_size: Rows of the batch.
+        device: Where the targets, and so the rows' indices, are.
+    """
+
+    def __init__(
+        self,
+        planned: Sequence[PlannedPass],
+        *,
+        batch_size: int,
+        device: torch.device,
+        weights: Weights,
+        statistics: RunningStatistics,
+        ascent: Ascent,
+        watch: UnseenBatchNorm | None,
+        on_close: Callable[["Passes", bool], None],
+    ) -> None:
+        self.loss = torch.zeros(())
+        self.batch_size = batch_size
+        self.device = device
+        self.norms: list[Tensor] = []
+        self._planned = planned
+        self._weights = weights
+        self._statistics = statistics
+        self._ascent = ascent
+        self._watch = watch
+        self._on_close = on_close
+        self._open = False
+        self._made = 0
+        self._rows_left = 0
+        self._counted = sum(int(p.counted.sum()) for p in planned if p.counted is not None)
+
+    def __enter__(self) -> "Passes":
+        self._statistics.remember()
+        if self._watch is not None:
+            self._watch.start()
+        self._open = True
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the ``with`` block is being run."""
+        return self._open
+
+    def __len__(self) -> int:
+        return len(self._planned)
+
+    def __iter__(self) -> Iterator[Pass]:
+        if not self._open or self._made:
+            raise PassError("write `with optimizer.passes(targets) as passes: for p in passes: ...`, and loop once.")
+        for planned in self._planned:
+            if planned.term is not None:
+                norm = self._weights.climb(planned.term, self._ascent)
+                self.norms += [] if norm is None else [norm]
+            rows = self.batch_size if planned.rows is None else len(planned.rows)
+            self._rows_left = rows
+            yield Pass(self, planned, 0, rows)
+            if self._rows_left:
+                raise PassError(
+                    f"a pass ended without the losses of {self._rows_left} of its {rows} rows: call backward()."
+                )
+            self._weights.restore()
+            self._made += 1
+            if self._made == 1:
+                self._statistics.settle()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        complete = kind is None and self._made == len(self._planned)
+        self._open = False
+        self._weights.restore()
+        self._weights.close(keep_gradient=complete)
+        if self._watch is not None:
+            self._watch.stop()
+        if complete:
+            self._statistics.to_settled()
+        else:
+            self._statistics.to_remembered()
+        self._on_close(self, complete)
+
+    def run(self, closure: Callable[[], Tensor]) -> None:
+        """Make every pass with a closure that computes the batch's mean loss and its gradient by itself.
+
+        Raises:
+            PassError: If the closure returns no loss.
+        """
+        for each in self:
+            self._weights.collect(each.slot)
+            loss = closure()
+            if not isinstance(loss, Tensor):
+                raise PassError("the closure must return the loss it called backward() on.")
+            if self._made == 0:
+                self.loss = loss.detach()
+            self._rows_left = 0
+
+    def check(self, gradient_norm: Tensor | None) -> None:
+        """Refuse a step that would poison the weights, and undo what it did to the running statistics.
+
+        Args:
+            gradient_norm: Norm of the combined gradient.
+
+        Raises:
+            NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite.
+        """
+        found = {"the loss": [self.loss], "an ascent gradient": self.norms}
+        found["the gradient"] = [] if gradient_norm is None else [gradient_norm]
+        home = self.loss.device
+        values = torch.stack([v.to(home, torch.float64, non_blocking=True) for part in found.values() for v in part])
+        if bool(values.isfinite().all()):
+            return
+        self._statistics.to_remembered()
+        what = next(name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
+        raise NonFiniteError(
+            f"{what} of this step is NaN or infinite; weights and statistics are those before it. "
+            "Look for NaN in the inputs, lower the learning rate or rho, or skip the batch."
+        )
+
+    def backpropagate(self, planned: PlannedPass, losses: Tensor, span: slice) -> None:
+        """Run the backwards of a pass, or of its micro-batch ``span``."""
+        in_progress = self._open and self._made < len(self._planned) and planned is self._planned[self._made]
+        if not in_progress or len(losses) > self._rows_left:
+            raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
+        for use in planned.uses:
+            self._weights.collect(use.slot)
+            weighted_sum(losses, use.weights[span]).backward(retain_graph=use is not planned.uses[-1])  # type: ignore[no-untyped-call]
+        self._rows_left -= len(losses)
+        if planned.counted is not None:
+            counted = planned.counted[span].double() / self._counted
+            self.loss = self.loss.to(losses.device) + weighted_sum(losses.detach(), counted)
+
+
+def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
+    """Sum of losses times weights, both of shape ``(R,)``; equal weights are applied as one number, without a copy."""
+    first = float(weights[0])
+    if bool((weights == first).all()):
+        return losses.sum() * first
+    return losses @ weights.to(losses)
