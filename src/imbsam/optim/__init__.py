@@ -8,4 +8,5 @@ from imbsam.optim.ascent import Ascent as Ascent
 from imbsam.optim.ascent import Gradient as Gradient
 from imbsam.optim.ascent import Slope as Slope
 from imbsam.optim.imbsam import ImbSAM as ImbSAM
+from imbsam.optim.plain import Plain as Plain
 from imbsam.optim.sam import SAM as SAM

@@ -1,4 +1,4 @@
-"""BatchNorm couples the rows of a batch and keeps running statistics: both must be known to a step of several passes."""
+"""BatchNorm couples the rows of a batch and keeps running statistics: a step of several passes must know both."""
 
 from collections.abc import Iterable
 
@@ -15,6 +15,11 @@ def normalises_the_batch(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) or getattr(module, "running_mean", None) is not None
 
 
+def _sees_the_batch(layer: nn.Module) -> bool:
+    """Whether a BatchNorm normalises with the batch: in training mode, or without running statistics."""
+    return layer.training or getattr(layer, "running_mean", None) is None
+
+
 class RunningStatistics:
     """The BatchNorm layers of a model: whether they couple the rows now, and their running statistics.
 
@@ -28,8 +33,8 @@ class RunningStatistics:
         self._after: list[Tensor] = []
 
     def live(self) -> bool:
-        """Whether a row's output depends on the other rows: BatchNorm in training mode, or without running statistics."""
-        return any(m.training or getattr(m, "running_mean", None) is None for m in self.layers)
+        """Whether a row's output depends on the other rows."""
+        return any(_sees_the_batch(m) for m in self.layers)
 
     def remember(self) -> None:
         """Keep the statistics as they are before a step."""
@@ -53,7 +58,7 @@ class RunningStatistics:
 
 def _copied(sources: list[Tensor], kept: list[Tensor]) -> list[Tensor]:
     """Copy into the kept tensors, made anew where they do not fit."""
-    if len(kept) != len(sources) or any(k.device != s.device for k, s in zip(kept, sources, strict=True)):
+    if [(k.device, k.dtype, k.shape) for k in kept] != [(s.device, s.dtype, s.shape) for s in sources]:
         return [s.clone() for s in sources]
     with torch.no_grad():
         for kind in {s.dtype for s in sources}:
@@ -83,8 +88,8 @@ class UnseenBatchNorm:
 
     @staticmethod
     def _refuse(module: nn.Module, inputs: Iterable[object]) -> None:
-        if module.training and normalises_the_batch(module):
+        if normalises_the_batch(module) and _sees_the_batch(module):
             raise PassError(
-                f"the model has {type(module).__name__}, whose rows see each other, and the optimizer does not know it. "
+                f"the model has {type(module).__name__}, whose rows see each other, and the optimizer does not know. "
                 "Give the optimizer the model: ImbSAM(base, tail, model=model)."
             )

@@ -98,6 +98,7 @@ class Passes:
         statistics: RunningStatistics,
         ascent: Ascent,
         watch: UnseenBatchNorm | None,
+        on_open: Callable[["Passes"], None],
         on_close: Callable[["Passes", bool], None],
     ) -> None:
         self.loss = torch.zeros(())
@@ -109,6 +110,7 @@ class Passes:
         self._statistics = statistics
         self._ascent = ascent
         self._watch = watch
+        self._on_open = on_open
         self._on_close = on_close
         self._open = False
         self._made = 0
@@ -116,6 +118,7 @@ class Passes:
         self._counted = sum(int(p.counted.sum()) for p in planned if p.counted is not None)
 
     def __enter__(self) -> "Passes":
+        self._on_open(self)
         self._statistics.remember()
         if self._watch is not None:
             self._watch.start()

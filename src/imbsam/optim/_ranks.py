@@ -17,11 +17,13 @@ class Ranks:
     A rank without a tail row must make the same passes as the others, or their all-reduces never meet.
 
     Args:
-        model: A ``DistributedDataParallel`` makes its process group the ranks; anything else is one process.
+        model: A ``DistributedDataParallel``, compiled or wrapped further, makes its process group the ranks; anything
+            else is one process.
     """
 
     def __init__(self, model: nn.Module | None) -> None:
-        self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
+        modules = model.modules() if model is not None else ()
+        self._group = next((m.process_group for m in modules if isinstance(m, DistributedDataParallel)), None)
         self.size = dist.get_world_size(self._group) if self._group is not None else 1
         self._device = torch.device("cpu")
         if self._group is not None and dist.get_backend(self._group) == "nccl":

@@ -62,9 +62,13 @@ class SharpnessAware(Optimizer):
             raise OptionError(f"batch_statistics must be 'batch' or 'context'; got {batch_statistics!r}.")
         if context_rows < 1:
             raise OptionError(f"context_rows must be at least 1; got {context_rows}.")
+        if "rho" in base.defaults:
+            raise OptionError(
+                f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
+                "choose another base optimizer."
+            )
         for value in (rho, *(group["rho"] for group in base.param_groups if "rho" in group)):
-            if not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"rho must be finite and at least 0; got {value}.")
+            _check_rho(value)
         super().__init__(base.param_groups, {"rho": rho})
         self.base = base
         self.defaults = {**base.defaults, "rho": rho}
@@ -136,7 +140,8 @@ class SharpnessAware(Optimizer):
             context_rows=self.context_rows,
             share=self._ranks.size == 1,
         )
-        weights = Weights(self.param_groups, self.model.parameters() if self.model else (), self._saved, self.model)
+        others = self.model.parameters() if self.model is not None else ()
+        weights = Weights(self.param_groups, others, self._saved, self.model)
         self._ready = None
         self._passes = Passes(
             planned,
@@ -146,9 +151,14 @@ class SharpnessAware(Optimizer):
             statistics=self._statistics,
             ascent=self.ascent,
             watch=self._watch,
+            on_open=self._open,
             on_close=self._close,
         )
         return self._passes
+
+    def _open(self, passes: Passes) -> None:
+        if passes is not self._passes:
+            raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
 
     def _close(self, passes: Passes, complete: bool) -> None:
         self._passes = None
@@ -218,14 +228,21 @@ class SharpnessAware(Optimizer):
                 f"{call} inside open passes, where the weights may be perturbed: leave the `with` block first."
             )
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients. Open passes began without any, and theirs add up: there it does nothing."""
+        if self._passes is None or not self._passes.is_open:
+            super().zero_grad(set_to_none)
+
     def add_param_group(self, param_group: dict[str, object]) -> None:
         """Add a group to the base optimizer; its ``rho`` defaults to the one given at construction."""
         if not hasattr(self, "base"):
             super().add_param_group(param_group)
             return
-        self.base.add_param_group({"rho": self.defaults["rho"], **param_group})
+        group = {"rho": self.defaults["rho"], **param_group}
+        _check_rho(cast(float, group["rho"]))
+        self.base.add_param_group(group)
 
-    def state_dict(self) -> dict[str, object]:  # type: ignore[override]
+    def state_dict(self) -> dict[str, object]:
         """The base optimizer's state with each group's ``rho``; never a perturbation.
 
         Raises:
@@ -234,19 +251,21 @@ class SharpnessAware(Optimizer):
         self._refuse_open_passes("state_dict()")
         return cast(dict[str, object], self.base.state_dict())
 
-    def load_state_dict(self, state_dict: Mapping[str, object]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
         """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
 
         Raises:
             PassError: If passes are open.
         """
         self._refuse_open_passes("load_state_dict()")
+        rhos = [group["rho"] for group in self.base.param_groups]
         self.base.load_state_dict(cast(dict[str, object], state_dict))
-        for group in self.base.param_groups:
-            group.setdefault("rho", self.defaults["rho"])
+        for group, rho in zip(self.base.param_groups, rhos, strict=True):
+            group.setdefault("rho", rho)
         self._start()
 
     def __getstate__(self) -> dict[str, object]:
+        self._refuse_open_passes("copying")
         kept = ("base", "defaults", "model", "ascent", "batch_statistics", "context_rows")
         return {**{name: getattr(self, name) for name in kept}, **self._method_state()}
 
@@ -260,6 +279,11 @@ class SharpnessAware(Optimizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r})"
+
+
+def _check_rho(rho: float) -> None:
+    if not (math.isfinite(rho) and rho >= 0):
+        raise OptionError(f"rho must be finite and at least 0; got {rho}.")
 
 
 def _checked_targets(targets: Tensor) -> Tensor:

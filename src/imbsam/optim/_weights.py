@@ -78,6 +78,8 @@ class Weights:
         if slopes:
             self._save([p for slope in slopes for p in slope.params])
             norm = ascent.climb(slopes)
+            # Autocast keeps the weights it has cast; the next forward must cast the perturbed ones.
+            torch.clear_autocast_cache()
         self.collect(STEP)
         self._slots.pop(slot, None)
         return norm
@@ -90,11 +92,12 @@ class Weights:
         """
         if self._moved:
             torch._foreach_copy_(self._moved, [self._saved[p] for p in self._moved])
+            torch.clear_autocast_cache()
             self._moved = []
             self._guard.remove()
 
     def _save(self, params: list[Tensor]) -> None:
-        fresh = [p for p in params if p not in self._saved or self._saved[p].device != p.device]
+        fresh = [p for p in params if p not in self._saved or not _fits(self._saved[p], p)]
         self._saved.update((p, torch.empty_like(p)) for p in fresh)
         torch._foreach_copy_([self._saved[p] for p in params], params)
         self._guard = _StateDictGuard(self._model)
@@ -105,15 +108,27 @@ def _params(group: dict[str, object]) -> list[Tensor]:
     return group["params"]  # type: ignore[return-value]
 
 
+def _fits(kept: Tensor, p: Tensor) -> bool:
+    return (kept.device, kept.dtype, kept.shape) == (p.device, p.dtype, p.shape)
+
+
 class _StateDictGuard:
     """While it stands, the model's ``state_dict`` raises: a checkpoint can never hold perturbed weights."""
 
     def __init__(self, model: nn.Module | None) -> None:
-        self._handle = model.register_state_dict_pre_hook(_refuse) if model is not None else None  # type: ignore[no-untyped-call]
+        self._handles = [m.register_state_dict_pre_hook(_refuse) for m in _unwrapped(model)]  # type: ignore[no-untyped-call]
 
     def remove(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
+
+
+def _unwrapped(model: nn.Module | None) -> list[nn.Module]:
+    """The model, and the one it wraps, as ``DistributedDataParallel`` and ``torch.compile`` do: either may be saved."""
+    if model is None:
+        return []
+    children = list(model.children())
+    return [model, *(_unwrapped(children[0]) if len(children) == 1 else [])]
 
 
 def _refuse(module: nn.Module, prefix: str, keep_vars: bool) -> None:

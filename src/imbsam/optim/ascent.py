@@ -82,13 +82,14 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm over all tensors together.
 
     Args:
-        grads: Dense or sparse tensors of any floating dtype, on any devices; at least one.
+        grads: Dense or sparse tensors of any floating or complex dtype, on any devices; at least one.
 
     Returns:
         A scalar on the first tensor's device, float64 if any tensor is, else float32: half precision would
         overflow in the squares.
     """
     values = [g.coalesce().values() if g.is_sparse else g for g in grads]
+    values = [torch.view_as_real(v) if v.is_complex() else v for v in values]
     dtype = torch.float64 if any(v.dtype == torch.float64 for v in values) else torch.float32
     norms: Sequence[Tensor] = torch._foreach_norm(values, 2, dtype=dtype)
     home = norms[0].device

@@ -1,0 +1,5 @@
+"""``python -m imbsam``."""
+
+from imbsam.cli import main
+
+main()

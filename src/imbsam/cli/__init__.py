@@ -1,0 +1,65 @@
+"""The command ``imbsam``: parse, call, print. Nothing heavy is imported before a command needs it."""
+
+import sys
+from collections.abc import Sequence
+
+from imbsam.cli.commands import COMMANDS, parse
+from imbsam.errors import ImbsamError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 some run of several failed, 2 bad input, 130 interrupted.
+
+    Args:
+        arguments: By default those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        raise SystemExit(0 if words else 2)
+    if words[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"imbsam {version('imbsam')}")
+        raise SystemExit(0)
+    try:
+        if words[0] not in COMMANDS:
+            raise SystemExit(_complain(f"there is no command {words[0]!r}.\n\n{usage()}"))
+        command = parse(words)
+        from imbsam.cli.actions import act
+
+        raise SystemExit(act(command, words))
+    except ImbsamError as error:
+        raise SystemExit(_complain(str(error))) from None
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def usage() -> str:
+    """What the command can do, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {kind.summary()}" for name, kind in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: imbsam COMMAND ...",
+            "",
+            "Sharpness-aware training for data where some classes are rare.",
+            "",
+            *lines,
+            "",
+            "SOURCE is `digits` (bundled), an image folder, a CSV or Parquet table (--target COLUMN), Hugging Face style",
+            "Parquet images, a CIFAR-10/100 archive, or a folder with ImageNet-LT style lists.",
+            "",
+            "  imbsam train digits                     a first run, in seconds",
+            "  imbsam compare photos/ --seeds 3        sgd, sam and imbsam on your images, with a report",
+            "  imbsam train table.csv --target defect  a table",
+            "",
+            "imbsam COMMAND --help shows the options of a command.",
+        ]
+    )
+
+
+def _complain(message: str) -> int:
+    print(f"imbsam: {message}", file=sys.stderr)
+    return 2

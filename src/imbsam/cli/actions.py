@@ -1,0 +1,173 @@
+"""What each command does: call the library, print what came out."""
+
+import json
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from imbsam.cli import show
+from imbsam.cli.commands import Command, Compare, Doctor, Evaluate, Predict, Report, Train
+from imbsam.config import Options
+from imbsam.engine import RunFolder, Trained, Variant, compare, fit, plan_runs
+from imbsam.errors import OptionError, RunError
+from imbsam.report import write_report
+
+
+def act(command: Command, words: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        command: From :func:`imbsam.cli.commands.parse`.
+        words: What the user typed.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ImbsamError: If the input cannot be used.
+        KeyboardInterrupt: If the user interrupts; what was finished is kept.
+    """
+    warnings.showwarning = show.warning
+    match command:
+        case Train():
+            return train(command)
+        case Compare():
+            return compare_methods(command, words)
+        case Evaluate():
+            return evaluate(command)
+        case Predict():
+            return predict(command)
+        case Report():
+            print(f"report: {write_report(command.folder)}")
+            return 0
+        case Doctor():
+            from imbsam.cli.doctor import doctor
+
+            return doctor()
+        case _:
+            raise OptionError(f"there is no action for {command!r}.")
+
+
+def train(command: Train) -> int:
+    """Train one model, or go on with one."""
+    if command.resume is not None:
+        folder, source, options = _resumed(command)
+    else:
+        source, options = _source(command.source, "train"), command.options
+        folder = RunFolder(command.out or _free(Path("runs") / f"{_name(source)}-{_run_name(command)}"))
+        if folder.exists() and not command.overwrite:
+            raise RunError(
+                f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
+                "or begin anew with --overwrite."
+            )
+        if folder.exists():
+            shutil.rmtree(folder.path)
+    try:
+        with show.EpochLines(quiet=command.quiet) as lines:
+            result = fit(folder, source, options, on_epoch=lines.add)
+    except KeyboardInterrupt:
+        _say_how_to_resume(folder)
+        raise
+    show.result(result, quiet=command.quiet)
+    print(f"report: {write_report(folder.path)}")
+    return 0
+
+
+def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
+    assert command.resume is not None
+    folder = RunFolder(command.resume)
+    source, options = folder.read_config()
+    if command.source is not None or command.out is not None or command.overwrite:
+        raise OptionError("--resume goes on with the source and folder of the run; give neither SOURCE, --out nor --overwrite.")
+    if command.options != type(command.options)():
+        raise OptionError("--resume goes on with the options of the run; give no others. A new run takes another --out.")
+    if folder.result.exists():
+        raise RunError(f"the run in {folder.path} is finished. Its report: imbsam report {folder.path}")
+    return folder, source, options
+
+
+def compare_methods(command: Compare, words: Sequence[str]) -> int:
+    """Train methods times seeds, and report."""
+    source = _source(command.source, "compare")
+    folder = command.out or Path("runs") / f"compare-{_name(source)}"
+    if command.seeds < 1:
+        raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
+    first = command.options.training.seed
+    variants = [Variant.parse(label) for label in command.methods]
+    runs = plan_runs(folder, command.options, variants, range(first, first + command.seeds))
+    typed = "imbsam " + shlex.join(words)
+    failed = []
+    try:
+        with show.ComparisonProgress([run.folder for run in runs], quiet=command.quiet) as progress:
+            for outcome in compare(folder, source, runs, jobs=command.jobs, command=typed):
+                progress.finished(outcome)
+                failed += [outcome] if outcome.error else []
+    except KeyboardInterrupt:
+        print("\ninterrupted. Finished runs are kept; the same command goes on:\n  " + typed, file=sys.stderr)
+        raise
+    if len(failed) == len(runs):
+        raise RunError(f"every run failed, the first with: {failed[0].error}")
+    show.comparison(folder, [run.folder for run in runs])
+    print(f"report: {write_report(folder)}")
+    for outcome in failed:
+        print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def evaluate(command: Evaluate) -> int:
+    """Measure a trained run."""
+    trained = Trained.open(command.run, device=command.device)
+    metrics = trained.evaluate(command.source, skip_bad=command.skip_bad)
+    if command.json:
+        print(json.dumps(metrics.to_dict()))
+    else:
+        show.metrics(trained, metrics)
+    return 0
+
+
+def predict(command: Predict) -> int:
+    """Write predictions."""
+    trained = Trained.open(command.run, device=command.device)
+    number, per_class = trained.predict(
+        command.source, command.out, all_probabilities=command.all_probabilities, skip_bad=command.skip_bad
+    )
+    show.predictions(command.out, number, trained.classes, per_class.tolist())
+    return 0
+
+
+def _source(source: str | None, command: str) -> str:
+    if source is None:
+        raise OptionError(f"name what to {command} on: imbsam {command} SOURCE, for instance `digits` or a folder of images.")
+    return source
+
+
+def _name(source: str) -> str:
+    path = Path(source)
+    return path.name if path.is_dir() or not path.suffix else path.stem
+
+
+def _run_name(command: Train) -> str:
+    return f"{command.options.method.method}-seed{command.options.training.seed}"
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number where a run is there already: a default name never overwrites."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def _say_how_to_resume(folder: RunFolder) -> None:
+    if folder.checkpoint.exists():
+        print(
+            f"\ninterrupted. The checkpoint of the last finished epoch stands; go on with:\n"
+            f"  imbsam train --resume {folder.path}",
+            file=sys.stderr,
+        )
+    else:
+        print("\ninterrupted before the first epoch was finished: nothing to resume.", file=sys.stderr)

@@ -1,0 +1,162 @@
+"""The commands and their options; light enough that help answers at once."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from imbsam.config import Options, checked, read_yaml
+from imbsam.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; its docstring's first line is its help."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of its help."""
+        return (cls.__doc__ or "").splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Train(Command):
+    """Train one model and report its accuracy on the rare classes."""
+
+    source: Positional[str | None] = None
+    """What to train on; not needed with --resume."""
+    out: Path | None = None
+    """Folder for the run. Default: runs/SOURCE-METHOD-seedN."""
+    resume: Path | None = None
+    """Go on with the run in this folder, with the options it was begun with."""
+    overwrite: bool = False
+    """Begin anew where a run exists."""
+    config: Path | None = None
+    """YAML file with any of the options below; the command line goes before it."""
+    quiet: bool = False
+    """Print the result only."""
+    options: OmitArgPrefixes[Options] = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class Compare(Command):
+    """Train several methods over several seeds, and report with intervals."""
+
+    source: Positional[str | None] = None
+    """What to train on."""
+    methods: tuple[str, ...] = ("sgd", "sam", "imbsam")
+    """METHOD or METHOD:OPTION=VALUE,...; the first is the baseline. For instance imbsam:rho=0.1."""
+    seeds: int = 6
+    """Seeds 0 to N-1; each draws its own split, long tail, weights and batches, the same for every method."""
+    out: Path | None = None
+    """Folder for the comparison. Default: runs/compare-SOURCE. Finished runs in it are not run again."""
+    jobs: int | None = None
+    """Processes. Default: one a core."""
+    config: Path | None = None
+    """YAML file with any of the options below; the command line goes before it."""
+    quiet: bool = False
+    """Print the result only."""
+    options: OmitArgPrefixes[Options] = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class Evaluate(Command):
+    """Measure a trained run on its test data, or on other labelled data."""
+
+    run: Positional[Path]
+    """The run's folder."""
+    source: Positional[str | None] = None
+    """Labelled data. Default: the test data of the run."""
+    skip_bad: bool = False
+    """Go on without unreadable images."""
+    device: str = "auto"
+    """cpu, cuda, ..."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Predict(Command):
+    """Write the class and its probability for each file or row, as CSV."""
+
+    run: Positional[Path]
+    """The run's folder."""
+    source: Positional[str]
+    """Images or rows, labelled or not."""
+    out: Path = Path("predictions.csv")
+    """The CSV to write."""
+    all_probabilities: bool = False
+    """A column for each class too."""
+    skip_bad: bool = False
+    """Go on without unreadable images."""
+    device: str = "auto"
+    """cpu, cuda, ..."""
+
+
+@dataclass(frozen=True)
+class Report(Command):
+    """Write the HTML report of a run or a comparison anew."""
+
+    folder: Positional[Path]
+    """Folder of a run or a comparison."""
+
+
+@dataclass(frozen=True)
+class Doctor(Command):
+    """Show versions, devices, and which optional packages are missing."""
+
+
+COMMANDS: Mapping[str, type[Command]] = {
+    "train": Train,
+    "compare": Compare,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "report": Report,
+    "doctor": Doctor,
+}
+
+
+def parse(words: Sequence[str]) -> Command:
+    """Read a command line.
+
+    Args:
+        words: The command's name and its arguments.
+
+    Returns:
+        The command, its options checked.
+
+    Raises:
+        OptionError: If a value is out of range or the YAML file cannot be used.
+        SystemExit: With 2 if the command line cannot be parsed, 0 after help.
+    """
+    kind = COMMANDS[words[0]]
+    default = _with_yaml(kind, words[1:])
+    command: Command = tyro.cli(
+        kind,
+        args=list(words[1:]),
+        default=default,
+        prog=f"imbsam {words[0]}",
+        description=kind.summary(),
+    )
+    if isinstance(command, Train | Compare):
+        command = dataclasses.replace(command, options=command.options.updated({}))
+    return command
+
+
+def _with_yaml(kind: type[Command], words: Sequence[str]) -> Command | None:
+    """The command's defaults with those of its --config file, so that the command line overrides both."""
+    if kind not in (Train, Compare):
+        return None
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or index + 1 < len(words)):
+            values = read_yaml(Path(value if equals else words[index + 1]))
+            own = {f.name for f in dataclasses.fields(kind)} - {"options", "config"}
+            mine = {k: v for k, v in values.items() if k.replace("-", "_") in own}
+            rest = {k: v for k, v in values.items() if k not in mine}
+            return checked(kind, {**{k.replace("-", "_"): v for k, v in mine.items()}, "options": Options().updated(rest)})
+    return None

@@ -1,0 +1,211 @@
+"""What the command prints: progress, tables, warnings. Tables go to standard output, all else to standard error."""
+
+import json
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from imbsam.config import read_yaml
+from imbsam.engine import Outcome, RunFolder, Trained
+from imbsam.files import read_json
+from imbsam.metrics import Metrics
+from imbsam.report import MEASURES, answer, summarise
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+MEASURE_TITLES = ("overall", "balanced", "many", "medium", "few", "macro F1")
+
+
+def warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one sentence, without the place in the code."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+class EpochLines:
+    """The epochs of one run as they end: a line each, at most about twenty for a long run.
+
+    Args:
+        quiet: Print nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def __enter__(self) -> "EpochLines":
+        return self
+
+    def add(self, record: Mapping[str, object]) -> None:
+        """Show an epoch's line of metrics."""
+        epoch, epochs = int(str(record["epoch"])), int(str(record["epochs"]))
+        every = max(1, epochs // 20)
+        if self._quiet or (epoch % every and epoch not in (1, epochs)):
+            return
+        text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {cast(float, record['train_loss']):.4f}"
+        validation = record["validation"]
+        if isinstance(validation, Mapping):
+            shown = ((name, validation.get(name)) for name in ("balanced", "few"))
+            text += "  validation" + "".join(f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None)
+        err.print(f"{text}  {cast(float, record['seconds']):.2f} s")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class ComparisonProgress:
+    """A bar over the epochs of all runs, read off their folders; plain lines where there is no terminal.
+
+    Args:
+        folders: Of the runs.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, quiet: bool) -> None:
+        self._folders = folders
+        self._quiet = quiet
+        self._finished = 0
+        self._stop = threading.Event()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=err,
+            disable=quiet or not err.is_terminal,
+        )
+        self._task = self._bar.add_task(f"0 of {len(folders)} runs", total=None)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> "ComparisonProgress":
+        self._bar.start()
+        self._thread.start()
+        return self
+
+    def finished(self, outcome: Outcome) -> None:
+        """Count a run that has ended."""
+        self._finished += 1
+        text = f"{self._finished} of {len(self._folders)} runs"
+        self._bar.update(self._task, description=text)
+        if not (self._quiet or err.is_terminal):
+            err.print(f"{text}: {outcome.run.folder.name} {'failed' if outcome.error else 'done'}")
+
+    def _poll(self) -> None:
+        while not self._stop.wait(0.5):
+            self._bar.update(self._task, **self._epochs())  # type: ignore[arg-type]
+
+    def _epochs(self) -> dict[str, int]:
+        done, each = 0, 0
+        for folder in map(RunFolder, self._folders):
+            if folder.metrics.exists():
+                done += folder.metrics.read_bytes().count(b"\n")
+                each = each or int(str(read_yaml(folder.path / "config.yaml").get("epochs", 0)))
+        return {"completed": done, "total": each * len(self._folders)} if each else {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is None:
+            self._bar.update(self._task, **self._epochs())  # type: ignore[arg-type]
+        self._bar.stop()
+
+
+def result(content: Mapping[str, object], *, quiet: bool) -> None:
+    """Show a finished run: its notes, and its scores on the test data, else on the validation data."""
+    if not quiet:
+        for note in cast(list[str], content["notes"]):
+            err.print(f"note: {note}", markup=False)
+    split = "test" if content["test"] is not None else "validation"
+    scores = content[split]
+    if not isinstance(scores, Mapping):
+        out.print("no test or validation data: nothing was measured.")
+        return
+    table = _table(f"{content['label']} on {content['source']}, {split} data, epoch {content['best_epoch']}", "")
+    names = ("overall", "balanced", "many", "medium", "few", "macro_f1")
+    table.add_row("recall / score, %", *(_share(scores.get(name)) for name in names))
+    out.print(table)
+
+
+def comparison(folder: Path, runs: Sequence[Path]) -> None:
+    """Show a comparison: mean and interval of each method, and the answer in a sentence."""
+    labels = cast(list[str], read_json(folder / "comparison.json")["methods"])
+    results = [RunFolder(run).read_result() for run in runs if RunFolder(run).result.exists()]
+    summary = summarise(results, labels=[label for label in labels if any(r["label"] == label for r in results)])
+    seeds = len({result["seed"] for result in results})
+    table = _table(f"{results[0]['source']}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %", "method")
+    for label in summary.labels:
+        cells = []
+        for measure in MEASURES:
+            estimate = summary.scores[label][measure]
+            half = "" if estimate is None or estimate.half_width is None else f" ± {100 * estimate.half_width:.1f}"
+            cells.append("-" if estimate is None else f"{100 * estimate.mean:.1f}{half}")
+        table.add_row(label, *cells)
+    out.print(table)
+    for sentence in answer(summary):
+        out.print(sentence, markup=False)
+
+
+def metrics(trained: Trained, found: Metrics) -> None:
+    """Show measured scores, and the recall of each class, rarest first."""
+    table = _table(f"{found.samples} samples", "")
+    values = found.to_dict()
+    names = ("overall", "balanced", "many", "medium", "few", "macro_f1")
+    table.add_row("recall / score, %", *(_share(values[name]) for name in names))
+    out.print(table)
+    each = Table("class", "training samples", "group", "recall, %", title="rarest first", title_justify="left")
+    order = trained.priors.counts.argsort(stable=True).tolist()
+    for index in order[:100]:
+        count = str(int(trained.priors.counts[index]))
+        each.add_row(_safe(trained.classes[index]), count, trained.groups[index], _share(found.per_class[index]))
+    out.print(each)
+    if len(order) > 100:
+        out.print(f"... and {len(order) - 100} more classes; --json has them all.")
+
+
+def predictions(path: Path, number: int, classes: Sequence[str], per_class: Sequence[int]) -> None:
+    """Show what was predicted, most frequent class first."""
+    out.print(f"{number} predictions: {path}", markup=False)
+    ranked = sorted(zip(per_class, classes, strict=True), reverse=True)[:10]
+    out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n), markup=False)
+
+
+def _table(title: str, first: str) -> Table:
+    table = Table(title=_safe(title), title_justify="left")
+    table.add_column(first)
+    for name in MEASURE_TITLES:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _share(value: object) -> str:
+    return "-" if value is None else f"{100 * cast(float, value):.1f}"
+
+
+def percent(value: float) -> str:
+    """A share as percent."""
+    return f"{100 * value:.1f} %"
+
+
+def _safe(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,234 @@
+"""The options of a run: their defaults, their limits, and their YAML form."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from imbsam.errors import OptionError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data: what to read, and how to make it long-tailed."""
+
+    __pydantic_config__ = STRICT
+
+    target: str | None = None
+    """Table: the column that holds the class."""
+    ignore: tuple[str, ...] = ()
+    """Table: columns to leave out."""
+    imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    """Make the training data long-tailed: samples of the most frequent class over those of the rarest."""
+    profile: Literal["exponential", "step"] = "exponential"
+    """How the class counts fall from the most frequent to the rarest."""
+    rare: Literal["auto", "last", "random"] = "auto"
+    """Which classes become rare: the last ones, or ones drawn by the seed. auto: random for digits, else last."""
+    validation_fraction: Share = 0.1
+    """Share of the training data held out, stratified, to choose the best epoch."""
+    test_fraction: Share = 0.3
+    """Share held out for testing where the source has no test data of its own."""
+    image_size: Count | None = None
+    """Images: pixels of each side; by default as they are."""
+    augment: Literal["auto", "none", "cifar", "imagenet"] = "auto"
+    """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """Order of the training samples: each once an epoch, or classes drawn equally often."""
+    skip_bad: bool = False
+    """Go on without unreadable images, and count them."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches; the batches do not depend on it."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Model."""
+
+    __pydantic_config__ = STRICT
+
+    model: str = "auto"
+    """mlp, resnet20/32/44/56, resnet18/34, package.module:callable, torchvision:NAME or timm:NAME."""
+    width: Positive = 1.0
+    """CIFAR ResNets: factor on the number of channels."""
+    norm: Literal["batch", "group"] = "batch"
+    """Normalisation of the ResNets."""
+    hidden: tuple[Count, ...] = (128, 128)
+    """MLP: units of each hidden layer."""
+    weights: Path | None = None
+    """Local file with weights to start from (.safetensors, .pt)."""
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Method: whose loss surface is made flat, and how."""
+
+    __pydantic_config__ = STRICT
+
+    method: Literal["sgd", "adamw", "sam", "imbsam"] = "imbsam"
+    """sgd and adamw are plain; sam flattens every class, imbsam the tail classes."""
+    base: Literal["sgd", "adamw"] = "sgd"
+    """The optimizer under sam and imbsam."""
+    rho: NotNegative | None = None
+    """Neighbourhood size. Default: 0.2 for digits and tables, 0.05 for other images."""
+    damping: NotNegative = 0.0
+    """d in e = rho g / (|g| + d)."""
+    tail: str = "auto"
+    """Tail rule: fewer-than=20, rarest-classes=0.3, rarest-samples=0.1 or classes=NAME,NAME. auto: fewer than 20
+    samples, or the rarest third of the classes where that marks none or all."""
+    tail_weight: Positive = 1.0
+    """Factor on the tail's loss; 2 as in the published code."""
+    batch_statistics: Literal["batch", "context"] = "context"
+    """BatchNorm: what normalises the rows of a pass."""
+    context_rows: Count = 8
+    """BatchNorm under context: how many other rows."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Loss."""
+
+    __pydantic_config__ = STRICT
+
+    loss: str = "cross-entropy"
+    """cross-entropy, focal, class-balanced, ldam, balanced-softmax, logit-adjustment or vs."""
+    loss_options: tuple[str, ...] = ()
+    """Its parameters, as tau=1.5."""
+    reweight_from: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Deferred re-weighting (DRW): the share of the epochs after which classes are weighted."""
+    adjust: float = 0.0
+    """Post-hoc logit adjustment: tau; 0 for none."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Training."""
+
+    __pydantic_config__ = STRICT
+
+    epochs: Count | None = None
+    """Passes over the training data. Default: 100 for digits, 60 for tables, 30 for other images."""
+    batch_size: Count | None = None
+    """Default: 32 for digits, 128 for others."""
+    lr: Positive | None = None
+    """Learning rate. Default: 0.1, or 0.001 for adamw."""
+    momentum: Share = 0.9
+    """Of sgd."""
+    weight_decay: NotNegative = 5e-4
+    """Of the base optimizer; never part of the perturbation."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """Learning rate after the warm-up: cosine to 0, a tenth after 80 % and 90 % of the epochs, or constant."""
+    warmup: NotNegative | None = None
+    """Epochs of linear warm-up. Default: 5 % of the epochs, at most 5."""
+    clip_norm: Positive | None = None
+    """Largest norm of the gradient."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: forward passes under autocast."""
+    channels_last: bool = True
+    """Images: memory format of convolutions."""
+    select: Literal["best", "last"] = "best"
+    """Which epoch is kept: best validation balanced accuracy, or the last."""
+    few_below: Count = 20
+    """Classes with fewer training samples are few-shot."""
+    many_above: Count = 100
+    """Classes with more training samples are many-shot."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything random: split, long tail, weights, batches."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ... auto: cuda where there is one."""
+    threads: Count | None = None
+    """Threads of one run. Default: all cores, shared among the processes of compare."""
+    tensorboard: bool = True
+    """Write TensorBoard events too, where it is installed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options of one run; in YAML and in result files they are one flat mapping."""
+
+    __pydantic_config__ = STRICT
+
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    method: MethodOptions = field(default_factory=MethodOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+    def flat(self) -> dict[str, object]:
+        """Every option by its name, JSON-able."""
+        options: dict[str, object] = {}
+        for group in dataclasses.fields(self):
+            for name, value in dataclasses.asdict(getattr(self, group.name)).items():
+                options[name] = (
+                    list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+                )
+        return options
+
+    def updated(self, values: Mapping[str, object]) -> "Options":
+        """Replace some options by name, checked.
+
+        Raises:
+            OptionError: If a name is unknown or a value out of range.
+        """
+        nested: dict[str, dict[str, object]] = {group.name: {} for group in dataclasses.fields(self)}
+        groups = {
+            option.name: group.name
+            for group in dataclasses.fields(self)
+            for option in dataclasses.fields(getattr(self, group.name))
+        }
+        for name, value in {**self.flat(), **{k.replace("-", "_"): v for k, v in values.items()}}.items():
+            if name not in groups:
+                raise OptionError(f"there is no option {name}. The options are {', '.join(sorted(groups))}.")
+            nested[groups[name]][name] = value
+        return checked(Options, nested)
+
+
+T = TypeVar("T")
+
+
+def checked(kind: type[T], value: object) -> T:
+    """Build a dataclass of options from plain values.
+
+    Raises:
+        OptionError: With every value that does not fit, named as on the command line.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors():
+            name = next((str(part) for part in reversed(fault["loc"]) if isinstance(part, str) and "[" not in part), "")
+            lines.append(f"--{name.replace('_', '-')}: {fault['msg'].lower()}; got {fault['input']!r}.")
+        raise OptionError("\n".join(dict.fromkeys(lines))) from None
+
+
+def read_yaml(path: Path) -> dict[str, object]:
+    """Read a flat mapping of options.
+
+    Raises:
+        OptionError: If the file cannot be read or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise OptionError(f"cannot read options from {path}: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise OptionError(f"{path} must hold one mapping of options, as `rho: 0.1`; got {type(content).__name__}.")
+    return content
+
+
+def to_yaml(options: Mapping[str, object]) -> str:
+    """Write a flat mapping of options."""
+    return yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,21 @@
+"""Data sets: read from files, split, made long-tailed, and handed out in batches."""
+
+from imbsam.data.batches import batches
+from imbsam.data.dataset import Dataset, Samples, TensorSamples
+from imbsam.data.load import load, load_like, spec_of
+from imbsam.data.longtail import long_tail, long_tail_counts
+from imbsam.data.transforms import evaluation_transform, training_transform
+
+__all__ = [
+    "Dataset",
+    "Samples",
+    "TensorSamples",
+    "batches",
+    "evaluation_transform",
+    "load",
+    "load_like",
+    "long_tail",
+    "long_tail_counts",
+    "spec_of",
+    "training_transform",
+]

@@ -1,0 +1,139 @@
+"""The batches of an epoch, each a pure function of (seed, epoch, batch number)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from imbsam.data.dataset import Samples
+from imbsam.data.images import ImageFiles
+from imbsam.data.seeding import generator
+from imbsam.data.transforms import ImageNetAugmentation, Transform
+from imbsam.errors import OptionError
+
+Sampler = Literal["shuffle", "balanced"]
+Batch = tuple[Tensor, Tensor]
+
+ORDER, AUGMENTATION = range(2)
+
+
+def batches(
+    samples: Samples,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    epoch: int = 0,
+    start: int = 0,
+    shuffle: bool,
+    transform: Transform,
+    workers: int = 0,
+    sampler: Sampler = "shuffle",
+) -> "DataLoader[Batch]":
+    """Go over the samples once.
+
+    Any number of workers gives the same batches, and starting at batch ``start`` gives what an uninterrupted epoch
+    gives from there on. Torch's global random state is neither read nor changed.
+
+    The last batch may be smaller; if a single row would be left over, it joins the batch before it, because
+    BatchNorm cannot train on one row.
+
+    Args:
+        samples: What to go over.
+        batch_size: Rows per batch.
+        seed: The run's seed.
+        epoch: Which epoch this is; each has its own order and its own augmentation.
+        start: First batch wanted, to resume an epoch.
+        shuffle: Draw the order; otherwise the samples come as they stand.
+        transform: From raw samples to model inputs.
+        workers: Processes that prepare batches; 0 prepares them in this one.
+        sampler: ``"shuffle"``: every sample once. ``"balanced"``: as many draws, each of a class uniformly and then
+            of one of its samples (Kang et al. 2020, section 3.1, q = 0).
+
+    Returns:
+        An iterable of ``(inputs, targets)``, float32 ``(b, ...)`` and int64 ``(b,)``, with a length.
+
+    Raises:
+        OptionError: If an option is out of range or in conflict with another.
+    """
+    if sampler not in ("shuffle", "balanced"):
+        raise OptionError(f"sampler must be 'shuffle' or 'balanced'; got {sampler!r}.")
+    if sampler == "balanced" and not shuffle:
+        raise OptionError("sampler='balanced' draws at random; it needs shuffle=True.")
+    if batch_size < 1 or workers < 0:
+        raise OptionError(f"batch_size must be at least 1 and workers at least 0; got {batch_size} and {workers}.")
+    epoch_batches = EpochBatches(samples, batch_size, seed, epoch, shuffle, transform, sampler)
+    if not 0 <= start <= len(epoch_batches):
+        raise OptionError(f"start must be in 0..{len(epoch_batches)}, the batches of this epoch; got {start}.")
+    return DataLoader(
+        epoch_batches,
+        batch_size=None,
+        sampler=range(start, len(epoch_batches)),
+        num_workers=workers,
+        # Without one of its own a DataLoader draws from the global generator, and dropout after a resume would differ.
+        generator=generator(seed, epoch),
+    )
+
+
+class EpochBatches(TorchDataset[Batch]):
+    """The batches of one epoch by number; an item is a whole batch."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        shuffle: bool,
+        transform: Transform,
+        sampler: Sampler,
+    ) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
+        self.transform = transform
+        self.seed, self.epoch = seed, epoch
+        self.order = torch.arange(len(samples))
+        if shuffle:
+            draw = generator(seed, epoch, ORDER)
+            balanced = sampler == "balanced"
+            self.order = (
+                class_balanced(samples.targets, draw) if balanced else torch.randperm(len(samples), generator=draw)
+            )
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.order), self.batch_size)
+        joins_the_last = rest == 1 and full > 0
+        return full + (rest > 0 and not joins_the_last)
+
+    def __getitem__(self, number: int) -> Batch:
+        last = number == len(self) - 1
+        begin = number * self.batch_size
+        indices = self.order[begin : None if last else begin + self.batch_size]
+        draw = generator(self.seed, self.epoch, AUGMENTATION, number)
+        return self._inputs(indices, draw), self.samples.targets[indices]
+
+    def _inputs(self, indices: Tensor, draw: torch.Generator) -> Tensor:
+        if isinstance(self.samples, ImageFiles) and isinstance(self.transform, ImageNetAugmentation):
+            windows = self.transform.windows(self.samples.sizes[indices], draw)
+            return self.transform.finish(self.samples.windows(indices, windows), draw)
+        return self.transform(self.samples.batch(indices), draw)
+
+
+def class_balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw samples with replacement so that every class that is present is equally likely.
+
+    Args:
+        targets: Shape ``(N,)``, int64, at least 0.
+        generator: Source of the draws.
+
+    Returns:
+        N indices.
+    """
+    by_class = targets.argsort(stable=True)
+    counts = torch.bincount(targets)
+    starts = counts.cumsum(0) - counts
+    present = counts.nonzero().flatten()
+    drawn = present[torch.randint(len(present), (len(targets),), generator=generator)]
+    place = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * counts[drawn]).long()
+    return by_class[starts[drawn] + place]

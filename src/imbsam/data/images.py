@@ -1,0 +1,267 @@
+"""Images: from files to one uint8 tensor, or, where that would not fit, decoded batch by batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from imbsam.data.dataset import Samples, TensorSamples
+from imbsam.data.decoding import (
+    UNREADABLE,
+    Box,
+    Geometry,
+    Header,
+    decode,
+    in_threads,
+    processors,
+    read_header,
+    reason,
+)
+from imbsam.data.sources.raw import Content, Part, PartName, listed
+from imbsam.errors import DataError
+from imbsam.inputs import ImageSpec
+
+MEMORY_BUDGET = 2 * 2**30
+"""Bytes that the decoded images of a data set may take; above, they are decoded for each batch anew."""
+
+LARGEST_KEPT_SIDE = 256
+"""Images of one common size up to this are not resized."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY_MEAN, GREY_STD = (0.449,), (0.226,)
+"""What images too many to be held in memory are normalised by; for grey ones the mean over the channels."""
+
+CENTRE_CROP = 0.875
+"""Share of the short side that stays when large photographs are cropped: 224 of 256."""
+
+SMALLEST_PHOTOGRAPH = 128
+"""Sides from this on get that centre crop; smaller images keep their whole short side."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that are decoded when a batch asks for them.
+
+    Args:
+        content: Encoded images.
+        targets: Shape ``(N,)``, int64.
+        names: N names.
+        sizes: Height and width of each, shape ``(N, 2)``, int64.
+        geometry: What each becomes.
+    """
+
+    content: Content
+    targets: Tensor
+    names: Sequence[str]
+    sizes: Tensor
+    geometry: Geometry
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Resized and centre-cropped images, uint8 ``(b, C, H, W)``."""
+        boxes = [self.geometry.centre(height, width) for height, width in self.sizes[indices].tolist()]
+        return self._decoded(indices, boxes)
+
+    def windows(self, indices: Tensor, windows: Tensor) -> Tensor:
+        """One window of each full image, resized to the final size.
+
+        Args:
+            indices: Which images, shape ``(b,)``.
+            windows: Top, left, height, width of each, shape ``(b, 4)``.
+
+        Returns:
+            uint8 ``(b, C, H, W)``.
+        """
+        return self._decoded(
+            indices, [(left, top, left + wide, top + tall) for top, left, tall, wide in windows.tolist()]
+        )
+
+    def _decoded(self, indices: Tensor, boxes: Sequence[Box]) -> Tensor:
+        def one(place: int) -> np.ndarray:
+            number = int(indices[place])
+            try:
+                return decode(self.content[number], self.geometry, boxes[place])
+            except UNREADABLE as error:
+                raise DataError(f"{self.names[number]}: {reason(error)}. Remove it, or skip bad samples.") from error
+
+        # Inside a DataLoader's worker the other processors are busy with other batches.
+        threads = 1 if get_worker_info() is not None else processors()
+        return torch.from_numpy(np.stack(in_threads(one, len(indices), threads)))
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """The parts of an image data set, ready."""
+
+    samples: dict[PartName, Samples]
+    spec: ImageSpec
+    preprocess: Mapping[str, object]
+    notes: tuple[str, ...]
+
+
+def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_bad: bool) -> ImageParts:
+    """Decode the parts of a data set, or prepare them to be decoded later.
+
+    Size, channels and normalisation are decided on the training part.
+
+    Args:
+        parts: Content is pixels or encoded images; ``train`` is among them.
+        image_size: Side of the square that images become; None keeps a common size up to 256 pixels, else chooses 32,
+            64 or 224 by the median.
+        skip_bad: Leave out images that cannot be read instead of raising.
+
+    Returns:
+        Samples, spec, and what is needed to read further images the same way.
+
+    Raises:
+        DataError: If images cannot be read, or none is left.
+    """
+    notes: list[str] = []
+    scanned = {name: _scanned(part, skip_bad, notes) for name, part in parts.items()}
+    geometry = _geometry(scanned["train"][1], image_size, notes)
+    total = sum(len(part) for part, _ in scanned.values()) * geometry.channels * geometry.height * geometry.width
+    lazy = total > MEMORY_BUDGET and not all(isinstance(part.content, Tensor) for part in parts.values())
+    samples = {
+        name: _store(part, headers, geometry, lazy, skip_bad, notes) for name, (part, headers) in scanned.items()
+    }
+    if lazy:
+        notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded anew for each batch.")
+    mean, std = _statistics(samples["train"], geometry.channels)
+    spec = ImageSpec(geometry.channels, geometry.height, geometry.width, mean, std)
+    preprocess = {"kind": "images", "spec": asdict(spec), "crop": geometry.crop}
+    return ImageParts(samples, spec, preprocess, tuple(notes))
+
+
+def further_images(part: Part, preprocess: Mapping[str, object], *, skip_bad: bool) -> tuple[Samples, tuple[str, ...]]:
+    """Read further images as those of a data set were read.
+
+    Args:
+        part: Content is pixels or encoded images.
+        preprocess: As :func:`image_parts` gave it.
+        skip_bad: Leave out images that cannot be read instead of raising.
+
+    Returns:
+        Samples and notes.
+
+    Raises:
+        DataError: If images cannot be read, or none is left.
+    """
+    spec = cast(Mapping[str, int], preprocess["spec"])
+    geometry = Geometry(spec["channels"], spec["height"], spec["width"], cast(float, preprocess["crop"]))
+    notes: list[str] = []
+    part, headers = _scanned(part, skip_bad, notes)
+    lazy = len(part) * geometry.channels * geometry.height * geometry.width > MEMORY_BUDGET
+    return _store(part, headers, geometry, lazy, skip_bad, notes), tuple(notes)
+
+
+def _scanned(part: Part, skip_bad: bool, notes: list[str]) -> tuple[Part, list[Header]]:
+    if isinstance(part.content, Tensor):
+        _, channels, height, width = part.content.shape
+        return part, [Header(height, width, channels == 1)] * len(part)
+    found = _attempted(lambda i: read_header(part.content[i]), part, skip_bad)
+    return _only_good(part, found, notes)
+
+
+def _only_good(part: Part, found: list[T | None], notes: list[str]) -> tuple[Part, list[T]]:
+    """Drop what could not be read, and say so."""
+    bad = [part.names[i] for i, result in enumerate(found) if result is None]
+    if not bad:
+        return part, cast(list[T], found)
+    good = torch.tensor([i for i, result in enumerate(found) if result is not None], dtype=torch.int64)
+    if not len(good):
+        raise DataError(f"none of {len(part)} images can be read, first {bad[0]}.")
+    notes.append(f"{len(bad)} of {len(part)} images cannot be read and were skipped: {listed(bad)}.")
+    return part.take(good), [result for result in found if result is not None]
+
+
+def _attempted(read: Callable[[int], T], part: Part, skip_bad: bool) -> list[T | None]:
+    """Read every sample of a part; a failure gives None, or is raised with the names of what failed."""
+    failures: dict[int, BaseException] = {}
+
+    def attempt(number: int) -> T | None:
+        try:
+            return read(number)
+        except UNREADABLE as error:
+            failures[number] = error
+            return None
+
+    results = in_threads(attempt, len(part), processors())
+    if failures and not skip_bad:
+        first = min(failures)
+        others = f" {len(failures) - 1} more of {len(part)} images fail too." if len(failures) > 1 else ""
+        raise DataError(
+            f"{part.names[first]}: {reason(failures[first])}.{others} "
+            "Remove or mend what fails, or skip bad samples (--skip-bad)."
+        ) from failures[first]
+    return results
+
+
+def _geometry(headers: Sequence[Header], image_size: int | None, notes: list[str]) -> Geometry:
+    channels = 1 if all(header.grey for header in headers) else 3
+    sizes = {(header.height, header.width) for header in headers}
+    height, width = next(iter(sizes))
+    if image_size is None and len(sizes) == 1 and max(height, width) <= LARGEST_KEPT_SIDE:
+        return Geometry(channels, height, width, 1.0)
+    short = sorted(min(header.height, header.width) for header in headers)[len(headers) // 2]
+    side = image_size or (32 if short < 48 else 64 if short < 96 else 224)
+    if sizes == {(side, side)}:
+        return Geometry(channels, side, side, 1.0)
+    found = f"{height}x{width} pixels" if len(sizes) == 1 else f"of different sizes, median short side {short} pixels"
+    notes.append(f"images are {found}; the centre of each is resized to {side}x{side} (--image-size changes that).")
+    return Geometry(channels, side, side, CENTRE_CROP if side >= SMALLEST_PHOTOGRAPH else 1.0)
+
+
+def _store(
+    part: Part, headers: Sequence[Header], geometry: Geometry, lazy: bool, skip_bad: bool, notes: list[str]
+) -> Samples:
+    content = part.content
+    if isinstance(content, Tensor) and content.shape[1:] == (geometry.channels, geometry.height, geometry.width):
+        return TensorSamples(content, part.targets, part.names)
+    shape = (geometry.channels, geometry.height, geometry.width)
+    values = np.empty((0 if lazy else len(part), *shape), np.uint8)
+
+    def decoded(number: int) -> bool:
+        header = headers[number]
+        image = decode(content[number], geometry, geometry.centre(header.height, header.width))
+        if not lazy:
+            values[number] = image
+        return True
+
+    if lazy and not skip_bad:
+        sizes = torch.tensor([(header.height, header.width) for header in headers])
+        return ImageFiles(content, part.targets, part.names, sizes, geometry)
+    # To leave bad images out, all have to be decoded once, also those that are not kept.
+    results = _attempted(decoded, part, skip_bad)
+    good = torch.tensor([i for i, done in enumerate(results) if done])
+    kept, _ = _only_good(part, results, notes)
+    if lazy:
+        sizes = torch.tensor([(headers[i].height, headers[i].width) for i in good.tolist()])
+        return ImageFiles(kept.content, kept.targets, kept.names, sizes, geometry)
+    pixels = torch.from_numpy(values)
+    return TensorSamples(pixels if len(good) == len(part) else pixels[good], kept.targets, kept.names)
+
+
+def _statistics(train: Samples, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, exactly, from how often each of the 256 values occurs."""
+    if not isinstance(train, TensorSamples):
+        return (GREY_MEAN, GREY_STD) if channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(channels):
+        counts = torch.zeros(256, dtype=torch.float64)
+        for begin in range(0, len(train), 4096):
+            counts += torch.bincount(train.values[begin : begin + 4096, channel].flatten(), minlength=256)
+        mean = float((counts * levels).sum() / counts.sum())
+        variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
+        means.append(mean)
+        # A channel of one value carries nothing; one grey level keeps the division finite.
+        stds.append(max(variance**0.5, 1 / 255))
+    return tuple(means), tuple(stds)

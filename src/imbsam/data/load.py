@@ -1,0 +1,268 @@
+"""From a source to a data set: read, check, hold out, make long-tailed, decode or encode."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+import torch
+
+from imbsam.data.columns import TableParts, further_rows, table_parts
+from imbsam.data.dataset import Dataset, Samples
+from imbsam.data.images import ImageParts, further_images, image_parts
+from imbsam.data.longtail import Profile, Rare, long_tail
+from imbsam.data.seeding import generator
+from imbsam.data.sources import DIGITS, read
+from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed
+from imbsam.data.splits import SMALLEST_SPLIT_CLASS, stratified_split
+from imbsam.errors import DataError, DataWarning, OptionError
+from imbsam.inputs import ImageSpec, InputSpec, TableSpec
+
+TEST, VALIDATION, TAIL = range(3)
+"""Streams of randomness; each step has its own, so that none moves when another option changes."""
+
+
+def load(
+    source: str,
+    *,
+    target: str | None = None,
+    ignore: Sequence[str] = (),
+    imbalance: float | None = None,
+    profile: Profile = "exponential",
+    rare: Rare = "last",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.3,
+    image_size: int | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+) -> Dataset:
+    """Read a data set.
+
+    A test part is held out where the source has neither a test nor a validation part, then a validation part where it
+    has none; both keep the proportions of the classes. The long tail is made last, of the training part alone: the
+    held-out parts stay as they are. (The counts that papers report need ``validation_fraction=0``.)
+
+    Args:
+        source: ``"digits"``, or the path of a folder or file; see :data:`imbsam.data.sources.UNDERSTOOD`.
+        target: The column that holds the class, for tables and Parquet.
+        ignore: Columns to leave out, for tables.
+        imbalance: Make the training part long-tailed: largest over smallest class, at least 1.
+        profile: Shape of the tail.
+        rare: Which classes become rare: the last, or drawn at random.
+        validation_fraction: Share of the training part to hold out for validation, in [0, 1).
+        test_fraction: Share to hold out for the test, in [0, 1).
+        image_size: Side of the square that images are resized to.
+        skip_bad: Leave out samples that cannot be used instead of raising.
+        seed: Of the splits and the long tail.
+
+    Returns:
+        The data set; its ``notes`` say what was done to the data.
+
+    Raises:
+        DataError: If the source cannot be read or used; names the file, row or column.
+        OptionError: If an option is out of range or does not fit the source.
+    """
+    _check_fractions(validation_fraction, test_fraction)
+    raw = _checked(read(source, Request(target, skip_bad)))
+    whole = raw.train
+    is_table = isinstance(whole.content, pd.DataFrame)
+    _check_kind(is_table, ignore, image_size)
+    raw = _hold_out(raw, test_fraction, validation_fraction, seed)
+    if imbalance is not None:
+        raw = _made_long_tailed(raw, imbalance, profile, rare, seed)
+    ready: TableParts | ImageParts
+    if is_table:
+        ready = table_parts(raw.parts, ignore=ignore, whole=whole.frame)
+    else:
+        ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
+    _check_classes_left(raw.classes, ready.samples["train"])
+    origin = {"source": _canonical(source), "test_fraction": test_fraction, "seed": seed}
+    return Dataset(
+        name=raw.name,
+        classes=raw.classes,
+        train=ready.samples["train"],
+        validation=ready.samples.get("validation"),
+        test=ready.samples.get("test"),
+        spec=ready.spec,
+        preprocess={**ready.preprocess, **origin, "classes": list(raw.classes), "target": raw.target},
+        notes=raw.notes + ready.notes,
+    )
+
+
+def load_like(source: str, preprocess: Mapping[str, object], *, skip_bad: bool = False) -> tuple[Samples, bool]:
+    """Read further data as a data set was read.
+
+    Where the source has parts, its test part is taken, else its validation part, else all of it. What was filled in
+    or ignored is told as a :class:`DataWarning`. Of ``"digits"`` the samples held out from training are taken.
+
+    Args:
+        source: As for :func:`load`; images may also lie in one folder without class folders, or be a single file, and
+            a table may lack the target column: then the targets are -1.
+        preprocess: ``Dataset.preprocess`` of the data trained on.
+        skip_bad: Leave out samples that cannot be used instead of raising.
+
+    Returns:
+        The samples, and whether they are labelled.
+
+    Raises:
+        DataError: If the source cannot be read, does not fit, or has a class that training had not.
+    """
+    is_table = preprocess["kind"] == "table"
+    target = cast(str | None, preprocess["target"])
+    raw = read(source, Request(target, skip_bad, labels_needed=False))
+    name = next(name for name in reversed(PARTS) if name in raw.parts)
+    part = raw.parts[name]
+    if len(part) == 0:
+        raise DataError(f"{source}: there are no samples.")
+    if isinstance(part.content, pd.DataFrame) != is_table:
+        raise DataError(f"{source}: the model was trained on {'a table' if is_table else 'images'}, this is not one.")
+    part = _renumbered(source, part, raw.classes, cast(Sequence[str], preprocess["classes"]))
+    notes = raw.notes
+    if name == "train" and _canonical(source) == preprocess["source"]:
+        if source == DIGITS:
+            seed, fraction = cast(int, preprocess["seed"]), cast(float, preprocess["test_fraction"])
+            part = part.take(stratified_split(part.targets, fraction, generator(seed, TEST))[1])
+        else:
+            notes += ("these are the data that the model was trained on; results on them say little.",)
+    if is_table:
+        samples, more = further_rows(part, preprocess)
+    else:
+        samples, more = further_images(part, preprocess, skip_bad=skip_bad)
+    for note in notes + more:
+        warnings.warn(f"{source}: {note}", DataWarning, stacklevel=2)
+    return samples, part.labelled
+
+
+def spec_of(preprocess: Mapping[str, object]) -> InputSpec:
+    """What models trained on these data get to see, as when they were loaded.
+
+    Args:
+        preprocess: ``Dataset.preprocess``, also after a way through JSON.
+
+    Returns:
+        Equal to ``Dataset.spec``.
+    """
+    fields = cast(Mapping[str, int], preprocess["spec"])
+    lists = cast(Mapping[str, Sequence[float]], preprocess["spec"])
+    if preprocess["kind"] == "table":
+        return TableSpec(fields["numeric"], tuple(int(codes) for codes in lists["cardinalities"]))
+    return ImageSpec(
+        fields["channels"], fields["height"], fields["width"], mean=tuple(lists["mean"]), std=tuple(lists["std"])
+    )
+
+
+def _check_fractions(validation: float, test: float) -> None:
+    for name, fraction in (("validation_fraction", validation), ("test_fraction", test)):
+        if not 0 <= fraction < 1:
+            raise OptionError(f"{name} must be in [0, 1); got {fraction}.")
+
+
+def _check_kind(is_table: bool, ignore: Sequence[str], image_size: int | None) -> None:
+    if is_table and image_size is not None:
+        raise OptionError("image_size is for images, the data are a table. Leave the option out.")
+    if not is_table and ignore:
+        raise OptionError("ignore names columns of a table, the data are images. Leave the option out.")
+    if image_size is not None and image_size < 1:
+        raise OptionError(f"image_size must be at least 1; got {image_size}.")
+
+
+def _checked(raw: Raw) -> Raw:
+    """Every class has training samples, there are at least two, and every part is labelled."""
+    train = raw.train
+    if not train.labelled:
+        raise DataError(f"{raw.name}: there are no training samples with a class.")
+    for name, part in raw.parts.items():
+        if not part.labelled:
+            parts = {other: raw.parts[other] for other in raw.parts if other != name}
+            raw = replace(raw, parts=parts).noting(f"the {name} part has no labels and was left out.")
+            continue
+        absent = sorted(set(part.targets.tolist()) - set(train.targets.tolist()))
+        if absent:
+            classes = listed([repr(raw.classes[index]) for index in absent])
+            raise DataError(
+                f"{raw.name}: the {name} part has samples of {classes}, of which there are none to train on. "
+                "Add training samples or remove the class."
+            )
+    raw = _without_empty_classes(raw)
+    if len(raw.classes) < 2:
+        raise DataError(f"{raw.name}: there is one class only ({listed(raw.classes)}); telling apart needs two.")
+    return raw
+
+
+def _without_empty_classes(raw: Raw) -> Raw:
+    counts = torch.bincount(raw.train.targets, minlength=len(raw.classes))
+    empty = [name for name, count in zip(raw.classes, counts.tolist(), strict=True) if count == 0]
+    if not empty:
+        return raw
+    kept = tuple(name for name in raw.classes if name not in empty)
+    number = (counts > 0).long().cumsum(0) - 1
+    parts = {name: replace(part, targets=number[part.targets]) for name, part in raw.parts.items()}
+    note = f"classes without a sample were left out: {listed(empty)}."
+    return replace(raw, classes=kept, parts=parts).noting(note)
+
+
+def _hold_out(raw: Raw, test_fraction: float, validation_fraction: float, seed: int) -> Raw:
+    if "test" not in raw.parts and "validation" not in raw.parts and test_fraction > 0:
+        raw = _split_off(raw, "test", test_fraction, generator(seed, TEST))
+    if "validation" not in raw.parts and validation_fraction > 0:
+        raw = _split_off(raw, "validation", validation_fraction, generator(seed, VALIDATION))
+    return raw
+
+
+def _split_off(raw: Raw, name: PartName, fraction: float, draw: torch.Generator) -> Raw:
+    train = raw.train
+    kept, held = stratified_split(train.targets, fraction, draw)
+    if not len(held):
+        return raw.noting(f"no class has {SMALLEST_SPLIT_CLASS} samples; there is no {name} part.")
+    notes = [f"{len(held)} of {len(train)} training samples are held out as the {name} part."]
+    counts = torch.bincount(train.targets, minlength=len(raw.classes)).tolist()
+    whole = [f"{label!r} ({n})" for label, n in zip(raw.classes, counts, strict=True) if n < SMALLEST_SPLIT_CLASS]
+    if whole:
+        notes.append(
+            f"classes of fewer than {SMALLEST_SPLIT_CLASS} samples stay whole in training, and the {name} part has "
+            f"none of them: {listed(whole)}."
+        )
+    parts: dict[PartName, Part] = {**raw.parts, "train": train.take(kept), name: train.take(held)}
+    return replace(raw, parts=parts).noting(*notes)
+
+
+def _made_long_tailed(raw: Raw, imbalance: float, profile: Profile, rare: Rare, seed: int) -> Raw:
+    train = raw.train
+    kept = long_tail(train.targets, imbalance=imbalance, profile=profile, rare=rare, generator=generator(seed, TAIL))
+    counts = torch.bincount(train.targets[kept])
+    most, least = int(counts.max()), int(counts.min())
+    floor = " No class goes below one sample." if most / imbalance < 1 else ""
+    note = (
+        f"{profile} long tail: {len(kept)} of {len(train)} training samples stay, {most} in the largest class and "
+        f"{least} in the smallest (imbalance {most / least:.4g}; {imbalance:g} asked for).{floor}"
+    )
+    return replace(raw, parts={**raw.parts, "train": train.take(kept)}).noting(note)
+
+
+def _check_classes_left(classes: Sequence[str], train: Samples) -> None:
+    counts = torch.bincount(train.targets, minlength=len(classes)).tolist()
+    gone = [repr(name) for name, count in zip(classes, counts, strict=True) if count == 0]
+    if gone:
+        raise DataError(f"no training image of the classes {listed(gone)} can be read. Mend or remove these classes.")
+
+
+def _renumbered(source: str, part: Part, classes: Sequence[str], trained: Sequence[str]) -> Part:
+    """Targets as indices into the classes of training; classes are matched by name."""
+    if not part.labelled:
+        return part
+    present = [classes[index] for index in sorted(set(part.targets.tolist())) if index != UNLABELLED]
+    unknown = [repr(name) for name in present if name not in trained]
+    if unknown:
+        raise DataError(
+            f"{source}: {listed(unknown)} {'is' if len(unknown) == 1 else 'are'} not among the classes of training: "
+            f"{listed(trained)}. Images without classes lie in one folder, tables lack the target column."
+        )
+    index = {name: number for number, name in enumerate(trained)}
+    number = torch.tensor([index.get(name, UNLABELLED) for name in classes])
+    return replace(part, targets=number[part.targets])
+
+
+def _canonical(source: str) -> str:
+    return source if source == DIGITS else str(Path(source).expanduser().resolve())

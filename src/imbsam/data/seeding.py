@@ -1,0 +1,17 @@
+"""Independent random streams, each named by a key of integers."""
+
+import numpy as np
+import torch
+
+
+def generator(*key: int) -> torch.Generator:
+    """A generator whose draws depend on the key alone: same key, same draws, in any process.
+
+    Args:
+        key: Integers such as ``(seed, epoch, batch)``; different keys give unrelated streams.
+
+    Returns:
+        A CPU generator.
+    """
+    state = np.random.SeedSequence([part % 2**63 for part in key]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

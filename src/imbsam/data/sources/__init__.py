@@ -1,0 +1,121 @@
+"""Readers, one for each kind of source, and the rule that tells the kinds apart."""
+
+import glob
+from pathlib import Path
+
+from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
+from imbsam.data.sources.digits import read_digits
+from imbsam.data.sources.folders import is_image, read_image_file, read_image_folder
+from imbsam.data.sources.lists import read_lists, training_lists
+from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
+from imbsam.data.sources.raw import Raw, Request, by_part
+from imbsam.data.sources.tables import is_text_table, read_tables
+from imbsam.errors import DataError, OptionError
+
+DIGITS = "digits"
+
+UNDERSTOOD = """Understood are:
+  digits                          scikit-learn's bundled images
+  FOLDER                          <class>/*.jpg, or train/<class>/*.jpg with optional val/ and test/
+  FOLDER or FILES.parquet         images (image, label) or a table; train, validation, test by file name
+  FOLDER or FILE.csv, .tsv        a table; train, validation, test by file name
+  FILE.npz                        a table, arrays X (N, F) and y (N,)
+  FOLDER or FILE.tar.gz           CIFAR-10 or CIFAR-100 python archive
+  FOLDER or LIST.txt[@IMAGES]     list files with a 'relative/path label' a line, paths relative to IMAGES
+Several files are given as a,b or by a pattern such as 'train-*.parquet'."""
+
+
+def read(source: str, request: Request) -> Raw:
+    """Tell what kind of source this is, and read it.
+
+    Args:
+        source: ``"digits"``, a path, paths joined by commas, or a pattern.
+        request: What is wanted.
+
+    Returns:
+        The parts as found.
+
+    Raises:
+        DataError: If nothing is there, the kind is unknown, or the reader finds a fault.
+        OptionError: If a target column is given for a source that has no columns.
+    """
+    if source == DIGITS:
+        _without_target(source, request)
+        return read_digits()
+    listing, at, images = source.partition("@")
+    if at and Path(listing).exists() and not Path(source).exists():
+        _without_target(source, request)
+        return read_lists(Path(listing), _existing(images))
+    paths = _paths(source)
+    if len(paths) == 1 and paths[0].is_dir():
+        return _read_folder(paths[0], request)
+    return _read_files(paths, source, request)
+
+
+def _read_folder(folder: Path, request: Request) -> Raw:
+    for inner in (folder, folder / "data"):
+        if parquet := sorted(inner.glob("*.parquet")):
+            return _read_parquet(parquet, request)
+    if tables := sorted(path for path in folder.iterdir() if is_text_table(path)):
+        if len(tables) > 1 and len(by_part(tables)) == 1:
+            names = ", ".join(path.name for path in tables)
+            raise DataError(
+                f"{folder}: several tables: {names}. Name one of them, or call them train.csv and test.csv."
+            )
+        return read_tables(tables, request)
+    _without_target(str(folder), request)
+    if is_cifar_folder(folder):
+        return read_cifar(folder)
+    if training_lists(folder):
+        return read_lists(folder)
+    if any(is_image(path) for path in folder.rglob("*")):
+        return read_image_folder(folder, request)
+    if not any(folder.iterdir()):
+        raise DataError(f"{folder}: the folder is empty.")
+    if any(path.is_dir() and is_cifar_folder(path) for path in folder.iterdir()):
+        return read_cifar(next(path for path in sorted(folder.iterdir()) if path.is_dir() and is_cifar_folder(path)))
+    raise DataError(f"{folder}: found nothing in this folder that can be read.\n{UNDERSTOOD}")
+
+
+def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
+    if all(path.suffix == ".parquet" for path in paths):
+        return _read_parquet(paths, request)
+    if all(is_text_table(path) or path.suffix == ".npz" for path in paths):
+        return read_tables(paths, request)
+    if len(paths) == 1:
+        _without_target(source, request)
+        if paths[0].name.lower().endswith((".tar.gz", ".tgz", ".tar")):
+            return read_cifar(paths[0])
+        if paths[0].suffix.lower() == ".txt":
+            return read_lists(paths[0])
+        if is_image(paths[0]):
+            return read_image_file(paths[0])
+    raise DataError(f"{source}: cannot tell what this is.\n{UNDERSTOOD}")
+
+
+def _read_parquet(paths: list[Path], request: Request) -> Raw:
+    if image_column(parquet_schema(paths[0])) is not None:
+        return read_image_parquet(paths, request)
+    return read_tables(paths, request)
+
+
+def _paths(source: str) -> list[Path]:
+    if Path(source).expanduser().exists():
+        return [Path(source).expanduser()]
+    found: list[Path] = []
+    for piece in source.split(","):
+        matches = sorted(map(Path, glob.glob(piece))) if glob.has_magic(piece) else []  # noqa: PTH207
+        found += matches or [_existing(piece)]
+    return found
+
+
+def _existing(text: str) -> Path:
+    path = Path(text.strip()).expanduser()
+    if not path.exists():
+        raise DataError(f"{text.strip()!r}: there is no such file or folder.\n{UNDERSTOOD}")
+    return path
+
+
+def _without_target(source: str, request: Request) -> None:
+    if request.target is not None:
+        raise OptionError(f"target={request.target!r} names a column, but {source} has none. Leave the option out.")

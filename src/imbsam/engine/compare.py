@@ -1,0 +1,178 @@
+"""Many runs: methods times seeds, in parallel processes, none of them run twice."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import joblib
+import yaml
+
+from imbsam.config import Options
+from imbsam.engine.fit import fit
+from imbsam.engine.run_folder import SCHEMA, RunFolder
+from imbsam.errors import ImbsamError, OptionError, RunError
+from imbsam.files import write_json
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with options of its own.
+
+    Args:
+        label: As the user wrote it, ``METHOD`` or ``METHOD:NAME=VALUE,NAME=VALUE``.
+        values: Its options by name.
+    """
+
+    label: str
+    values: dict[str, object]
+
+    @classmethod
+    def parse(cls, label: str) -> "Variant":
+        """Read a variant.
+
+        Raises:
+            OptionError: If it cannot be read.
+        """
+        method, _, rest = label.partition(":")
+        values: dict[str, object] = {"method": method}
+        # A comma that no NAME= follows belongs to the value before it, as in tail=classes=a,b.
+        for pair in re.split(r",(?=[\w-]+=)", rest) if rest else ():
+            name, equals, value = pair.partition("=")
+            if not equals or not name:
+                raise OptionError(f"--methods {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
+            values[name.replace("-", "_")] = yaml.safe_load(value)
+        return cls(label, values)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison."""
+
+    folder: Path
+    label: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its error, or ``None``."""
+
+    run: PlannedRun
+    error: str | None
+
+
+def plan_runs(folder: Path, options: Options, variants: Sequence[Variant], seeds: Sequence[int]) -> list[PlannedRun]:
+    """List the runs, seeds outermost, so that an interrupted comparison is a smaller comparison.
+
+    Raises:
+        OptionError: If a variant's option is unknown or out of range, or a variant is given twice.
+    """
+    labels = [variant.label for variant in variants]
+    if len(set(labels)) < len(labels) or not labels:
+        raise OptionError(f"--methods needs different methods, at least one; got {' '.join(labels) or 'none'}.")
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise OptionError(f"--seeds needs different seeds, at least one; got {' '.join(map(str, seeds)) or 'none'}.")
+    return [
+        PlannedRun(
+            folder / "runs" / f"{re.sub(r'[^A-Za-z0-9_.=,+-]+', '-', variant.label)}-seed{seed}",
+            variant.label,
+            options.updated({**variant.values, "seed": seed}),
+        )
+        for seed in seeds
+        for variant in variants
+    ]
+
+
+def compare(
+    folder: Path,
+    source: str,
+    runs: Sequence[PlannedRun],
+    *,
+    jobs: int | None = None,
+    command: str = "",
+) -> Iterator[Outcome]:
+    """Make every run that is not finished yet, and say how each ended.
+
+    Args:
+        folder: Of the comparison.
+        source: The data.
+        runs: From :func:`plan_runs`.
+        jobs: Processes; by default one a core.
+        command: What the user typed, for the report.
+
+    Yields:
+        The outcome of each run, finished ones first.
+
+    Raises:
+        RunError: If a folder holds a run with other options, or a process died.
+    """
+    todo = []
+    for run in runs:
+        held = _state(run, source)
+        if held == "finished":
+            yield Outcome(run, None)
+        else:
+            todo.append(run)
+    write_json(
+        folder / "comparison.json",
+        {
+            "schema": SCHEMA,
+            "source": source,
+            "methods": list(dict.fromkeys(run.label for run in runs)),
+            "seeds": list(dict.fromkeys(run.options.training.seed for run in runs)),
+            "runs": [str(run.folder.relative_to(folder)) for run in runs],
+            "command": command,
+        },
+    )
+    if not todo:
+        return
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    jobs = min(jobs or cores or 1, len(todo))
+    threads = max(1, (cores or 1) // jobs)
+    work = (joblib.delayed(_make)(source, run, threads) for run in todo)
+    try:
+        with joblib.parallel_config(backend="loky" if jobs > 1 else "sequential"):
+            yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work)
+    except joblib.externals.loky.process_executor.TerminatedWorkerError:
+        raise RunError(
+            "a process of the comparison died, perhaps for lack of memory. Finished runs are kept: "
+            "run the same command again, with fewer --jobs if it was memory."
+        ) from None
+
+
+def _make(source: str, run: PlannedRun, threads: int) -> Outcome:
+    """Make one run, in whatever process this is."""
+    options = run.options if run.options.training.threads else run.options.updated({"threads": threads})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit(RunFolder(run.folder), source, options, label=run.label)
+    except ImbsamError as error:
+        return Outcome(run, str(error))
+    return Outcome(run, None)
+
+
+def _state(run: PlannedRun, source: str) -> str:
+    """Whether a run is finished, begun, or new.
+
+    Raises:
+        RunError: If its folder holds a run of other options.
+    """
+    folder = RunFolder(run.folder)
+    if not folder.exists():
+        return "new"
+    held_source, _ = folder.read_config()
+    found = cast(dict[str, object], folder.read_data().get("asked", {}))
+    without_effect = {"threads", "device", "workers", "tensorboard"}
+    differing = [n for n, v in run.options.flat().items() if n not in without_effect and v != found.get(n)]
+    if held_source != source:
+        differing.append("source")
+    if differing:
+        raise RunError(
+            f"{run.folder} holds a run with another {', '.join(differing)}. Choose another --out, or remove the folder."
+        )
+    return "finished" if folder.result.exists() else "begun"

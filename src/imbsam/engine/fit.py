@@ -1,0 +1,255 @@
+"""The training loop: epochs of steps, a checkpoint after each, the best epoch's weights at the end."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from imbsam import data
+from imbsam.config import Options
+from imbsam.engine import setup
+from imbsam.engine.evaluation import autocast, measure
+from imbsam.engine.run_folder import SCHEMA, RunFolder
+from imbsam.engine.schedule import factor
+from imbsam.engine.tracking import Tracker
+from imbsam.errors import NonFiniteError, RunError
+from imbsam.losses import Deferred
+from imbsam.optim import SharpnessAware
+
+OnEpoch = Callable[[Mapping[str, object]], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Args:
+        epoch: Epochs finished.
+        best_epoch: The epoch whose weights are kept, from 1.
+        best_score: Its validation balanced accuracy.
+        seconds: Spent on training, evaluation included.
+        rows: Rows trained on.
+        rows_forward: Rows forwarded for them, every pass counted.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -1.0
+    seconds: float = 0.0
+    rows: int = 0
+    rows_forward: int = 0
+
+
+def fit(
+    folder: RunFolder, source: str, options: Options, *, label: str | None = None, on_epoch: OnEpoch | None = None
+) -> dict[str, object]:
+    """Train one model from the beginning, or go on from the folder's last checkpoint.
+
+    Args:
+        folder: Where everything is written. If it holds a checkpoint of this run, training goes on from there.
+        source: The data.
+        options: Those left open are filled in.
+        label: What to call the variant in reports; by default the method.
+        on_epoch: Called with each epoch's line of metrics.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        ImbsamError: If the data, an option or the folder cannot be used, or the loss became NaN or infinite.
+    """
+    if options.training.threads:
+        torch.set_num_threads(options.training.threads)
+    problem = setup.load_problem(source, options)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    training = Training(problem, folder)
+    if folder.checkpoint.exists():
+        training.resume()
+    else:
+        folder.keep_metrics(0)
+        folder.write_data({**problem.describe(), "asked": options.flat()})
+        folder.write_config(source, problem.options)
+    with Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker:
+        while training.progress.epoch < setup.epochs_of(problem.options):
+            record = training.epoch()
+            tracker.write(record)
+            if on_epoch is not None:
+                on_epoch(record)
+    result = training.result(label or problem.options.method.method)
+    folder.write_result(result)
+    return result
+
+
+class Training:
+    """The moving parts of a run.
+
+    Args:
+        problem: The data and options.
+        folder: Where checkpoints and metrics go.
+    """
+
+    def __init__(self, problem: setup.Problem, folder: RunFolder) -> None:
+        self.problem = problem
+        self.folder = folder
+        self.progress = Progress()
+        options = problem.options
+        self.model = setup.build_model(problem)
+        self.criterion = setup.build_criterion(problem)
+        self.optimizer: SharpnessAware = setup.build_optimizer(problem, self.model)
+        steps = len(self._batches(0))
+        assert options.training.warmup is not None
+        self.schedule = LambdaLR(
+            self.optimizer,
+            factor(
+                options.training.schedule,
+                epochs=setup.epochs_of(options),
+                warmup=options.training.warmup,
+                steps_per_epoch=steps,
+            ),
+        )
+
+    def _batches(self, epoch: int) -> "torch.utils.data.DataLoader[tuple[Tensor, Tensor]]":
+        options, dataset = self.problem.options, self.problem.dataset
+        augment = cast(Literal["none", "cifar", "imagenet"], options.data.augment)
+        return data.batches(
+            dataset.train,
+            batch_size=setup.batch_size_of(options),
+            seed=options.training.seed,
+            epoch=epoch,
+            shuffle=True,
+            transform=data.training_transform(dataset.spec, augment),
+            workers=options.data.workers,
+            sampler=options.data.sampler,
+        )
+
+    def epoch(self) -> dict[str, object]:
+        """Train one epoch, evaluate, write the checkpoint.
+
+        Returns:
+            The epoch's line of metrics.
+        """
+        began = time.perf_counter()
+        number = self.progress.epoch + 1
+        if isinstance(self.criterion, Deferred):
+            self.criterion.set_epoch(self.progress.epoch)
+        lr, rho = (float(self.optimizer.param_groups[0][name]) for name in ("lr", "rho"))
+        losses = []
+        self.model.train()
+        for inputs, targets in self._batches(self.progress.epoch):
+            losses.append(self._step(inputs, targets) * len(targets))
+            self.schedule.step()
+        rows = len(self.problem.dataset.train)
+        train_loss = float(torch.stack(losses).sum()) / rows
+        validation = self._measure(self.problem.dataset.validation)
+        seconds = time.perf_counter() - began
+        self.progress = replace(
+            self.progress, epoch=number, seconds=self.progress.seconds + seconds, rows=self.progress.rows + rows
+        )
+        record = {
+            "epoch": number,
+            "epochs": setup.epochs_of(self.problem.options),
+            "lr": lr,
+            "rho": rho,
+            "train_loss": train_loss,
+            "seconds": seconds,
+            "validation": None if validation is None else {k: v for k, v in validation.items() if k != "confusion"},
+        }
+        self._keep_if_best(validation)
+        self.folder.append_metrics(record)
+        self._write_checkpoint()
+        return record
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        device, options = self.problem.device, self.problem.options
+        inputs = inputs.to(device, non_blocking=True)
+        if setup.channels_last(self.problem):
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        labels = targets.to(device, non_blocking=True)
+        forwarded = 0
+        with self.optimizer.passes(targets) as passes:
+            for each in passes:
+                x, y = each.select(inputs, labels)
+                with autocast(device, options):
+                    each.backward(self.criterion(self.model(x), y))
+                forwarded += len(y)
+        if options.training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), options.training.clip_norm)
+        try:
+            self.optimizer.step()
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"epoch {self.progress.epoch + 1}: {error} The checkpoint of epoch {self.progress.epoch} stands."
+            ) from None
+        self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
+        return passes.loss
+
+    def _measure(self, samples: data.Samples | None) -> dict[str, object] | None:
+        problem = self.problem
+        return measure(self.model, samples, problem.dataset.spec, problem.options, problem.priors, problem.groups)
+
+    def _keep_if_best(self, validation: Mapping[str, object] | None) -> None:
+        """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
+        score = cast(float, validation["balanced"]) if validation is not None else self.progress.best_score
+        if self.problem.options.training.select == "last" or score >= self.progress.best_score:
+            self.progress = replace(self.progress, best_epoch=self.progress.epoch, best_score=score)
+            self.folder.write_weights(self.model.state_dict(), self.progress.epoch)
+
+    def _write_checkpoint(self) -> None:
+        self.folder.write_checkpoint(
+            {
+                "progress": asdict(self.progress),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": {"last_epoch": self.schedule.last_epoch},
+                "random": torch.get_rng_state(),
+            }
+        )
+
+    def resume(self) -> None:
+        """Go on from the folder's last checkpoint.
+
+        Raises:
+            RunError: If it is damaged or belongs to another model.
+        """
+        state = self.folder.read_checkpoint()
+        try:
+            self.model.load_state_dict(cast(dict[str, Tensor], state["model"]))
+            self.optimizer.load_state_dict(cast(dict[str, object], state["optimizer"]))
+            self.progress = Progress(**cast(dict[str, float], state["progress"]))  # type: ignore[arg-type]
+            self.schedule.last_epoch = cast(dict[str, int], state["schedule"])["last_epoch"]
+            torch.set_rng_state(cast(Tensor, state["random"]))
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise RunError(f"{self.folder.checkpoint} does not fit this run: {error}") from None
+        self.folder.keep_metrics(self.progress.epoch)
+
+    def result(self, label: str) -> dict[str, object]:
+        """Measure the kept epoch on the test data and sum the run up."""
+        problem = self.problem
+        self.model.load_state_dict(self.folder.read_weights())
+        about = problem.describe()
+        return {
+            "schema": SCHEMA,
+            "name": self.folder.path.name,
+            "method": problem.options.method.method,
+            "label": label,
+            "seed": problem.options.training.seed,
+            "source": problem.source,
+            "config": problem.options.flat(),
+            **{name: about[name] for name in ("classes", "counts", "groups", "tail", "notes")},
+            "best_epoch": self.progress.best_epoch,
+            "epochs": self.progress.epoch,
+            "test": self._measure(problem.dataset.test),
+            "validation": self._measure(problem.dataset.validation),
+            "train_seconds": self.progress.seconds,
+            "rows_forward": self.progress.rows_forward,
+            "cost_ratio": self.progress.rows_forward / self.progress.rows if self.progress.rows else None,
+            "versions": {name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},
+            "device": str(problem.device),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }

@@ -1,0 +1,208 @@
+"""From options to the parts of a run: data, model, loss, optimizer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from imbsam import data, losses, models
+from imbsam.config import MethodOptions, Options
+from imbsam.engine.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
+from imbsam.errors import DataError, OptionError
+from imbsam.inputs import ImageSpec
+from imbsam.optim import SAM, Gradient, ImbSAM, Plain, SharpnessAware
+from imbsam.priors import ClassPriors, ShotGroup
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data of a run, and what its class counts mean.
+
+    Args:
+        source: As given by the user.
+        options: With every open option filled in.
+        dataset: What was loaded.
+        priors: Of the training samples.
+        groups: Shot group of each class.
+        tail: Tail classes, bool, shape ``(C,)``.
+        device: Where to compute.
+    """
+
+    source: str
+    options: Options
+    dataset: data.Dataset
+    priors: ClassPriors
+    groups: tuple[ShotGroup, ...]
+    tail: Tensor
+    device: torch.device
+
+    def describe(self) -> dict[str, object]:
+        """What later commands need to know, as plain JSON values."""
+        return {
+            "name": self.dataset.name,
+            "classes": list(self.dataset.classes),
+            "counts": self.priors.counts.tolist(),
+            "groups": list(self.groups),
+            "tail": self.tail.tolist(),
+            "notes": list(self.dataset.notes),
+            "preprocess": dict(self.dataset.preprocess),
+        }
+
+
+def load_problem(source: str, options: Options) -> Problem:
+    """Read the data and fill in the options that depend on it.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    chosen = options.data
+    dataset = data.load(
+        source,
+        target=chosen.target,
+        ignore=chosen.ignore,
+        imbalance=imbalance(source, options),
+        profile=chosen.profile,
+        rare=rare_classes(source, options),
+        validation_fraction=chosen.validation_fraction,
+        test_fraction=chosen.test_fraction,
+        image_size=chosen.image_size,
+        skip_bad=chosen.skip_bad,
+        seed=options.training.seed,
+    )
+    options = resolved(options, source, dataset.spec)
+    if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
+        raise OptionError(f"--augment {options.data.augment} is for images, and {source} is a table.")
+    priors = ClassPriors.from_targets(dataset.train.targets, num_classes=len(dataset.classes))
+    if len(dataset.classes) < 2:
+        raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
+    training = options.training
+    return Problem(
+        source,
+        options,
+        dataset,
+        priors,
+        priors.shot_groups(many_above=training.many_above, few_below=training.few_below),
+        tail_classes(options.method.tail, priors, dataset.classes),
+        device_of(training.device),
+    )
+
+
+def device_of(name: str) -> torch.device:
+    """Choose the device.
+
+    Raises:
+        OptionError: If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def build_model(problem: Problem) -> nn.Module:
+    """The model on its device; its random weights depend on the seed alone.
+
+    Raises:
+        ModelError: If the model does not fit the data.
+    """
+    chosen = problem.options.model
+    torch.manual_seed(problem.options.training.seed)
+    model = models.build(
+        chosen.model,
+        problem.dataset.spec,
+        num_classes=len(problem.dataset.classes),
+        cosine_classifier=losses.needs_cosine_classifier(problem.options.loss.loss),
+        weights=chosen.weights,
+        width=chosen.width,
+        norm=chosen.norm,
+        hidden=chosen.hidden,
+    )
+    model = model.to(problem.device)
+    return model.to(memory_format=torch.channels_last) if channels_last(problem) else model  # type: ignore[call-overload]
+
+
+def channels_last(problem: Problem) -> bool:
+    """Whether image batches lie with their channels last."""
+    return problem.options.training.channels_last and kind_of(problem.dataset.spec) in ("image", "large")
+
+
+def build_criterion(problem: Problem) -> nn.Module:
+    """The per-sample loss, with deferred re-weighting where asked for.
+
+    Raises:
+        OptionError: If the loss or one of its options is unknown.
+    """
+    chosen = problem.options.loss
+    criterion = losses.build(chosen.loss, problem.priors, options=loss_values(problem.options))
+    if chosen.reweight_from is not None:
+        start = round(chosen.reweight_from * epochs_of(problem.options))
+        criterion = losses.Deferred(criterion, problem.priors, start=start)
+    return criterion.to(problem.device)
+
+
+def loss_values(options: Options) -> dict[str, float]:
+    """The parameters given to the loss.
+
+    Raises:
+        OptionError: If one is not NAME=NUMBER.
+    """
+    values: dict[str, float] = {}
+    for pair in options.loss.loss_options:
+        name, _, value = pair.partition("=")
+        try:
+            values[name.replace("-", "_")] = float(value)
+        except ValueError:
+            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, as tau=1.5.") from None
+    return values
+
+
+def build_optimizer(problem: Problem, model: nn.Module) -> SharpnessAware:
+    """The method over its base optimizer."""
+    chosen, training = problem.options.method, problem.options.training
+    lr = training.lr
+    assert lr is not None
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    base: torch.optim.Optimizer
+    if "adamw" in (chosen.method, chosen.base if chosen.method in ("sam", "imbsam") else ""):
+        base = torch.optim.AdamW(parameters, lr=lr, weight_decay=training.weight_decay)
+    else:
+        base = torch.optim.SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=training.weight_decay)
+    return wrap(base, chosen, problem.tail, model)
+
+
+def wrap(base: torch.optim.Optimizer, chosen: MethodOptions, tail: Tensor, model: nn.Module) -> SharpnessAware:
+    """Put a method over a base optimizer."""
+    rho = chosen.rho
+    assert rho is not None
+    ascent = Gradient(damping=chosen.damping)
+    statistics, rows = chosen.batch_statistics, chosen.context_rows
+    if chosen.method == "imbsam":
+        return ImbSAM(
+            base,
+            tail,
+            rho=rho,
+            model=model,
+            tail_weight=chosen.tail_weight,
+            batch_statistics=statistics,
+            context_rows=rows,
+            ascent=ascent,
+        )
+    if chosen.method == "sam":
+        return SAM(base, rho=rho, model=model, batch_statistics=statistics, context_rows=rows, ascent=ascent)
+    return Plain(base, model=model)
+
+
+def epochs_of(options: Options) -> int:
+    """Epochs of a run whose options are filled in."""
+    assert options.training.epochs is not None
+    return options.training.epochs
+
+
+def batch_size_of(options: Options) -> int:
+    """Batch size of a run whose options are filled in."""
+    assert options.training.batch_size is not None
+    return options.training.batch_size

@@ -1,0 +1,16 @@
+"""Losses for imbalanced classes: per sample, never reduced, so that an optimizer can weigh the rows."""
+
+from imbsam.losses.balanced_softmax import BalancedSoftmax as BalancedSoftmax
+from imbsam.losses.class_balanced import ClassBalanced as ClassBalanced
+from imbsam.losses.class_balanced import class_balanced_weights as class_balanced_weights
+from imbsam.losses.cross_entropy import CrossEntropy as CrossEntropy
+from imbsam.losses.deferred import Deferred as Deferred
+from imbsam.losses.focal import Focal as Focal
+from imbsam.losses.ldam import LDAM as LDAM
+from imbsam.losses.logit_adjustment import LogitAdjustment as LogitAdjustment
+from imbsam.losses.logit_adjustment import adjust_logits as adjust_logits
+from imbsam.losses.registry import LOSSES as LOSSES
+from imbsam.losses.registry import build as build
+from imbsam.losses.registry import default_options as default_options
+from imbsam.losses.registry import needs_cosine_classifier as needs_cosine_classifier
+from imbsam.losses.vector_scaling import VectorScaling as VectorScaling

@@ -1,0 +1,81 @@
+"""What every loss asks of its options, its priors and its logits."""
+
+import math
+from collections.abc import Callable
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import OptionError, PriorsError
+from imbsam.priors import ClassPriors
+
+
+def checked_option(name: str, value: float, rule: str, holds: Callable[[float], bool] = math.isfinite) -> float:
+    """Pass on a finite number that keeps its rule.
+
+    Args:
+        name: The option, for the message.
+        value: Its value.
+        rule: The rule in words: "of at least 0".
+        holds: The rule as a test of a finite number.
+
+    Returns:
+        ``value`` as a float.
+
+    Raises:
+        OptionError: If ``value`` is no finite number or breaks the rule.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and holds(value)):
+        raise OptionError(f"{name} must be a number {rule}; got {value!r}.")
+    return float(value)
+
+
+def positive_counts(priors: ClassPriors, loss: str) -> Tensor:
+    """Counts of priors in which every class has a training sample.
+
+    Args:
+        priors: Counts per class.
+        loss: Who asks, for the message.
+
+    Returns:
+        Samples per class, shape ``(C,)``, float64, all positive.
+
+    Raises:
+        PriorsError: If a class has no training sample: its margin, weight or log prior would be infinite.
+    """
+    empty: list[int] = (priors.counts == 0).nonzero().flatten().tolist()
+    if empty:
+        named = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        raise PriorsError(
+            f"{loss} needs at least one training sample of every class; class {named} has none "
+            f"({len(empty)} of {priors.num_classes} classes). Leave such classes out, or use cross-entropy."
+        )
+    return priors.counts.double()
+
+
+def checked_logits(logits: Tensor, num_classes: int) -> Tensor:
+    """Logits in at least float32, one column for each class of the priors.
+
+    Args:
+        logits: Shape ``(B, C)``.
+        num_classes: C of the priors.
+
+    Returns:
+        The logits, in float32 where they come in half precision.
+
+    Raises:
+        PriorsError: If there are more or fewer columns than classes.
+    """
+    if logits.ndim != 2 or logits.shape[1] != num_classes:
+        raise PriorsError(
+            f"logits of shape {tuple(logits.shape)} do not fit priors of {num_classes} classes: "
+            f"the model must put out (B, {num_classes})."
+        )
+    return at_least_float32(logits)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits in float32 where they come in half precision, else as they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,53 @@
+"""Class-balanced weights: classes weighted by the inverse of their effective number of samples."""
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from imbsam.losses.checks import checked_logits, checked_option, positive_counts
+from imbsam.priors import ClassPriors
+
+
+def class_balanced_weights(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
+    """Weights ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum to C (Cui et al. 2019).
+
+    Args:
+        priors: Training counts n_c.
+        beta: In [0, 1): 0 weighs all classes alike, towards 1 the weights tend to 1 / n_c.
+
+    Returns:
+        Weight of each class, shape ``(C,)``, float64.
+
+    Raises:
+        OptionError: If ``beta`` is outside [0, 1).
+        PriorsError: If a class has no training sample.
+    """
+    beta = checked_option("beta", beta, "in [0, 1)", lambda b: 0 <= b < 1)
+    weights = (1 - beta) / (1 - beta ** positive_counts(priors, "class-balanced weighting"))
+    return weights * (priors.num_classes / weights.sum())
+
+
+class ClassBalanced(nn.Module):
+    """Cross-entropy times the class-balanced weight of the target (Cui et al. 2019).
+
+    Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``. Their mean is over the
+    batch size, not over the sum of weights.
+
+    Args:
+        priors: Training counts.
+        beta: In [0, 1); 0 is cross-entropy.
+
+    Raises:
+        OptionError: If ``beta`` is outside [0, 1).
+        PriorsError: If a class has no training sample.
+    """
+
+    weights: Tensor
+
+    def __init__(self, priors: ClassPriors, *, beta: float = 0.9999) -> None:
+        super().__init__()
+        self.register_buffer("weights", class_balanced_weights(priors, beta=beta).float(), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Loss of each sample, shape ``(B,)``."""
+        losses = cross_entropy(checked_logits(logits, len(self.weights)), targets, reduction="none")
+        return losses * self.weights[targets]

@@ -1,0 +1,49 @@
+"""Deferred re-weighting (DRW): class weights that are switched on late in training."""
+
+from torch import Tensor, nn
+
+from imbsam.errors import OptionError
+from imbsam.losses.class_balanced import class_balanced_weights
+from imbsam.priors import ClassPriors
+
+
+class Deferred(nn.Module):
+    """Any per-sample loss, times class-balanced weights from an epoch on (DRW, Cao et al. 2019, algorithm 1).
+
+    Before ``start`` the losses are those of ``criterion``, bit for bit. The only state is the epoch last given
+    to :meth:`set_epoch`: a resumed run gives it again.
+
+    Args:
+        criterion: Called with logits ``(B, C)`` and targets ``(B,)``; returns losses ``(B,)``.
+        priors: Training counts.
+        start: First epoch with weights, counted from 0 (160 of 200 there).
+        beta: Of :func:`class_balanced_weights`, in [0, 1).
+
+    Raises:
+        OptionError: If ``start`` is no integer of at least 0, or ``beta`` is outside [0, 1).
+        PriorsError: If a class has no training sample.
+
+    Example:
+        >>> criterion = Deferred(LDAM(priors), priors, start=160)
+        >>> criterion.set_epoch(160)
+    """
+
+    weights: Tensor
+
+    def __init__(self, criterion: nn.Module, priors: ClassPriors, *, start: int, beta: float = 0.9999) -> None:
+        super().__init__()
+        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
+            raise OptionError(f"start must be an epoch of at least 0; got {start!r}.")
+        self.criterion = criterion
+        self.start = start
+        self.register_buffer("weights", class_balanced_weights(priors, beta=beta).float(), persistent=False)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, counted from 0."""
+        self.active = epoch >= self.start
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Loss of each sample, shape ``(B,)``."""
+        losses: Tensor = self.criterion(logits, targets)
+        return losses * self.weights[targets] if self.active else losses

@@ -1,0 +1,141 @@
+"""How well a classifier does on all classes, on each, and on many-, medium- and few-shot ones."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from imbsam.errors import DataError, NonFiniteError
+from imbsam.priors import SHOT_GROUPS
+
+CALIBRATION_BINS = 15
+MAX_CONFUSION_CLASSES = 1000
+"""Above this many classes no confusion matrix is kept: as lists it would take gigabytes."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of one evaluation. Shares in [0, 1]; None where no class or sample is there to measure on.
+
+    Args:
+        samples: N.
+        log_loss: Mean cross-entropy of the logits, in nats.
+        overall: Share of samples that are right.
+        balanced: Mean recall over the classes present in the targets.
+        macro_f1: Mean F1 over the classes that occur in the targets or the predictions.
+        many: Mean recall over the many-shot classes present in the targets.
+        medium: The same, medium-shot classes.
+        few: The same, few-shot classes.
+        ece: Expected calibration error over 15 bins of equal width (Guo et al. 2017, eq. 3).
+        per_class: Recall of each class, length C.
+        confusion: C x C counts, rows true classes, columns predicted; None above 1000 classes.
+    """
+
+    samples: int
+    log_loss: float
+    overall: float
+    balanced: float
+    macro_f1: float
+    many: float | None
+    medium: float | None
+    few: float | None
+    ece: float
+    per_class: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers, lists and None, ready for JSON."""
+        figures: dict[str, object] = asdict(self)
+        figures["per_class"] = list(self.per_class)
+        figures["confusion"] = None if self.confusion is None else [list(row) for row in self.confusion]
+        return figures
+
+
+def classification(logits: Tensor, targets: Tensor, groups: Sequence[str]) -> Metrics:
+    """Measure predictions against targets; ties go to the lower class.
+
+    Args:
+        logits: Shape ``(N, C)``, any floating dtype and device.
+        targets: Shape ``(N,)``, integers in ``[0, C)``.
+        groups: ``"many"``, ``"medium"`` or ``"few"`` for each class, length C: ``priors.shot_groups()``.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        DataError: If there is no sample, shapes do not fit, or a target or a group is none of those allowed.
+        NonFiniteError: If the loss of a sample is NaN or infinite.
+    """
+    logits, targets = logits.detach().cpu().double(), targets.detach().cpu().long()
+    _check(logits, targets, groups)
+    num_classes = logits.shape[1]
+    losses = cross_entropy(logits, targets, reduction="none")
+    if not losses.isfinite().all():
+        row = int((~losses.isfinite()).nonzero()[0])
+        raise NonFiniteError(f"the loss of sample {row} is {float(losses[row])}: its logits are not finite.")
+    predictions = logits.argmax(dim=1)
+    recall = _recall(predictions, targets, num_classes)
+    return Metrics(
+        samples=len(targets),
+        log_loss=float(losses.mean()),
+        overall=float((predictions == targets).double().mean()),
+        balanced=_mean(recall) or 0.0,
+        macro_f1=float(f1_score(targets.numpy(), predictions.numpy(), average="macro", zero_division=0)),
+        many=_mean(_of_group(recall, groups, "many")),
+        medium=_mean(_of_group(recall, groups, "medium")),
+        few=_mean(_of_group(recall, groups, "few")),
+        ece=_expected_calibration_error(logits.softmax(dim=1), targets),
+        per_class=tuple(recall),
+        confusion=_confusion(predictions, targets, num_classes),
+    )
+
+
+def _check(logits: Tensor, targets: Tensor, groups: Sequence[str]) -> None:
+    if logits.ndim != 2 or targets.shape != logits.shape[:1] or not len(targets):
+        raise DataError(
+            f"metrics need logits (N, C) and targets (N,), N > 0; got {tuple(logits.shape)} and {tuple(targets.shape)}."
+        )
+    num_classes = logits.shape[1]
+    lowest, highest = int(targets.min()), int(targets.max())
+    if lowest < 0 or highest >= num_classes:
+        wrong = lowest if lowest < 0 else highest
+        raise DataError(f"target {wrong} is outside the {num_classes} classes 0..{num_classes - 1} of the logits.")
+    if len(groups) != num_classes or not set(groups) <= set(SHOT_GROUPS):
+        raise DataError(
+            f"groups must name one of {', '.join(SHOT_GROUPS)} for each of the {num_classes} classes; "
+            f"got {len(groups)} names: {', '.join(sorted(set(groups)))}."
+        )
+
+
+def _recall(predictions: Tensor, targets: Tensor, num_classes: int) -> list[float | None]:
+    present: list[int] = torch.bincount(targets, minlength=num_classes).tolist()
+    right: list[int] = torch.bincount(targets[predictions == targets], minlength=num_classes).tolist()
+    return [hits / samples if samples else None for hits, samples in zip(right, present, strict=True)]
+
+
+def _of_group(recall: Sequence[float | None], groups: Sequence[str], group: str) -> list[float | None]:
+    return [value for value, its_group in zip(recall, groups, strict=True) if its_group == group]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _confusion(predictions: Tensor, targets: Tensor, num_classes: int) -> tuple[tuple[int, ...], ...] | None:
+    if num_classes > MAX_CONFUSION_CLASSES:
+        return None
+    cells = torch.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+    return tuple(tuple(row) for row in cells.view(num_classes, num_classes).tolist())
+
+
+def _expected_calibration_error(probabilities: Tensor, targets: Tensor) -> float:
+    confidence, predictions = probabilities.max(dim=1)
+    gap = confidence - (predictions == targets).double()
+    # Bin m holds the confidences in ((m - 1) / M, m / M].
+    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
+    summed = torch.zeros(CALIBRATION_BINS, dtype=torch.double).index_add_(0, bins, gap)
+    return float(summed.abs().sum()) / len(targets)

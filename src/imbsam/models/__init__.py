@@ -1,0 +1,9 @@
+"""Networks by name, one's own callables, and weights from local files."""
+
+from imbsam.models.classifier import CosineClassifier as CosineClassifier
+from imbsam.models.layers import Norm as Norm
+from imbsam.models.mlp import MLP as MLP
+from imbsam.models.registry import MODELS as MODELS
+from imbsam.models.registry import build as build
+from imbsam.models.resnet import ResNet as ResNet
+from imbsam.models.weights import load_weights as load_weights

@@ -1,0 +1,62 @@
+"""The last layer of a network: linear or cosine, and where it is in a model others wrote."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
+
+
+class CosineClassifier(nn.Module):
+    """Cosine between the features and the weight vector of each class (Cao et al. 2019, for the LDAM loss).
+
+    Features ``(B, in_features)`` give logits ``(B, num_classes)`` in [-1, 1]. No bias. Features that are all zero
+    give zeros.
+
+    Args:
+        in_features: Length of the feature vectors.
+        num_classes: C.
+    """
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = num_classes
+        self.weight = nn.Parameter(torch.randn(num_classes, in_features) / in_features**0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Cosines, shape ``(B, num_classes)``."""
+        # The default floor of 1e-12 is 0 in float16, and a feature vector of zeros would become NaN.
+        return linear(normalize(features, eps=1e-6), normalize(self.weight, eps=1e-6))
+
+
+def classifier_layer(in_features: int, num_classes: int, *, cosine: bool) -> nn.Linear | CosineClassifier:
+    """Make the last layer of a network.
+
+    Args:
+        in_features: Length of the feature vectors.
+        num_classes: C.
+        cosine: Cosine rather than linear.
+
+    Returns:
+        The layer.
+    """
+    return CosineClassifier(in_features, num_classes) if cosine else nn.Linear(in_features, num_classes)
+
+
+def classifier_name(model: nn.Module, num_classes: int) -> str | None:
+    """Find the last layer: of the linear and cosine layers of C outputs, ``model.classifier`` or else the only one.
+
+    Args:
+        model: Any module.
+        num_classes: C.
+
+    Returns:
+        Its dotted name within the model; None if there is no such layer, or several.
+    """
+    names = [
+        name
+        for name, module in model.named_modules()
+        if name and isinstance(module, nn.Linear | CosineClassifier) and module.out_features == num_classes
+    ]
+    if "classifier" in names:
+        return "classifier"
+    return names[0] if len(names) == 1 else None

@@ -1,0 +1,90 @@
+"""Models by name."""
+
+from pathlib import Path
+
+from torch import nn
+
+from imbsam.errors import ModelError, OptionError
+from imbsam.inputs import ImageSpec, InputSpec
+from imbsam.models.classifier import classifier_name
+from imbsam.models.imported import imported_model
+from imbsam.models.layers import Norm
+from imbsam.models.mlp import MLP
+from imbsam.models.resnet import CIFAR_RESNETS, WIDE_STAGE_RESNETS, resnet
+from imbsam.models.weights import load_weights
+
+_RESNETS = (*CIFAR_RESNETS, *WIDE_STAGE_RESNETS)
+_HIDDEN = (128, 128)
+
+MODELS: tuple[str, ...] = (*_RESNETS, "mlp", "torchvision:NAME", "timm:NAME", "package.module:callable")
+"""What :func:`build` takes as a name."""
+
+
+def build(
+    name: str,
+    spec: InputSpec,
+    *,
+    num_classes: int,
+    cosine_classifier: bool = False,
+    weights: Path | None = None,
+    width: float = 1.0,
+    norm: Norm = "batch",
+    hidden: tuple[int, ...] = _HIDDEN,
+) -> nn.Module:
+    """Make a model by its name: float samples as ``spec`` says give logits ``(B, num_classes)``.
+
+    Our own networks have their last layer as ``model.classifier``. Random weights come from torch's global
+    generator: seed it first.
+
+    Args:
+        name: One of :data:`MODELS`; ``package.module:callable`` is called as
+            ``callable(spec, num_classes=num_classes)``.
+        spec: What one sample looks like.
+        num_classes: C.
+        cosine_classifier: End in a :class:`CosineClassifier`, as the LDAM loss needs.
+        weights: File to start from, ``.safetensors``, ``.pt`` or ``.pth``. A classifier in it that does not fit, as
+            one of other classes, is left out with a warning; all else must fit.
+        width: Factor on the channels of a ResNet.
+        norm: Normalisation of a ResNet: ``"batch"``, or ``"group"`` (8 groups), whose rows do not see each other.
+        hidden: Units of each hidden layer of ``mlp``; empty for a linear model.
+
+    Returns:
+        The model, in training mode, on the CPU (a callable may choose another device).
+
+    Raises:
+        ModelError: If the model is unknown, cannot be made, or does not fit the data or the weights.
+        OptionError: If an option is out of range, or does not belong to this model.
+    """
+    if num_classes < 1:
+        raise ModelError(f"a model needs at least one class; got num_classes={num_classes}.")
+    if name in _RESNETS:
+        _refuse("hidden", tuple(hidden), _HIDDEN, name)
+        if not isinstance(spec, ImageSpec):
+            raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
+        model: nn.Module = resnet(
+            name, spec.channels, num_classes, width=width, norm=norm, cosine_classifier=cosine_classifier
+        )
+    else:
+        _refuse("width", width, 1.0, name)
+        _refuse("norm", norm, "batch", name)
+        if name == "mlp":
+            model = MLP(spec, num_classes, hidden=hidden, cosine_classifier=cosine_classifier)
+        else:
+            _refuse("hidden", tuple(hidden), _HIDDEN, name)
+            _check_importable(name)
+            model = imported_model(name, spec, num_classes=num_classes, cosine_classifier=cosine_classifier)
+    if weights is not None:
+        load_weights(model, weights, new_classifier=classifier_name(model, num_classes))
+    return model
+
+
+def _refuse(option: str, value: object, default: object, name: str) -> None:
+    if value != default:
+        takers = "mlp" if option == "hidden" else ", ".join(_RESNETS)
+        raise OptionError(f"the model {name} has no option {option} (got {value!r}); it belongs to {takers}.")
+
+
+def _check_importable(name: str) -> None:
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise ModelError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}.")

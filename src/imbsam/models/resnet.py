@@ -1,0 +1,154 @@
+"""Residual networks for small images: ResNet-20/32/44/56, and ResNet-18/34 with a small-image stem."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
+
+from imbsam.errors import OptionError
+from imbsam.models.classifier import classifier_layer
+from imbsam.models.layers import Norm, initialise, norm_layer
+
+CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
+"""Blocks in each of the three stages of 16, 32 and 64 channels (He et al. 2016, section 4.2)."""
+
+WIDE_STAGE_RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+"""Blocks in the four stages of 64, 128, 256 and 512 channels (He et al. 2016, table 1)."""
+
+
+class ResNet(nn.Module):
+    """Residual network of basic blocks behind a 3 x 3 stem of stride 1, without max-pooling.
+
+    Images ``(B, channels, H, W)`` give logits ``(B, num_classes)``. Each stage after the first halves the
+    resolution; global average pooling takes any image size.
+
+    Args:
+        channels: Of the images.
+        num_classes: C.
+        widths: Channels of each stage.
+        depths: Blocks of each stage.
+        projection: Shortcuts between stages are 1 x 1 convolutions with normalisation (option B of He et al. 2016),
+            else every second pixel and zero channels, without parameters (option A).
+        norm: Normalisation, ``"batch"`` or ``"group"``.
+        cosine_classifier: End in a :class:`CosineClassifier`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        projection: bool,
+        norm: Norm = "batch",
+        cosine_classifier: bool = False,
+    ) -> None:
+        super().__init__()
+        make_norm = norm_layer(norm)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.stem_norm = make_norm(widths[0])
+        blocks: list[nn.Module] = []
+        before = widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(before, width, stride=stride, projection=projection, make_norm=make_norm))
+                before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = classifier_layer(widths[-1], num_classes, cosine=cosine_classifier)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, shape ``(B, num_classes)``."""
+        maps: Tensor = self.blocks(relu(self.stem_norm(self.stem(images))))
+        logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut (He et al. 2016, figure 5 left).
+
+    Args:
+        channels: Of the input.
+        width: Channels of the output.
+        stride: Of the first convolution and the shortcut.
+        projection: Kind of the shortcut where shapes differ, see :class:`ResNet`.
+        make_norm: Function from a number of channels to a normalisation layer.
+    """
+
+    def __init__(
+        self, channels: int, width: int, *, stride: int, projection: bool, make_norm: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = make_norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = make_norm(width)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels != width:
+            self.shortcut = (
+                nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), make_norm(width))
+                if projection
+                else PadShortcut(width - channels, stride)
+            )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Feature maps, shape ``(B, width, H / stride, W / stride)``."""
+        inner: Tensor = relu(self.norm1(self.conv1(maps)))
+        return relu(self.norm2(self.conv2(inner)) + self.shortcut(maps))
+
+
+class PadShortcut(nn.Module):
+    """Every ``stride``-th pixel, with ``extra`` zero channels, half of them before and half after (option A)."""
+
+    def __init__(self, extra: int, stride: int) -> None:
+        super().__init__()
+        self.extra = extra
+        self.stride = stride
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Feature maps with ``extra`` more channels."""
+        before = self.extra // 2
+        return pad(maps[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
+
+
+def resnet(
+    name: str,
+    channels: int,
+    num_classes: int,
+    *,
+    width: float = 1.0,
+    norm: Norm = "batch",
+    cosine_classifier: bool = False,
+) -> ResNet:
+    """Make a residual network by its name.
+
+    Args:
+        name: One of :data:`CIFAR_RESNETS` or :data:`WIDE_STAGE_RESNETS`.
+        channels: Of the images.
+        num_classes: C.
+        width: Factor on the channels of every stage, above 0.
+        norm: Normalisation, ``"batch"`` or ``"group"``.
+        cosine_classifier: End in a :class:`CosineClassifier`.
+
+    Returns:
+        The network, freshly initialised.
+
+    Raises:
+        OptionError: If ``width`` is not above 0 or ``norm`` is unknown.
+    """
+    if not (math.isfinite(width) and width > 0):
+        raise OptionError(f"width must be a number above 0; got {width!r}.")
+    small = name in CIFAR_RESNETS
+    stages = (16, 32, 64) if small else (64, 128, 256, 512)
+    return ResNet(
+        channels,
+        num_classes,
+        widths=[max(1, round(width * stage)) for stage in stages],
+        depths=(CIFAR_RESNETS[name],) * 3 if small else WIDE_STAGE_RESNETS[name],
+        projection=not small,
+        norm=norm,
+        cosine_classifier=cosine_classifier,
+    )

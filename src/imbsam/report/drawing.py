@@ -1,0 +1,178 @@
+"""How figures look, and how one becomes a PNG file or a part of the page."""
+
+import io
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib.style
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+FIGURE_WIDTH = 6.4  # inches
+
+INK = "#1b1f24"
+GRID = "#d4d9df"
+PAPER = "#ffffff"
+# In the page these follow its light or dark scheme; colours of data stay as they are.
+_THEMED = {INK: "currentcolor", GRID: "var(--line)", PAPER: "none"}
+
+# Okabe and Ito's colours for all kinds of colour vision; their black gives way to grey for the baseline, and
+# their yellow, too faint on white, is left out.
+COLOURS = ("#858585", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")
+
+# Used where installed, for class names that DejaVu Sans has no glyphs for.
+_MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Segoe UI Symbol")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the words that go with it.
+
+    Args:
+        name: Of the PNG file, without its suffix.
+        title: What is shown; unique in the report.
+        alt: What a reader who does not see it needs to know.
+        caption: How to read it.
+        figure: The drawing.
+        wide: Whether it needs both columns of the page.
+        tall: Whether it takes the height of two others.
+    """
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    figure: Figure
+    wide: bool = False
+    tall: bool = False
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Set the report's figure style while drawing and rendering, whatever the user's matplotlibrc says."""
+    installed = set(font_manager.get_font_names())
+    settings = {
+        "font.family": ["DejaVu Sans", *(font for font in _MORE_FONTS if font in installed)],
+        "font.size": 11,
+        "axes.titlesize": 12,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": INK,
+        "axes.facecolor": "none",
+        "axes.labelcolor": INK,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.8,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "figure.facecolor": PAPER,
+        "legend.frameon": False,
+        "lines.linewidth": 2.0,
+        "lines.markersize": 5.0,
+        # A class name with dollar signs is no formula.
+        "text.parse_math": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "imbsam",
+    }
+    with matplotlib.style.context(["default", settings]), warnings.catch_warnings():
+        # The page shows the text with the browser's fonts; in the PNG a box stands for the glyph.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        yield
+
+
+def method_colour(index: int, methods: int) -> str:
+    """The colour of the method at this place; colours repeat after seven, then with other dashes."""
+    # Grey is for a baseline; a method that stands alone is none.
+    return COLOURS[(index if methods > 1 else 1) % len(COLOURS)]
+
+
+def marker(index: int) -> str:
+    """The marker of the method at this place."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def dashes(index: int) -> str:
+    """The line style of the method at this place."""
+    return DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+def add_legend(figure: Figure, axis: Axes, methods: int) -> None:
+    """Name the lines of several methods below the figure."""
+    if methods > 1:
+        handles, labels = axis.get_legend_handles_labels()
+        columns = max(1, 64 // (max(map(len, labels)) + 6))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(methods, columns), fontsize=10)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Write 1, 2, 5, 10, 20, ... on a logarithmic axis."""
+    # The formatter of matplotlib writes powers as formulas, which the report's style leaves unread.
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def to_png(figure: Figure) -> bytes:
+    """Render a figure for print: dark on white, 150 dots per inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def to_svg(picture: Picture) -> str:
+    """Render a figure as an ``svg`` element to stand in an HTML page.
+
+    Texts stay texts, the colours of text and grid follow the page, and the ids are the picture's own.
+
+    Args:
+        picture: With a title that no other picture of the page has.
+
+    Returns:
+        Well-formed markup; every text in it is escaped.
+    """
+    buffer = io.BytesIO()
+    picture.figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
+    root = ET.fromstring(buffer.getvalue())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in {"metadata", "style"}:
+                parent.remove(child)
+    prefix = f"{picture.name}-"
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = {_local(key): _placed(_local(key), value, prefix) for key, value in element.items()}
+    root.set("role", "img")
+    root.set("aria-label", picture.alt)
+    # Of the page's width at most, and still readable on a phone, where the figure scrolls.
+    root.set("style", f"width: {root.get('width', '100%')}")
+    for attribute in ("width", "height", "version"):
+        root.attrib.pop(attribute, None)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _placed(key: str, value: str, prefix: str) -> str:
+    if key == "id":
+        return prefix + value
+    if key == "href" and value.startswith("#"):
+        return f"#{prefix}{value[1:]}"
+    value = value.replace("url(#", f"url(#{prefix}")
+    if key in {"style", "fill", "stroke"}:
+        for drawn, shown in _THEMED.items():
+            value = value.replace(drawn, shown)
+    return value

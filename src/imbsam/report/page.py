@@ -1,0 +1,161 @@
+"""The report itself: one self-contained HTML page and the figures beside it."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from imbsam.priors import SHOT_GROUPS
+from imbsam.report import figures, tables
+from imbsam.report.confusion import confusion_matrix
+from imbsam.report.curves import learning_curves
+from imbsam.report.drawing import Picture, drawing, to_png, to_svg
+from imbsam.report.files import Run, Study, read_study
+from imbsam.report.summary import Summary, summarise
+from imbsam.report.words import answer, seeds
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the reader should know, and the runs it is about."""
+
+    text: str
+    about: str
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` and ``figures/*.png`` into the folder of a run or of a comparison.
+
+    The page needs no other file and no network. A report that is there already is replaced as a whole.
+
+    Args:
+        folder: Holds ``result.json`` and ``metrics.jsonl``, or ``comparison.json`` and its runs' folders.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If a file is missing or damaged, or two runs have the same label and seed.
+    """
+    folder = Path(folder)
+    study = read_study(folder)
+    summary = summarise([run.result for run in study.runs], labels=study.labels)
+    with drawing():
+        pictures = _pictures(study, summary)
+        files = {folder / "figures" / f"{picture.name}.png": to_png(picture.figure) for picture in pictures}
+        drawn = [(picture, Markup(to_svg(picture))) for picture in pictures]
+    (folder / "figures").mkdir(exist_ok=True)
+    for path, content in files.items():
+        _replace(path, content)
+    page = folder / "report.html"
+    _replace(page, _page(study, summary, drawn).encode("utf-8", "replace"))
+    return page
+
+
+def _pictures(study: Study, summary: Summary) -> list[Picture]:
+    found = [
+        figures.shot_group_bars(summary),
+        figures.recall_by_count(study, summary.split),
+        learning_curves(study),
+        *(
+            confusion_matrix(study.runs_of(label), summary.split, name=name, label=label)
+            for label, name in _confusions(summary).items()
+        ),
+    ]
+    return [picture for picture in found if picture is not None]
+
+
+def _confusions(summary: Summary) -> dict[str, str]:
+    if len(summary.labels) == 1:
+        return {summary.baseline: "confusion"}
+    return {summary.baseline: "confusion_baseline", summary.leader: "confusion_leader"}
+
+
+def _page(study: Study, summary: Summary, pictures: Sequence[tuple[Picture, Markup]]) -> str:
+    single = study.runs[0] if study.command is None else None
+    script = _resource("sort.js")
+    differing, shared = tables.configuration(study)
+    first, *others = answer(summary)
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return template.from_string(_resource("template.html")).render(
+        title=f"{single.result['name'] if single else _listed(study.labels)} on {study.source}",
+        facts=_facts(study, summary, single),
+        answer=first,
+        sentences=others,
+        scores=(tables.run_scores(single) if single else None) or tables.scores(summary),
+        differences=tables.differences(summary),
+        pictures=pictures,
+        classes=tables.classes(single, single.metrics(summary.split)) if single else None,
+        cost=tables.cost(study),
+        differing=differing,
+        shared=shared,
+        notes=_notes(study),
+        command=study.command,
+        versions=tables.versions(study),
+        style=Markup(_resource("style.css")),
+        script=Markup(script),
+        # The browser then refuses any other script, and anything from a network.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} methods"
+
+
+def _resource(name: str) -> str:
+    return resources.files("imbsam.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _facts(study: Study, summary: Summary, single: Run | None) -> list[tuple[str, str]]:
+    result = (single or study.runs[0]).result
+    counts = result["counts"]
+    present = [count for count in counts if count > 0]
+    groups = ", ".join(f"{n} {group}" for group in SHOT_GROUPS if (n := result["groups"].count(group)))
+    facts = [
+        ("data", study.source),
+        ("classes", f"{len(counts)} ({groups})"),
+        ("tail classes", str(sum(result["tail"]))),
+        ("training samples", f"{sum(counts):,}"),
+        ("rarest, most frequent class", f"{min(counts)}, {max(counts)}"),
+        ("imbalance factor", f"{max(present) / min(present):.4g}" if present else tables.NOTHING),
+        ("scores of", f"the {summary.split} set"),
+    ]
+    if single is None:
+        distinct = {run.result["seed"] for run in study.runs}
+        return [*facts, ("finished runs", f"{len(study.runs)} ({seeds(len(distinct))})")]
+    best = result["best_epoch"]
+    return [
+        *facts,
+        ("seed", str(result["seed"])),
+        ("epochs", f"{result['epochs']}" + (f", best {best}" if best is not None else "")),
+    ]
+
+
+def _notes(study: Study) -> list[Note]:
+    notes = [Note("did not finish and is left out", name) for name in study.missing]
+    about: dict[str, list[str]] = {}
+    for run in study.runs:
+        for text in dict.fromkeys(run.result["notes"]):
+            about.setdefault(text, []).append(run.result["name"])
+        if not run.epochs:
+            about.setdefault("no metrics.jsonl, so not in the learning curves", []).append(run.result["name"])
+    for text, names in about.items():
+        everywhere = len(names) == len(study.runs) > 1
+        notes.append(Note(text, "all runs" if everywhere else ", ".join(names)))
+    return notes
+
+
+def _replace(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

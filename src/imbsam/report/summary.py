@@ -1,0 +1,176 @@
+"""What several seeds say together: means, 95 % intervals, paired differences to the baseline."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import stats
+
+from imbsam.errors import RunError
+
+Split = Literal["test", "validation"]
+Measure = Literal["overall", "balanced", "many", "medium", "few", "macro_f1"]
+MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "macro_f1")
+
+BySeed = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Args:
+        mean: In [0, 1] for a score, in [-1, 1] for a difference.
+        half_width: Half the width of the 95 % t-interval of the mean; None for one seed.
+        n: Number of seeds.
+    """
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A mean over seeds of a method's score minus the baseline's at the same seed.
+
+    Args:
+        method: Mean score of the method over the shared seeds.
+        baseline: Mean score of the baseline over the shared seeds.
+    """
+
+    method: float
+    baseline: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores of each label, and their paired differences to the first.
+
+    Args:
+        split: The samples the scores are of.
+        labels: What was compared; the first is the baseline.
+        scores: Per label and measure; None where no seed has the measure.
+        differences: Per label but the baseline and measure; None where no seed has both.
+    """
+
+    split: Split
+    labels: tuple[str, ...]
+    scores: Mapping[str, Mapping[Measure, Estimate | None]]
+    differences: Mapping[str, Mapping[Measure, Difference | None]]
+
+    @property
+    def baseline(self) -> str:
+        """The label that the others are compared with."""
+        return self.labels[0]
+
+    @property
+    def primary(self) -> Measure:
+        """The measure to judge by: few-shot recall, or balanced accuracy where no class is few-shot."""
+        return "few" if any(scores["few"] for scores in self.scores.values()) else "balanced"
+
+    @property
+    def leader(self) -> str:
+        """The label, other than the baseline where there are others, that is highest in :attr:`primary`."""
+
+        def height(label: str) -> float:
+            estimate = self.scores[label][self.primary]
+            return -math.inf if estimate is None else estimate.mean
+
+        return max(self.labels[1:] or self.labels, key=height)
+
+
+def summarise(results: Sequence[Mapping[str, object]], *, labels: Sequence[str] | None = None) -> Summary:
+    """Average runs over their seeds, and pair them by seed with the baseline's.
+
+    The scores are those of the test set if any run has one, else of the validation set. A run without the
+    set, or a measure that is None there, is left out of that mean.
+
+    Args:
+        results: The contents of one ``result.json`` each, in any order.
+        labels: Labels in order, baseline first; by default the order in which they appear. Labels that appear
+            besides are put behind.
+
+    Returns:
+        The means and differences.
+
+    Raises:
+        RunError: If there is no result, or two have the same label and seed.
+    """
+    if not results:
+        raise RunError("there is no finished run to summarise.")
+    split: Split = "test" if any(result.get("test") for result in results) else "validation"
+    ordered = tuple(dict.fromkeys([*(labels or ()), *(str(result["label"]) for result in results)]))
+    values = {label: _by_seed([r for r in results if r["label"] == label], split) for label in ordered}
+    return Summary(
+        split=split,
+        labels=ordered,
+        scores={label: {m: _score(values[label][m]) for m in MEASURES} for label in ordered},
+        differences={
+            label: {m: _difference(values[label][m], values[ordered[0]][m]) for m in MEASURES} for label in ordered[1:]
+        },
+    )
+
+
+def _by_seed(results: Sequence[Mapping[str, object]], split: Split) -> dict[Measure, BySeed]:
+    values: dict[Measure, BySeed] = {measure: {} for measure in MEASURES}
+    seen: set[int] = set()
+    for result in results:
+        seed = int(str(result["seed"]))
+        if seed in seen:
+            raise RunError(
+                f"two runs of {result['label']} have the seed {seed}, so they cannot be paired with the "
+                "baseline. Remove one, or give them different labels."
+            )
+        seen.add(seed)
+        metrics = result.get(split)
+        if not isinstance(metrics, Mapping):
+            continue
+        for measure in MEASURES:
+            value = metrics.get(measure)
+            if isinstance(value, int | float) and math.isfinite(value):
+                values[measure][seed] = float(value)
+    return values
+
+
+def _score(values: BySeed) -> Estimate | None:
+    if not values:
+        return None
+    return Estimate(_mean(values.values()), t_half_width(list(values.values())), len(values))
+
+
+def _difference(method: BySeed, baseline: BySeed) -> Difference | None:
+    seeds = sorted(method.keys() & baseline.keys())
+    if not seeds:
+        return None
+    gaps = [method[seed] - baseline[seed] for seed in seeds]
+    return Difference(
+        mean=_mean(gaps),
+        half_width=t_half_width(gaps),
+        n=len(seeds),
+        method=_mean(method[seed] for seed in seeds),
+        baseline=_mean(baseline[seed] for seed in seeds),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers)
+
+
+def t_half_width(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of the mean, by Student's t.
+
+    Args:
+        values: One per seed.
+
+    Returns:
+        ``t(0.975, n - 1) * s / sqrt(n)`` with the sample standard deviation s; None for fewer than two.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    mean = _mean(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return float(stats.t.ppf(0.975, n - 1)) * math.sqrt(variance / n)

@@ -1,0 +1,229 @@
+"""The tables of a report, as texts in cells."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from imbsam.report.files import Metrics, Run, Study
+from imbsam.report.summary import MEASURES, Difference, Measure, Summary, t_half_width
+from imbsam.report.words import MEASURE_NAMES, plus_minus, printable
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Args:
+        text: What it shows.
+        strong: Whether it stands out: the best of its column, a setting that differs.
+        key: What to sort by instead of the text.
+    """
+
+    text: str
+    strong: bool = False
+    key: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows begin with a heading.
+
+    Args:
+        caption: What the table holds and in which units.
+        columns: Headings; the first is of the rows' headings.
+        rows: Cells, as many as columns.
+        sortable: Whether sorting helps.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = False
+
+
+def scores(summary: Summary) -> Table:
+    """Each method's mean scores; the best of each column stands out."""
+    best = {measure: _best(summary, measure) for measure in MEASURES}
+
+    def cell(label: str, measure: Measure) -> Cell:
+        estimate = summary.scores[label][measure]
+        if estimate is None:
+            return Cell(NOTHING)
+        strong = len(summary.labels) > 1 and round(100 * estimate.mean, 1) == best[measure]
+        return Cell(plus_minus(estimate), strong=strong, key=estimate.mean)
+
+    return Table(
+        caption=f"Scores on the {summary.split} set in percent, mean ± half the 95 % t-interval over seeds",
+        columns=["method", *(MEASURE_NAMES[measure] for measure in MEASURES), "seeds"],
+        rows=[
+            [
+                Cell(label),
+                *(cell(label, measure) for measure in MEASURES),
+                Cell(str(max((e.n for e in summary.scores[label].values() if e), default=0))),
+            ]
+            for label in summary.labels
+        ],
+        sortable=len(summary.labels) > 2,
+    )
+
+
+def _best(summary: Summary, measure: Measure) -> float | None:
+    means = [e.mean for label in summary.labels if (e := summary.scores[label][measure]) is not None]
+    return round(100 * max(means), 1) if means else None
+
+
+def differences(summary: Summary) -> Table | None:
+    """Each method minus the baseline at the same seed; None for one method."""
+    if not summary.differences:
+        return None
+
+    def cell(difference: Difference | None) -> Cell:
+        if difference is None:
+            return Cell(NOTHING)
+        clear = difference.half_width is not None and abs(difference.mean) > difference.half_width
+        return Cell(plus_minus(difference, signed=True), strong=clear, key=difference.mean)
+
+    return Table(
+        caption=(
+            f"Difference to {summary.baseline} in percentage points, paired by seed, mean ± half the 95 % "
+            "t-interval; bold where the interval excludes zero (each on its own, not corrected for their number)"
+        ),
+        columns=["method", *(MEASURE_NAMES[measure] for measure in MEASURES), "pairs"],
+        rows=[
+            [
+                Cell(label),
+                *(cell(by_measure[measure]) for measure in MEASURES),
+                Cell(str(max((d.n for d in by_measure.values() if d), default=0))),
+            ]
+            for label, by_measure in summary.differences.items()
+        ],
+        sortable=len(summary.differences) > 2,
+    )
+
+
+def run_scores(run: Run) -> Table | None:
+    """A single run's scores on both sets; None if it was not evaluated."""
+    sets = {"test": run.result["test"], "validation (best epoch)": run.result["validation"]}
+    shown = {name: metrics for name, metrics in sets.items() if metrics is not None}
+    if not shown:
+        return None
+    rows: list[list[Cell]] = [
+        [Cell(MEASURE_NAMES[m]), *(_share(metrics[m]) for metrics in shown.values())] for m in MEASURES
+    ]
+    rows.append([Cell("expected calibration error"), *(_share(metrics["ece"]) for metrics in shown.values())])
+    rows.append([Cell("log loss (nats)"), *(_number(metrics["log_loss"]) for metrics in shown.values())])
+    return Table(caption="Scores in percent, log loss in nats", columns=["measure", *shown], rows=rows)
+
+
+def classes(run: Run, metrics: Metrics | None) -> Table:
+    """A single run's recall of every class, from frequent to rare."""
+    result = run.result
+    recalls: Sequence[float | None] = [None] * len(result["classes"]) if metrics is None else metrics["per_class"]
+    order = sorted(range(len(recalls)), key=lambda i: -result["counts"][i])
+    return Table(
+        caption="Classes from frequent to rare, recall in percent",
+        columns=["class", "training samples", "group", "tail", "recall"],
+        rows=[
+            [
+                Cell(result["classes"][i]),
+                Cell(str(result["counts"][i]), key=result["counts"][i]),
+                Cell(result["groups"][i]),
+                Cell("yes" if result["tail"][i] else "no"),
+                _share(recalls[i]),
+            ]
+            for i in order
+        ],
+        sortable=True,
+    )
+
+
+def cost(study: Study) -> Table:
+    """What each method's training took."""
+    seconds = {label: _mean([r.result["train_seconds"] for r in study.runs_of(label)]) for label in study.labels}
+    baseline = seconds[study.labels[0]]
+
+    def row(label: str) -> list[Cell]:
+        runs = [run.result for run in study.runs_of(label)]
+        taken = seconds[label]
+        cells = [
+            Cell(label),
+            _seconds([run["train_seconds"] for run in runs]),
+            _number(_mean([run["rows_forward"] for run in runs]), ",.0f"),
+            _number(_mean([run["cost_ratio"] for run in runs if run["cost_ratio"] is not None])),
+        ]
+        if len(study.labels) > 1:
+            cells.insert(2, _number(taken / baseline if taken is not None and baseline else None))
+        return cells
+
+    columns = ["method", "training (s)", "rows forwarded", "rows per row of a plain step"]
+    if len(study.labels) > 1:
+        columns.insert(2, f"times {study.labels[0]}")
+    return Table(
+        caption="Cost of training, mean over seeds; runs side by side on one machine slow each other down",
+        columns=columns,
+        rows=[row(label) for label in study.labels],
+    )
+
+
+def configuration(study: Study) -> tuple[Table | None, Table]:
+    """The options that differ between methods (None if none do), and those that all runs share."""
+    configs = {label: _merged([run.result["config"] for run in study.runs_of(label)]) for label in study.labels}
+    configs = {label: config for label, config in configs.items() if config}
+    keys = list(dict.fromkeys(key for config in configs.values() for key in config))
+    values = {key: [config.get(key, NOTHING) for config in configs.values()] for key in keys}
+    differing = [key for key in keys if len(set(values[key])) > 1]
+    shared = Table(
+        caption="Options common to all runs" if len(study.runs) > 1 else "Options",
+        columns=["option", "value"],
+        rows=[[Cell(key), Cell(values[key][0])] for key in keys if key not in differing],
+    )
+    if not differing:
+        return None, shared
+    rows = [[Cell(key), *(Cell(value, strong=value != values[key][0]) for value in values[key])] for key in differing]
+    caption = f"Options that differ between methods; bold where they differ from {next(iter(configs))}"
+    return Table(caption=caption, columns=["option", *configs], rows=rows), shared
+
+
+def _merged(configs: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """One text per option: its value, or its values over the runs."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return {key: ", ".join(dict.fromkeys(_option(config[key]) for config in configs if key in config)) for key in keys}
+
+
+def _option(value: object) -> str:
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+
+
+def versions(study: Study) -> Table:
+    """Versions, device and time of the runs."""
+    results = [run.result for run in study.runs]
+    merged = _merged([result["versions"] for result in results])
+    merged |= _merged([{"device": result["device"]} for result in results])
+    merged["finished"] = max(result["finished"] for result in results)
+    return Table(
+        caption="Versions",
+        columns=["what", "value"],
+        rows=[[Cell(key), Cell(value)] for key, value in merged.items()],
+    )
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(NOTHING) if value is None else Cell(f"{100 * value:.1f}", key=value)
+
+
+def _number(value: float | None, form: str = ".2f") -> Cell:
+    return Cell(NOTHING) if value is None else Cell(format(value, form), key=value)
+
+
+def _seconds(values: Sequence[float]) -> Cell:
+    mean = _mean(values)
+    if mean is None:
+        return Cell(NOTHING)
+    half_width = t_half_width(values)
+    return Cell(f"{mean:.1f}" if half_width is None else f"{mean:.1f} ± {half_width:.1f}", key=mean)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,115 @@
+"""Numbers and names as the report prints them, and its answer in sentences."""
+
+from collections.abc import Sequence
+
+from imbsam.report.summary import Difference, Estimate, Measure, Summary
+
+MEASURE_NAMES: dict[Measure, str] = {
+    "overall": "overall accuracy",
+    "balanced": "balanced accuracy",
+    "many": "many-shot recall",
+    "medium": "medium-shot recall",
+    "few": "few-shot recall",
+    "macro_f1": "macro F1",
+}
+
+MAX_OTHERS = 3
+
+# Joiners that letters of Persian or Hindi and many emoji need; other format characters can reorder the page.
+_JOINERS = "\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    """Put a string on one line and replace what cannot be shown: control characters, halves of surrogates.
+
+    Args:
+        text: Any string, for instance a class name taken from a folder's name.
+
+    Returns:
+        The text with runs of white space as one blank and unprintable characters as U+FFFD; ``(empty)`` if
+        nothing is left.
+    """
+    shown = (c if c.isprintable() or c in _JOINERS else " " if c.isspace() else "\ufffd" for c in text)
+    return " ".join("".join(shown).split()) or "(empty)"
+
+
+def short(text: str, limit: int = 24) -> str:
+    """Cut a printable text to at most ``limit`` characters, with an ellipsis where something is missing."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def seeds(number: int) -> str:
+    """Count seeds in words, ``1 seed`` or ``3 seeds``."""
+    return f"{number} seed" if number == 1 else f"{number} seeds"
+
+
+def percent(share: float) -> str:
+    """Format a share of 1 as percent, ``0.725`` as ``72.5 %`` with a blank that does not break."""
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def points(difference: float) -> str:
+    """Format a difference of shares in percentage points with its sign, ``0.075`` as ``+7.5``."""
+    # The sum turns a rounded -0.0 into 0.0, which has no minus sign to show.
+    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def plus_minus(estimate: Estimate, *, signed: bool = False) -> str:
+    """Format an estimate in percent with its half-width, ``72.5 ± 3.1``; the mean alone for one seed."""
+    mean = points(estimate.mean) if signed else f"{100 * estimate.mean:.1f}"
+    return mean if estimate.half_width is None else f"{mean} ± {100 * estimate.half_width:.1f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Say the 95 % interval of a paired difference in words."""
+    if estimate.half_width is None:
+        return "one seed, so no interval"
+    low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
+    verdict = "; zero lies inside" if low <= 0 <= high else ""
+    return f"95 % interval {points(low)} to {points(high)}, paired over {seeds(estimate.n)}{verdict}"
+
+
+def answer(summary: Summary) -> list[str]:
+    """Say what came out, the answer first.
+
+    Args:
+        summary: Of one method or several.
+
+    Returns:
+        Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in
+        overall accuracy, then each other method against the baseline; where these are many, that the leader
+        is a choice among them. Of one method alone: its scores.
+    """
+    if len(summary.labels) == 1:
+        return [_scores_alone(summary, summary.baseline)]
+    leader = summary.leader
+    others = [label for label in summary.labels[1:] if label != leader]
+    sentences = [_against(summary, leader, summary.primary), _against(summary, leader, "overall")]
+    return sentences + _more(summary, leader, others)
+
+
+def _more(summary: Summary, leader: str, others: Sequence[str]) -> list[str]:
+    if len(others) <= MAX_OTHERS:
+        return [_against(summary, label, summary.primary) for label in others]
+    challengers = len(others) + 1
+    return [f"{leader} was picked as the highest of {challengers} on these very scores, which flatters it"]
+
+
+def _against(summary: Summary, label: str, measure: Measure) -> str:
+    difference: Difference | None = summary.differences[label][measure]
+    if difference is None:
+        return (
+            f"{_scores_alone(summary, label)}; no seed has this measure for it and for {summary.baseline}, "
+            "so there is no difference to report"
+        )
+    return (
+        f"{MEASURE_NAMES[measure]}: {label} {percent(difference.method)} against "
+        f"{percent(difference.baseline)} for {summary.baseline}, {points(difference.mean)} points "
+        f"({interval(difference)})"
+    )
+
+
+def _scores_alone(summary: Summary, label: str) -> str:
+    shown = {m: summary.scores[label][m] for m in dict.fromkeys((summary.primary, "balanced", "overall"))}
+    scores = [f"{MEASURE_NAMES[m]} {percent(e.mean)}" for m, e in shown.items() if e is not None]
+    return f"{label}: {', '.join(scores)}" if scores else f"{label}: no evaluated run"

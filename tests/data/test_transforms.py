@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imbsam.data import evaluation_transform, training_transform
+from imbsam.data.seeding import generator
+from imbsam.data.transforms import ImageNetAugmentation
+from imbsam.errors import OptionError
+from imbsam.inputs import ImageSpec, TableSpec
+
+SPEC = ImageSpec(3, 16, 24, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+PLAIN = ImageSpec(1, 8, 8, (0.0,), (1 / 255,))
+"""Leaves pixel values as they are, 0..255."""
+
+
+def noise(count=6, channels=3, height=16, width=24, seed=0):
+    return torch.randint(256, (count, channels, height, width), dtype=torch.uint8, generator=generator(seed))
+
+
+def test_evaluation_normalises_each_channel():
+    images = noise()
+    inputs = evaluation_transform(SPEC)(images, None)
+    for channel in range(3):
+        written_out = (images[:, channel].double() / 255 - SPEC.mean[channel]) / SPEC.std[channel]
+        torch.testing.assert_close(inputs[:, channel].double(), written_out, rtol=0, atol=1e-6)
+    assert inputs.dtype == torch.float32
+
+
+@pytest.mark.parametrize("augment", ["none", "cifar", "imagenet"])
+def test_the_raw_images_are_not_changed(augment):
+    images = noise()
+    before = images.clone()
+    training_transform(SPEC, augment)(images, generator(0))
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("augment", ["cifar", "imagenet"])
+def test_the_generator_decides_the_augmentation(augment):
+    transform = training_transform(SPEC, augment)
+    first, again, other = (transform(noise(), generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (6, 3, 16, 24)
+
+
+def test_cifar_gives_a_shifted_window_of_the_zero_padded_image_or_its_mirror_image():
+    images = noise(count=64, channels=1, height=8, width=8)
+    inputs = training_transform(PLAIN, "cifar")(images, generator(0)).round().byte()
+    mirrored, shifts = 0, set()
+    for image, found in zip(images[:, 0].numpy(), inputs[:, 0].numpy(), strict=True):
+        padded = np.zeros((10, 10), np.uint8)
+        padded[1:9, 1:9] = image
+        hits = [
+            (top, left, flip)
+            for top in range(3)
+            for left in range(3)
+            for flip in (False, True)
+            if np.array_equal(found, padded[top : top + 8, left : left + 8][:, :: -1 if flip else 1])
+        ]
+        assert len(hits) == 1
+        shifts.add(hits[0][:2])
+        mirrored += hits[0][2]
+    assert len(shifts) == 9
+    assert 16 < mirrored < 48
+
+
+def test_imagenet_windows_lie_inside_and_keep_area_and_aspect_in_range():
+    sizes = torch.tensor([[120, 90], [64, 200], [500, 333]]).repeat(300, 1)
+    top, left, tall, wide = ImageNetAugmentation(SPEC).windows(sizes, generator(0)).unbind(1)
+    height, width = sizes.unbind(1)
+    assert bool(((top >= 0) & (left >= 0) & (top + tall <= height) & (left + wide <= width)).all())
+    area, aspect = (tall * wide) / (height * width), wide / tall
+    assert 0.07 < float(area.min()) < 0.12
+    assert float(area.max()) > 0.9
+    assert 0.7 < float(aspect.min()) < 0.8
+    assert 1.25 < float(aspect.max()) < 1.4
+
+
+def test_an_image_too_narrow_for_any_window_gives_its_centre():
+    windows = ImageNetAugmentation(SPEC, area=(1.0, 1.0)).windows(torch.tensor([[10, 400], [400, 10]]), generator(0))
+    assert windows.tolist() == [[0, 193, 10, 13], [193, 0, 13, 10]]
+
+
+def test_imagenet_without_jitter_is_a_resized_window_as_pillow_makes_it():
+    images = noise(count=1, height=40, width=40)
+    augmentation = ImageNetAugmentation(ImageSpec(3, 16, 16, (0.0,) * 3, (1 / 255,) * 3), jitter=0.0)
+    top, left, tall, wide = augmentation.windows(torch.tensor([[40, 40]]), generator(5))[0].tolist()
+    picture = Image.fromarray(images[0].permute(1, 2, 0).numpy())
+    by_pillow = np.asarray(
+        picture.resize((16, 16), Image.Resampling.BILINEAR, box=(left, top, left + wide, top + tall))
+    )
+    found = augmentation(images, generator(5))[0].permute(1, 2, 0).numpy()
+    differences = [np.abs(found[:, :: 1 - 2 * flip] - by_pillow.astype(float)).max() for flip in (0, 1)]
+    assert min(differences) < 2
+
+
+def test_colour_jitter_keeps_a_grey_image_grey_and_pixels_in_range():
+    grey = torch.full((40, 3, 16, 24), 120, dtype=torch.uint8)
+    inputs = ImageNetAugmentation(ImageSpec(3, 16, 24, (0.0,) * 3, (1 / 255,) * 3))(grey, generator(0))
+    torch.testing.assert_close(inputs[:, 0], inputs[:, 2], rtol=0, atol=1e-3)
+    brightness = inputs[:, 0, 0, 0] / 120
+    assert 0.59 < float(brightness.min()) < 0.75
+    assert 1.25 < float(brightness.max()) < 1.41
+    bright = ImageNetAugmentation(ImageSpec(3, 16, 24, (0.0,) * 3, (1 / 255,) * 3))(noise(40), generator(0))
+    assert float(bright.min()) >= 0
+    assert float(bright.max()) <= 255.01
+
+
+def test_colour_jitter_follows_the_written_out_blends():
+    augmentation = ImageNetAugmentation(ImageSpec(3, 4, 4, (0.0,) * 3, (1 / 255,) * 3))
+    images = noise(count=20, height=4, width=4)
+    found = augmentation.finish(images, generator(7))
+    draw = generator(7)
+    flips = (torch.rand(20, 1, 1, 1, generator=draw) < 0.5).flatten().tolist()
+    factors = (0.6 + 0.8 * torch.rand(3, 20, 1, 1, 1, generator=draw).double()).reshape(3, 20).tolist()
+    orders = torch.rand(3, 20, generator=draw).argsort(0).T.tolist()
+    for number in range(20):
+        pixels = images[number].double().numpy()
+        pixels = pixels[:, :, ::-1] if flips[number] else pixels
+        for step, kind in enumerate(orders[number]):
+            grey = 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+            base = {0: 0.0, 1: grey.mean(), 2: grey[None]}[kind]
+            factor = factors[step][number]
+            pixels = np.clip(factor * pixels + (1 - factor) * base, 0, 255)
+        np.testing.assert_allclose(found[number].numpy(), pixels, atol=1e-2)
+
+
+def test_table_rows_pass_unchanged():
+    rows = torch.rand(5, 3)
+    assert torch.equal(training_transform(TableSpec(3, ()), "none")(rows, generator(0)), rows)
+
+
+def test_augmenting_a_table_is_refused():
+    with pytest.raises(OptionError, match="table"):
+        training_transform(TableSpec(3, ()), "cifar")
+
+
+def test_an_unknown_augmentation_is_refused():
+    with pytest.raises(OptionError, match="mixup"):
+        training_transform(SPEC, "mixup")
