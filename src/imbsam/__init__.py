@@ -1,0 +1,59 @@
+"""Sharpness-aware training for data where some classes are rare.
+
+The optimizers (:class:`ImbSAM`, :class:`SAM`) go around any PyTorch optimizer in anybody's training loop;
+:class:`ClassPriors` says which classes are rare; :mod:`imbsam.losses` holds the losses for imbalanced classes.
+The command ``imbsam`` trains, compares and reports.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imbsam import data as data
+    from imbsam import losses as losses
+    from imbsam import metrics as metrics
+    from imbsam import models as models
+    from imbsam import optim as optim
+    from imbsam.optim import SAM as SAM
+    from imbsam.optim import Gradient as Gradient
+    from imbsam.optim import ImbSAM as ImbSAM
+    from imbsam.optim import Plain as Plain
+    from imbsam.optim import SharpnessAware as SharpnessAware
+    from imbsam.priors import ClassPriors as ClassPriors
+
+# Loaded at first use (PEP 562): the command's help must not wait for torch.
+_HOMES = {
+    "ClassPriors": "imbsam.priors",
+    "Gradient": "imbsam.optim",
+    "ImbSAM": "imbsam.optim",
+    "Plain": "imbsam.optim",
+    "SAM": "imbsam.optim",
+    "SharpnessAware": "imbsam.optim",
+    "data": "imbsam",
+    "errors": "imbsam",
+    "losses": "imbsam",
+    "metrics": "imbsam",
+    "models": "imbsam",
+    "optim": "imbsam",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("imbsam")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'imbsam' has no attribute {name!r}")
+    found = (
+        importlib.import_module(f"imbsam.{name}") if home == "imbsam" else getattr(importlib.import_module(home), name)
+    )
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

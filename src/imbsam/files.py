@@ -40,7 +40,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     Raises:
         RunError: If the file cannot be written.
     """
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -118,7 +118,7 @@ def test_a_data_error_in_a_worker_stays_a_data_error():
             raise DataError("a.png cannot be read")
 
     samples = Broken(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64), [""] * 4)
-    with pytest.raises(DataError, match=r"a\.png cannot be read"):
+    with pytest.raises(DataError, match=r"^a\.png cannot be read$"):
         list(epoch(samples, workers=1))
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from cases import TAIL, Case, Loss
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cases import TAIL, Case, Loss
 from imbsam.optim import SAM, ImbSAM, Passes, SharpnessAware
 
 Batch = tuple[Tensor, Tensor]

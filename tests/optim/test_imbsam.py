@@ -1,9 +1,13 @@
 """ImbSAM against its formula, the published code's rule, and its two limits."""
 
-import oracles
 import pytest
 import torch
+from torch import Tensor
+
+import oracles
 from cases import BATCH_NORM, BATCHES, CASES, COUPLED, HEAD_AND_TAIL, INDEPENDENT, MLP, NO_TAIL, TAIL, Case
+from imbsam.errors import OptionError
+from imbsam.optim import Gradient, ImbSAM
 from optim.loops import (
     adamw,
     assert_gradients_close,
@@ -17,10 +21,6 @@ from optim.loops import (
     take_step,
 )
 from optim.test_sam import BASES, groups
-from torch import Tensor
-
-from imbsam.errors import OptionError
-from imbsam.optim import Gradient, ImbSAM
 
 
 @pytest.mark.parametrize("split", [False, True], ids=["one group", "two groups"])
@@ -34,9 +34,7 @@ def test_imbsam_equals_the_textbook_loop(case: Case, base: str, split: bool) -> 
     params = list(twin.parameters())
     for x, y in case.batches():
         loss = case.loss(twin(x), y).mean()
-        grads = oracles.imbsam_gradient(
-            params, lambda rows, x=x, y=y: case.loss(twin(x[rows]), y[rows]), TAIL[y], rhos
-        )
+        grads = oracles.imbsam_gradient(params, lambda rows, x=x, y=y: case.loss(twin(x[rows]), y[rows]), TAIL[y], rhos)
         written_out.step(params, grads)
         returned = take_step(optimizer, model, case.loss, (x, y))
         torch.testing.assert_close(returned, loss.detach(), atol=1e-12, rtol=0)

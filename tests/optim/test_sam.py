@@ -1,9 +1,12 @@
 """SAM against its formula."""
 
-import oracles
 import pytest
 import torch
+from torch import Tensor, nn
+
+import oracles
 from cases import BATCH_NORM, BATCHES, CASES, MLP, ROUTED, TAIL, Case
+from imbsam.optim import SAM, Gradient, ImbSAM
 from optim.loops import (
     adamw,
     assert_gradients_close,
@@ -16,9 +19,6 @@ from optim.loops import (
     sgd,
     take_step,
 )
-from torch import Tensor, nn
-
-from imbsam.optim import SAM, Gradient, ImbSAM
 
 BASES = {
     "sgd": (sgd, lambda: oracles.SGD(0.1, 0.9, 0.01)),

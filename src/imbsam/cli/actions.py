@@ -81,9 +81,13 @@ def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
     folder = RunFolder(command.resume)
     source, options = folder.read_config()
     if command.source is not None or command.out is not None or command.overwrite:
-        raise OptionError("--resume goes on with the source and folder of the run; give neither SOURCE, --out nor --overwrite.")
+        raise OptionError(
+            "--resume goes on with the source and folder of the run; give neither SOURCE, --out nor --overwrite."
+        )
     if command.options != type(command.options)():
-        raise OptionError("--resume goes on with the options of the run; give no others. A new run takes another --out.")
+        raise OptionError(
+            "--resume goes on with the options of the run; give no others. A new run takes another --out."
+        )
     if folder.result.exists():
         raise RunError(f"the run in {folder.path} is finished. Its report: imbsam report {folder.path}")
     return folder, source, options
@@ -140,7 +144,9 @@ def predict(command: Predict) -> int:
 
 def _source(source: str | None, command: str) -> str:
     if source is None:
-        raise OptionError(f"name what to {command} on: imbsam {command} SOURCE, for instance `digits` or a folder of images.")
+        raise OptionError(
+            f"name what to {command} on: imbsam {command} SOURCE, for instance `digits` or a folder of images."
+        )
     return source
 
 

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import cast
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from imbsam.config import Options, checked, read_yaml
-from imbsam.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -135,12 +134,15 @@ def parse(words: Sequence[str]) -> Command:
     """
     kind = COMMANDS[words[0]]
     default = _with_yaml(kind, words[1:])
-    command: Command = tyro.cli(
-        kind,
-        args=list(words[1:]),
-        default=default,
-        prog=f"imbsam {words[0]}",
-        description=kind.summary(),
+    command = cast(
+        Command,
+        tyro.cli(
+            kind,
+            args=list(words[1:]),
+            default=default,
+            prog=f"imbsam {words[0]}",
+            description=kind.summary(),
+        ),
     )
     if isinstance(command, Train | Compare):
         command = dataclasses.replace(command, options=command.options.updated({}))
@@ -158,5 +160,7 @@ def _with_yaml(kind: type[Command], words: Sequence[str]) -> Command | None:
             own = {f.name for f in dataclasses.fields(kind)} - {"options", "config"}
             mine = {k: v for k, v in values.items() if k.replace("-", "_") in own}
             rest = {k: v for k, v in values.items() if k not in mine}
-            return checked(kind, {**{k.replace("-", "_"): v for k, v in mine.items()}, "options": Options().updated(rest)})
+            return checked(
+                kind, {**{k.replace("-", "_"): v for k, v in mine.items()}, "options": Options().updated(rest)}
+            )
     return None

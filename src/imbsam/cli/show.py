@@ -1,6 +1,5 @@
 """What the command prints: progress, tables, warnings. Tables go to standard output, all else to standard error."""
 
-import json
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO, cast
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -19,6 +19,7 @@ from imbsam.metrics import Metrics
 from imbsam.report import MEASURES, answer, summarise
 
 out = Console(highlight=False, soft_wrap=True)
+out.width = max(out.width, 110)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 MEASURE_TITLES = ("overall", "balanced", "many", "medium", "few", "macro F1")
@@ -59,7 +60,9 @@ class EpochLines:
         validation = record["validation"]
         if isinstance(validation, Mapping):
             shown = ((name, validation.get(name)) for name in ("balanced", "few"))
-            text += "  validation" + "".join(f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None)
+            text += "  validation" + "".join(
+                f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None
+            )
         err.print(f"{text}  {cast(float, record['seconds']):.2f} s")
 
     def __exit__(
@@ -152,7 +155,9 @@ def comparison(folder: Path, runs: Sequence[Path]) -> None:
     results = [RunFolder(run).read_result() for run in runs if RunFolder(run).result.exists()]
     summary = summarise(results, labels=[label for label in labels if any(r["label"] == label for r in results)])
     seeds = len({result["seed"] for result in results})
-    table = _table(f"{results[0]['source']}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %", "method")
+    table = _table(
+        f"{results[0]['source']}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %", "method"
+    )
     for label in summary.labels:
         cells = []
         for measure in MEASURES:
@@ -172,7 +177,9 @@ def metrics(trained: Trained, found: Metrics) -> None:
     names = ("overall", "balanced", "many", "medium", "few", "macro_f1")
     table.add_row("recall / score, %", *(_share(values[name]) for name in names))
     out.print(table)
-    each = Table("class", "training samples", "group", "recall, %", title="rarest first", title_justify="left")
+    each = Table(
+        "class", "training samples", "group", "recall, %", title="rarest first", title_justify="left", box=SIMPLE_HEAD
+    )
     order = trained.priors.counts.argsort(stable=True).tolist()
     for index in order[:100]:
         count = str(int(trained.priors.counts[index]))
@@ -190,10 +197,10 @@ def predictions(path: Path, number: int, classes: Sequence[str], per_class: Sequ
 
 
 def _table(title: str, first: str) -> Table:
-    table = Table(title=_safe(title), title_justify="left")
-    table.add_column(first)
+    table = Table(title=_safe(title), title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(first, no_wrap=True)
     for name in MEASURE_TITLES:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

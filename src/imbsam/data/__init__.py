@@ -1,6 +1,6 @@
 """Data sets: read from files, split, made long-tailed, and handed out in batches."""
 
-from imbsam.data.batches import batches
+from imbsam.data.batches import Epoch, batches
 from imbsam.data.dataset import Dataset, Samples, TensorSamples
 from imbsam.data.load import load, load_like, spec_of
 from imbsam.data.longtail import long_tail, long_tail_counts
@@ -8,6 +8,7 @@ from imbsam.data.transforms import evaluation_transform, training_transform
 
 __all__ = [
     "Dataset",
+    "Epoch",
     "Samples",
     "TensorSamples",
     "batches",

@@ -1,17 +1,19 @@
 """The batches of an epoch, each a pure function of (seed, epoch, batch number)."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from imbsam.data.dataset import Samples
 from imbsam.data.images import ImageFiles
 from imbsam.data.seeding import generator
 from imbsam.data.transforms import ImageNetAugmentation, Transform
-from imbsam.errors import OptionError
+from imbsam.errors import DataError, OptionError
 
 Sampler = Literal["shuffle", "balanced"]
 Batch = tuple[Tensor, Tensor]
@@ -30,7 +32,7 @@ def batches(
     transform: Transform,
     workers: int = 0,
     sampler: Sampler = "shuffle",
-) -> "DataLoader[Batch]":
+) -> "Epoch":
     """Go over the samples once.
 
     Any number of workers gives the same batches, and starting at batch ``start`` gives what an uninterrupted epoch
@@ -66,7 +68,7 @@ def batches(
     epoch_batches = EpochBatches(samples, batch_size, seed, epoch, shuffle, transform, sampler)
     if not 0 <= start <= len(epoch_batches):
         raise OptionError(f"start must be in 0..{len(epoch_batches)}, the batches of this epoch; got {start}.")
-    return DataLoader(
+    loader = DataLoader(
         epoch_batches,
         batch_size=None,
         sampler=range(start, len(epoch_batches)),
@@ -74,9 +76,30 @@ def batches(
         # Without one of its own a DataLoader draws from the global generator, and dropout after a resume would differ.
         generator=generator(seed, epoch),
     )
+    return Epoch(loader)
 
 
-class EpochBatches(TorchDataset[Batch]):
+@dataclass(frozen=True)
+class Epoch:
+    """The batches that are left of an epoch.
+
+    Args:
+        loader: Gives batches, or the errors that workers met.
+    """
+
+    loader: "DataLoader[Batch | DataError]"
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+class EpochBatches(TorchDataset[Batch | DataError]):
     """The batches of one epoch by number; an item is a whole batch."""
 
     def __init__(
@@ -106,7 +129,16 @@ class EpochBatches(TorchDataset[Batch]):
         joins_the_last = rest == 1 and full > 0
         return full + (rest > 0 and not joins_the_last)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> Batch | DataError:
+        try:
+            return self._batch(number)
+        except DataError as error:
+            if get_worker_info() is None:
+                raise
+            # Raised in a worker it would reach the user wrapped into that worker's traceback.
+            return error
+
+    def _batch(self, number: int) -> Batch:
         last = number == len(self) - 1
         begin = number * self.batch_size
         indices = self.order[begin : None if last else begin + self.batch_size]

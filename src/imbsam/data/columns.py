@@ -150,7 +150,9 @@ def _check_columns(frame: pd.DataFrame) -> None:
     for name in frame.columns:
         odd = _odd_value(frame[name])
         if odd is not None:
-            raise DataError(f"column {name!r} holds {odd} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}.")
+            raise DataError(
+                f"column {name!r} holds {odd} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}."
+            )
     empty = [name for name in frame.columns if frame[name].isna().all()]
     constant = [name for name in frame.columns if name not in empty and frame[name].nunique(dropna=False) == 1]
     if empty or constant:

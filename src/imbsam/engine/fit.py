@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from statistics import median
 from typing import Literal, cast
 
 import torch
@@ -33,7 +34,6 @@ class Progress:
         epoch: Epochs finished.
         best_epoch: The epoch whose weights are kept, from 1.
         best_score: Its validation balanced accuracy.
-        seconds: Spent on training, evaluation included.
         rows: Rows trained on.
         rows_forward: Rows forwarded for them, every pass counted.
     """
@@ -41,7 +41,6 @@ class Progress:
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -1.0
-    seconds: float = 0.0
     rows: int = 0
     rows_forward: int = 0
 
@@ -114,7 +113,7 @@ class Training:
             ),
         )
 
-    def _batches(self, epoch: int) -> "torch.utils.data.DataLoader[tuple[Tensor, Tensor]]":
+    def _batches(self, epoch: int) -> data.Epoch:
         options, dataset = self.problem.options, self.problem.dataset
         augment = cast(Literal["none", "cifar", "imagenet"], options.data.augment)
         return data.batches(
@@ -148,10 +147,8 @@ class Training:
         train_loss = float(torch.stack(losses).sum()) / rows
         validation = self._measure(self.problem.dataset.validation)
         seconds = time.perf_counter() - began
-        self.progress = replace(
-            self.progress, epoch=number, seconds=self.progress.seconds + seconds, rows=self.progress.rows + rows
-        )
-        record = {
+        self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
+        record: dict[str, object] = {
             "epoch": number,
             "epochs": setup.epochs_of(self.problem.options),
             "lr": lr,
@@ -246,7 +243,8 @@ class Training:
             "epochs": self.progress.epoch,
             "test": self._measure(problem.dataset.test),
             "validation": self._measure(problem.dataset.validation),
-            "train_seconds": self.progress.seconds,
+            # Start-up, and what else the machine was busy with, is in some epochs only.
+            "train_seconds": self.progress.epoch * median(self.folder.epoch_seconds()),
             "rows_forward": self.progress.rows_forward,
             "cost_ratio": self.progress.rows_forward / self.progress.rows if self.progress.rows else None,
             "versions": {name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},

@@ -106,6 +106,11 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"cannot write {self.metrics}: {error.strerror or error}.") from None
 
+    def epoch_seconds(self) -> list[float]:
+        """How long each epoch took, evaluation included."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        return [float(json.loads(line)["seconds"]) for line in lines]
+
     def keep_metrics(self, epochs: int) -> None:
         """Drop the lines of epochs that the last checkpoint does not hold."""
         if self.metrics.exists():
@@ -124,9 +129,11 @@ class RunFolder:
             RunError: If there are none, or the file is damaged.
         """
         if not self.weights.exists():
-            raise RunError(f"{self.path} has no weights yet: no epoch is finished. Train it: imbsam train --resume {self.path}")
+            raise RunError(
+                f"{self.path} has no weights yet: no epoch is finished. Train it: imbsam train --resume {self.path}"
+            )
         try:
-            return cast(dict[str, Tensor], load_file(self.weights))
+            return load_file(self.weights)
         except Exception as error:
             raise RunError(f"{self.weights} is damaged: {error}") from None
 
@@ -147,7 +154,9 @@ class RunFolder:
         try:
             state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         except Exception as error:
-            raise RunError(f"{self.checkpoint} is damaged ({type(error).__name__}). Start again with --overwrite.") from None
+            raise RunError(
+                f"{self.checkpoint} is damaged ({type(error).__name__}). Start again with --overwrite."
+            ) from None
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             raise RunError(f"{self.checkpoint} was written by another version of imbsam (schema is not {SCHEMA}).")
         return cast(dict[str, object], state)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter as Writer
 
 
 class Tracker:
@@ -19,13 +19,13 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, *, enabled: bool, from_epoch: int = 0) -> None:
-        self._writer: SummaryWriter | None = None
+        self._writer: Writer | None = None
         if enabled:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._writer = SummaryWriter(folder / "tensorboard", purge_step=from_epoch + 1)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(folder / "tensorboard", purge_step=from_epoch + 1)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -39,14 +39,14 @@ class Tracker:
         for part, values in parts.items():
             for name, value in values.items() if isinstance(values, Mapping) else ():
                 if isinstance(value, float):
-                    self._writer.add_scalar(f"{part}/{name}", value, step)  # type: ignore[no-untyped-call]
+                    self._writer.add_scalar(f"{part}/{name}", value, step)
                 elif name == "per_class" and isinstance(value, list):
                     recalls = {str(c): v for c, v in enumerate(value) if v is not None}
                     for c, recall in recalls.items():
-                        self._writer.add_scalar(f"{part}/recall/{c}", recall, step)  # type: ignore[no-untyped-call]
+                        self._writer.add_scalar(f"{part}/recall/{c}", recall, step)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()

@@ -222,5 +222,7 @@ def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
     """Sum of losses times weights, both of shape ``(R,)``; equal weights are applied as one number, without a copy."""
     first = float(weights[0])
     if bool((weights == first).all()):
-        return losses.sum() * first
-    return losses @ weights.to(losses)
+        # Multiplied before the sum: the losses get a dense gradient, as mean() gives, so that matmul rounds it alike.
+        return (losses * first).sum()
+    # Not `losses @ weights`: autocast would round both to half precision.
+    return (losses * weights.to(losses)).sum()

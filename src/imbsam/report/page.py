@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from imbsam.files import write_atomically
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report import figures, tables
 from imbsam.report.confusion import confusion_matrix
@@ -41,7 +41,7 @@ def write_report(folder: Path) -> Path:
         The path of the page.
 
     Raises:
-        RunError: If a file is missing or damaged, or two runs have the same label and seed.
+        RunError: If a file is missing, damaged or cannot be written, or two runs have the same label and seed.
     """
     folder = Path(folder)
     study = read_study(folder)
@@ -50,11 +50,10 @@ def write_report(folder: Path) -> Path:
         pictures = _pictures(study, summary)
         files = {folder / "figures" / f"{picture.name}.png": to_png(picture.figure) for picture in pictures}
         drawn = [(picture, Markup(to_svg(picture))) for picture in pictures]
-    (folder / "figures").mkdir(exist_ok=True)
     for path, content in files.items():
-        _replace(path, content)
+        write_atomically(path, content)
     page = folder / "report.html"
-    _replace(page, _page(study, summary, drawn).encode("utf-8", "replace"))
+    write_atomically(page, _page(study, summary, drawn).encode("utf-8", "replace"))
     return page
 
 
@@ -150,12 +149,3 @@ def _notes(study: Study) -> list[Note]:
         everywhere = len(names) == len(study.runs) > 1
         notes.append(Note(text, "all runs" if everywhere else ", ".join(names)))
     return notes
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -117,5 +117,5 @@ def _existing(text: str) -> Path:
 
 
 def _without_target(source: str, request: Request) -> None:
-    if request.target is not None:
+    if request.target is not None and request.labels_needed:
         raise OptionError(f"target={request.target!r} names a column, but {source} has none. Leave the option out.")

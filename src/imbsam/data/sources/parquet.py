@@ -79,7 +79,7 @@ def read_image_parquet(paths: Sequence[Path], request: Request) -> Raw:
                 )
             if missing:
                 notes.append(f"{path.name}: {len(missing)} rows without a label were skipped.")
-            rows = [row for row in range(len(images)) if row not in set(missing)] if missing else range(len(images))
+            rows = [row for row, value in enumerate(values) if value is not None]
             contents.setdefault(part, []).extend(images[row] for row in rows)
             hidden = label is None or all(value == UNLABELLED for value in values)
             texts = [] if hidden else [_label_text(path, row, values[row], names) for row in rows]
@@ -90,7 +90,7 @@ def read_image_parquet(paths: Sequence[Path], request: Request) -> Raw:
     targets |= {part: unlabelled(len(where[part])) for part in where if not labels[part]}
     parts = {part: Part(contents[part], targets[part], where[part]) for part in contents}
     name = paths[0].stem if len(paths) == 1 else paths[0].resolve().parent.name
-    return Raw(name, classes, parts, tuple(notes))
+    return Raw(name, classes, parts, tuple(notes), request.target)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -104,7 +104,7 @@ def _label_column(path: Path, schema: pa.Schema, request: Request) -> str | None
     found = next((name for name in wanted if name in schema.names), None)
     if found is None and request.labels_needed:
         raise DataError(
-            f"{path}: no column {' or '.join(wanted)}; there are {listed(schema.names)}. Name it by --target."
+            f"{path}: no column {' or '.join(wanted)}; the columns are {listed(schema.names)}. Name it by --target."
         )
     return found
 

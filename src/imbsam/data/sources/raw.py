@@ -74,7 +74,7 @@ class Raw:
         classes: Names of the classes that any part mentions.
         parts: The parts found; ``train`` is always there, and is everything where the source has no parts.
         notes: What the reader skipped or decided, a sentence each.
-        target: Name of the target column, for tables.
+        target: Name of the target column; None where the source has none or the usual one.
     """
 
     name: str

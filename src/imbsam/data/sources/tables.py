@@ -43,10 +43,10 @@ def read_tables(paths: Sequence[Path], request: Request) -> Raw:
     for part in PARTS:
         for path in groups.get(part, []):
             frame, several = _frame(path, notes), len(paths) > 1
-            if target is None or (target not in frame.columns and request.labels_needed and part == "train"):
+            if target not in frame.columns and request.labels_needed and part == "train":
                 raise DataError(_no_target(path, frame, target))
             texts: list[str | None] = [None] * len(frame)
-            if target in frame.columns:
+            if target is not None and target in frame.columns:
                 frame, texts = _split_target(path, frame, target, request, notes)
             columns = next(iter(frames.values())).columns if frames else frame.columns
             _same_columns(path, frame, columns)
@@ -103,7 +103,7 @@ def _read(path: Path, notes: list[str]) -> pd.DataFrame:
 
 
 def _read_npz(path: Path) -> pd.DataFrame:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         if "X" not in arrays or arrays["X"].ndim != 2:
             raise ValueError(f"expected arrays X (N, F) and y (N,); it holds {listed(sorted(arrays)) or 'nothing'}")
         values = arrays["X"]
@@ -128,6 +128,8 @@ def _split_target(
 ) -> tuple[pd.DataFrame, list[str | None]]:
     values = frame[target]
     missing = values.isna()
+    if missing.all() and not request.labels_needed:
+        return frame.drop(columns=target), [None] * len(frame)
     if missing.all():
         raise DataError(f"{path}: the target column {target!r} is empty in every row.")
     if missing.any() and not request.skip_bad:

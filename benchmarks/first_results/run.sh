@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The first results: CIFAR-10 made long-tailed, and kr-vs-k. Finished runs are kept, so it can be stopped and run again.
+# Usage: run.sh CIFAR10_FOLDER (train.parquet and test.parquet in the layout of Hugging Face image data sets)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+data=$(mktemp -d)
+ln -s "$(cd "$1" && pwd)" "$data/cifar10"
+python "$here/kr_vs_k.py" "$data/kr-vs-k.csv"
+mkdir -p runs
+runs=$(cd runs && pwd)
+cd "$data"
+
+imbsam compare cifar10 --imbalance 100 --width 0.5 --epochs 20 --precision bfloat16 \
+    --few-below 200 --many-above 1000 --seeds 3 --methods sgd sam imbsam --out "$runs/cifar10-lt"
+python "$here/collect.py" "$runs/cifar10-lt" "$here/results/cifar10-lt"
+
+imbsam compare kr-vs-k.csv --target Game --epochs 40 --few-below 200 --many-above 1000 --tail fewer-than=200 \
+    --seeds 3 --methods sgd sam imbsam sgd:loss=class-balanced --out "$runs/kr-vs-k"
+python "$here/collect.py" "$runs/kr-vs-k" "$here/results/kr-vs-k"

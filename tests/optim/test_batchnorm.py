@@ -1,0 +1,208 @@
+"""BatchNorm: statistics move once a step, at the unperturbed weights, with the whole batch."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from cases import (
+    BATCH_NORM,
+    BATCHES,
+    COUPLED,
+    HEAD_AND_TAIL,
+    MLP,
+    NO_TAIL,
+    ONLY_TAIL,
+    TAIL,
+    Case,
+    batch_norm_cnn,
+    frozen_batch_norm,
+    images,
+)
+from imbsam.errors import PassError
+from imbsam.optim import SAM, ImbSAM
+from optim.loops import METHODS, Forwards, contents, identical, imbsam, sam, sgd, take_step
+
+FROZEN = Case("frozen batch norm", frozen_batch_norm, images)
+
+
+def buffers(model: nn.Module) -> list[torch.Tensor]:
+    return [b.clone() for b in model.buffers()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("statistics", ["batch", "context"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("targets", BATCHES[:4], ids=["mixed", "no tail", "one tail row", "only tail"])
+@pytest.mark.parametrize("case", COUPLED, ids=str)
+def test_running_statistics_are_those_of_one_plain_forward(
+    case: Case, targets: torch.Tensor, method: object, statistics: str, dtype: torch.dtype
+) -> None:
+    model = case.model(dtype)
+    optimizer = method(case, model, batch_statistics=statistics, context_rows=2, rho=0.5)
+    for seed in range(3):
+        x, y = case.batch(targets, seed, dtype)
+        plain = copy.deepcopy(model)
+        plain(x)
+        take_step(optimizer, model, case.loss, (x, y))
+        assert identical(buffers(model), buffers(plain))
+        for m in model.modules():
+            if isinstance(m, nn.modules.batchnorm._BatchNorm):
+                assert int(m.num_batches_tracked) == seed + 1
+
+
+def test_the_ordinary_closure_moves_the_statistics_once_too() -> None:
+    model = BATCH_NORM.model()
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
+    plain = copy.deepcopy(model)
+    plain(x)
+    optimizer = sam(BATCH_NORM, model)
+
+    def closure() -> torch.Tensor:
+        loss = BATCH_NORM.loss(model(x), y).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert identical(buffers(model), buffers(plain))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_frozen_statistics_do_not_move_and_do_not_couple_the_rows(method: object) -> None:
+    model = FROZEN.model()
+    before = buffers(model)
+    forwards = Forwards(model)
+    y = HEAD_AND_TAIL.repeat(4)
+    take_step(method(FROZEN, model, context_rows=1), model, FROZEN.loss, FROZEN.batch(y))
+    assert identical(before, buffers(model))
+    tail = int(TAIL[y].sum())
+    assert sorted(forwards.rows) == (sorted([tail, tail, len(y) - tail]) if method is imbsam else [len(y)] * 2)
+
+
+def test_the_mode_is_looked_up_at_every_step() -> None:
+    """Freezing BatchNorm for fine-tuning half way, and thawing it, need no new optimizer."""
+    model = BATCH_NORM.model()
+    optimizer = imbsam(BATCH_NORM, model, context_rows=1)
+    forwards = Forwards(model)
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL.repeat(3))
+    tail = int(TAIL[y].sum())
+    for training, expected in (
+        (True, [len(y), tail + 1, tail + 1]),
+        (False, [tail, tail, len(y) - tail]),
+        (True, [len(y), tail + 1, tail + 1]),
+    ):
+        model.train(training)
+        before = buffers(model)
+        take_step(optimizer, model, BATCH_NORM.loss, (x, y))
+        assert forwards.rows == expected
+        assert identical(before, buffers(model)) is not training
+        forwards.rows.clear()
+
+
+def test_statistics_cast_to_a_wider_dtype_keep_every_bit() -> None:
+    model = BATCH_NORM.model(torch.float32)
+    optimizer = imbsam(BATCH_NORM, model)
+    take_step(optimizer, model, BATCH_NORM.loss, BATCH_NORM.batch(HEAD_AND_TAIL, dtype=torch.float32))
+    model.double()
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
+    plain = copy.deepcopy(model)
+    plain(x)
+    take_step(optimizer, model, BATCH_NORM.loss, (x, y))
+    assert identical(buffers(model), buffers(plain))
+
+
+class OwnBatchNorm(nn.Module):
+    """A BatchNorm of another make, as codebases write them."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x - self.running_mean
+        mean = x.mean(0)
+        self.running_mean.lerp_(mean.detach(), 0.1)
+        return x - mean
+
+
+UNTRACKED = [nn.Linear(6, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 5)]
+LIVE = {
+    "torch's": lambda: batch_norm_cnn(),
+    "another make": lambda: nn.Sequential(nn.Linear(6, 8), OwnBatchNorm(8), nn.Linear(8, 5)),
+    "untracked": lambda: nn.Sequential(*copy.deepcopy(UNTRACKED)),
+    "untracked, in eval mode": lambda: nn.Sequential(*copy.deepcopy(UNTRACKED)).eval(),
+    "lazy": lambda: nn.Sequential(nn.Linear(6, 8), nn.LazyBatchNorm1d(), nn.Linear(8, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", LIVE)
+@pytest.mark.parametrize("method", [SAM, ImbSAM])
+def test_an_optimizer_that_was_not_given_the_model_refuses_batch_norm(method: type, kind: str) -> None:
+    case = Case(kind, LIVE[kind], images) if kind == "torch's" else Case(kind, LIVE[kind])
+    model = case.model()
+    x, y = case.batch(HEAD_AND_TAIL)
+    if kind == "lazy":
+        model(x)
+    base = sgd(model.parameters())
+    optimizer = method(base, TAIL) if method is ImbSAM else method(base)
+    before = contents(model)
+    for _ in range(2):
+        with pytest.raises(PassError, match=r"model has .*BatchNorm.*ImbSAM\(base, tail, model=model\)"):
+            take_step(optimizer, model, case.loss, (x, y))
+        assert identical(before, contents(model))
+    model(x)
+
+
+@pytest.mark.parametrize("kind", LIVE)
+def test_every_make_of_batch_norm_is_found_in_the_model(kind: str) -> None:
+    case = Case(kind, LIVE[kind], images) if kind == "torch's" else Case(kind, LIVE[kind])
+    model = case.model()
+    x, y = case.batch(HEAD_AND_TAIL.repeat(2))
+    if kind == "lazy":
+        model(x)
+    plain = copy.deepcopy(model)
+    plain(x)
+    forwards = Forwards(model)
+    take_step(imbsam(case, model, context_rows=1), model, case.loss, (x, y))
+    assert forwards.rows == [len(y), int(TAIL[y].sum()) + 1, int(TAIL[y].sum()) + 1]
+    assert identical(buffers(model), buffers(plain))
+
+
+def test_a_model_without_batch_norm_need_not_be_given() -> None:
+    model, twin = MLP.model(), MLP.model()
+    one, other = ImbSAM(sgd(model.parameters()), TAIL), imbsam(MLP, twin)
+    for batch in MLP.batches():
+        take_step(one, model, MLP.loss, batch)
+        take_step(other, twin, MLP.loss, batch)
+    assert identical(contents(model), contents(twin))
+
+
+def test_a_frozen_batch_norm_need_not_be_given() -> None:
+    model = FROZEN.model()
+    optimizer = ImbSAM(sgd(model.parameters()), TAIL)
+    before = contents(model)
+    take_step(optimizer, model, FROZEN.loss, FROZEN.batch(HEAD_AND_TAIL))
+    assert not identical(before, contents(model))
+
+
+def test_no_hook_outlives_the_first_step() -> None:
+    hooks = nn.modules.module._global_forward_pre_hooks
+    count = len(hooks)
+    model = MLP.model()
+    optimizer = ImbSAM(sgd(model.parameters()), TAIL)
+    with optimizer.passes(HEAD_AND_TAIL):
+        assert len(hooks) == count + 1
+    assert len(hooks) == count
+    take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
+    with optimizer.passes(HEAD_AND_TAIL):
+        assert len(hooks) == count
+
+
+def test_other_models_may_be_called_between_steps_without_being_taken_for_this_one() -> None:
+    teacher, model = BATCH_NORM.model().train(), MLP.model()
+    optimizer = ImbSAM(sgd(model.parameters()), TAIL)
+    optimizer.passes(HEAD_AND_TAIL)
+    teacher(BATCH_NORM.batch(NO_TAIL)[0])
+    take_step(optimizer, model, MLP.loss, MLP.batch(ONLY_TAIL))

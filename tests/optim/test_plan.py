@@ -1,0 +1,186 @@
+"""The plan of a step: what is forwarded, what is weighed, what is counted."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cases import BATCH_NORM, CASES, COUPLED, HEAD_AND_TAIL, INDEPENDENT, NO_TAIL, ONLY_TAIL, TAIL, Case
+from imbsam.optim._plan import STEP, Need, PlannedPass, plan
+from imbsam.optim._terms import Term
+from optim.loops import Backwards, Forwards, imbsam, sam, take_step
+
+BIG = HEAD_AND_TAIL.repeat(5)
+TAIL_ROWS = int(TAIL[BIG].sum())
+
+
+def cost(case: Case, method: object, targets: Tensor, **options: object) -> tuple[list[int], int]:
+    """The rows of each forward of one step, and its number of backwards."""
+    model = case.model()
+    forwards, backwards = Forwards(model), Backwards(list(model.parameters())[-1])
+    take_step(method(case, model, **options), model, case.loss, case.batch(targets))
+    return forwards.rows, backwards.count
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("options", [{}, {"batch_statistics": "batch"}, {"tail_weight": 2.0}], ids=str)
+def test_without_a_tail_row_imbsam_costs_one_pass(case: Case, options: dict[str, object]) -> None:
+    assert cost(case, imbsam, NO_TAIL, **options) == ([6], 1)
+
+
+@pytest.mark.parametrize("method", [sam, imbsam])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_rho_zero_costs_one_pass(case: Case, method: object) -> None:
+    assert cost(case, method, HEAD_AND_TAIL, rho=0.0) == ([7], 1)
+
+
+@pytest.mark.parametrize("case", INDEPENDENT, ids=str)
+def test_imbsam_forwards_each_head_row_once_and_each_tail_row_twice(case: Case) -> None:
+    rows, backwards = cost(case, imbsam, BIG)
+    assert sorted(rows) == [TAIL_ROWS, TAIL_ROWS, len(BIG) - TAIL_ROWS]
+    assert backwards == 3
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_sam_forwards_every_row_twice(case: Case) -> None:
+    assert cost(case, sam, BIG) == ([len(BIG)] * 2, 2)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_imbsam_on_tail_rows_alone_costs_what_sam_does(case: Case) -> None:
+    assert cost(case, imbsam, ONLY_TAIL) == ([5, 5], 2)
+
+
+@pytest.mark.parametrize("case", COUPLED, ids=str)
+def test_the_batch_policy_costs_two_forwards_and_three_backwards(case: Case) -> None:
+    assert cost(case, imbsam, BIG, batch_statistics="batch") == ([len(BIG)] * 2, 3)
+
+
+@pytest.mark.parametrize("context_rows", [1, 4, 8])
+@pytest.mark.parametrize("case", COUPLED, ids=str)
+def test_the_context_policy_forwards_the_batch_once_and_the_tail_twice_in_context(
+    case: Case, context_rows: int
+) -> None:
+    assert cost(case, imbsam, BIG, context_rows=context_rows) == ([len(BIG)] + [TAIL_ROWS + context_rows] * 2, 3)
+
+
+def test_context_as_large_as_the_batch_is_the_batch_policy() -> None:
+    assert cost(BATCH_NORM, imbsam, BIG, context_rows=1000) == ([len(BIG)] * 2, 3)
+
+
+@st.composite
+def methods(draw: st.DrawFn) -> list[Term]:
+    """One to three terms over a batch, with and without directions; together they weigh each row 1/B."""
+    size = draw(st.integers(1, 12))
+    shares = torch.tensor(
+        draw(
+            st.lists(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=3, max_size=3), min_size=size, max_size=size)
+        ),
+        dtype=torch.float64,
+    )
+    shares[shares.sum(1) == 0, 0] = 1.0
+    shares = shares / shares.sum(1, keepdim=True) / size
+    perturbed = draw(st.lists(st.booleans(), min_size=3, max_size=3))
+    return [Term(shares[:, k], shares[:, k] if perturbed[k] else None) for k in range(3)]
+
+
+def needs_of(terms: list[Term]) -> Need:
+    return Need(
+        tuple(t.ascent is not None and bool(t.ascent.any()) for t in terms),
+        tuple(bool(t.descent.any()) for t in terms),
+    )
+
+
+def spread(planned: PlannedPass, weights: Tensor, size: int) -> Tensor:
+    rows = torch.arange(size) if planned.rows is None else planned.rows
+    return torch.zeros(size, dtype=torch.float64).index_add(0, rows, weights.double())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    terms=methods(),
+    coupled=st.booleans(),
+    statistics=st.sampled_from(["batch", "context"]),
+    context_rows=st.integers(1, 5),
+    share=st.booleans(),
+)
+def test_a_plan_computes_its_terms_and_nothing_else(
+    terms: list[Term], coupled: bool, statistics: str, context_rows: int, share: bool
+) -> None:
+    size = len(terms[0].descent)
+    passes = plan(
+        terms, needs_of(terms), coupled=coupled, statistics=statistics, context_rows=context_rows, share=share
+    )
+    total = torch.zeros(size, dtype=torch.float64)
+    counted = torch.zeros(size, dtype=torch.float64)
+    climbed: set[int] = set()
+    for planned in passes:
+        rows = torch.arange(size) if planned.rows is None else planned.rows
+        assert torch.equal(rows, rows.unique()), "rows ascend and appear once"
+        assert len(rows)
+        if planned.term is not None:
+            assert planned.term in climbed, "an ascent stands before its descent"
+            assert planned.counted is None
+        for use in planned.uses:
+            assert use.weights.shape == rows.shape
+            here = spread(planned, use.weights, size)
+            if use.slot == STEP:
+                total += here
+            else:
+                assert planned.term is None, "a direction is taken at the weights themselves"
+                assert torch.equal(here, terms[use.slot].ascent)
+                climbed.add(use.slot)
+        if planned.counted is not None:
+            counted += spread(planned, planned.counted, size)
+    torch.testing.assert_close(total, torch.full((size,), 1 / size, dtype=torch.float64), atol=1e-15, rtol=0)
+    assert counted.tolist() == [1.0] * size, "each row enters the loss once"
+    assert climbed == {k for k, needed in enumerate(needs_of(terms).perturbed) if needed}
+    if not share:
+        assert all(len(planned.uses) == 1 for planned in passes)
+    if coupled:
+        assert passes[0].rows is None or len(passes[0].rows) == size, "the first pass may move running statistics"
+        assert passes[0].term is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(terms=methods())
+def test_rows_that_do_not_see_each_other_are_forwarded_only_with_a_weight(terms: list[Term]) -> None:
+    for planned in plan(terms, needs_of(terms), coupled=False, statistics="context", context_rows=3):
+        assert torch.stack([use.weights.bool() for use in planned.uses]).any(0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=st.integers(2, 60), marked=st.sets(st.integers(0, 59), min_size=1), context_rows=st.integers(1, 20))
+def test_context_rows_are_as_many_as_asked_for(size: int, marked: set[int], context_rows: int) -> None:
+    in_tail = torch.tensor([k in marked for k in range(size)]).double()
+    terms = [Term((1 - in_tail) / size), Term(in_tail / size, in_tail / size)]
+    passes = plan(terms, needs_of(terms), coupled=True, statistics="context", context_rows=context_rows)
+    tail = int(in_tail.sum())
+    if 0 < tail < size:
+        rows = passes[-1].rows
+        assert (size if rows is None else len(rows)) == min(size, tail + context_rows)
+
+
+def test_a_rank_without_a_row_of_a_term_makes_its_passes_all_the_same() -> None:
+    head_only = torch.full((4,), 0.25, dtype=torch.float64)
+    nothing = torch.zeros(4, dtype=torch.float64)
+    everywhere = Need((False, True), (True, True))
+    for coupled in (False, True):
+        here = plan(
+            [Term(head_only), Term(nothing, nothing)],
+            everywhere,
+            coupled=coupled,
+            statistics="context",
+            context_rows=2,
+            share=False,
+        )
+        there = plan(
+            [Term(nothing), Term(head_only, head_only)],
+            everywhere,
+            coupled=coupled,
+            statistics="context",
+            context_rows=2,
+            share=False,
+        )
+        assert [(p.term, [u.slot for u in p.uses]) for p in here] == [(p.term, [u.slot for u in p.uses]) for p in there]
