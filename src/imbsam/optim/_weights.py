@@ -48,7 +48,7 @@ class Weights:
         """Let the next backward accumulate into the gradient of ``slot``."""
         if slot == self._active:
             return
-        self._slots[self._active] = [p.grad for p in self._all]
+        self._slots[self._active] = [_own(p.grad) for p in self._all]
         for p, grad in zip(self._all, self._slots.pop(slot, [None] * len(self._all)), strict=True):
             p.grad = grad
         self._active = slot
@@ -106,6 +106,12 @@ class Weights:
 
 def _params(group: dict[str, object]) -> list[Tensor]:
     return group["params"]  # type: ignore[return-value]
+
+
+def _own(grad: Tensor | None) -> Tensor | None:
+    """The gradient, copied where it lies in a bucket of ``DistributedDataParallel``: the next backward fills it anew."""
+    shared = grad is not None and not grad.is_sparse and grad.untyped_storage().nbytes() > grad.nbytes
+    return grad.clone() if grad is not None and shared else grad
 
 
 def _fits(kept: Tensor, p: Tensor) -> bool:
