@@ -106,7 +106,7 @@ class LossOptions:
     """Its parameters, as tau=1.5."""
     reweight_from: Annotated[float, Field(ge=0, le=1)] | None = None
     """Deferred re-weighting (DRW): the share of the epochs after which classes are weighted."""
-    adjust: float = 0.0
+    adjust: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Post-hoc logit adjustment: tau; 0 for none."""
 
 
@@ -142,7 +142,7 @@ class TrainingOptions:
     """Classes with fewer training samples are few-shot."""
     many_above: Count = 100
     """Classes with more training samples are many-shot."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of everything random: split, long tail, weights, batches."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ... auto: cuda where there is one."""
@@ -175,7 +175,7 @@ class Options:
         return options
 
     def updated(self, values: Mapping[str, object]) -> "Options":
-        """Replace some options by name, checked.
+        """Replace some options by name, checked; for an option of several values, a single one stands for itself.
 
         Raises:
             OptionError: If a name is unknown or a value out of range.
@@ -189,7 +189,8 @@ class Options:
         for name, value in {**self.flat(), **{k.replace("-", "_"): v for k, v in values.items()}}.items():
             if name not in groups:
                 raise OptionError(f"there is no option {name}. The options are {', '.join(sorted(groups))}.")
-            nested[groups[name]][name] = value
+            several = isinstance(getattr(getattr(self, groups[name]), name), tuple)
+            nested[groups[name]][name] = [value] if several and not isinstance(value, list | tuple) else value
         return checked(Options, nested)
 
 

@@ -29,9 +29,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}. What stood there before is kept.") from None
+    finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}. What stood there before is kept.") from None
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -48,7 +48,7 @@ class ClassPriors:
         Raises:
             PriorsError: If the counts are empty, all zero, negative, or not integral.
         """
-        return cls(torch.as_tensor(counts))
+        return cls(_tensor("counts", counts))
 
     @classmethod
     def from_targets(cls, targets: Sequence[int] | Tensor, num_classes: int | None = None) -> "ClassPriors":
@@ -64,10 +64,10 @@ class ClassPriors:
         Raises:
             PriorsError: If there are no targets, or one is not an integer in ``[0, num_classes)``.
         """
-        targets = torch.as_tensor(targets).detach().cpu()
+        targets = _tensor("targets", targets).detach().cpu()
         if targets.ndim != 1 or targets.numel() == 0:
             raise PriorsError(f"targets must be one class per sample, shape (N,), N > 0; got {tuple(targets.shape)}.")
-        if targets.is_floating_point() and not torch.equal(targets, targets.round()):
+        if targets.is_floating_point() and not torch.equal(targets, targets.long().to(targets)):
             raise PriorsError("targets must be integer class indices; got fractions. Encode the classes as 0..C-1.")
         targets = targets.long()
         lowest, highest = int(targets.min()), int(targets.max())
@@ -167,7 +167,7 @@ class ClassPriors:
         elif rarest_samples is not None:
             mask = self._rarest_samples(_checked_share("rarest_samples", rarest_samples))
         else:
-            mask = self._listed(classes or ())
+            mask = self._listed(classes if classes is not None else ())
         ((name, value),) = given.items()
         self._warn_if_trivial(mask, f"{name}={value}")
         return mask
@@ -185,7 +185,11 @@ class ClassPriors:
 
     def _listed(self, classes: Sequence[int]) -> Tensor:
         mask = torch.zeros(self.num_classes, dtype=torch.bool)
-        for index in classes:
+        for index in torch.as_tensor(classes).tolist():
+            if not isinstance(index, int) or isinstance(index, bool):
+                raise PriorsError(
+                    f"classes must be the indices of the tail classes, as [3, 7]; got {index!r} among them."
+                )
             if not 0 <= index < self.num_classes:
                 raise PriorsError(f"tail class {index} is outside the {self.num_classes} classes of the priors.")
             mask[index] = True
@@ -197,11 +201,11 @@ class ClassPriors:
         marks, like = ("no class", "the base optimizer") if not mask.any() else ("every class", "SAM")
         ordered: list[int] = self.counts.sort().values.tolist()
         shown = ", ".join(map(str, ordered[:10])) + (", ..." if len(ordered) > 10 else "")
-        third = int(self._rarest_classes(1 / 3).sum())
-        advice = "rarest_classes=0.33"
-        if 0 < third < self.num_classes:
-            threshold = ordered[third - 1] + 1
-            advice = f"fewer_than={threshold} (marks {third} of {self.num_classes} classes) or rarest_classes=0.33"
+        rarer = int((self.counts < self.counts.max()).sum())
+        marked = min(int(self._rarest_classes(1 / 3).sum()), rarer)
+        advice = "classes=[...], the classes you mean: no count tells them apart"
+        if marked:
+            advice = f"fewer_than={ordered[marked - 1] + 1} (marks {marked} of {self.num_classes} classes)"
         warnings.warn(
             f"the tail rule {rule} marks {marks}, so ImbSAM equals {like} here. "
             f"Samples per class, rarest first: {shown}. Choose for instance {advice}.",
@@ -216,11 +220,18 @@ class ClassPriors:
         )
 
 
+def _tensor(name: str, values: Sequence[int] | Tensor) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PriorsError(f"{name} must be integers; got {str(values)[:60]}. Encode the classes as 0..C-1.") from error
+
+
 def _checked_counts(counts: Tensor) -> Tensor:
     counts = counts.detach().cpu()
     if counts.ndim != 1 or counts.numel() == 0:
         raise PriorsError(f"counts must be one number per class, shape (C,), C > 0; got {tuple(counts.shape)}.")
-    if counts.is_floating_point() and not torch.equal(counts, counts.round()):
+    if counts.is_floating_point() and not torch.equal(counts, counts.long().to(counts)):
         raise PriorsError("counts must be integers: how many training samples each class has.")
     counts = counts.long()
     if int(counts.min()) < 0:

@@ -9,6 +9,7 @@ import torch
 
 from imbsam.data import load, load_like, spec_of
 from imbsam.errors import DataError, DataWarning
+from imbsam.inputs import TableSpec
 
 WHOLE = {"test_fraction": 0.0, "validation_fraction": 0.0}
 
@@ -206,3 +207,25 @@ def test_an_additional_column_of_further_rows_is_ignored_and_told(table):
     dataset = load(table(), target="kind", **WHOLE)
     with pytest.warns(DataWarning, match="ignored: weight"):
         load_like(table("later.csv", weight=range(12)), dataset.preprocess)
+
+
+def test_text_dates_of_a_csv_become_days(tmp_path):
+    path = tmp_path / "visits.csv"
+    days = pd.date_range("2024-01-01", periods=60).strftime("%Y-%m-%d").tolist()
+    days[7] = ""
+    pd.DataFrame({"day": days, "size": range(60), "kind": ["a", "b"] * 30}).to_csv(path, index=False)
+    dataset = load(str(path), target="kind", validation_fraction=0, test_fraction=0)
+    assert dataset.spec == TableSpec(3, ())  # size, day, and where the day is missing
+    assert any("holds dates" in note for note in dataset.notes)
+    names = [column["name"] for column in dataset.preprocess["numeric"]]
+    column = dataset.train.batch(torch.arange(60))[:, names.index("day")].double()
+    gaps = column[20:].diff()
+    assert torch.allclose(gaps, gaps[0].expand_as(gaps), atol=1e-6)
+
+
+def test_a_text_column_with_one_impossible_date_stays_text(tmp_path):
+    path = tmp_path / "visits.csv"
+    days = ["2024-01-01", "2024-02-30"] * 30
+    pd.DataFrame({"day": days, "size": range(60), "kind": ["a", "b", "b"] * 20}).to_csv(path, index=False)
+    dataset = load(str(path), target="kind", validation_fraction=0, test_fraction=0)
+    assert dataset.spec == TableSpec(1, (3,))

@@ -70,7 +70,7 @@ def train(command: Train) -> int:
             result = fit(folder, source, options, on_epoch=lines.add)
     except KeyboardInterrupt:
         _say_how_to_resume(folder)
-        raise
+        return 130
     show.result(result, quiet=command.quiet)
     print(f"report: {write_report(folder.path)}")
     return 0
@@ -111,7 +111,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> int:
                 failed += [outcome] if outcome.error else []
     except KeyboardInterrupt:
         print("\ninterrupted. Finished runs are kept; the same command goes on:\n  " + typed, file=sys.stderr)
-        raise
+        return 130
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
     show.comparison(folder, [run.folder for run in runs])

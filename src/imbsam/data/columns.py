@@ -5,6 +5,7 @@ All statistics come from the training rows alone.
 
 import datetime
 import decimal
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ UNSEEN = 0
 
 MANY_CATEGORIES = 50
 """A text column with more different values than this, and than half the rows, is pointed out."""
+
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].+)?")
 
 SAVED_INDEX = "Unnamed: 0"
 """What pandas calls a row index that was saved with a table."""
@@ -174,10 +177,22 @@ def _odd_value(column: pd.Series) -> str | None:
 
 
 def _is_date(column: pd.Series) -> bool:
-    if column.dtype == object:
-        values = column.dropna()
-        return len(values) > 0 and all(isinstance(value, datetime.date) for value in values)
-    return bool(pd.api.types.is_datetime64_any_dtype(column))
+    """Whether the column holds dates: typed as such, or every text in it an ISO date, as in a CSV file."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return True
+    values = column.dropna().tolist()
+    if not values or isinstance(column.dtype, pd.CategoricalDtype):
+        return False
+    if all(isinstance(value, datetime.date) for value in values):
+        return True
+    if not all(isinstance(value, str) and ISO_DATE.fullmatch(value) for value in values):
+        return False
+    return bool(_dates(pd.Series(values)).notna().all())
+
+
+def _dates(column: pd.Series) -> pd.Series:
+    text = any(isinstance(value, str) for value in column.dropna().head(1))
+    return pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601" if text else None)
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -193,7 +208,7 @@ def _is_numeric(column: pd.Series) -> bool:
 def _numbers(column: pd.Series, rows: Sequence[str], *, date: bool) -> "np.ndarray":
     """float64 values, NaN where missing; dates and durations in days."""
     if date:
-        dates = pd.to_datetime(column, errors="coerce", utc=True)
+        dates = _dates(column)
         _check_read(column, dates, rows, "a date")
         return cast(np.ndarray, ((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64))
     if pd.api.types.is_timedelta64_dtype(column):
@@ -290,6 +305,8 @@ def _notes(columns: Columns, train: pd.DataFrame) -> list[str]:
                 f"column {column['name']!r}: {count} of {len(train)} training rows are missing; filled by the median "
                 f"{column['median']:g}, with a 0/1 column that marks them."
             )
+        if column["date"]:
+            notes.append(f"column {column['name']!r} holds dates; read as days.")
         if train[column["name"]].nunique(dropna=False) == 1:
             notes.append(f"column {column['name']!r} is the same in all training rows that are left.")
         if column["name"] == SAVED_INDEX:

@@ -39,12 +39,15 @@ class Variant:
         """
         method, _, rest = label.partition(":")
         values: dict[str, object] = {"method": method}
-        # A comma that no NAME= follows belongs to the value before it, as in tail=classes=a,b.
-        for pair in re.split(r",(?=[\w-]+=)", rest) if rest else ():
+        # A comma in brackets, or one that no NAME= follows, belongs to the value before it, as in tail=classes=a,b.
+        for pair in re.split(r",(?=[\w-]+=)(?![^\[]*\])", rest) if rest else ():
             name, equals, value = pair.partition("=")
+            try:
+                values[name.replace("-", "_")] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                equals = ""
             if not equals or not name:
                 raise OptionError(f"--methods {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
-            values[name.replace("-", "_")] = yaml.safe_load(value)
         return cls(label, values)
 
 
@@ -108,8 +111,11 @@ def compare(
         The outcome of each run, finished ones first.
 
     Raises:
+        OptionError: If ``jobs`` is below 1.
         RunError: If a folder holds a run with other options, or a process died.
     """
+    if jobs is not None and jobs < 1:
+        raise OptionError(f"--jobs must be at least 1; got {jobs}.")
     todo = []
     for run in runs:
         held = _state(run, source)

@@ -97,7 +97,7 @@ def device_of(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return device

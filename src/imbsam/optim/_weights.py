@@ -109,7 +109,7 @@ def _params(group: dict[str, object]) -> list[Tensor]:
 
 
 def _own(grad: Tensor | None) -> Tensor | None:
-    """The gradient, copied where it lies in a bucket of ``DistributedDataParallel``: the next backward fills it anew."""
+    """The gradient, copied where it lies in a bucket of ``DistributedDataParallel``: the next backward refills it."""
     shared = grad is not None and not grad.is_sparse and grad.untyped_storage().nbytes() > grad.nbytes
     return grad.clone() if grad is not None and shared else grad
 
