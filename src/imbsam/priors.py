@@ -224,7 +224,7 @@ def _tensor(name: str, values: Sequence[int] | Tensor) -> Tensor:
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise PriorsError(f"{name} must be integers; got {str(values)[:60]}. Encode the classes as 0..C-1.") from error
+        raise PriorsError(f"{name} must be integers, one dimension of them; got {str(values)[:60]}.") from error
 
 
 def _checked_counts(counts: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str
     """What each rank holds after every scenario; all of them in one start of the processes."""
     folder = tmp_path_factory.mktemp("ranks")
     tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     processes = []
     for rank in range(RANKS):
         command = [sys.executable, str(tests / "optim" / "rank.py"), str(rank), str(RANKS), str(folder)]

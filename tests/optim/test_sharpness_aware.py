@@ -38,6 +38,10 @@ def trained(case: Case, method: object, make: object, steps: int) -> tuple[nn.Mo
     return model, optimizer
 
 
+def plain(case: Case, model: nn.Module, base: Optimizer, rho: float) -> Plain:
+    return Plain(base, model=model)
+
+
 # Groups and state
 
 
@@ -273,7 +277,7 @@ def test_the_checkpoint_loads_into_a_plain_base() -> None:
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
 @pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
-@pytest.mark.parametrize("method", [*METHODS, lambda case, model, base, rho: Plain(base, model=model, rho=rho)])
+@pytest.mark.parametrize("method", [*METHODS, plain])
 def test_a_copy_goes_on_like_the_original(method: object, case: Case, how: str) -> None:
     model, optimizer = trained(case, method, adamw, 3)
     optimizer.ascent = Gradient(damping=0.25)

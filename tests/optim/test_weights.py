@@ -1,5 +1,7 @@
 """Parameters of every kind: absent from a pass, frozen, sparse, foreign, tied, of any dtype; and their checkpoints."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from cases import (
     HEAD_AND_TAIL,
     MLP,
     NO_TAIL,
+    ONLY_TAIL,
     ROUTED,
     TAIL,
     TIED,
@@ -330,6 +333,19 @@ def test_no_memory_is_kept_for_batches_without_a_tail() -> None:
     optimizer = imbsam(MLP, model)
     take_step(optimizer, model, MLP.loss, MLP.batch(NO_TAIL))
     assert not optimizer._saved
+
+
+def test_the_ascent_gradient_is_freed_once_it_was_climbed() -> None:
+    """One copy of the weights is all the memory a step needs beyond the base's."""
+    model = MLP.model()
+    x, y = MLP.batch(ONLY_TAIL)
+    ascents = []
+    with imbsam(MLP, model).passes(y) as passes:
+        for p in passes:
+            assert all(ascent() is None for ascent in ascents)
+            p.backward(MLP.loss(model(x[p.rows]), y[p.rows]))
+            ascents = [weakref.ref(w.grad) for w in model.parameters()]
+    assert len(ascents) == 4
 
 
 def test_two_optimizers_may_share_a_model() -> None:

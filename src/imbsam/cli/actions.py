@@ -1,8 +1,8 @@
 """What each command does: call the library, print what came out."""
 
 import json
+import re
 import shlex
-import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -63,11 +63,9 @@ def train(command: Train) -> int:
                 f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
                 "or begin anew with --overwrite."
             )
-        if folder.exists():
-            shutil.rmtree(folder.path)
     try:
         with show.EpochLines(quiet=command.quiet) as lines:
-            result = fit(folder, source, options, on_epoch=lines.add)
+            result = fit(folder, source, options, overwrite=command.overwrite, on_epoch=lines.add)
     except KeyboardInterrupt:
         _say_how_to_resume(folder)
         return 130
@@ -151,8 +149,9 @@ def _source(source: str | None, command: str) -> str:
 
 
 def _name(source: str) -> str:
-    path = Path(source)
-    return path.name if path.is_dir() or not path.suffix else path.stem
+    path = Path(source).resolve()
+    name = path.name if path.is_dir() or not path.suffix else path.stem
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-") or "data"
 
 
 def _run_name(command: Train) -> str:

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from imbsam.config import Options, checked, read_yaml
+from imbsam.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,14 @@ def _with_yaml(kind: type[Command], words: Sequence[str]) -> Command | None:
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == "--config" and (equals or index + 1 < len(words)):
-            values = read_yaml(Path(value if equals else words[index + 1]))
+            path = Path(value if equals else words[index + 1])
+            values = read_yaml(path)
             own = {f.name for f in dataclasses.fields(kind)} - {"options", "config"}
             mine = {k: v for k, v in values.items() if k.replace("-", "_") in own}
             rest = {k: v for k, v in values.items() if k not in mine}
-            return checked(
-                kind, {**{k.replace("-", "_"): v for k, v in mine.items()}, "options": Options().updated(rest)}
-            )
+            try:
+                options = Options().updated(rest)
+                return checked(kind, {**{k.replace("-", "_"): v for k, v in mine.items()}, "options": options})
+            except OptionError as error:
+                raise OptionError(f"{path}: {error}") from None
     return None

@@ -83,11 +83,18 @@ def plan_runs(folder: Path, options: Options, variants: Sequence[Variant], seeds
         PlannedRun(
             folder / "runs" / f"{re.sub(r'[^A-Za-z0-9_.=,+-]+', '-', variant.label)}-seed{seed}",
             variant.label,
-            options.updated({**variant.values, "seed": seed}),
+            _options_of(variant, options, seed),
         )
         for seed in seeds
         for variant in variants
     ]
+
+
+def _options_of(variant: Variant, options: Options, seed: int) -> Options:
+    try:
+        return options.updated({**variant.values, "seed": seed})
+    except OptionError as error:
+        raise OptionError(f"--methods {variant.label}: {error}") from None
 
 
 def compare(

@@ -46,7 +46,13 @@ class Progress:
 
 
 def fit(
-    folder: RunFolder, source: str, options: Options, *, label: str | None = None, on_epoch: OnEpoch | None = None
+    folder: RunFolder,
+    source: str,
+    options: Options,
+    *,
+    label: str | None = None,
+    overwrite: bool = False,
+    on_epoch: OnEpoch | None = None,
 ) -> dict[str, object]:
     """Train one model from the beginning, or go on from the folder's last checkpoint.
 
@@ -55,6 +61,7 @@ def fit(
         source: The data.
         options: Those left open are filled in.
         label: What to call the variant in reports; by default the method.
+        overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
         on_epoch: Called with each epoch's line of metrics.
 
     Returns:
@@ -66,8 +73,9 @@ def fit(
     if options.training.threads:
         torch.set_num_threads(options.training.threads)
     problem = setup.load_problem(source, options)
-    folder.path.mkdir(parents=True, exist_ok=True)
     training = Training(problem, folder)
+    if overwrite:
+        folder.clear()
     if folder.checkpoint.exists():
         training.resume()
     else:
@@ -76,7 +84,12 @@ def fit(
         folder.write_config(source, problem.options)
     with Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker:
         while training.progress.epoch < setup.epochs_of(problem.options):
-            record = training.epoch()
+            try:
+                record = training.epoch()
+            except NonFiniteError as error:
+                finished = training.progress.epoch
+                kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
+                raise NonFiniteError(f"epoch {finished + 1}: {error} {kept}") from None
             tracker.write(record)
             if on_epoch is not None:
                 on_epoch(record)
@@ -177,12 +190,7 @@ class Training:
                 forwarded += len(y)
         if options.training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), options.training.clip_norm)
-        try:
-            self.optimizer.step()
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"epoch {self.progress.epoch + 1}: {error} The checkpoint of epoch {self.progress.epoch} stands."
-            ) from None
+        self.optimizer.step()
         self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
         return passes.loss
 
@@ -212,8 +220,11 @@ class Training:
         """Go on from the folder's last checkpoint.
 
         Raises:
+            DataError: If the data changed since.
             RunError: If it is damaged or belongs to another model.
         """
+        held = self.folder.read_data()
+        self.problem.check_same_data(cast(list[str], held.get("classes", [])), cast(list[int], held.get("counts", [])))
         state = self.folder.read_checkpoint()
         try:
             self.model.load_state_dict(cast(dict[str, Tensor], state["model"]))
@@ -222,7 +233,8 @@ class Training:
             self.schedule.last_epoch = cast(dict[str, int], state["schedule"])["last_epoch"]
             torch.set_rng_state(cast(Tensor, state["random"]))
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise RunError(f"{self.folder.checkpoint} does not fit this run: {error}") from None
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise RunError(f"{self.folder.checkpoint} does not fit this run ({reason}).") from None
         self.folder.keep_metrics(self.progress.epoch)
 
     def result(self, label: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from imbsam.config import Options, read_yaml, to_yaml
-from imbsam.errors import RunError
+from imbsam.errors import OptionError, RunError
 from imbsam.files import read_json, write_atomically, write_json
 
 SCHEMA = 1
@@ -53,6 +54,22 @@ class RunFolder:
         """Whether a run was begun here."""
         return (self.path / "config.yaml").exists()
 
+    def clear(self) -> None:
+        """Remove the files of a run, and no others.
+
+        Raises:
+            RunError: If one cannot be removed.
+        """
+        try:
+            for path in (self.result, self.checkpoint, self.weights, self.metrics):
+                path.unlink(missing_ok=True)
+            for name in ("report.html", "data.json", "config.yaml"):
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot remove the run in {self.path}: {error.strerror or error}.") from None
+        for name in ("figures", "tensorboard"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
     def write_config(self, source: str, options: Options) -> None:
         """Write the options as they are used."""
         write_atomically(self.path / "config.yaml", to_yaml({"source": source, **options.flat()}))
@@ -68,7 +85,10 @@ class RunFolder:
             raise RunError(f"{self.path} is not a run's folder: it has no config.yaml.")
         values = read_yaml(self.path / "config.yaml")
         source = str(values.pop("source", ""))
-        return source, Options().updated(values)
+        try:
+            return source, Options().updated(values)
+        except OptionError as error:
+            raise OptionError(f"{self.path / 'config.yaml'}: {error}") from None
 
     def write_data(self, content: Mapping[str, object]) -> None:
         """Write what later commands need of the data."""

@@ -1,5 +1,6 @@
 """From options to the parts of a run: data, model, loss, optimizer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from imbsam import data, losses, models
 from imbsam.config import MethodOptions, Options
-from imbsam.engine.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
+from imbsam.engine.defaults import base_of, imbalance, kind_of, rare_classes, resolved, tail_classes
 from imbsam.errors import DataError, OptionError
 from imbsam.inputs import ImageSpec
 from imbsam.optim import SAM, Gradient, ImbSAM, Plain, SharpnessAware
@@ -47,6 +48,18 @@ class Problem:
             "notes": list(self.dataset.notes),
             "preprocess": dict(self.dataset.preprocess),
         }
+
+    def check_same_data(self, classes: Sequence[str], counts: Sequence[int]) -> None:
+        """Refuse data that changed since a run was begun, as far as the training samples of each class tell.
+
+        Raises:
+            DataError: If classes or counts are not those of the run.
+        """
+        if (list(classes), list(counts)) != (list(self.dataset.classes), self.priors.counts.tolist()):
+            raise DataError(
+                f"{self.source} has changed since the run was begun: its classes, or how many training samples they "
+                "have, are others. Restore the data, or train anew."
+            )
 
 
 def load_problem(source: str, options: Options) -> Problem:
@@ -167,7 +180,7 @@ def build_optimizer(problem: Problem, model: nn.Module) -> SharpnessAware:
     assert lr is not None
     parameters = [p for p in model.parameters() if p.requires_grad]
     base: torch.optim.Optimizer
-    if "adamw" in (chosen.method, chosen.base if chosen.method in ("sam", "imbsam") else ""):
+    if base_of(chosen) == "adamw":
         base = torch.optim.AdamW(parameters, lr=lr, weight_decay=training.weight_decay)
     else:
         base = torch.optim.SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=training.weight_decay)

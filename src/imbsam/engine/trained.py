@@ -15,7 +15,7 @@ from imbsam.config import Options
 from imbsam.engine import setup
 from imbsam.engine.evaluation import logits_of
 from imbsam.engine.run_folder import RunFolder
-from imbsam.errors import DataError, RunError
+from imbsam.errors import DataError, OptionError, RunError
 from imbsam.files import write_atomically
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
@@ -109,7 +109,9 @@ class Trained:
         """
         samples: data.Samples | None
         if source is None:
-            samples = setup.load_problem(self.source, self.options).dataset.test
+            problem = setup.load_problem(self.source, self.options)
+            problem.check_same_data(self.classes, self.priors.counts.tolist())
+            samples = problem.dataset.test
             if samples is None:
                 raise DataError(f"{self.source} has no test data; name labelled data: imbsam evaluate RUN SOURCE.")
         else:
@@ -135,6 +137,8 @@ class Trained:
         Raises:
             ImbsamError: If the source cannot be read or the file not be written.
         """
+        if out.resolve() == Path(source).resolve():
+            raise OptionError(f"--out {out} would replace the data to predict. Choose another file.")
         samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad)
         probabilities = torch.softmax(self.logits(samples), dim=1)
         best, chosen = probabilities.max(dim=1)

@@ -1,0 +1,40 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_data import image_folder, table
+
+from imbsam.config import Options
+from imbsam.engine import RunFolder, fit
+
+QUICK = {"epochs": 2, "tensorboard": False}
+
+
+@pytest.fixture
+def options() -> Callable[..., Options]:
+    """Options of a run that takes a moment."""
+
+    def make(**values: object) -> Options:
+        return Options().updated({**QUICK, **values})
+
+    return make
+
+
+@pytest.fixture
+def train(options) -> Callable[..., dict[str, object]]:
+    """Train into a folder and give the content of its result.json."""
+
+    def make(folder: Path, source: object = "digits", *, on_epoch=None, **values: object) -> dict[str, object]:
+        return fit(RunFolder(folder), str(source), options(**values), on_epoch=on_epoch)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory) -> Path:
+    return image_folder(tmp_path_factory.mktemp("data") / "pets")
+
+
+@pytest.fixture(scope="session")
+def parts_csv(tmp_path_factory) -> Path:
+    return table(tmp_path_factory.mktemp("data") / "parts.csv")
