@@ -239,9 +239,8 @@ def create(
     known = {p.name for p in parameters.values() if p.kind is Parameter.KEYWORD_ONLY} | set(get_type_hints(Common))
     unknown = [option for option in given if option not in known]
     if unknown:
-        raise OptionError(
-            f"{name} has no option {unknown[0]!r}; its options are {', '.join(sorted(known - {'radii'}))}."
-        )
+        listed = ", ".join(sorted(known - {"radii"}))
+        raise OptionError(f"{name} has no option {unknown[0]!r}; its options are {listed}.")
     arguments = _class_arguments(name, method, priors, tail)
     given.update({k: v for k, v in _timed(name, total_steps).items() if k not in given})
     return method.kind(base, *arguments, model=model, **given)  # type: ignore[arg-type]
@@ -297,8 +296,5 @@ def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail
 
 
 def _timed(name: str, total_steps: int | None) -> dict[str, object]:
-    if total_steps is None:
-        return {}
-    return {"sse-sam": {"switch": round(0.7 * total_steps)}, "sam-drw": {"start": round(0.8 * total_steps)}}.get(
-        name, {}
-    )
+    share = {"sse-sam": ("switch", 0.7), "sam-drw": ("start", 0.8)}.get(name)
+    return {} if share is None or total_steps is None else {share[0]: round(share[1] * total_steps)}
