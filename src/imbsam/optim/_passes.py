@@ -1,6 +1,7 @@
 """The passes of one step, as the caller's loop sees them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
-from imbsam.optim._plan import PlannedPass
-from imbsam.optim._weights import Weights
-from imbsam.optim.ascent import Ascent
+from imbsam.optim._plan import STEP, PlannedPass
+from imbsam.optim._terms import Term
+from imbsam.optim._weights import Gradients, Parts, Weights
+from imbsam.optim.ascent import Ascent, Memory
 
 
 class Pass:
@@ -27,12 +29,6 @@ class Pass:
         self._whole = planned.rows is None and (start, stop) == (0, passes.batch_size)
         rows = torch.arange(start, stop) if planned.rows is None else planned.rows[self._span]
         self.rows = rows.to(passes.device, non_blocking=True)
-
-    @property
-    def slot(self) -> int:
-        """The slot of the pass's only use."""
-        (use,) = self._planned.uses
-        return use.slot
 
     def select(self, *batch: Tensor) -> tuple[Tensor, ...]:
         """Take the pass's rows of tensors whose first dimension is the batch; without a copy where it is all of them.
@@ -62,6 +58,11 @@ class Pass:
         for start in range(self._span.start, self._span.stop, size):
             yield Pass(self._passes, self._planned, start, min(start + size, self._span.stop))
 
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``."""
+        return bool(self._planned.uses)
+
     def backward(self, losses: Tensor) -> None:
         """Backpropagate the losses with the weights the method gives these rows.
 
@@ -79,6 +80,38 @@ class Pass:
         self._passes.backpropagate(self._planned, losses, self._span)
 
 
+@dataclass(frozen=True)
+class Combined:
+    """What a method makes of the gradients of its passes.
+
+    Args:
+        gradient: For the base optimizer, aligned with the parts' ``params``.
+        memory: What the method keeps for each parameter, by name, once the step has been made.
+    """
+
+    gradient: Gradients
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a method decides about one step.
+
+    Args:
+        terms: Its terms.
+        ascent: Where their perturbations point.
+        memory: What ascent and method kept in earlier steps, by name.
+        keeps_ascents: Whether :attr:`combine` needs the ascent gradients.
+        combine: Makes one gradient of the parts, given the weighted loss of each slot; ``None`` leaves the step's.
+    """
+
+    terms: Sequence[Term]
+    ascent: Ascent
+    memory: Mapping[str, Memory]
+    keeps_ascents: bool
+    combine: Callable[[Parts, Mapping[int, Tensor]], Combined | None]
+
+
 class Passes:
     """The passes of one step: a context manager and the iterator it yields.
 
@@ -86,17 +119,18 @@ class Passes:
         loss: Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes.
         batch_size: Rows of the batch.
         device: Where the targets, and so the rows' indices, are.
+        memory: What ascent and method will keep, by name, once the step has been made.
     """
 
     def __init__(
         self,
         planned: Sequence[PlannedPass],
+        rules: Rules,
         *,
         batch_size: int,
         device: torch.device,
         weights: Weights,
         statistics: RunningStatistics,
-        ascent: Ascent,
         watch: UnseenBatchNorm | None,
         on_open: Callable[["Passes"], None],
         on_close: Callable[["Passes", bool], None],
@@ -104,11 +138,12 @@ class Passes:
         self.loss = torch.zeros(())
         self.batch_size = batch_size
         self.device = device
-        self.norms: list[Tensor] = []
-        self._planned = planned
+        self.memory: dict[str, Memory] = {}
+        self._norms: list[Tensor] = []
+        self._planned = list(planned)
+        self._rules = rules
         self._weights = weights
         self._statistics = statistics
-        self._ascent = ascent
         self._watch = watch
         self._on_open = on_open
         self._on_close = on_close
@@ -116,6 +151,9 @@ class Passes:
         self._made = 0
         self._rows_left = 0
         self._counted = sum(int(p.counted.sum()) for p in planned if p.counted is not None)
+        self._values: dict[int, Tensor] = {}
+        self._before, self._after = torch.zeros(batch_size), torch.zeros(batch_size)
+        self._looks = any(p.select is not None for p in planned)
 
     def __enter__(self) -> "Passes":
         self._on_open(self)
@@ -136,10 +174,10 @@ class Passes:
     def __iter__(self) -> Iterator[Pass]:
         if not self._open or self._made:
             raise PassError("write `with optimizer.passes(targets) as passes: for p in passes: ...`, and loop once.")
-        for planned in self._planned:
-            if planned.term is not None:
-                norm = self._weights.climb(planned.term, self._ascent)
-                self.norms += [] if norm is None else [norm]
+        while self._made < len(self._planned):
+            planned = self._planned[self._made]
+            if planned.term is not None and not self._weights.perturbed:
+                self._climb(planned.term)
             rows = self.batch_size if planned.rows is None else len(planned.rows)
             self._rows_left = rows
             yield Pass(self, planned, 0, rows)
@@ -147,10 +185,21 @@ class Passes:
                 raise PassError(
                     f"a pass ended without the losses of {self._rows_left} of its {rows} rows: call backward()."
                 )
-            self._weights.restore()
             self._made += 1
+            if planned.select is not None:
+                self._planned.insert(self._made, planned.select(self._before, self._after))
+            else:
+                self._weights.restore()
             if self._made == 1:
                 self._statistics.settle()
+
+    def _climb(self, term: int) -> None:
+        rules, name = self._rules, f"ascent {term}"
+        memory = rules.memory.get(name, {})
+        climbed = self._weights.climb(term, rules.terms[term], rules.ascent, memory, keep=rules.keeps_ascents)
+        self._norms += [] if climbed.norm is None else [climbed.norm]
+        if climbed.memory:
+            self.memory[name] = climbed.memory
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -158,14 +207,25 @@ class Passes:
         complete = kind is None and self._made == len(self._planned)
         self._open = False
         self._weights.restore()
-        self._weights.close(keep_gradient=complete)
         if self._watch is not None:
             self._watch.stop()
-        if complete:
-            self._statistics.to_settled()
-        else:
-            self._statistics.to_remembered()
-        self._on_close(self, complete)
+        try:
+            if complete:
+                self._combine()
+        finally:
+            self._weights.close(keep_gradient=complete)
+            if complete:
+                self._statistics.to_settled()
+            else:
+                self._statistics.to_remembered()
+            self._on_close(self, complete)
+
+    @torch.no_grad()
+    def _combine(self) -> None:
+        combined = self._rules.combine(self._weights.parts(), self._values)
+        if combined is not None:
+            self._weights.replace(combined.gradient)
+            self.memory.update(combined.memory)
 
     def run(self, closure: Callable[[], Tensor]) -> None:
         """Make every pass with a closure that computes the batch's mean loss and its gradient by itself.
@@ -174,13 +234,16 @@ class Passes:
             PassError: If the closure returns no loss.
         """
         for each in self:
-            self._weights.collect(each.slot)
+            planned = self._planned[self._made]
+            slot = planned.uses[0].slot if planned.uses else STEP
+            self._weights.collect(slot)
             loss = closure()
             if not isinstance(loss, Tensor):
                 raise PassError("the closure must return the loss it called backward() on.")
-            if self._made == 0:
+            self._values[slot] = loss.detach()
+            if planned.counted is not None:
                 self.loss = loss.detach()
-            self._rows_left = 0
+            self._rows_left -= len(each.rows)
 
     def check(self, gradient_norm: Tensor | None) -> None:
         """Refuse a step that would poison the weights, and undo what it did to the running statistics.
@@ -191,7 +254,7 @@ class Passes:
         Raises:
             NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite.
         """
-        found = {"the loss": [self.loss], "an ascent gradient": self.norms}
+        found = {"the loss": [self.loss], "an ascent gradient": self._norms}
         found["the gradient"] = [] if gradient_norm is None else [gradient_norm]
         home = self.loss.device
         values = torch.stack([v.to(home, torch.float64, non_blocking=True) for part in found.values() for v in part])
@@ -211,11 +274,21 @@ class Passes:
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
         for use in planned.uses:
             self._weights.collect(use.slot)
-            weighted_sum(losses, use.weights[span]).backward(retain_graph=use is not planned.uses[-1])  # type: ignore[no-untyped-call]
+            value = weighted_sum(losses, use.weights[span])
+            value.backward(retain_graph=use is not planned.uses[-1])  # type: ignore[no-untyped-call]
+            self._add(self._values, use.slot, value.detach())
         self._rows_left -= len(losses)
         if planned.counted is not None:
             counted = planned.counted[span].double() / self._counted
             self.loss = self.loss.to(losses.device) + weighted_sum(losses.detach(), counted)
+        if self._looks and (planned.term is None or planned.select is not None):
+            seen = self._before if planned.term is None else self._after
+            rows = torch.arange(self.batch_size) if planned.rows is None else planned.rows
+            seen[rows[span]] = losses.detach().to(seen)
+
+    @staticmethod
+    def _add(values: dict[int, Tensor], slot: int, value: Tensor) -> None:
+        values[slot] = values[slot] + value if slot in values else value
 
 
 def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:

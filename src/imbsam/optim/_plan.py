@@ -1,16 +1,22 @@
 """The plan of a step: which rows to forward at which weights, so that no row is forwarded for nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from imbsam.optim._terms import Term
+from imbsam.optim._terms import Selection, Term
 
 STEP = -1
 """The slot of the gradient that the base optimizer will see; slot ``k >= 0`` holds the ascent gradient of term k."""
+
+
+def apart(term: int) -> int:
+    """The slot of a descent gradient that is kept apart."""
+    return -2 - term
+
 
 BatchStatistics = Literal["batch", "context"]
 
@@ -29,16 +35,18 @@ class PlannedPass:
 
     Args:
         rows: Rows to forward, shape ``(R,)``, ascending; ``None`` stands for the whole batch.
-        uses: At least one; their weights are aligned with ``rows``.
+        uses: Their weights are aligned with ``rows``. None: the pass only looks at losses, or moves running statistics.
         term: The term whose perturbation is in force; ``None`` at the weights themselves.
-        counted: Which of these rows enter the batch's mean loss, shape ``(R,)``, bool: each row once, at ``w``.
-            ``None`` where none does.
+        counted: Which of these rows enter the batch's mean loss, shape ``(R,)``, bool: each row once, at ``w``
+            where it is forwarded there. ``None`` where none does.
+        select: Turns the losses at ``w`` and at ``w + e`` into the weights of the pass that follows.
     """
 
     rows: Tensor | None
     uses: tuple[Use, ...]
     term: int | None = None
     counted: Tensor | None = None
+    select: "Callable[[Tensor, Tensor], PlannedPass] | None" = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ def plan(
     statistics: BatchStatistics,
     context_rows: int,
     share: bool = True,
+    by_gradient: bool = True,
 ) -> list[PlannedPass]:
     """Lay out the passes of one step.
 
@@ -76,6 +85,7 @@ def plan(
         statistics: The policy where it does.
         context_rows: How many other rows normalise a pass under ``"context"``.
         share: Whether several backwards may share one forward (not under DDP, which syncs the first alone).
+        by_gradient: Whether directions are made of gradients at all; a random one needs no pass of its own.
 
     Returns:
         The passes in order; every ascent stands before its descent.
@@ -83,15 +93,20 @@ def plan(
     base, need_base = _unperturbed(terms, need)
     layout = _Layout(base, coupled, statistics, context_rows, share)
     active = [k for k, needed in enumerate(need.perturbed) if needed]
-    ascents = {k: term.ascent for k in active if (term := terms[k]).ascent is not None}
+    ascents = {k: term.ascent for k in active if by_gradient and (term := terms[k]).ascent is not None}
     first = layout.shared_with_base(ascents, need_base)
     early = [Use(base, STEP)] if need_base and (coupled or first) else []
     early += [Use(ascents[k], k) for k in first]
-    passes = layout.opening(early) if early else []
+    passes = layout.opening(early) if early or coupled else []
     for k in active:
-        if k not in first:
+        term = terms[k]
+        if k in ascents and k not in first:
             passes.append(layout.own_pass(Use(ascents[k], k)))
-        passes.append(layout.own_pass(Use(terms[k].descent, STEP), term=k))
+        slot = apart(k) if term.apart else STEP
+        if term.select is None:
+            passes.append(layout.own_pass(Use(term.descent, slot), term=k))
+        else:
+            passes.append(layout.looking_pass(term.select, slot, term=k))
     if need_base and not (coupled or first):
         passes.append(layout.own_pass(Use(base, STEP)))
     return _count_each_row_once(passes, len(base))
@@ -119,7 +134,10 @@ class _Layout:
         if not self.share:
             return [] if need_base or not self.coupled else list(ascents)[:1]
         if not self.coupled:
-            return [k for k, ascent in ascents.items() if bool((ascent.bool() & self.base.bool()).any())]
+            # One more backward through the shared forward costs 2 a row of it; a pass of its own 3 a row of its own.
+            rows = int(self.base.count_nonzero())
+            touching = {k: a for k, a in ascents.items() if bool((a.bool() & self.base.bool()).any())}
+            return [k for k, a in touching.items() if 3 * int(a.count_nonzero()) > 2 * rows]
         whole = [k for k, ascent in ascents.items() if self.statistics == "batch" or self._rows(ascent) is None]
         if whole or need_base or not ascents:
             return whole
@@ -127,16 +145,25 @@ class _Layout:
 
     def opening(self, uses: list[Use]) -> list[PlannedPass]:
         """The pass at the unperturbed weights that several uses share; one each where they may not."""
-        groups = [uses] if self.share else [[use] for use in uses]
+        groups = [uses] if self.share or not uses else [[use] for use in uses]
         passes = []
         for index, group in enumerate(groups):
-            touched = torch.stack([use.weights.bool() for use in group]).any(0)
-            rows = None if self.coupled and index == 0 else self._rows(touched)
+            rows = None
+            if index > 0 or not self.coupled:
+                rows = self._rows(torch.stack([use.weights.bool() for use in group]).any(0))
             passes.append(_aligned(rows, group))
         return passes
 
     def own_pass(self, use: Use, *, term: int | None = None) -> PlannedPass:
         return _aligned(self._rows(use.weights), [use], term=term)
+
+    def looking_pass(self, select: Selection, slot: int, *, term: int) -> PlannedPass:
+        """The whole batch at the perturbed weights, without a backward; its losses choose the rows of the next pass."""
+
+        def chosen(before: Tensor, after: Tensor) -> PlannedPass:
+            return self.own_pass(Use(select(before, after), slot), term=term)
+
+        return PlannedPass(None, (), term, select=chosen)
 
     def _rows(self, weights: Tensor) -> Tensor | None:
         """The rows with a weight, and under ``"context"`` a few evenly spaced others; ``None`` where that is all."""
@@ -161,12 +188,13 @@ def _aligned(rows: Tensor | None, uses: Sequence[Use], *, term: int | None = Non
 
 def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[PlannedPass]:
     unseen = torch.ones(size, dtype=torch.bool)
-    counted = []
-    for planned in passes:
-        if planned.term is None:
-            rows = slice(None) if planned.rows is None else planned.rows
-            fresh = unseen[rows].clone()
-            planned = replace(planned, counted=fresh if bool(fresh.any()) else None)
+    counted = list(passes)
+    # A random direction may leave rows that are never forwarded at the weights themselves: they count where they are.
+    for index in sorted(range(len(passes)), key=lambda i: passes[i].term is not None):
+        planned = passes[index]
+        rows = slice(None) if planned.rows is None else planned.rows
+        fresh = unseen[rows].clone()
+        if bool(fresh.any()):
+            counted[index] = replace(planned, counted=fresh)
             unseen[rows] = False
-        counted.append(planned)
     return counted

@@ -2,23 +2,41 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Literal, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from imbsam.errors import OptionError, PassError
+from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
-from imbsam.optim._passes import Passes
+from imbsam.optim._passes import Combined, Passes, Rules
 from imbsam.optim._plan import BatchStatistics, plan
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._terms import Term
-from imbsam.optim._weights import Weights
+from imbsam.optim._weights import Parts, Weights
 from imbsam.optim.ascent import Ascent, Gradient, global_norm
+
+
+class SharpnessState(TypedDict):
+    """What a state dict holds beside the base optimizer's; tensors by the number of their parameter."""
+
+    steps: int
+    skipped: int
+    memory: dict[str, dict[int, Tensor]]
+
 
 RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
+
+
+class Common(TypedDict, total=False):
+    """The options that every method passes on to :class:`SharpnessAware`."""
+
+    model: nn.Module | None
+    batch_statistics: BatchStatistics
+    context_rows: int
+    nonfinite: Literal["raise", "skip"]
 
 
 class SharpnessAware(Optimizer):
@@ -38,6 +56,14 @@ class SharpnessAware(Optimizer):
             ``context_rows`` other rows of the batch, whose losses have no weight.
         context_rows: How many.
         ascent: Where the perturbation points; by default the gradient, undamped.
+        nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
+            ``"raise"`` an error, or ``"skip"`` the step and count it.
+        radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
+
+    Attributes:
+        steps: Steps made.
+        skipped: Steps skipped because a loss or gradient was NaN or infinite.
+        memory: What method and ascent keep for each parameter, by name.
 
     Raises:
         OptionError: If an option is out of range.
@@ -45,6 +71,10 @@ class SharpnessAware(Optimizer):
 
     class_aware = False
     """Whether the method needs the rows' classes, so that an ordinary zero-argument closure cannot serve it."""
+    row_wise = False
+    """Whether the method needs the loss of each row, so that such a closure cannot serve it either."""
+    keeps_ascents = False
+    """Whether :meth:`combine` needs the ascent gradients."""
 
     def __init__(
         self,
@@ -55,7 +85,11 @@ class SharpnessAware(Optimizer):
         batch_statistics: BatchStatistics = "context",
         context_rows: int = 8,
         ascent: Ascent | None = None,
+        nonfinite: Literal["raise", "skip"] = "raise",
+        radii: Mapping[str, float] | None = None,
     ) -> None:
+        if nonfinite not in ("raise", "skip"):
+            raise OptionError(f"nonfinite must be 'raise' or 'skip'; got {nonfinite!r}.")
         if not isinstance(base, Optimizer):
             raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
         if batch_statistics not in ("batch", "context"):
@@ -67,15 +101,20 @@ class SharpnessAware(Optimizer):
                 f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
                 "choose another base optimizer."
             )
-        for value in (rho, *(group["rho"] for group in base.param_groups if "rho" in group)):
-            _check_rho(value)
-        super().__init__(base.param_groups, {"rho": rho})
+        self.radii = {"rho": rho, **(radii or {})}
+        for group in ({}, *base.param_groups):
+            self._check_radii(group)
+        super().__init__(base.param_groups, dict(self.radii))
         self.base = base
-        self.defaults = {**base.defaults, "rho": rho}
+        self.defaults = {**base.defaults, **self.radii}
         self.model = model
         self.ascent = ascent if ascent is not None else Gradient()
         self.batch_statistics = batch_statistics
         self.context_rows = context_rows
+        self.nonfinite = nonfinite
+        self.steps = 0
+        self.skipped = 0
+        self.memory: dict[str, dict[Tensor, Tensor]] = {}
         self._start()
 
     def _start(self) -> None:
@@ -84,6 +123,7 @@ class SharpnessAware(Optimizer):
         self.state = self.base.state
         self._statistics = RunningStatistics(self.model)
         self._ranks = Ranks(self.model)
+        self._named: dict[str, Tensor] = dict(self.model.named_parameters()) if self.model is not None else {}
         self._watch = UnseenBatchNorm() if self.model is None else None
         self._saved: dict[Tensor, Tensor] = {}
         self._passes: Passes | None = None
@@ -125,9 +165,7 @@ class SharpnessAware(Optimizer):
         """
         self._refuse_open_passes("passes()")
         on_cpu = _checked_targets(targets)
-        terms = self.terms(on_cpu)
-        if not any(group["rho"] for group in self.param_groups):
-            terms = [Term(term.descent) for term in terms]
+        terms = [term if self._moves(term) else term.at_the_weights() for term in self.terms(on_cpu)]
         rows = len(on_cpu)
         mean_rows, need = self._ranks.agree(rows, terms)
         if mean_rows != rows:
@@ -139,22 +177,37 @@ class SharpnessAware(Optimizer):
             statistics=self.batch_statistics,
             context_rows=self.context_rows,
             share=self._ranks.size == 1,
+            by_gradient=self.ascent.needs_gradient,
         )
-        others = self.model.parameters() if self.model is not None else ()
-        weights = Weights(self.param_groups, others, self._saved, self.model)
+        weights = Weights(self.param_groups, self._named, self._saved, self.model)
         self._ready = None
         self._passes = Passes(
             planned,
+            Rules(terms, self.ascent, self.memory, self.keeps_ascents, self.combine),
             batch_size=rows,
             device=targets.device,
             weights=weights,
             statistics=self._statistics,
-            ascent=self.ascent,
             watch=self._watch,
             on_open=self._open,
             on_close=self._close,
         )
         return self._passes
+
+    def _moves(self, term: Term) -> bool:
+        return any(group[term.radius] for group in self.param_groups)
+
+    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+        """Make the step's gradient of the gradients of the passes; by default it is their sum already.
+
+        Args:
+            parts: Gradients by slot.
+            values: Weighted loss by slot, scalars.
+
+        Returns:
+            The combined gradient and what to keep, or ``None`` to leave the step's gradient as it is.
+        """
+        return None
 
     def _open(self, passes: Passes) -> None:
         if passes is not self._passes:
@@ -196,16 +249,18 @@ class SharpnessAware(Optimizer):
                 )
             self._apply(self._ready)
             return None
-        if targets is None and self.class_aware:
+        if targets is None and (self.class_aware or self.row_wise):
             raise TypeError(
-                f"{type(self).__name__} needs the class of each row: "
+                f"{type(self).__name__} needs the {'class' if self.class_aware else 'loss'} of each row: "
                 "step(lambda rows: criterion(model(x[rows]), y[rows]), targets=y), with reduction='none'."
             )
         if targets is None:
             return self._step_on_mean_loss(cast(LossClosure, closure))
         with torch.enable_grad(), self.passes(targets) as passes:
             for each in passes:
-                each.backward(cast(RowsClosure, closure)(each.rows))
+                with torch.set_grad_enabled(each.needs_gradient):
+                    losses = cast(RowsClosure, closure)(each.rows)
+                each.backward(losses)
         self._apply(passes)
         return passes.loss
 
@@ -219,8 +274,17 @@ class SharpnessAware(Optimizer):
     def _apply(self, passes: Passes) -> None:
         self._ready = None
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        passes.check(global_norm(grads) if grads else None)
+        try:
+            passes.check(global_norm(grads) if grads else None)
+        except NonFiniteError:
+            if self.nonfinite == "raise":
+                raise
+            self.skipped += 1
+            return
         self.base.step()
+        self.steps += 1
+        for name, kept in passes.memory.items():
+            self.memory.setdefault(name, {}).update(kept)
 
     def _refuse_open_passes(self, call: str) -> None:
         if self._passes is not None and self._passes.is_open:
@@ -238,18 +302,19 @@ class SharpnessAware(Optimizer):
         if not hasattr(self, "base"):
             super().add_param_group(param_group)
             return
-        group = {"rho": self.defaults["rho"], **param_group}
-        _check_rho(cast(float, group["rho"]))
-        self.base.add_param_group(group)
+        self._check_radii(param_group)
+        self.base.add_param_group({**self.radii, **param_group})
 
     def state_dict(self) -> dict[str, object]:
-        """The base optimizer's state with each group's ``rho``; never a perturbation.
+        """The base optimizer's state with each group's ``rho``, and what the method keeps; never a perturbation.
 
         Raises:
             PassError: If passes are open.
         """
         self._refuse_open_passes("state_dict()")
-        return cast(dict[str, object], self.base.state_dict())
+        number = {p: i for i, p in enumerate(self._own_params())}
+        memory = {name: {number[p]: kept for p, kept in part.items()} for name, part in self.memory.items()}
+        return {**self.base.state_dict(), "sharpness": {"steps": self.steps, "skipped": self.skipped, "memory": memory}}
 
     def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
         """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
@@ -258,20 +323,38 @@ class SharpnessAware(Optimizer):
             PassError: If passes are open.
         """
         self._refuse_open_passes("load_state_dict()")
-        rhos = [group["rho"] for group in self.base.param_groups]
+        radii = [{name: group[name] for name in self.radii} for group in self.base.param_groups]
         self.base.load_state_dict(cast(dict[str, object], state_dict))
-        for group, rho in zip(self.base.param_groups, rhos, strict=True):
-            group.setdefault("rho", rho)
+        for group, held in zip(self.base.param_groups, radii, strict=True):
+            group.update({name: value for name, value in held.items() if name not in group})
+        own = cast(SharpnessState, state_dict.get("sharpness", {"steps": 0, "skipped": 0, "memory": {}}))
+        params = self._own_params()
+        self.steps, self.skipped = own["steps"], own["skipped"]
+        self.memory = {
+            name: {params[i]: kept.to(params[i].device) for i, kept in part.items()}
+            for name, part in own["memory"].items()
+        }
         self._start()
+
+    def _check_radii(self, group: Mapping[str, object]) -> None:
+        for name, default in self.radii.items():
+            value = cast(float, group.get(name, default))
+            if not (math.isfinite(value) and value >= 0):
+                raise OptionError(f"{name} must be finite and at least 0; got {value}.")
+
+    @property
+    def distributed(self) -> bool:
+        """Whether several ranks share the model's gradients."""
+        return self._ranks.size > 1
+
+    def _own_params(self) -> list[Tensor]:
+        return [p for group in self.base.param_groups for p in group["params"]]
 
     def __getstate__(self) -> dict[str, object]:
         self._refuse_open_passes("copying")
-        kept = ("base", "defaults", "model", "ascent", "batch_statistics", "context_rows")
-        return {**{name: getattr(self, name) for name in kept}, **self._method_state()}
-
-    def _method_state(self) -> dict[str, object]:
-        """What a subclass adds to a copy of itself."""
-        return {}
+        # Hooks, and the step that a scheduler patched in, stay behind, as they do with torch's optimizers.
+        left = {"param_groups", "state", "step"}
+        return {name: value for name, value in vars(self).items() if name not in left and not name.startswith("_")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__({**state, "param_groups": [], "state": {}})
@@ -279,11 +362,6 @@ class SharpnessAware(Optimizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r})"
-
-
-def _check_rho(rho: float) -> None:
-    if not (math.isfinite(rho) and rho >= 0):
-        raise OptionError(f"rho must be finite and at least 0; got {rho}.")
 
 
 def _checked_targets(targets: Tensor) -> Tensor:

@@ -1,8 +1,15 @@
 """Terms: every method of the family is a sum of weighted per-sample gradients, some of them at perturbed weights."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
+
+from imbsam.errors import OptionError
+
+Selection = Callable[[Tensor, Tensor], Tensor]
+"""From the losses of the batch's rows at ``w`` and at ``w + e``, both ``(B,)``, to descent weights, ``(B,)``."""
 
 
 @dataclass(frozen=True)
@@ -12,11 +19,62 @@ class Term:
     Args:
         descent: Weight of each row in the step, shape ``(B,)``, float64, on the CPU.
         ascent: Weight of each row in the direction of ``e``, shape ``(B,)``; ``None`` stands for ``e = 0``.
+        radius: The option of the parameter groups that holds the neighbourhood size; 0 in every group is ``e = 0``.
+        factor: Multiplies the neighbourhood size of this term.
+        apart: Keep the term's gradient apart, for the method to combine, instead of adding it to the step's.
+        select: Choose the rows of the descent by what the perturbation does to their losses; ``descent`` is then what
+            the selection starts from.
     """
 
     descent: Tensor
     ascent: Tensor | None = None
+    radius: str = "rho"
+    factor: float = 1.0
+    apart: bool = False
+    select: Selection | None = None
 
-    def scaled(self, factor: float) -> "Term":
+    def scaled(self, scale: float) -> "Term":
         """The term with every weight multiplied."""
-        return Term(self.descent * factor, None if self.ascent is None else self.ascent * factor)
+        ascent = None if self.ascent is None else self.ascent * scale
+        return replace(self, descent=self.descent * scale, ascent=ascent)
+
+    def at_the_weights(self) -> "Term":
+        """The term without its perturbation."""
+        return replace(self, ascent=None, select=None)
+
+
+def mean_weights(targets: Tensor) -> Tensor:
+    """The weights of the batch's mean loss, ``1 / B`` each, shape ``(B,)``, float64."""
+    return torch.full((len(targets),), 1 / len(targets), dtype=torch.float64)
+
+
+def mean_term(targets: Tensor) -> Term:
+    """The batch's mean loss, perturbed along its own gradient: SAM's only term."""
+    mean = mean_weights(targets)
+    return Term(mean, ascent=mean)
+
+
+def checked_classes(targets: Tensor, classes: int) -> None:
+    """See that every target is a class.
+
+    Raises:
+        OptionError: Otherwise.
+    """
+    lowest, highest = int(targets.min()), int(targets.max())
+    if lowest < 0 or highest >= classes:
+        outside = lowest if lowest < 0 else highest
+        raise OptionError(f"target {outside} is outside the {classes} classes of the optimizer (0..{classes - 1}).")
+
+
+def checked_tail(tail: Tensor) -> Tensor:
+    """A copy on the CPU of a mask that marks the tail classes.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    if not isinstance(tail, Tensor) or tail.dtype != torch.bool or tail.ndim != 1 or len(tail) == 0:
+        got = f"{tail.dtype} of shape {tuple(tail.shape)}" if isinstance(tail, Tensor) else repr(tail)
+        raise OptionError(
+            f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() gives; got {got}."
+        )
+    return tail.detach().cpu().clone()

@@ -1,13 +1,46 @@
 """The weights of a step: gradients set aside by reference, weights perturbed and brought back bit for bit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from imbsam.errors import PassError
 from imbsam.optim._plan import STEP
-from imbsam.optim.ascent import Ascent, Slope
+from imbsam.optim._terms import Term
+from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
+
+Gradients = Sequence[Tensor | None]
+"""One gradient for each parameter; ``None`` where backward did not reach it."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The gradients of one step before they are combined.
+
+    Args:
+        params: Every parameter that a gradient may have.
+        slots: Gradients by slot, aligned with ``params``.
+    """
+
+    params: Sequence[Tensor]
+    slots: Mapping[int, Gradients]
+
+    def gradient(self, slot: int) -> list[Tensor]:
+        """The gradient of a slot; zero where backward did not reach a parameter that another slot has reached."""
+        own = self.slots.get(slot, [None] * len(self.params))
+        return [torch.zeros_like(self.params[i]) if own[i] is None else own[i] for i in self.reached]  # type: ignore[misc]
+
+    @property
+    def reached(self) -> list[int]:
+        """Indices of the parameters that have a gradient in some slot."""
+        return [i for i in range(len(self.params)) if any(grads[i] is not None for grads in self.slots.values())]
+
+    def filled(self, gradient: Sequence[Tensor]) -> Gradients:
+        """A gradient over the reached parameters, aligned with ``params`` again."""
+        by_index = dict(zip(self.reached, gradient, strict=True))
+        return [by_index.get(i) for i in range(len(self.params))]
 
 
 class Weights:
@@ -15,7 +48,8 @@ class Weights:
 
     Args:
         param_groups: The optimizer's groups; only their parameters are perturbed.
-        others: Further parameters that backward reaches; their gradients are kept apart in the same way.
+        others: Parameters of the model by name; those in no group are not perturbed, but backward reaches them, so
+            their gradients are kept apart in the same way.
         saved: Copies of the parameters from earlier steps, by parameter, reused.
         model: Refuses ``state_dict`` while its weights are perturbed.
     """
@@ -23,14 +57,15 @@ class Weights:
     def __init__(
         self,
         param_groups: Sequence[dict[str, object]],
-        others: Iterable[Tensor],
+        others: Mapping[str, Tensor],
         saved: dict[Tensor, Tensor],
         model: nn.Module | None,
     ) -> None:
         self._groups = param_groups
         own = [p for group in param_groups for p in _params(group)]
         known = set(own)
-        self._all = own + [p for p in others if p not in known]
+        self._all = own + [p for p in others.values() if p not in known]
+        self._known_names = {p: name for name, p in others.items()}
         self._slots: dict[int, list[Tensor | None]] = {}
         self._active = STEP
         self._saved = saved
@@ -62,27 +97,57 @@ class Weights:
                 p.grad = None
 
     @torch.no_grad()
-    def climb(self, slot: int, ascent: Ascent) -> Tensor | None:
-        """Perturb the weights along the gradient of ``slot``, and forget that gradient.
+    def climb(self, slot: int, term: Term, ascent: Ascent, memory: Memory, *, keep: bool) -> Climbed:
+        """Perturb the weights along the gradient of ``slot``.
+
+        Args:
+            slot: Where the ascent gradient is.
+            term: Whose perturbation it is.
+            ascent: The rule.
+            memory: What the rule kept.
+            keep: Whether the gradient is needed later; otherwise it is overwritten and forgotten.
 
         Returns:
-            The gradient's norm; ``None`` where no parameter has a gradient.
+            What the rule did; nothing where no parameter has a gradient.
         """
-        self.collect(slot)
-        slopes = []
-        for group in self._groups:
-            params = [p for p in _params(group) if p.grad is not None]
-            if params:
-                slopes.append(Slope(float(group["rho"]), params, [p.grad for p in params]))  # type: ignore[arg-type,misc]
-        norm = None
+        if ascent.needs_gradient:
+            self.collect(slot)
+        slopes = [slope for group in self._groups if (slope := self._slope(group, term, ascent, keep)).params]
+        climbed = Climbed()
         if slopes:
             self._save([p for slope in slopes for p in slope.params])
-            norm = ascent.climb(slopes)
+            climbed = ascent.climb(slopes, memory)
             # Autocast keeps the weights it has cast; the next forward must cast the perturbed ones.
             torch.clear_autocast_cache()
         self.collect(STEP)
-        self._slots.pop(slot, None)
-        return norm
+        if not keep:
+            self._slots.pop(slot, None)
+        return climbed
+
+    def _slope(self, group: dict[str, object], term: Term, ascent: Ascent, keep: bool) -> Slope:
+        named = [
+            (p, name)
+            for p, name in zip(_params(group), self._names(group), strict=True)
+            if (p.grad is not None if ascent.needs_gradient else p.requires_grad)
+        ]
+        params = [p for p, _ in named]
+        grads = [p.grad for p in params if p.grad is not None] if ascent.needs_gradient else []
+        rho = float(group[term.radius]) * term.factor  # type: ignore[arg-type]
+        return Slope(rho, params, [g.clone() for g in grads] if keep else grads, [name for _, name in named])
+
+    def _names(self, group: dict[str, object]) -> Sequence[str | None]:
+        named: Sequence[str] | None = group.get("param_names")  # type: ignore[assignment]
+        return named if named is not None else [self._known_names.get(p) for p in _params(group)]
+
+    def parts(self) -> Parts:
+        """Every gradient that is still kept, by its slot."""
+        self.collect(STEP)
+        return Parts(self._all, {STEP: [p.grad for p in self._all], **self._slots})
+
+    def replace(self, gradient: Sequence[Tensor | None]) -> None:
+        """Put a combined gradient in the place of the step's."""
+        for p, grad in zip(self._all, gradient, strict=True):
+            p.grad = grad
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -1,46 +1,68 @@
-"""Where a perturbation points: the direction that climbs the loss from the weights."""
+"""Where a perturbation points: the interface of the rules, and the plain one, along the gradient."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
 
+Memory = Mapping[Tensor, Tensor]
+"""What a rule keeps for each parameter from step to step."""
+
 
 @dataclass(frozen=True)
 class Slope:
-    """The parameters of one group that have a gradient, aligned with it.
+    """The parameters of one group that a rule may move, aligned with their gradients.
 
     Args:
-        rho: Neighbourhood size of the group.
+        rho: Neighbourhood size.
         params: Parameters.
-        grads: Their ascent gradients; an ascent may overwrite them.
+        grads: Their ascent gradients, which a rule may overwrite; empty for a rule that needs none.
+        names: Their names, where known.
     """
 
     rho: float
     params: list[Tensor]
     grads: list[Tensor]
+    names: list[str | None]
 
 
-class Ascent(Protocol):
+@dataclass(frozen=True)
+class Climbed:
+    """What a rule did.
+
+    Args:
+        norm: Of the gradient, a scalar tensor, so that a non-finite one is noticed; ``None`` where there is none.
+        memory: What to keep, once the step has been made.
+    """
+
+    norm: Tensor | None = None
+    memory: Memory = field(default_factory=dict)
+
+
+class Ascent:
     """A rule that moves parameters along their ascent gradient."""
 
-    def climb(self, slopes: Sequence[Slope]) -> Tensor:
+    needs_gradient = True
+    """Whether the rule looks at gradients; one that does not spares a pass."""
+
+    def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         """Add the perturbation to the parameters, in place.
 
         Args:
-            slopes: One entry per parameter group with a gradient; the groups share one global norm.
+            slopes: One entry per parameter group; the groups share one global norm.
+            memory: What the rule kept in earlier steps of the same term.
 
         Returns:
-            The gradient's norm, a scalar tensor, so that a non-finite one can be noticed later.
+            The gradient's norm, and what to keep.
         """
+        raise NotImplementedError
 
 
-class Gradient:
+class Gradient(Ascent):
     """The normalised gradient, ``e = rho * g / (|g| + d)`` (Foret et al. 2021, eq. 2; d = 0 there).
 
     The norm is global, over all parameters of all groups. A zero gradient gives no perturbation.
@@ -54,28 +76,42 @@ class Gradient:
     """
 
     def __init__(self, damping: float = 0.0) -> None:
-        if not (math.isfinite(damping) and damping >= 0):
-            raise OptionError(f"damping must be finite and at least 0; got {damping}.")
-        self.damping = damping
+        self.damping = checked_damping(damping)
 
-    def climb(self, slopes: Sequence[Slope]) -> Tensor:
+    def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         """Add ``rho * g / (|g| + d)`` to the parameters."""
         norm = global_norm([g for slope in slopes for g in slope.grads])
-        length = norm + self.damping
-        for slope in slopes:
-            scale = torch.where(length > 0, slope.rho / length, 0.0)
-            for params, grads in _by_device(slope.params, slope.grads):
-                on_device = scale.to(grads[0].device, non_blocking=True)
-                if any(g.is_sparse for g in grads):
-                    for p, g in zip(params, grads, strict=True):
-                        p.add_(g * on_device.to(g.dtype))
-                else:
-                    torch._foreach_mul_(grads, on_device)
-                    torch._foreach_add_(params, grads)
-        return norm
+        add_normalised(slopes, norm, self.damping)
+        return Climbed(norm)
 
     def __repr__(self) -> str:
         return f"Gradient(damping={self.damping})"
+
+
+def checked_damping(damping: float) -> float:
+    """A damping that is finite and at least 0.
+
+    Raises:
+        OptionError: Otherwise.
+    """
+    if not (math.isfinite(damping) and damping >= 0):
+        raise OptionError(f"damping must be finite and at least 0; got {damping}.")
+    return damping
+
+
+def add_normalised(slopes: Sequence[Slope], norm: Tensor, damping: float) -> None:
+    """Add ``rho * g / (norm + damping)`` to the parameters; nothing where the length is 0. Overwrites the gradients."""
+    length = norm + damping
+    for slope in slopes:
+        scale = torch.where(length > 0, slope.rho / length, 0.0)
+        for params, grads in _by_device(slope.params, slope.grads):
+            on_device = scale.to(grads[0].device, non_blocking=True)
+            if any(g.is_sparse for g in grads):
+                for p, g in zip(params, grads, strict=True):
+                    p.add_(g * on_device.to(g.dtype))
+            else:
+                torch._foreach_mul_(grads, on_device)
+                torch._foreach_add_(params, grads)
 
 
 def global_norm(grads: Sequence[Tensor]) -> Tensor:
@@ -106,3 +142,19 @@ def _by_device(params: list[Tensor], grads: list[Tensor]) -> list[tuple[list[Ten
         ([p for p, g in pairs if g.device == device], [g for _, g in pairs if g.device == device])
         for device in sorted(devices, key=str)
     ]
+
+
+def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """The inner product over all tensors together.
+
+    Args:
+        first: Dense or sparse tensors, at least one.
+        second: As many, of the same shapes.
+
+    Returns:
+        A scalar on the first tensor's device, float64 if any tensor is, else float32.
+    """
+    dtype = torch.float64 if any(a.dtype == torch.float64 for a in first) else torch.float32
+    home = first[0].device
+    products = [(a * b).sum(dtype=dtype).to(home, non_blocking=True) for a, b in zip(first, second, strict=True)]
+    return torch.stack(products).sum()

@@ -1,15 +1,14 @@
 """ImbSAM: only the tail classes get a flat minimum."""
 
 import math
+from typing import Unpack
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._plan import BatchStatistics
-from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, checked_classes, checked_tail
 from imbsam.optim.ascent import Ascent
 
 
@@ -28,11 +27,9 @@ class ImbSAM(SharpnessAware):
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.
         tail: Marks the tail classes, bool, shape ``(C,)``, as from :meth:`ClassPriors.tail`.
         rho: Neighbourhood size, finite, at least 0.
-        model: The model. Needed where it has BatchNorm or is wrapped for distributed training.
         tail_weight: k, finite, above 0; 1 is the paper's formula.
-        batch_statistics: See :class:`SharpnessAware`.
-        context_rows: See :class:`SharpnessAware`.
         ascent: Where the perturbation points; by default the gradient, undamped.
+        common: ``model``, ``batch_statistics``, ``context_rows`` and ``nonfinite``, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range, or ``tail`` is not a mask over classes.
@@ -51,40 +48,19 @@ class ImbSAM(SharpnessAware):
         tail: Tensor,
         *,
         rho: float = 0.05,
-        model: nn.Module | None = None,
         tail_weight: float = 1.0,
-        batch_statistics: BatchStatistics = "context",
-        context_rows: int = 8,
         ascent: Ascent | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        if not isinstance(tail, Tensor) or tail.dtype != torch.bool or tail.ndim != 1 or len(tail) == 0:
-            got = f"{tail.dtype} of shape {tuple(tail.shape)}" if isinstance(tail, Tensor) else repr(tail)
-            raise OptionError(
-                f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() gives; got {got}."
-            )
         if not (math.isfinite(tail_weight) and tail_weight > 0):
             raise OptionError(f"tail_weight must be finite and above 0; got {tail_weight}.")
-        super().__init__(
-            base,
-            rho=rho,
-            model=model,
-            batch_statistics=batch_statistics,
-            context_rows=context_rows,
-            ascent=ascent,
-        )
-        self.tail = tail.detach().cpu().clone()
+        super().__init__(base, rho=rho, ascent=ascent, **common)
+        self.tail = checked_tail(tail)
         self.tail_weight = tail_weight
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Head and tail: the head's mean loss as it is, the tail's perturbed along its own gradient."""
-        classes = len(self.tail)
-        lowest, highest = int(targets.min()), int(targets.max())
-        if lowest < 0 or highest >= classes:
-            outside = lowest if lowest < 0 else highest
-            raise OptionError(f"target {outside} is outside the {classes} classes of the tail mask (0..{classes - 1}).")
+        checked_classes(targets, len(self.tail))
         in_tail = self.tail[targets].double()
         tail = in_tail * (self.tail_weight / len(targets))
         return [Term((1 - in_tail) / len(targets)), Term(tail, ascent=tail)]
-
-    def _method_state(self) -> dict[str, object]:
-        return {"tail": self.tail, "tail_weight": self.tail_weight}

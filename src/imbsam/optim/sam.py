@@ -1,14 +1,17 @@
-"""SAM: every class gets a flat minimum."""
+"""SAM and ASAM: every class gets a flat minimum."""
 
-import torch
+from typing import Literal, Unpack
+
 from torch import Tensor
+from torch.optim import Optimizer
 
-from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, mean_term
+from imbsam.optim.adaptive import Adaptive
 
 
 class SAM(SharpnessAware):
-    """Sharpness-aware minimisation (Foret et al., ICLR 2021).
+    """Sharpness-aware minimisation (Foret et al., ICLR 2021, eq. 2-3).
 
     ``g = grad L(w + e)`` with ``e = rho * grad L(w) / |grad L(w)|`` and ``L`` the batch's mean loss. Costs two
     forward-backwards of every row. The arguments are those of :class:`SharpnessAware`.
@@ -19,5 +22,36 @@ class SAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """One term: the mean loss, perturbed along its own gradient."""
-        mean = targets.new_full((len(targets),), 1 / len(targets), dtype=torch.float64)
-        return [Term(mean, ascent=mean)]
+        return [mean_term(targets)]
+
+
+class ASAM(SharpnessAware):
+    """Adaptive SAM (Kwon et al., ICML 2021): SAM with :class:`Adaptive` as its ascent.
+
+    Costs two forward-backwards of every row.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Neighbourhood size; 0.5 for CIFAR-10 and 1.0 for CIFAR-100 in the official code.
+        eta: See :class:`Adaptive`.
+        scope: See :class:`Adaptive`.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.5,
+        eta: float = 0.01,
+        scope: Literal["weights", "all"] = "weights",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(base, rho=rho, ascent=Adaptive(eta, scope=scope), **common)
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """SAM's."""
+        return [mean_term(targets)]

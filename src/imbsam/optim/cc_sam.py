@@ -1,0 +1,103 @@
+"""CC-SAM: every class is perturbed along its own gradient, the further the rarer it is."""
+
+import math
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, checked_classes, mean_weights
+from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
+from imbsam.priors import ClassPriors
+
+
+class ClassConditional(Ascent):
+    """``e = s * sqrt(P) * g / |g|`` with ``s = rho * sqrt(|w| / (2 |g|)) * P^(-1/4)`` (CC-SAM, CVPR 2023).
+
+    ``P`` is the number of entries. The factor ``(n_c - 1)^(-1/4)`` of the rule belongs to the class, so it is that of
+    the term.
+
+    Args:
+        per_tensor: Take ``w``, ``g`` and ``P`` of each parameter alone, as the released code does, instead of over all
+            parameters together.
+    """
+
+    def __init__(self, *, per_tensor: bool = True) -> None:
+        self.per_tensor = per_tensor
+
+    def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
+        """Add the perturbation to the parameters."""
+        flat = [(s.rho, p, g) for s in slopes for p, g in zip(s.params, s.grads, strict=True)]
+        whole = global_norm([g for _, _, g in flat])
+        groups = [[one] for one in flat] if self.per_tensor else [flat]
+        for group in groups:
+            size = sum(p.numel() for _, p, _ in group)
+            weight, slope = global_norm([p for _, p, _ in group]), global_norm([g for _, _, g in group])
+            length = (weight / (2 * slope)).sqrt() * size**0.25
+            scale = torch.where(slope > 0, length / slope, 0.0)
+            for rho, p, g in group:
+                p.add_(g * scale.to(p), alpha=rho)
+        return Climbed(whole)
+
+    def __repr__(self) -> str:
+        return f"ClassConditional(per_tensor={self.per_tensor})"
+
+
+class CCSAM(SharpnessAware):
+    """Class-conditional SAM (Zhou et al., CVPR 2023), its first stage.
+
+    ``g = (1 - flat) * grad L(w) + flat * sum_c grad L_c(w + e_c)`` over the classes c of the batch, ``L_c`` the sum of
+    the class's losses over the size of the batch, and ``e_c`` by :class:`ClassConditional` times
+    ``max(1, n_c - 1)^(-1/4)``; a class with one training sample, where the published rule divides by zero, counts as
+    one with two. Costs up to three forward-backwards of every row where rows do not see each other, whatever the
+    number of classes; with BatchNorm, passes for every class of the batch. The released code perturbs the classifier
+    alone: give the other parameters a group of ``base`` with ``"rho": 0``.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        priors: Of the training data.
+        rho: Factor on the rule's length; ``noise_ratio`` in the released code, 1e-6 there, 1 in the paper.
+        flat: Share of the perturbed loss, in [0, 1]; 0.3 for CIFAR-10-LT and 0.5 for CIFAR-100-LT.
+        per_tensor: See :class:`ClassConditional`.
+        ascent: Another rule than :class:`ClassConditional`; the class's factor stays.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    class_aware = True
+
+    def __init__(
+        self,
+        base: Optimizer,
+        priors: ClassPriors,
+        *,
+        rho: float = 1e-6,
+        flat: float = 0.5,
+        per_tensor: bool = True,
+        ascent: Ascent | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        if not (math.isfinite(flat) and 0 <= flat <= 1):
+            raise OptionError(f"flat must lie in [0, 1]; got {flat}.")
+        rule = ascent if ascent is not None else ClassConditional(per_tensor=per_tensor)
+        super().__init__(base, rho=rho, ascent=rule, **common)
+        self.factors = (priors.counts.double() - 1).clamp(min=1) ** -0.25
+        self.flat = flat
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """The mean loss as it is, and each class's part perturbed along its own gradient."""
+        checked_classes(targets, len(self.factors))
+        mean = mean_weights(targets)
+        # Ranks must agree on the terms, and a rank does not know the others' classes.
+        classes = range(len(self.factors)) if self.distributed else torch.unique(targets).tolist()
+        perturbed = []
+        for c in classes:
+            rows = mean * (targets == c)
+            perturbed.append(Term(self.flat * rows, ascent=rows, factor=float(self.factors[c])))
+        return [Term((1 - self.flat) * mean), *perturbed] if self.flat < 1 else perturbed

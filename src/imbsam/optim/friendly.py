@@ -1,0 +1,54 @@
+"""The friendly ascent: climb along what is particular to this batch, not along the full gradient."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from imbsam.errors import OptionError
+from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, checked_damping, global_norm
+
+
+class Friendly(Ascent):
+    """``e = rho * d / |d|`` with ``d = g - sigma * m`` (Friendly-SAM, Li et al., CVPR 2024).
+
+    Then ``m <- decay * m + (1 - decay) * g``.
+    ``m`` estimates the full gradient; it starts as the first gradient, which is then climbed itself, as plain SAM does.
+    A step that is skipped leaves ``m`` as it was. Under a method with several terms each term has an ``m`` of its own.
+
+    Args:
+        sigma: Share of ``m`` taken away, finite; 1 in the official code, 0 is the plain gradient.
+        decay: Of the average, in [0, 1); 0.9 in the official class (0.6 in its script).
+        damping: d of :class:`Gradient`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(self, sigma: float = 1.0, decay: float = 0.9, *, damping: float = 0.0) -> None:
+        if not math.isfinite(sigma):
+            raise OptionError(f"sigma must be finite; got {sigma}.")
+        if not 0 <= decay < 1:
+            raise OptionError(f"decay must be at least 0 and below 1; got {decay}.")
+        self.sigma = sigma
+        self.decay = decay
+        self.damping = checked_damping(damping)
+
+    def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
+        """Add the perturbation to the parameters, and give the new average."""
+        kept: dict[Tensor, Tensor] = {}
+        directions = []
+        for slope in slopes:
+            grads = [g.to_dense() if g.is_sparse else g for g in slope.grads]
+            ahead = []
+            for p, g in zip(slope.params, grads, strict=True):
+                mean = memory.get(p)
+                kept[p] = g.clone() if mean is None else mean.lerp(g, 1 - self.decay)
+                ahead.append(g if mean is None else g.sub(mean, alpha=self.sigma))
+            directions.append(Slope(slope.rho, slope.params, ahead, slope.names))
+        norm = global_norm([g for slope in directions for g in slope.grads])
+        add_normalised(directions, norm, self.damping)
+        return Climbed(norm, kept)
+
+    def __repr__(self) -> str:
+        return f"Friendly(sigma={self.sigma}, decay={self.decay}, damping={self.damping})"

@@ -1,0 +1,66 @@
+"""GSAM: SAM that also lowers the gap between the perturbed loss and the loss."""
+
+import math
+from collections.abc import Mapping
+from typing import Unpack
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._passes import Combined
+from imbsam.optim._plan import STEP
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, mean_term
+from imbsam.optim._weights import Parts
+from imbsam.optim.ascent import Ascent, dot
+
+
+class GSAM(SharpnessAware):
+    """Surrogate-gap guided SAM (Zhuang et al., ICLR 2022, algorithm 1).
+
+    ``g_p - alpha * g_perp`` with ``g_p = grad L(w + e)`` and ``g_perp = g - (<g, g_p> / |g_p|^2) g_p`` the part of
+    ``g = grad L(w)`` across it. With alpha 0 it is SAM. Costs two forward-backwards of every row and one more copy of
+    the gradient. In the paper rho follows the learning rate: ``RhoSchedule(optimizer, following(scheduler, ...))``.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Neighbourhood size.
+        alpha: Weight of the surrogate gap, finite; 0.4 in the official example.
+        ascent: Where the perturbation points; :class:`Adaptive` in the official example.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    keeps_ascents = True
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.05,
+        alpha: float = 0.4,
+        ascent: Ascent | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        if not math.isfinite(alpha):
+            raise OptionError(f"alpha must be finite; got {alpha}.")
+        super().__init__(base, rho=rho, ascent=ascent, **common)
+        self.alpha = alpha
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """SAM's."""
+        return [mean_term(targets)]
+
+    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+        """Take ``alpha`` times the part of the plain gradient that is orthogonal to the perturbed one away from it."""
+        if 0 not in parts.slots:
+            return None
+        plain, perturbed = parts.gradient(0), parts.gradient(STEP)
+        square = dot(perturbed, perturbed)
+        along = torch.where(square > 0, dot(plain, perturbed) / square, 0.0)
+        combined = [g_p - self.alpha * (g - along.to(g) * g_p) for g, g_p in zip(plain, perturbed, strict=True)]
+        return Combined(parts.filled(combined))

@@ -1,0 +1,101 @@
+"""LookSAM: SAM whose second pass is made only every few steps."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Unpack
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._passes import Combined
+from imbsam.optim._plan import STEP
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, mean_term, mean_weights
+from imbsam.optim._weights import Parts
+from imbsam.optim.ascent import Ascent, dot
+
+ACROSS = "looksam"
+"""What the method keeps: the part of the last SAM gradient that is orthogonal to the plain one."""
+
+TINY = 1e-8
+
+Rule = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
+
+
+class LookSAM(SharpnessAware):
+    """LookSAM (Liu et al., CVPR 2022, algorithm 1): one SAM step, then ``interval - 1`` steps of one pass.
+
+    A SAM step keeps ``g_v = g_s - <g_s, g> / |g|^2 * g`` of ``g_s = grad L(w + e)`` and ``g = grad L(w)``. The steps
+    between take ``g + alpha * |g| / (|g_v| + 1e-8) * g_v``. Costs ``1 + 1 / interval`` forward-backwards of every row.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Neighbourhood size.
+        interval: Steps from one SAM step to the next, at least 1 (k); 1 is SAM.
+        alpha: Weight of the kept part, finite.
+        per_tensor: Take norms and products of each parameter alone, as public implementations do, instead of over
+            all parameters together.
+        ascent: Where the perturbation points.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    keeps_ascents = True
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.1,
+        interval: int = 10,
+        alpha: float = 0.7,
+        per_tensor: bool = False,
+        ascent: Ascent | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        if interval < 1:
+            raise OptionError(f"interval must be at least 1; got {interval}.")
+        if not math.isfinite(alpha):
+            raise OptionError(f"alpha must be finite; got {alpha}.")
+        super().__init__(base, rho=rho, ascent=ascent, **common)
+        self.interval = interval
+        self.alpha = alpha
+        self.per_tensor = per_tensor
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """SAM's every ``interval`` steps, else the mean loss as it is."""
+        return [mean_term(targets) if self.steps % self.interval == 0 else Term(mean_weights(targets))]
+
+    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+        """Keep the part across after a SAM step; add it in the steps between."""
+        if 0 in parts.slots:
+            across = self._each(parts.gradient(0), parts.gradient(STEP), _across)
+            kept = {parts.params[i]: g for i, g in zip(parts.reached, across, strict=True)}
+            return Combined(parts.slots[STEP], {ACROSS: kept})
+        kept_before = self.memory.get(ACROSS, {})
+        if not kept_before:
+            return None
+        plain = parts.gradient(STEP)
+        across = [
+            kept_before.get(parts.params[i], torch.zeros_like(g)) for i, g in zip(parts.reached, plain, strict=True)
+        ]
+        return Combined(parts.filled(self._each(plain, across, self._added)))
+
+    def _added(self, plain: list[Tensor], across: list[Tensor]) -> list[Tensor]:
+        scale = self.alpha * dot(plain, plain).sqrt() / (dot(across, across).sqrt() + TINY)
+        return [g + scale.to(g) * v for g, v in zip(plain, across, strict=True)]
+
+    def _each(self, first: list[Tensor], second: list[Tensor], rule: Rule) -> list[Tensor]:
+        if not self.per_tensor:
+            return rule(first, second)
+        return [rule([a], [b])[0] for a, b in zip(first, second, strict=True)]
+
+
+def _across(plain: list[Tensor], perturbed: list[Tensor]) -> list[Tensor]:
+    square = dot(plain, plain)
+    along = torch.where(square > 0, dot(perturbed, plain) / square, 0.0)
+    return [g_s - along.to(g) * g for g, g_s in zip(plain, perturbed, strict=True)]

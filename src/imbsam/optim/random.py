@@ -1,0 +1,64 @@
+"""The random ascent: a direction that knows nothing of the loss."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import OptionError
+from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
+
+Sampler = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""From parameters to one random tensor for each, of its shape, device and dtype."""
+
+
+class Random(Ascent):
+    """``e = rho * x`` with ``x`` drawn anew for each term of each step, from torch's global generator.
+
+    No gradient enters, so no pass is spent on the direction. It is the control for every directed ascent, and the
+    sampler of the Universal class.
+
+    Args:
+        sampler: ``"sphere"``: uniform on the unit sphere over all parameters together; ``"gaussian"``: standard normal
+            entries; ``"cube"``: uniform entries in [-half_width, half_width]; or a function of the parameters.
+        half_width: Of the cube, above 0.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+    """
+
+    needs_gradient = False
+
+    def __init__(
+        self, sampler: Literal["sphere", "gaussian", "cube"] | Sampler = "sphere", *, half_width: float = 1.0
+    ) -> None:
+        if not callable(sampler) and sampler not in ("sphere", "gaussian", "cube"):
+            raise OptionError(f"sampler must be 'sphere', 'gaussian', 'cube' or a function; got {sampler!r}.")
+        if not half_width > 0:
+            raise OptionError(f"half_width must be above 0; got {half_width}.")
+        self.sampler = sampler
+        self.half_width = half_width
+
+    def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
+        """Add ``rho * x`` to the parameters."""
+        params = [p for slope in slopes for p in slope.params]
+        drawn = iter(self._drawn(params))
+        for slope in slopes:
+            for p in slope.params:
+                p.add_(next(drawn), alpha=slope.rho)
+        return Climbed()
+
+    def _drawn(self, params: Sequence[Tensor]) -> Sequence[Tensor]:
+        if callable(self.sampler):
+            return self.sampler(params)
+        if self.sampler == "cube":
+            return [torch.rand_like(p).mul_(2).sub_(1).mul_(self.half_width) for p in params]
+        normal = [torch.randn_like(p) for p in params]
+        if self.sampler == "sphere":
+            length = global_norm(normal)
+            normal = [x / length.to(x) for x in normal]
+        return normal
+
+    def __repr__(self) -> str:
+        return f"Random(sampler={self.sampler!r}, half_width={self.half_width})"

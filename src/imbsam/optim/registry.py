@@ -1,0 +1,300 @@
+"""Every method by its name, with its cost and its source."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import get_type_hints
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim.adaptive import Adaptive
+from imbsam.optim.ascent import Ascent, Gradient
+from imbsam.optim.cc_sam import CCSAM
+from imbsam.optim.esam import ESAM, Stochastic
+from imbsam.optim.focal_sam import FocalSAM
+from imbsam.optim.friendly import Friendly
+from imbsam.optim.friendly_sam import FriendlySAM
+from imbsam.optim.gsam import GSAM
+from imbsam.optim.imbsam import ImbSAM
+from imbsam.optim.looksam import LookSAM
+from imbsam.optim.plain import Plain
+from imbsam.optim.random import Random
+from imbsam.optim.sam import ASAM, SAM
+from imbsam.optim.sse_sam import SSESAM
+from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
+from imbsam.optim.weighted_sam import WeightedSAM, class_balanced
+from imbsam.priors import ClassPriors
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of the family.
+
+    Args:
+        kind: The optimizer's class.
+        does: What it does, in a line.
+        cost: Forward-backwards of a row per step, where rows do not see each other; t is the tail's share.
+        source: Paper.
+        link: Paper or official code.
+    """
+
+    kind: type[SharpnessAware]
+    does: str
+    cost: str
+    source: str
+    link: str
+
+
+METHODS: Mapping[str, Method] = {
+    "plain": Method(Plain, "the base optimizer itself, the control", "1", "-", "https://pytorch.org/docs/stable/optim"),
+    "sam": Method(
+        SAM, "flattens the loss of every class", "2", "Foret et al., ICLR 2021", "https://arxiv.org/abs/2010.01412"
+    ),
+    "asam": Method(
+        ASAM,
+        "SAM in a neighbourhood that follows the size of the weights",
+        "2",
+        "Kwon et al., ICML 2021",
+        "https://github.com/SamsungLabs/ASAM",
+    ),
+    "gsam": Method(
+        GSAM,
+        "SAM that also lowers the gap to the perturbed loss",
+        "2",
+        "Zhuang et al., ICLR 2022",
+        "https://github.com/juntang-zhuang/GSAM",
+    ),
+    "friendly-sam": Method(
+        FriendlySAM,
+        "SAM along what is particular to the batch",
+        "2",
+        "Li et al., CVPR 2024",
+        "https://github.com/nblt/F-SAM",
+    ),
+    "looksam": Method(
+        LookSAM,
+        "SAM whose second pass is made every k steps",
+        "1 + 1/k",
+        "Liu et al., CVPR 2022",
+        "https://arxiv.org/abs/2203.02714",
+    ),
+    "esam": Method(
+        ESAM,
+        "SAM on some weights and on the rows it hurts most",
+        "4/3 + gamma",
+        "Du et al., ICLR 2022",
+        "https://github.com/dydjw9/Efficient_SAM",
+    ),
+    "trace-sam": Method(
+        TraceSAM,
+        "keeps the trace of the Hessian small",
+        "1 + n",
+        "Bahri et al., ICML 2024",
+        "https://github.com/dbahri/universal_sam",
+    ),
+    "frob-sam": Method(
+        FrobSAM,
+        "keeps the Frobenius norm of the Hessian small",
+        "1 + n",
+        "Bahri et al., ICML 2024",
+        "https://github.com/dbahri/universal_sam",
+    ),
+    "det-sam": Method(
+        DetSAM,
+        "keeps the determinant of the Hessian small",
+        "1 + n",
+        "Bahri et al., ICML 2024",
+        "https://github.com/dbahri/universal_sam",
+    ),
+    "imbsam": Method(
+        ImbSAM,
+        "flattens the loss of the tail classes only",
+        "1 + t",
+        "Zhou et al., ICCV 2023",
+        "https://arxiv.org/abs/2308.07815",
+    ),
+    "cc-sam": Method(
+        CCSAM,
+        "perturbs for every class, the further the rarer it is",
+        "3",
+        "Zhou et al., CVPR 2023",
+        "https://github.com/zzpustc/CC-SAM",
+    ),
+    "focal-sam": Method(
+        FocalSAM,
+        "flattens more of a class's loss the rarer it is",
+        "2.67",
+        "Li et al., ICML 2025",
+        "https://github.com/scongl/Focal-SAM",
+    ),
+    "sse-sam": Method(
+        SSESAM,
+        "flattens head and tail apart, late in training the tail only",
+        "2, then 1 + t",
+        "SSE-SAM, AAAI 2025",
+        "https://github.com/Zemdalk/SSE-SAM",
+    ),
+    "sam-drw": Method(
+        WeightedSAM,
+        "SAM on a loss that is re-weighted late in training",
+        "2",
+        "Rangwani et al., NeurIPS 2022",
+        "https://github.com/val-iisc/Saddle-LongTail",
+    ),
+    "balanced-sam": Method(
+        WeightedSAM,
+        "SAM on a loss weighted by one over the count of its class or target bin",
+        "2",
+        "BSAM, ICCV 2025",
+        "https://github.com/manmanjun/BSAM",
+    ),
+}
+
+ASCENTS: Mapping[str, Callable[..., Ascent]] = {
+    "gradient": Gradient,
+    "adaptive": Adaptive,
+    "friendly": Friendly,
+    "random": Random,
+    "stochastic": Stochastic,
+}
+
+BASES: Mapping[str, Callable[..., Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+}
+"""Base optimizers that :func:`create` makes by name."""
+
+
+def list_methods() -> dict[str, str]:
+    """What each method does, in a line, by name."""
+    return {name: method.does for name, method in METHODS.items()}
+
+
+def options_of(name: str) -> dict[str, object]:
+    """The options of a method and their defaults, without those that every method has.
+
+    Raises:
+        OptionError: If the method is unknown.
+    """
+    parameters = signature(_known(name).kind).parameters.values()
+    shared = {*get_type_hints(Common), "ascent", "radii"}
+    return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY and p.name not in shared}
+
+
+def create(
+    name: str,
+    model: nn.Module,
+    *,
+    base: str | Optimizer = "sgd",
+    priors: ClassPriors | None = None,
+    tail: Tensor | None = None,
+    ascent: str | Ascent | None = None,
+    ascent_options: Mapping[str, object] | None = None,
+    total_steps: int | None = None,
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    **options: object,
+) -> SharpnessAware:
+    """Make a method over a base optimizer, for a model.
+
+    Args:
+        name: One of :data:`METHODS`.
+        model: Whose parameters that require a gradient are optimised.
+        base: A name of :data:`BASES`, or an instance, to which ``lr``, ``momentum`` and ``weight_decay`` do not apply.
+        priors: Of the training data; class-aware methods need them.
+        tail: Tail classes; by default those of ``priors`` with fewer than 20 samples.
+        ascent: Another rule for the direction, a name of :data:`ASCENTS` or an instance.
+        ascent_options: Options of a rule given by name.
+        total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8.
+        lr: Learning rate.
+        momentum: Of sgd and rmsprop.
+        weight_decay: Of the base optimizer.
+        options: Of the method, see :func:`options_of`, and those of :class:`SharpnessAware`.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        OptionError: If a name or an option is unknown, out of range, or lacking.
+
+    Example:
+        >>> optimizer = create("focal-sam", model, priors=priors, lr=0.1, rho=0.2)  # doctest: +SKIP
+    """
+    method = _known(name)
+    if isinstance(base, str):
+        base = _base(base, model, lr, momentum, weight_decay)
+    given = dict(options)
+    if ascent is not None:
+        given["ascent"] = make_ascent(ascent, ascent_options or {})
+    parameters = signature(method.kind).parameters
+    if "ascent" in given and "ascent" not in parameters:
+        raise OptionError(f"{name} has an ascent of its own; choose sam or imbsam with another one.")
+    known = {p.name for p in parameters.values() if p.kind is Parameter.KEYWORD_ONLY} | set(get_type_hints(Common))
+    unknown = [option for option in given if option not in known]
+    if unknown:
+        listed = ", ".join(sorted(known - {"radii"}))
+        raise OptionError(f"{name} has no option {unknown[0]!r}; its options are {listed}.")
+    arguments = _class_arguments(name, method, priors, tail)
+    given.update({k: v for k, v in _timed(name, total_steps).items() if k not in given})
+    return method.kind(base, *arguments, model=model, **given)  # type: ignore[arg-type]
+
+
+def make_ascent(ascent: str | Ascent, options: Mapping[str, object]) -> Ascent:
+    """Make a rule for the direction.
+
+    Raises:
+        OptionError: If the name or an option is unknown or out of range.
+    """
+    if isinstance(ascent, Ascent):
+        return ascent
+    if ascent not in ASCENTS:
+        raise OptionError(f"there is no ascent {ascent!r}; there are {', '.join(ASCENTS)}.")
+    known = signature(ASCENTS[ascent]).parameters
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise OptionError(f"the ascent {ascent} has no option {unknown[0]!r}; its options are {', '.join(known)}.")
+    return ASCENTS[ascent](**options)
+
+
+def _known(name: str) -> Method:
+    if name not in METHODS:
+        raise OptionError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def _base(name: str, model: nn.Module, lr: float, momentum: float, weight_decay: float) -> Optimizer:
+    if name not in BASES:
+        raise OptionError(f"there is no base optimizer {name!r}; there are {', '.join(BASES)}, or give an instance.")
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    with_momentum = {"momentum": momentum} if name in ("sgd", "rmsprop") else {}
+    return BASES[name](named, lr=lr, weight_decay=weight_decay, **with_momentum)
+
+
+def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail: Tensor | None) -> list[object]:
+    """What a class-aware method takes after the base optimizer."""
+    if not method.kind.class_aware:
+        return []
+    if "tail" in signature(method.kind).parameters and tail is not None:
+        return [tail]
+    if priors is None:
+        raise OptionError(f"{name} goes by classes: give priors=ClassPriors.from_targets(train_targets).")
+    if "tail" in signature(method.kind).parameters:
+        return [priors.tail(fewer_than=20)]
+    if name == "sam-drw":
+        return [class_balanced(priors)]
+    if name == "balanced-sam":
+        counts = priors.counts.double().clamp(min=1)
+        return [counts.sum() / (counts * len(counts))]
+    return [priors]
+
+
+def _timed(name: str, total_steps: int | None) -> dict[str, object]:
+    share = {"sse-sam": ("switch", 0.7), "sam-drw": ("start", 0.8)}.get(name)
+    return {} if share is None or total_steps is None else {share[0]: round(share[1] * total_steps)}

@@ -1,0 +1,118 @@
+"""Schedules of rho, and of any other number that a method goes by: constant, linear, cosine, stepped, following."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+
+Shape = Callable[[int], float]
+"""The value at each step, from 0."""
+
+
+def constant(value: float) -> Shape:
+    """The same value at every step."""
+    return lambda step: value
+
+
+def linear(start: float, end: float, steps: int) -> Shape:
+    """From ``start`` to ``end`` in ``steps`` steps, then ``end``."""
+    return lambda step: start + (end - start) * _share(step, steps)
+
+
+def cosine(start: float, end: float, steps: int) -> Shape:
+    """From ``start`` to ``end`` along half a cosine in ``steps`` steps, then ``end``."""
+    return lambda step: end + (start - end) * 0.5 * (1 + math.cos(math.pi * _share(step, steps)))
+
+
+def stepped(values: Sequence[float], milestones: Sequence[int]) -> Shape:
+    """``values[0]`` until ``milestones[0]``, then ``values[1]`` until the next, and so on.
+
+    Raises:
+        OptionError: If there is not one value more than milestones, or they do not ascend.
+    """
+    if len(values) != len(milestones) + 1 or list(milestones) != sorted(set(milestones)):
+        raise OptionError(f"stepped() needs ascending milestones and one value more; got {values} and {milestones}.")
+    return lambda step: values[sum(step >= milestone for milestone in milestones)]
+
+
+def following(optimizer: Optimizer, *, low: float, high: float, lr_low: float, lr_high: float) -> Shape:
+    """The value rises with the learning rate: ``low + (high - low) (lr - lr_low) / (lr_high - lr_low)`` (GSAM, eq. 7).
+
+    Args:
+        optimizer: Whose first group's learning rate is followed.
+        low: Value at ``lr_low``.
+        high: Value at ``lr_high``.
+        lr_low: Lowest learning rate of the run.
+        lr_high: Highest learning rate of the run.
+
+    Raises:
+        OptionError: If ``lr_low`` is not below ``lr_high``.
+    """
+    if not lr_low < lr_high:
+        raise OptionError(f"lr_low must be below lr_high; got {lr_low} and {lr_high}.")
+    return lambda step: low + (high - low) * (optimizer.param_groups[0]["lr"] - lr_low) / (lr_high - lr_low)
+
+
+class Schedule:
+    """Sets an option of a method at each step; its own state is the number of steps.
+
+    Args:
+        optimizer: The method.
+        name: An option of the parameter groups (``"rho"``, ``"head_rho"``), or an attribute of the optimizer
+            (``"alpha"``) or of its ascent (``"sigma"``, ``"decay"``, ``"damping"``).
+        shape: The value at each step; one for all groups, or one for each.
+
+    Raises:
+        OptionError: If there is no such option, or not as many shapes as groups.
+
+    Example:
+        >>> schedule = Schedule(optimizer, "rho", cosine(0.05, 0.2, steps=10_000))  # doctest: +SKIP
+        >>> optimizer.step(closure, targets=y); schedule.step()  # doctest: +SKIP
+    """
+
+    def __init__(self, optimizer: Optimizer, name: str, shape: Shape | Sequence[Shape]) -> None:
+        groups = optimizer.param_groups
+        shapes = list(shape) if isinstance(shape, Sequence) else [shape] * len(groups)
+        owners = [optimizer, getattr(optimizer, "ascent", None)]
+        self._owner = next((o for o in owners if name in getattr(o, "__dict__", {})), None)
+        in_groups = all(name in group for group in groups)
+        if not in_groups and self._owner is None:
+            numbers = [n for g in groups[:1] for n, v in g.items() if isinstance(v, float)]
+            raise OptionError(
+                f"the optimizer has no option {name!r} to schedule. Its groups have {', '.join(numbers)}."
+            )
+        if len(shapes) != (len(groups) if in_groups else 1) and isinstance(shape, Sequence):
+            raise OptionError(f"give one shape, or one for each of the {len(groups)} groups; got {len(shapes)}.")
+        self.optimizer = optimizer
+        self.name = name
+        self.shapes = shapes
+        self.steps = 0
+        self._in_groups = in_groups
+        self._set()
+
+    def step(self) -> None:
+        """Go to the next step, after the optimizer's."""
+        self.steps += 1
+        self._set()
+
+    def _set(self) -> None:
+        if self._in_groups:
+            for group, shape in zip(self.optimizer.param_groups, self.shapes, strict=True):
+                group[self.name] = shape(self.steps)
+        else:
+            setattr(self._owner, self.name, self.shapes[0](self.steps))
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of steps."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where another schedule of the same shape was."""
+        self.steps = state["steps"]
+        self._set()
+
+
+def _share(step: int, steps: int) -> float:
+    return min(1.0, step / steps) if steps > 0 else 1.0

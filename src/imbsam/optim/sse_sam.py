@@ -1,0 +1,65 @@
+"""SSE-SAM: head and tail each flattened in their own neighbourhood, the head only at first."""
+
+import math
+from typing import Unpack
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, checked_classes, checked_tail
+from imbsam.optim.ascent import Ascent
+
+
+class SSESAM(SharpnessAware):
+    """Saddle-escaping SAM by stages (SSE-SAM, AAAI 2025).
+
+    ``g = grad L_head(w + e_head) + grad L_tail(w + e_tail)``, each ``e`` along the gradient of its own loss at ``w``,
+    of length ``head_rho`` and ``rho``; both losses are divided by the size of the batch. After ``switch`` steps the
+    head is no longer perturbed, and the method is ImbSAM. ``head_rho`` is an option of each parameter group, as ``rho``
+    is.
+    Costs two forward-backwards of every row, then those of ImbSAM; the published code makes four of each, and divides
+    each loss by the number of its own rows, which re-weights the tail and fails on a batch without one.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        tail: Marks the tail classes, bool, shape ``(C,)``.
+        rho: Neighbourhood size of the tail; 0.1 in the official code.
+        head_rho: Of the head; 0.05 there.
+        switch: Steps until the head is left alone, 0.7 of all steps there; ``None``: never.
+        ascent: Where the perturbations point.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    class_aware = True
+
+    def __init__(
+        self,
+        base: Optimizer,
+        tail: Tensor,
+        *,
+        rho: float = 0.1,
+        head_rho: float = 0.05,
+        switch: int | None = None,
+        ascent: Ascent | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        if not (math.isfinite(head_rho) and head_rho >= 0):
+            raise OptionError(f"head_rho must be finite and at least 0; got {head_rho}.")
+        if switch is not None and switch < 0:
+            raise OptionError(f"switch must be a number of steps, at least 0; got {switch}.")
+        super().__init__(base, rho=rho, ascent=ascent, radii={"head_rho": head_rho}, **common)
+        self.tail = checked_tail(tail)
+        self.switch = switch
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """Head and tail, each perturbed along its own gradient."""
+        checked_classes(targets, len(self.tail))
+        in_tail = self.tail[targets].double()
+        head, tail = (1 - in_tail) / len(targets), in_tail / len(targets)
+        flattening_head = self.switch is None or self.steps < self.switch
+        return [Term(head, ascent=head if flattening_head else None, radius="head_rho"), Term(tail, ascent=tail)]

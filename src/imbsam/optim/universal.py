@@ -1,0 +1,245 @@
+"""The Universal class: regularise any symmetric function of the Hessian's eigenvalues by random perturbations."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal, Unpack
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._passes import Combined
+from imbsam.optim._plan import STEP, apart
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, mean_weights
+from imbsam.optim._weights import Parts
+from imbsam.optim.random import Random, Sampler
+
+Scalar = Callable[[Tensor], Tensor]
+"""A function of a scalar tensor."""
+
+
+class UniversalSAM(SharpnessAware):
+    """The Universal class of sharpness-aware minimisation (Bahri et al., ICML 2024), with functions of your own.
+
+    ``g = g_0 + strength * phi'(s) * (1/n) sum_i psi'(d_i) (g_i - g_0)`` with ``g_0, L_0`` at ``w``, ``g_i, L_i`` at
+    ``w + rho * x_i``, ``d_i = (L_i - L_0) / rho^2`` and ``s = (1/n) sum_i psi(d_i)``. As in the official code the
+    factor ``1 / rho^2`` of the chain rule is part of ``strength``. Costs ``1 + samples`` forward-backwards of every row
+    and as many copies of the gradient. A sum that overflows gives a gradient that is not finite: the step is skipped
+    and counted (``nonfinite="skip"``).
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        psi: Of each rise of the loss, a scalar tensor.
+        psi_prime: Its derivative.
+        phi_prime: Derivative of the function of their mean.
+        rho: Length of the perturbations, the same in every group; 0 makes the base optimizer's step.
+        samples: n, at least 1.
+        strength: lambda, finite.
+        sampler: Of the ``x_i``, see :class:`Random`.
+        half_width: Of the sampler ``"cube"``.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    fewest_samples = 1
+
+    def __init__(
+        self,
+        base: Optimizer,
+        psi: Scalar,
+        psi_prime: Scalar,
+        phi_prime: Scalar,
+        *,
+        rho: float = 0.01,
+        samples: int = 1,
+        strength: float = 1.0,
+        sampler: Literal["sphere", "gaussian", "cube"] | Sampler = "sphere",
+        half_width: float = 1.0,
+        **common: Unpack[Common],
+    ) -> None:
+        if samples < self.fewest_samples:
+            raise OptionError(f"{type(self).__name__} needs at least {self.fewest_samples} samples; got {samples}.")
+        if not math.isfinite(strength):
+            raise OptionError(f"strength must be finite; got {strength}.")
+        common = {"nonfinite": "skip", **common}
+        super().__init__(base, rho=rho, ascent=Random(sampler, half_width=half_width), **common)
+        self.psi = psi
+        self.psi_prime = psi_prime
+        self.phi_prime = phi_prime
+        self.samples = samples
+        self.strength = strength
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """The mean loss as it is, and at each random perturbation, kept apart; these add nothing without one."""
+        mean = mean_weights(targets)
+        base = Term(mean)
+        if not self.param_groups[0]["rho"]:
+            return [base]
+        return [base] + [Term(mean, ascent=mean, apart=True) for _ in range(self.samples)]
+
+    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+        """Weigh the differences of the gradients by the rises of the loss."""
+        slots = [slot for slot in map(apart, range(1, 1 + self.samples)) if slot in values]
+        if not slots:
+            return None
+        rises = torch.stack([values[slot] for slot in slots]).double()
+        plain = parts.gradient(STEP)
+        combined = list(plain)
+        for slot, weight in zip(slots, self.weights(rises, values[STEP].double()), strict=True):
+            for i, (g, g_0) in enumerate(zip(parts.gradient(slot), plain, strict=True)):
+                combined[i] = combined[i] + weight.to(g) * (g - g_0)
+        return Combined(parts.filled(combined))
+
+    def weights(self, losses: Tensor, plain: Tensor) -> Tensor:
+        """The weight of each difference ``g_i - g_0``.
+
+        Args:
+            losses: L_i, shape ``(n,)``, float64.
+            plain: L_0, a scalar.
+
+        Returns:
+            Shape ``(n,)``.
+        """
+        rises = (losses - plain) / self.rho**2
+        outer = self.phi_prime(self.psi(rises).mean())
+        return self.strength * outer * self.psi_prime(rises) / len(rises)
+
+    @property
+    def rho(self) -> float:
+        """Length of the perturbations."""
+        return float(self.param_groups[0]["rho"])
+
+
+class TraceSAM(UniversalSAM):
+    """Trace-SAM of the Universal class: ``psi(t) = phi(t) = t``, so the trace of the Hessian is kept small.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Length of the perturbations; 0.01 in the official README.
+        samples: n.
+        strength: lambda; 1 there.
+        sampler: The paper's is uniform on the unit sphere, ``"sphere"``. The official code computes the length of its
+            normal vectors and does not divide by it: that is ``"gaussian"``.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.01,
+        samples: int = 1,
+        strength: float = 1.0,
+        sampler: Literal["sphere", "gaussian"] = "sphere",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(
+            base, _same, _one, _one, rho=rho, samples=samples, strength=strength, sampler=sampler, **common
+        )
+
+
+class DetSAM(UniversalSAM):
+    """Det-SAM of the Universal class: ``psi(t) = exp(-t / 2)``, ``phi(s) = s^-2``: the determinant is kept small.
+
+    The constant ``(2 pi)^d`` of the determinant is part of ``strength``, as in the official code. With one sample the
+    weight of ``g_1 - g_0`` is ``strength * exp(d)``, which a large rise of the loss overflows: such a step is skipped
+    and counted.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Length of the perturbations; 1 in the official README.
+        samples: n.
+        strength: lambda; 1 there.
+        half_width: Of the cube that perturbations are drawn from; 0.01 there.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 1.0,
+        samples: int = 1,
+        strength: float = 1.0,
+        half_width: float = 0.01,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(
+            base,
+            _exp_half,
+            _exp_half_prime,
+            _inverse_square_prime,
+            rho=rho,
+            samples=samples,
+            strength=strength,
+            sampler="cube",
+            half_width=half_width,
+            **common,
+        )
+
+
+class FrobSAM(UniversalSAM):
+    """Frob-SAM of the Universal class: the Frobenius norm of the Hessian is kept small.
+
+    ``g = g_0 + (strength / rho^2) * Cov(L_i, g_i)``, the unbiased covariance over at least 2 standard normal
+    perturbations.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Length of the perturbations; 0.005 in the official README for CIFAR, 0.01 for MNIST.
+        samples: n, at least 2; 2 there.
+        strength: lambda; 0.005 there.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    fewest_samples = 2
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.005,
+        samples: int = 2,
+        strength: float = 0.005,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(
+            base, _same, _one, _one, rho=rho, samples=samples, strength=strength, sampler="gaussian", **common
+        )
+
+    def weights(self, losses: Tensor, plain: Tensor) -> Tensor:
+        """The weights of an unbiased covariance; they sum to zero, so ``g_0`` falls out."""
+        return self.strength / self.rho**2 * (losses - losses.mean()) / (len(losses) - 1)
+
+
+def _same(t: Tensor) -> Tensor:
+    return t
+
+
+def _one(t: Tensor) -> Tensor:
+    return torch.ones_like(t)
+
+
+def _exp_half(t: Tensor) -> Tensor:
+    return (-t / 2).exp()
+
+
+def _exp_half_prime(t: Tensor) -> Tensor:
+    return -0.5 * _exp_half(t)
+
+
+def _inverse_square_prime(s: Tensor) -> Tensor:
+    return -2 / s**3

@@ -1,0 +1,138 @@
+"""SAM on a re-weighted loss: SAM with deferred re-weighting, and balanced SAM for imbalanced regression."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError, PriorsError
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, checked_classes, mean_weights
+from imbsam.optim.ascent import Ascent
+from imbsam.priors import ClassPriors
+
+
+class WeightedSAM(SharpnessAware):
+    """SAM whose loss weighs each row by its class, in the direction and in the step.
+
+    ``g = grad L_v(w + e)``, ``e = rho * grad L_v(w) / |grad L_v(w)|``, ``L_v = (1/B) sum_i v_{y_i} l_i``. With the
+    class-balanced weights of :func:`class_balanced` and ``start`` at 80 % of the steps it is SAM with deferred
+    re-weighting (Rangwani et al., NeurIPS 2022: rho of 0.5 to 0.8 once the weights are on); with the weights of
+    :class:`TargetBins` it is balanced SAM for regression (BSAM, ICCV 2025: rho 0.2, weights in both passes).
+    Costs two forward-backwards of every row.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        weights: v, one for each class, shape ``(C,)``, finite, at least 0.
+        rho: Neighbourhood size.
+        start: Steps with all weights 1 before these come into force.
+        ascent: Where the perturbation points.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    class_aware = True
+
+    def __init__(
+        self,
+        base: Optimizer,
+        weights: Tensor,
+        *,
+        rho: float = 0.05,
+        start: int = 0,
+        ascent: Ascent | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        weights = torch.as_tensor(weights).detach().cpu().double()
+        if weights.ndim != 1 or not len(weights) or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise OptionError("weights must hold one finite number of at least 0 for each class, shape (C,).")
+        if start < 0:
+            raise OptionError(f"start must be a number of steps, at least 0; got {start}.")
+        super().__init__(base, rho=rho, ascent=ascent, **common)
+        self.weights = weights
+        self.start = start
+
+    def terms(self, targets: Tensor) -> list[Term]:
+        """One term: the weighted mean loss, perturbed along its own gradient."""
+        checked_classes(targets, len(self.weights))
+        rows = mean_weights(targets)
+        if self.steps >= self.start:
+            rows = rows * self.weights[targets]
+        return [Term(rows, ascent=rows)]
+
+
+def class_balanced(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
+    """Weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum C (Cui et al. 2019).
+
+    Args:
+        priors: Of the training data; every class has a sample.
+        beta: In [0, 1).
+
+    Returns:
+        Shape ``(C,)``, float64.
+
+    Raises:
+        OptionError: If ``beta`` is out of range.
+        PriorsError: If a class has no training sample.
+    """
+    if not 0 <= beta < 1:
+        raise OptionError(f"beta must be at least 0 and below 1; got {beta}.")
+    if int(priors.counts.min()) == 0:
+        raise PriorsError(f"class {int(priors.counts.argmin())} has no training sample, so it has no weight.")
+    weights = (1 - beta) / (1 - beta ** priors.counts.double())
+    return weights * (len(weights) / weights.sum())
+
+
+class TargetBins:
+    """Bins of a continuous target, so that rare ranges of it can be weighted as rare classes are.
+
+    Args:
+        edges: Inner edges, ascending; K - 1 edges make K bins, and a target equal to an edge is in the upper one.
+        counts: Training targets in each bin, shape ``(K,)``.
+
+    Raises:
+        OptionError: If the edges do not ascend.
+    """
+
+    def __init__(self, edges: Tensor, counts: Tensor) -> None:
+        if edges.ndim != 1 or bool((edges.diff() <= 0).any()) or len(counts) != len(edges) + 1:
+            raise OptionError("edges must ascend, shape (K - 1,), with one count for each of the K bins.")
+        self.edges = edges.detach().cpu().double()
+        self.counts = counts.detach().cpu()
+
+    @classmethod
+    def from_targets(cls, targets: Tensor | Sequence[float], bins: int = 20) -> "TargetBins":
+        """Cut the range of the training targets into bins of equal width.
+
+        Args:
+            targets: Shape ``(N,)``, finite.
+            bins: K, at least 2.
+
+        Returns:
+            The bins.
+
+        Raises:
+            OptionError: If there are no finite targets or they are all equal, or ``bins`` is below 2.
+        """
+        targets = torch.as_tensor(targets).detach().cpu().double()
+        if bins < 2 or targets.ndim != 1 or not len(targets) or not bool(targets.isfinite().all()):
+            raise OptionError("bins of a target need finite targets, shape (N,), N > 0, and at least 2 bins.")
+        lowest, highest = float(targets.min()), float(targets.max())
+        if lowest == highest:
+            raise OptionError(f"all targets are {lowest}: there is nothing to cut into bins.")
+        edges = torch.linspace(lowest, highest, bins + 1, dtype=torch.float64)[1:-1]
+        index = torch.bucketize(targets, edges, right=True)
+        return cls(edges, torch.bincount(index, minlength=bins))
+
+    def __call__(self, targets: Tensor) -> Tensor:
+        """The bin of each target, shape ``(B,)``, int64: what ``passes`` and ``step`` take as targets."""
+        return torch.bucketize(targets.detach().double(), self.edges.to(targets.device), right=True)
+
+    def weights(self) -> Tensor:
+        """One over the count of each bin, mean 1 over the training targets; an empty bin counts as one of one."""
+        inverse = 1 / self.counts.double().clamp(min=1)
+        return inverse * (self.counts.sum() / (inverse * self.counts).sum())
