@@ -2,12 +2,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_data import image_folder, table
 
 from imbsam.config import Options
 from imbsam.engine import RunFolder, fit
+from tiny_data import image_folder, table
 
-QUICK = {"epochs": 2, "tensorboard": False}
+QUICK = {"epochs": 2, "tensorboard": False, "threads": 1}
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_finished_runs_are_not_run_again(tmp_path, planned):
     list(compare(tmp_path, "digits", planned(tmp_path, seeds=[0]), jobs=1))
     before = contents(tmp_path / "runs")
     # Options without effect on the result may differ.
-    outcomes = list(compare(tmp_path, "digits", planned(tmp_path, threads=1, device="cpu"), jobs=1))
+    outcomes = list(compare(tmp_path, "digits", planned(tmp_path, threads=2, device="cpu"), jobs=1))
     assert [outcome.error for outcome in outcomes] == [None] * 4
     after = contents(tmp_path / "runs")
     assert {path: after[path] for path in before} == before
@@ -177,7 +177,7 @@ def workers(tmp_path_factory):
 def test_processes_give_the_bits_that_one_process_gives(tmp_path, planned):
     for jobs in (1, 2):
         folder = tmp_path / str(jobs)
-        runs = planned(folder, methods=["imbsam", "sgd:lr=1e30"], seeds=[0], threads=1)
+        runs = planned(folder, methods=["imbsam", "sgd:lr=1e30"], seeds=[0])
         errors = {outcome.run.label: outcome.error for outcome in compare(folder, "digits", runs, jobs=jobs)}
         assert errors["imbsam"] is None
         assert "NaN or infinite" in errors["sgd:lr=1e30"]

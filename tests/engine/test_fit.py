@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_data import image_folder, table
 
 from imbsam.engine import RunFolder
 from imbsam.errors import DataError, ImbsamError, NonFiniteError, OptionError, PriorsError
 from imbsam.report.files import read_run
+from tiny_data import image_folder, table
 
 RESNET = {"model": "resnet20", "width": 0.25, "batch_size": 16}
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 import torch
-from tiny_data import table
 
 from imbsam.engine import RunFolder, fit
 from imbsam.errors import DataError, OptionError, RunError
+from tiny_data import table
 
 EPOCHS = 4
 RESNET = {"model": "resnet20", "width": 0.25, "batch_size": 16, "augment": "cifar"}

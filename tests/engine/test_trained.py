@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_data import image_folder, table
 
 from imbsam import data
 from imbsam.config import Options
 from imbsam.engine import RunFolder, Trained, fit
 from imbsam.errors import DataError, DataWarning, OptionError, RunError
+from tiny_data import image_folder, table
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_predictions_never_replace_their_source(tmp_path, parts_csv, train):
 
 def test_predictions_that_cannot_be_written_are_named(digits, tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(RunError, match="cannot write .*taken"):
+    with pytest.raises(RunError, match=r"cannot write .*taken"):
         Trained.open(digits).predict("digits", tmp_path / "taken")
     assert list((tmp_path / "taken").iterdir()) == []
 

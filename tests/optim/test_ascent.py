@@ -1,19 +1,23 @@
 """Where the perturbation points."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cases import HEAD_AND_TAIL, MLP
 from imbsam.errors import OptionError
-from imbsam.optim import Ascent, Gradient, Slope
-from imbsam.optim.ascent import global_norm
+from imbsam.optim import Ascent, Climbed, Gradient, Slope
+from imbsam.optim.ascent import Memory, global_norm
 from optim.loops import assert_gradients_close, gradients, imbsam, take_step
 
 
 def climbed(rho: float, grads: list[Tensor], damping: float = 0.0) -> tuple[list[Tensor], Tensor]:
     params = [torch.zeros_like(g.to_dense()) for g in grads]
-    norm = Gradient(damping=damping).climb([Slope(rho, params, [g.clone() for g in grads])])
+    norm = (
+        Gradient(damping=damping).climb([Slope(rho, params, [g.clone() for g in grads], [None] * len(grads))], {}).norm
+    )
     return params, norm
 
 
@@ -37,7 +41,9 @@ def test_a_zero_gradient_gives_no_perturbation(damping: float) -> None:
 
 def test_groups_share_one_norm_and_keep_their_rho() -> None:
     a, b = torch.zeros(1), torch.zeros(1)
-    Gradient().climb([Slope(1.0, [a], [torch.tensor([3.0])]), Slope(0.1, [b], [torch.tensor([4.0])])])
+    Gradient().climb(
+        [Slope(1.0, [a], [torch.tensor([3.0])], [None]), Slope(0.1, [b], [torch.tensor([4.0])], [None])], {}
+    )
     torch.testing.assert_close(torch.cat([a, b]), torch.tensor([0.6, 0.08]))
 
 
@@ -76,16 +82,16 @@ def test_a_huge_damping_tends_to_the_plain_gradient() -> None:
 
 
 def test_an_ascent_of_ones_own_is_one_small_class() -> None:
-    class Sign:
+    class Sign(Ascent):
         """The signed gradient: every coordinate moves by rho."""
 
-        def climb(self, slopes: list[Slope]) -> Tensor:
+        def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
             for slope in slopes:
                 for p, g in zip(slope.params, slope.grads, strict=True):
                     p.add_(slope.rho * g.sign())
-            return global_norm([g for slope in slopes for g in slope.grads])
+            return Climbed(global_norm([g for slope in slopes for g in slope.grads]))
 
-    ascent: Ascent = Sign()
+    ascent = Sign()
     w = nn.Parameter(torch.tensor([1.0, -2.0]))
     seen = []
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from cases import BATCH_NORM, BATCHES, CASES, COUPLED, EMBEDDING, HEAD_AND_TAIL, INDEPENDENT, MLP, NO_TAIL, Case
 from imbsam.errors import OptionError, PassError
-from imbsam.optim import Slope
+from imbsam.optim import Ascent, Climbed, Slope
+from imbsam.optim.ascent import Memory
 from optim.loops import METHODS, contents, gradients, identical, imbsam, make_passes, sam, take_step
 
 
@@ -165,8 +166,8 @@ def test_weights_and_statistics_come_back_bitwise_when_a_closure_fails(case: Cas
 
 
 def test_an_error_inside_the_ascent_leaves_the_weights_alone() -> None:
-    class Failing:
-        def climb(self, slopes: Sequence[Slope]) -> Tensor:
+    class Failing(Ascent):
+        def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
             slopes[0].params[0].zero_()
             raise LossError
 

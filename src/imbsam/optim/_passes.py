@@ -120,6 +120,7 @@ class Passes:
         batch_size: Rows of the batch.
         device: Where the targets, and so the rows' indices, are.
         memory: What ascent and method will keep, by name, once the step has been made.
+        norms: Of the ascent gradients so far, scalars without graph.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Passes:
         self.batch_size = batch_size
         self.device = device
         self.memory: dict[str, Memory] = {}
-        self._norms: list[Tensor] = []
+        self.norms: list[Tensor] = []
         self._planned = list(planned)
         self._rules = rules
         self._weights = weights
@@ -197,7 +198,7 @@ class Passes:
         rules, name = self._rules, f"ascent {term}"
         memory = rules.memory.get(name, {})
         climbed = self._weights.climb(term, rules.terms[term], rules.ascent, memory, keep=rules.keeps_ascents)
-        self._norms += [] if climbed.norm is None else [climbed.norm]
+        self.norms += [] if climbed.norm is None else [climbed.norm]
         if climbed.memory:
             self.memory[name] = climbed.memory
 
@@ -254,7 +255,7 @@ class Passes:
         Raises:
             NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite.
         """
-        found = {"the loss": [self.loss], "an ascent gradient": self._norms}
+        found = {"the loss": [self.loss], "an ascent gradient": self.norms}
         found["the gradient"] = [] if gradient_norm is None else [gradient_norm]
         home = self.loss.device
         values = torch.stack([v.to(home, torch.float64, non_blocking=True) for part in found.values() for v in part])
