@@ -75,19 +75,21 @@ class MethodOptions:
 
     __pydantic_config__ = STRICT
 
-    method: Literal["sgd", "adamw", "sam", "imbsam"] = "imbsam"
-    """sgd and adamw are plain; sam flattens every class, imbsam the tail classes."""
+    method: str = "imbsam"
+    """sgd and adamw are plain; sam flattens every class, imbsam the tail classes; `imbsam methods` lists all."""
     base: Literal["sgd", "adamw"] = "sgd"
-    """The optimizer under sam and imbsam."""
+    """The optimizer under a method that is not plain."""
     rho: NotNegative | None = None
-    """Neighbourhood size. Default: 0.2 for digits and tables, 0.05 for other images."""
-    damping: NotNegative = 0.0
-    """d in e = rho g / (|g| + d)."""
+    """Neighbourhood size. Default: 0.2 for digits and tables, 0.05 for other images; some methods have their own."""
+    method_options: tuple[str, ...] = ()
+    """The method's own options, as alpha=0.4; `imbsam methods` lists them."""
+    ascent: str = "default"
+    """Where the perturbation points: gradient, adaptive, friendly, random or stochastic. default: the method's own."""
+    ascent_options: tuple[str, ...] = ()
+    """The ascent's own options, as damping=0.3."""
     tail: str = "auto"
     """Tail rule: fewer-than=20, rarest-classes=0.3, rarest-samples=0.1 or classes=NAME,NAME. auto: fewer than 20
     samples, or the rarest third of the classes where that marks none or all."""
-    tail_weight: Positive = 1.0
-    """Factor on the tail's loss; 2 as in the published code."""
     batch_statistics: Literal["batch", "context"] = "context"
     """BatchNorm: what normalises the rows of a pass."""
     context_rows: Count = 8

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imbsam.cli import show
-from imbsam.cli.commands import Command, Compare, Doctor, Evaluate, Predict, Report, Train
+from imbsam.cli.commands import Command, Compare, Doctor, Evaluate, Methods, Predict, Report, Train
 from imbsam.config import Options
-from imbsam.engine import RunFolder, Trained, Variant, compare, fit, plan_runs
+from imbsam.engine import NAMES, RunFolder, Trained, Variant, compare, fit, plan_runs
 from imbsam.errors import OptionError, RunError
 from imbsam.report import write_report
 
@@ -42,6 +42,9 @@ def act(command: Command, words: Sequence[str]) -> int:
             return predict(command)
         case Report():
             print(f"report: {write_report(command.folder)}")
+            return 0
+        case Methods():
+            show.methods()
             return 0
         case Doctor():
             from imbsam.cli.doctor import doctor
@@ -98,7 +101,8 @@ def compare_methods(command: Compare, words: Sequence[str]) -> int:
     if command.seeds < 1:
         raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
     first = command.options.training.seed
-    variants = [Variant.parse(label) for label in command.methods]
+    labels = [name for name in NAMES if name != "adamw"] if command.methods == ("all",) else command.methods
+    variants = [Variant.parse(label) for label in labels]
     runs = plan_runs(folder, command.options, variants, range(first, first + command.seeds))
     typed = "imbsam " + shlex.join(words)
     failed = []

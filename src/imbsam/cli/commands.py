@@ -49,7 +49,8 @@ class Compare(Command):
     source: Positional[str | None] = None
     """What to train on."""
     methods: tuple[str, ...] = ("sgd", "sam", "imbsam")
-    """METHOD or METHOD:OPTION=VALUE,...; the first is the baseline. For instance imbsam:rho=0.1."""
+    """METHOD or METHOD:OPTION=VALUE,...; the first is the baseline. For instance sgd imbsam:rho=0.1,ascent=friendly.
+    all: every method."""
     seeds: int = 6
     """Seeds 0 to N-1; each draws its own split, long tail, weights and batches, the same for every method."""
     out: Path | None = None
@@ -106,6 +107,11 @@ class Report(Command):
 
 
 @dataclass(frozen=True)
+class Methods(Command):
+    """List the methods: what they do, their cost, options and source."""
+
+
+@dataclass(frozen=True)
 class Doctor(Command):
     """Show versions, devices, and which optional packages are missing."""
 
@@ -116,6 +122,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "report": Report,
+    "methods": Methods,
     "doctor": Doctor,
 }
 

@@ -16,6 +16,7 @@ from imbsam.config import read_yaml
 from imbsam.engine import Outcome, RunFolder, Trained
 from imbsam.files import read_json
 from imbsam.metrics import Metrics
+from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.report import MEASURES, answer, summarise
 
 out = Console(highlight=False, soft_wrap=True)
@@ -194,6 +195,19 @@ def predictions(path: Path, number: int, classes: Sequence[str], per_class: Sequ
     out.print(f"{number} predictions: {path}", markup=False)
     ranked = sorted(zip(per_class, classes, strict=True), reverse=True)[:10]
     out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n), markup=False)
+
+
+def methods() -> None:
+    """Show every method of the family, a paragraph each."""
+    print(f"{'method':<14}{'cost':<14}what it does\n")
+    print(f"{'sgd, adamw':<14}{'1':<14}the plain base optimizers, the controls")
+    for name, method in METHODS.items():
+        if name != "plain":
+            options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())
+            print(f"{name:<14}{method.cost:<14}{method.does}")
+            print(f"{'':<28}{options}\n{'':<28}{method.source}, {method.link}")
+    print("\ncost: forward-backwards of a row in a step where rows do not see each other; t: share of tail rows.")
+    print(f"ascents, for --ascent: {', '.join(ASCENTS)}.")
 
 
 def _table(title: str, first: str) -> Table:

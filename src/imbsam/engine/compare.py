@@ -13,6 +13,7 @@ import yaml
 
 from imbsam.config import Options
 from imbsam.engine.fit import fit
+from imbsam.engine.methods import with_own_options
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.files import write_json
@@ -92,7 +93,7 @@ def plan_runs(folder: Path, options: Options, variants: Sequence[Variant], seeds
 
 def _options_of(variant: Variant, options: Options, seed: int) -> Options:
     try:
-        return options.updated({**variant.values, "seed": seed})
+        return with_own_options(options, {**variant.values, "seed": seed})
     except OptionError as error:
         raise OptionError(f"--methods {variant.label}: {error}") from None
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from imbsam.config import MethodOptions, Options
+from imbsam.config import Options
+from imbsam.engine.methods import base_of, rho_of
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
@@ -39,13 +40,6 @@ def imbalance(source: str, options: Options) -> float | None:
     return options.data.imbalance if options.data.imbalance or source != "digits" else 50.0
 
 
-def base_of(chosen: MethodOptions) -> Literal["sgd", "adamw"]:
-    """The optimizer that makes the steps: the method itself where it is plain."""
-    if chosen.method == "sam" or chosen.method == "imbsam":
-        return chosen.base
-    return chosen.method
-
-
 def resolved(options: Options, source: str, spec: InputSpec) -> Options:
     """Fill in every option that was left open, so that the run's file says what was used."""
     defaults = dict(DEFAULTS[kind_of(spec)])
@@ -53,6 +47,7 @@ def resolved(options: Options, source: str, spec: InputSpec) -> Options:
         "rare": rare_classes(source, options),
         "imbalance": imbalance(source, options),
         "lr": 1e-3 if base_of(options.method) == "adamw" else 0.1,
+        "rho": rho_of(options.method, float(str(defaults["rho"]))),
     }
     flat = options.flat()
     epochs = int(str(flat["epochs"] or defaults["epochs"]))

@@ -113,8 +113,10 @@ class Training:
         options = problem.options
         self.model = setup.build_model(problem)
         self.criterion = setup.build_criterion(problem)
-        self.optimizer: SharpnessAware = setup.build_optimizer(problem, self.model)
         steps = len(self._batches(0))
+        self.optimizer: SharpnessAware = setup.build_optimizer(
+            problem, self.model, total_steps=steps * setup.epochs_of(options)
+        )
         assert options.training.warmup is not None
         self.schedule = LambdaLR(
             self.optimizer,

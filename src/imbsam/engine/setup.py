@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from imbsam import data, losses, models
-from imbsam.config import MethodOptions, Options
-from imbsam.engine.defaults import base_of, imbalance, kind_of, rare_classes, resolved, tail_classes
+from imbsam.config import Options
+from imbsam.engine.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
+from imbsam.engine.methods import checked_name, make_optimizer
 from imbsam.errors import DataError, OptionError
 from imbsam.inputs import ImageSpec
-from imbsam.optim import SAM, Gradient, ImbSAM, Plain, SharpnessAware
+from imbsam.optim import SharpnessAware
 from imbsam.priors import ClassPriors, ShotGroup
 
 
@@ -69,6 +70,7 @@ def load_problem(source: str, options: Options) -> Problem:
         ImbsamError: If the data or an option cannot be used.
     """
     chosen = options.data
+    checked_name(options.method.method)
     dataset = data.load(
         source,
         target=chosen.target,
@@ -173,40 +175,24 @@ def loss_values(options: Options) -> dict[str, float]:
     return values
 
 
-def build_optimizer(problem: Problem, model: nn.Module) -> SharpnessAware:
-    """The method over its base optimizer."""
-    chosen, training = problem.options.method, problem.options.training
-    lr = training.lr
-    assert lr is not None
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    base: torch.optim.Optimizer
-    if base_of(chosen) == "adamw":
-        base = torch.optim.AdamW(parameters, lr=lr, weight_decay=training.weight_decay)
-    else:
-        base = torch.optim.SGD(parameters, lr=lr, momentum=training.momentum, weight_decay=training.weight_decay)
-    return wrap(base, chosen, problem.tail, model)
+def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> SharpnessAware:
+    """The method over its base optimizer.
 
-
-def wrap(base: torch.optim.Optimizer, chosen: MethodOptions, tail: Tensor, model: nn.Module) -> SharpnessAware:
-    """Put a method over a base optimizer."""
-    rho = chosen.rho
-    assert rho is not None
-    ascent = Gradient(damping=chosen.damping)
-    statistics, rows = chosen.batch_statistics, chosen.context_rows
-    if chosen.method == "imbsam":
-        return ImbSAM(
-            base,
-            tail,
-            rho=rho,
-            model=model,
-            tail_weight=chosen.tail_weight,
-            batch_statistics=statistics,
-            context_rows=rows,
-            ascent=ascent,
-        )
-    if chosen.method == "sam":
-        return SAM(base, rho=rho, model=model, batch_statistics=statistics, context_rows=rows, ascent=ascent)
-    return Plain(base, model=model)
+    Raises:
+        OptionError: If the method or one of its options is unknown or out of range.
+    """
+    training = problem.options.training
+    assert training.lr is not None
+    return make_optimizer(
+        problem.options.method,
+        model,
+        priors=problem.priors,
+        tail=problem.tail,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        total_steps=total_steps,
+    )
 
 
 def epochs_of(options: Options) -> int:

@@ -1,0 +1,141 @@
+"""The methods by the names of the command: plain base optimizers and the registered ones."""
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+
+import yaml
+from torch import Tensor, nn
+
+from imbsam.config import MethodOptions, Options
+from imbsam.errors import OptionError
+from imbsam.optim import ASCENTS, METHODS, SharpnessAware, create, options_of
+from imbsam.priors import ClassPriors
+
+PLAIN = ("sgd", "adamw")
+"""Base optimizers, which are methods of their own."""
+
+NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
+"""What ``--method`` takes."""
+
+OWN_LENGTH = ("asam", "trace-sam", "frob-sam", "det-sam", "cc-sam")
+"""Methods whose rho is not the length of a normalised gradient step, so that a default of the data does not suit."""
+
+
+def base_of(chosen: MethodOptions) -> str:
+    """The base optimizer's name."""
+    return chosen.method if chosen.method in PLAIN else chosen.base
+
+
+def rho_of(chosen: MethodOptions, usual: float) -> float:
+    """The neighbourhood size where none is given.
+
+    Args:
+        chosen: The method.
+        usual: What suits the data.
+
+    Raises:
+        OptionError: If the method is unknown.
+    """
+    name = checked_name(chosen.method)
+    if name in PLAIN:
+        return 0.0
+    return float(str(options_of(name)["rho"])) if name in OWN_LENGTH else usual
+
+
+def checked_name(name: str) -> str:
+    """A method's name.
+
+    Raises:
+        OptionError: If there is no such method.
+    """
+    if name not in NAMES:
+        raise OptionError(f"there is no method {name!r}; there are {', '.join(NAMES)}. See `imbsam methods`.")
+    return name
+
+
+def make_optimizer(
+    chosen: MethodOptions,
+    model: nn.Module,
+    *,
+    priors: ClassPriors,
+    tail: Tensor,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    total_steps: int,
+) -> SharpnessAware:
+    """Put a method over its base optimizer.
+
+    Raises:
+        OptionError: If a name or an option is unknown or out of range.
+    """
+    name = checked_name(chosen.method)
+    own = values_of(chosen.method_options, "--method-options")
+    if name in PLAIN:
+        name = "plain"
+        if own or chosen.ascent != "default" or chosen.ascent_options:
+            raise OptionError(f"{chosen.method} is plain: it takes neither --method-options nor --ascent.")
+    else:
+        statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
+        own = {"rho": chosen.rho, **statistics, **own}
+    if chosen.ascent == "default" and chosen.ascent_options:
+        raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")
+    return create(
+        name,
+        model,
+        base=base_of(chosen),
+        priors=priors,
+        tail=tail,
+        ascent=None if chosen.ascent == "default" else chosen.ascent,
+        ascent_options=values_of(chosen.ascent_options, "--ascent-options"),
+        total_steps=total_steps,
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        **own,
+    )
+
+
+def values_of(pairs: Sequence[str], option: str) -> dict[str, object]:
+    """Read NAME=VALUE pairs; a value is a number, a truth value or a word.
+
+    Raises:
+        OptionError: If one is not.
+    """
+    values: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or not value:
+            raise OptionError(f"{option} {pair}: give NAME=VALUE, as alpha=0.4.")
+        values[name.replace("-", "_")] = yaml.safe_load(value)
+    return values
+
+
+def with_own_options(options: Options, values: Mapping[str, object]) -> Options:
+    """Replace options by name, where the names of a method's and its ascent's own options count as well.
+
+    Args:
+        options: To start from.
+        values: By name; ``method`` and ``ascent`` say whose own options may be there.
+
+    Returns:
+        The options, the method's own among ``method_options`` and the ascent's among ``ascent_options``.
+
+    Raises:
+        OptionError: If a name is unknown or a value out of range.
+    """
+    general = options.flat()
+    name = checked_name(str(values.get("method", options.method.method)))
+    ascent = str(values.get("ascent", options.method.ascent))
+    of_method = set() if name in PLAIN else set(options_of(name)) - {"rho"}
+    of_ascent = set(signature(ASCENTS[ascent]).parameters) if ascent in ASCENTS else set()
+    kept: dict[str, object] = {}
+    own: dict[str, list[str]] = {"method_options": [], "ascent_options": []}
+    for key, value in values.items():
+        place = None if key in general else "method_options" if key in of_method else "ascent_options"
+        if place is None or (place == "ascent_options" and key not in of_ascent):
+            kept[key] = value
+        else:
+            own[place].append(f"{key}={value}")
+    kept.update({place: [*options.flat()[place], *pairs] for place, pairs in own.items() if pairs})  # type: ignore[misc]
+    return options.updated(kept)
