@@ -88,8 +88,7 @@ class MethodOptions:
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
     tail: str = "auto"
-    """Tail rule: fewer-than=20, rarest-classes=0.3, rarest-samples=0.1 or classes=NAME,NAME. auto: fewer than 20
-    samples, or the rarest third of the classes where that marks none or all."""
+    """fewer-than=20, rarest-classes=0.3, rarest-samples=0.1, classes=A,B. auto: fewer-than=20 or the rarest third."""
     batch_statistics: Literal["batch", "context"] = "context"
     """BatchNorm: what normalises the rows of a pass."""
     context_rows: Count = 8

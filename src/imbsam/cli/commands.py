@@ -4,13 +4,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from imbsam.config import Options, checked, read_yaml
 from imbsam.errors import OptionError
+
+# Without a name of its own the help's boxes are headed "data options", not "options.data options".
+FlatOptions = Annotated[Options, OmitArgPrefixes, arg(name="")]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Train(Command):
     """YAML file with any of the options below; the command line goes before it."""
     quiet: bool = False
     """Print the result only."""
-    options: OmitArgPrefixes[Options] = field(default_factory=Options)
+    options: FlatOptions = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Compare(Command):
     """YAML file with any of the options below; the command line goes before it."""
     quiet: bool = False
     """Print the result only."""
-    options: OmitArgPrefixes[Options] = field(default_factory=Options)
+    options: FlatOptions = field(default_factory=Options)
 
 
 @dataclass(frozen=True)

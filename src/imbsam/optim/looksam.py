@@ -33,7 +33,8 @@ class LookSAM(SharpnessAware):
     Args:
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.
         rho: Neighbourhood size.
-        interval: Steps from one SAM step to the next, at least 1 (k); 1 is SAM.
+        interval: Steps from one SAM step to the next, at least 1 (k); 1 is SAM. Public implementations take 10, which
+            diverges on small noisy problems.
         alpha: Weight of the kept part, finite.
         per_tensor: Take norms and products of each parameter alone, as public implementations do, instead of over
             all parameters together.
@@ -51,7 +52,7 @@ class LookSAM(SharpnessAware):
         base: Optimizer,
         *,
         rho: float = 0.1,
-        interval: int = 10,
+        interval: int = 5,
         alpha: float = 0.7,
         per_tensor: bool = False,
         ascent: Ascent | None = None,
