@@ -9,13 +9,14 @@ from statistics import median
 from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from imbsam import data
 from imbsam.config import Options
 from imbsam.engine import setup
 from imbsam.engine.evaluation import autocast, measure
+from imbsam.engine.loop import train_step
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.schedule import factor
 from imbsam.engine.tracking import Tracker
@@ -159,7 +160,8 @@ class Training:
             losses.append(self._step(inputs, targets) * len(targets))
             self.schedule.step()
         rows = len(self.problem.dataset.train)
-        train_loss = float(torch.stack(losses).sum()) / rows
+        # Steps that the method skipped have no finite loss; they are counted apart.
+        train_loss = float(torch.stack(losses).nansum()) / rows
         validation = self._measure(self.problem.dataset.validation)
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
@@ -169,6 +171,7 @@ class Training:
             "lr": lr,
             "rho": rho,
             "train_loss": train_loss,
+            "skipped": self.optimizer.skipped,
             "seconds": seconds,
             "validation": None if validation is None else {k: v for k, v in validation.items() if k != "confusion"},
         }
@@ -182,19 +185,17 @@ class Training:
         inputs = inputs.to(device, non_blocking=True)
         if setup.channels_last(self.problem):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        labels = targets.to(device, non_blocking=True)
-        forwarded = 0
-        with self.optimizer.passes(targets) as passes:
-            for each in passes:
-                x, y = each.select(inputs, labels)
-                with autocast(device, options):
-                    each.backward(self.criterion(self.model(x), y))
-                forwarded += len(y)
-        if options.training.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), options.training.clip_norm)
-        self.optimizer.step()
+        loss, forwarded = train_step(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            inputs,
+            targets,
+            precision=autocast(device, options),
+            clip_norm=options.training.clip_norm,
+        )
         self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
-        return passes.loss
+        return loss
 
     def _measure(self, samples: data.Samples | None) -> dict[str, object] | None:
         problem = self.problem
