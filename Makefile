@@ -2,29 +2,34 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+READY  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
 .PHONY: demo test lint format clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(DEV): $(READY)
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## SGD, SAM and ImbSAM on long-tailed digits: a table and an HTML report
+demo: $(READY)  ## SGD, SAM and ImbSAM on long-tailed digits: a table and an HTML report
 	$(BIN)/imbsam compare digits --out demo
 
-test: $(STAMP)  ## the whole test suite, in parallel
+test: $(DEV)  ## the whole test suite, in parallel
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(STAMP)  ## style, types, layers
+lint: $(DEV)  ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP)
+format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -41,10 +41,10 @@ def test_options_come_back_from_yaml_as_they_were(tmp_path, values):
 
 
 def test_updating_replaces_some_options_and_keeps_the_others():
-    options = Options().updated({"rho": 0.3, "tail-weight": 2}).updated({"lr": 1})
+    options = Options().updated({"rho": 0.3, "context-rows": 2}).updated({"lr": 1})
     assert {name: value for name, value in options.flat().items() if value != Options().flat()[name]} == {
         "rho": 0.3,
-        "tail_weight": 2.0,
+        "context_rows": 2,
         "lr": 1.0,
     }
 
@@ -74,9 +74,9 @@ def test_an_unknown_option_is_named_with_the_known_ones():
         *[("imbalance", value) for value in (0.5, float("inf"))],
         *[("adjust", value) for value in (float("nan"), float("-inf"))],
         *[("reweight_from", value) for value in (-0.1, 1.1)],
-        *[(name, "foo") for name in ("method", "base", "schedule", "profile", "rare", "sampler", "norm", "select")],
+        *[(name, "foo") for name in ("base", "schedule", "profile", "rare", "sampler", "norm", "select")],
         *[(name, "foo") for name in ("precision", "batch_statistics", "augment", "skip_bad", "channels_last")],
-        *[(name, 0) for name in ("batch_size", "threads", "image_size", "context_rows", "tail_weight", "width")],
+        *[(name, 0) for name in ("batch_size", "threads", "image_size", "context_rows", "width")],
         ("hidden", [64, 0]),
         ("hidden", ["wide"]),
         ("workers", -1),

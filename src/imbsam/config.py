@@ -80,7 +80,7 @@ class MethodOptions:
     base: Literal["sgd", "adamw"] = "sgd"
     """The optimizer under a method that is not plain."""
     rho: NotNegative | None = None
-    """Neighbourhood size. Default: 0.2 for digits and tables, 0.05 for other images; some methods have their own."""
+    """Neighbourhood size. Default: 0.2 for digits, else 0.05; some methods have their own."""
     method_options: tuple[str, ...] = ()
     """The method's own options, as alpha=0.4; `imbsam methods` lists them."""
     ascent: str = "default"

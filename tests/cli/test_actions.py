@@ -32,18 +32,13 @@ def read_run_folder():
     return {path.name: path for path in sorted(Path("runs").iterdir())}
 
 
-def test_quiet_prints_the_result_alone(imbsam, quick):
-    ran = imbsam("train", "digits", *quick, "--out", "run", "--quiet")
-    assert (ran.code, ran.err) == (0, "")
-    assert "report: run/report.html" in ran.out
-
-
-def test_a_default_folder_never_holds_two_runs(imbsam, quick, run, tmp_path):
+def test_a_default_folder_never_holds_two_runs_and_quiet_prints_the_result_alone(imbsam, quick, run, tmp_path):
     (tmp_path / "runs").mkdir()
     shutil.copytree(run, tmp_path / "runs" / "digits-sgd-seed4")
     before = contents(tmp_path / "runs")
     ran = imbsam("train", "digits", *quick, "--method", "sgd", "--seed", 4, "--quiet")
     assert "report: runs/digits-sgd-seed4-2/report.html" in ran.out
+    assert (ran.code, ran.err) == (0, "")
     assert {path: state for path, state in contents(tmp_path / "runs").items() if path in before} == before
 
 

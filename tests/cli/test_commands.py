@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def helps(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in lines:
-        if line.startswith(("╭", "╰", "─")) or line.endswith("─"):
+        if line.startswith(("╭", "╰", "─")) or re.fullmatch(r"(\w+ )?(options|arguments)", line):
             name = ""
         elif line.startswith("--") or line.startswith("-h"):
             words, _, rest = line.partition("  ")

@@ -36,7 +36,7 @@ def test_kind_of_data_goes_by_the_longer_side(spec, kind):
         ("digits", image(8), {"model": "mlp", "epochs": 100, "batch_size": 32, "rho": 0.2, "imbalance": 50.0}),
         ("photos", image(32), {"model": "resnet20", "epochs": 30, "batch_size": 128, "rho": 0.05, "augment": "cifar"}),
         ("photos", image(224), {"model": "resnet18", "augment": "imagenet", "imbalance": None, "rare": "last"}),
-        ("a.csv", TableSpec(3, ()), {"model": "mlp", "epochs": 60, "augment": "none", "rho": 0.2, "lr": 0.1}),
+        ("a.csv", TableSpec(3, ()), {"model": "mlp", "epochs": 60, "augment": "none", "rho": 0.05, "lr": 0.1}),
     ],
 )
 def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):

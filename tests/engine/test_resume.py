@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from imbsam.engine import RunFolder, fit
+from imbsam.engine.methods import NAMES
 from imbsam.errors import DataError, OptionError, RunError
+from imbsam.optim import ASCENTS
 from tiny_data import table
 
 EPOCHS = 4
@@ -68,11 +70,20 @@ def assert_same_run(straight, resumed, results):
     assert_same(*({k: v for k, v in result.items() if k not in changing} for result in results))
 
 
+@pytest.mark.parametrize("method", NAMES)
+def test_every_method_resumes_bit_for_bit(tmp_path, options, method):
+    assert_same_run(*train_twice(tmp_path, options, "digits", 2, method=method, batch_size=64))
+
+
+@pytest.mark.parametrize("ascent", ASCENTS)
+def test_every_ascent_resumes_bit_for_bit(tmp_path, options, ascent):
+    assert_same_run(*train_twice(tmp_path, options, "digits", 1, ascent=ascent, batch_size=64))
+
+
 @pytest.mark.parametrize("killed_after", [1, 3])
-@pytest.mark.parametrize("base", ["sgd", "adamw"])
 @pytest.mark.parametrize("method", ["sam", "imbsam"])
-def test_an_mlp_resumes_bit_for_bit(tmp_path, options, method, base, killed_after):
-    assert_same_run(*train_twice(tmp_path, options, "digits", killed_after, method=method, base=base))
+def test_a_method_over_adamw_resumes_bit_for_bit(tmp_path, options, method, killed_after):
+    assert_same_run(*train_twice(tmp_path, options, "digits", killed_after, method=method, base="adamw"))
 
 
 @pytest.mark.parametrize("base", ["sgd", "adamw"])

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from imbsam.engine import setup
-from imbsam.errors import DataError, OptionError
+from imbsam.errors import DataError, OptionError, PriorsWarning
 from imbsam.losses import Deferred
-from imbsam.optim import SAM, ImbSAM, Plain
+from imbsam.optim import ImbSAM
 
 
 @pytest.fixture
@@ -28,38 +28,14 @@ def test_auto_is_a_device_that_can_compute():
     assert setup.device_of("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    ("method", "base", "wrapper", "inner"),
-    [
-        ("sgd", "sgd", Plain, torch.optim.SGD),
-        ("sgd", "adamw", Plain, torch.optim.SGD),
-        ("adamw", "sgd", Plain, torch.optim.AdamW),
-        ("sam", "sgd", SAM, torch.optim.SGD),
-        ("sam", "adamw", SAM, torch.optim.AdamW),
-        ("imbsam", "adamw", ImbSAM, torch.optim.AdamW),
-    ],
-)
-def test_a_method_goes_around_its_base_optimizer(problem, method, base, wrapper, inner):
-    loaded = problem(method=method, base=base)
-    optimizer = setup.build_optimizer(loaded, setup.build_model(loaded))
-    assert (type(optimizer), type(optimizer.base)) == (wrapper, inner)
-
-
-def test_the_options_of_a_method_reach_its_optimizer(problem):
-    loaded = problem(
-        rho=0.7, lr=0.3, momentum=0.5, weight_decay=0.01, damping=0.2, tail_weight=2.0, tail="classes=3,7",
-        batch_statistics="batch", context_rows=3,
-    )  # fmt: skip
-    optimizer = setup.build_optimizer(loaded, setup.build_model(loaded))
+def test_the_options_of_a_run_reach_its_optimizer(problem):
+    chosen = {"rho": 0.7, "lr": 0.3, "momentum": 0.5, "weight_decay": 0.01}
+    loaded = problem(tail="classes=3,7", method_options="tail-weight=2", **chosen)
+    optimizer = setup.build_optimizer(loaded, setup.build_model(loaded), total_steps=10)
     (group,) = optimizer.param_groups
-    assert {name: group[name] for name in ("rho", "lr", "momentum", "weight_decay")} == {
-        "rho": 0.7,
-        "lr": 0.3,
-        "momentum": 0.5,
-        "weight_decay": 0.01,
-    }
-    assert (optimizer.ascent.damping, optimizer.tail_weight) == (0.2, 2.0)
-    assert (optimizer.batch_statistics, optimizer.context_rows) == ("batch", 3)
+    assert {name: group[name] for name in chosen} == chosen
+    assert isinstance(optimizer, ImbSAM)
+    assert optimizer.tail_weight == 2
     assert optimizer.tail.nonzero().flatten().tolist() == [3, 7]
 
 
@@ -111,3 +87,9 @@ def test_data_that_are_others_are_refused(problem):
     for other in (([*classes[1:], "x"], counts), (classes, [*counts[1:], 1]), ([], [])):
         with pytest.raises(DataError, match="digits has changed since the run was begun"):
             loaded.check_same_data(*other)
+
+
+def test_a_tail_rule_that_marks_nothing_warns_and_is_noted(problem):
+    with pytest.warns(PriorsWarning, match="marks no class"):
+        loaded = problem(tail="fewer-than=1")
+    assert any("marks no class" in note for note in loaded.describe()["notes"])

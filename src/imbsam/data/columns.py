@@ -7,7 +7,7 @@ import datetime
 import decimal
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypedDict, cast
 
@@ -104,17 +104,14 @@ def table_parts(parts: Mapping[PartName, Part], *, ignore: Sequence[str], whole:
     whole = whole.drop(columns=list(ignore))
     frames = {name: part.frame.drop(columns=list(ignore)) for name, part in parts.items()}
     _check_columns(whole)
-    numeric = [str(name) for name in whole.columns if _is_numeric(whole[name])]
+    numeric = numeric_columns(whole)
     notes: list[str] = [f"columns ignored: {listed(list(ignore))}."] if ignore else []
-    train, rows = frames["train"], parts["train"].names
-    columns = Columns(
-        [_fit_numeric(train, name, rows) for name in numeric],
-        [_fit_categorical(train[name]) for name in map(str, whole.columns) if name not in numeric],
-    )
+    train = frames["train"]
+    columns = fit_columns(train, numeric, parts["train"].names)
     notes += _notes(columns, train)
     samples: dict[PartName, Samples] = {}
     for name, part in parts.items():
-        values, _ = _encoded(frames[name], columns, part.names)
+        values, _ = encoded(frames[name], columns, part.names)
         samples[name] = TensorSamples(values, part.targets, part.names)
     preprocess = {"kind": "table", "spec": asdict(columns.spec), "ignore": list(ignore), **asdict(columns)}
     return TableParts(samples, columns.spec, preprocess, tuple(notes))
@@ -143,15 +140,41 @@ def further_rows(part: Part, preprocess: Mapping[str, object]) -> tuple[Samples,
     known = {*columns.names, *cast(list[str], preprocess["ignore"])}
     extra = [str(name) for name in frame.columns if name not in known]
     notes = [f"columns that training had not were ignored: {listed(extra)}."] if extra else []
-    values, filled = _encoded(frame, columns, part.names)
+    values, filled = encoded(frame, columns, part.names)
     return TensorSamples(values, part.targets, part.names), (*notes, *filled)
+
+
+def numeric_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns that are read as numbers: numbers, dates and durations. The others are categories."""
+    return [str(name) for name in frame.columns if _is_numeric(frame[name])]
+
+
+def fit_columns(train: pd.DataFrame, numeric: Collection[str], rows: Sequence[object]) -> Columns:
+    """Learn how every column is read.
+
+    Args:
+        train: The training rows; column names are different texts.
+        numeric: Columns to read as numbers; the others are categories.
+        rows: What each row is called in messages, length N.
+
+    Returns:
+        The columns, numeric and categorical, each in the frame's order.
+
+    Raises:
+        DataError: If a numeric column is empty, infinite, or holds what is no number.
+    """
+    names = [str(name) for name in train.columns]
+    return Columns(
+        [_fit_numeric(train, name, rows) for name in names if name in numeric],
+        [_fit_categorical(train[name]) for name in names if name not in numeric],
+    )
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
     if not len(frame.columns):
         raise DataError("the table has no feature column left.")
     for name in frame.columns:
-        odd = _odd_value(frame[name])
+        odd = odd_value(frame[name])
         if odd is not None:
             raise DataError(
                 f"column {name!r} holds {odd} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}."
@@ -166,7 +189,7 @@ def _check_columns(frame: pd.DataFrame) -> None:
         )
 
 
-def _odd_value(column: pd.Series) -> str | None:
+def odd_value(column: pd.Series) -> str | None:
     """The name of a type that is neither a number, a text, a truth value nor a date."""
     if column.dtype.kind == "c":
         return "complex"
@@ -205,7 +228,7 @@ def _is_numeric(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) or pd.api.types.is_timedelta64_dtype(column) or _is_date(column))
 
 
-def _numbers(column: pd.Series, rows: Sequence[str], *, date: bool) -> "np.ndarray":
+def _numbers(column: pd.Series, rows: Sequence[object], *, date: bool) -> "np.ndarray":
     """float64 values, NaN where missing; dates and durations in days."""
     if date:
         dates = _dates(column)
@@ -225,14 +248,14 @@ def _numbers(column: pd.Series, rows: Sequence[str], *, date: bool) -> "np.ndarr
     return cast(np.ndarray, values)
 
 
-def _check_read(column: pd.Series, read: pd.Series, rows: Sequence[str], what: str) -> None:
+def _check_read(column: pd.Series, read: pd.Series, rows: Sequence[object], what: str) -> None:
     lost = (read.isna() & column.notna()).to_numpy()
     if lost.any():
         place = int(lost.argmax())
         raise DataError(f"row {rows[place]}: column {column.name!r} holds {column.iloc[place]!r}, which is not {what}.")
 
 
-def _fit_numeric(train: pd.DataFrame, name: str, rows: Sequence[str]) -> NumericColumn:
+def _fit_numeric(train: pd.DataFrame, name: str, rows: Sequence[object]) -> NumericColumn:
     date = _is_date(train[name])
     values = _numbers(train[name], rows, date=date)
     missing = np.isnan(values)
@@ -253,8 +276,20 @@ def _fit_categorical(column: pd.Series) -> CategoricalColumn:
     return CategoricalColumn(name=str(column.name), values=texts, missing=bool(column.isna().any()))
 
 
-def _encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
-    """The features of a frame, float32 ``(N, F)``, and what was filled in that training never saw."""
+def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object]) -> tuple[torch.Tensor, list[str]]:
+    """Read rows as the training rows were read.
+
+    Args:
+        frame: Has all of ``columns``.
+        columns: As :func:`fit_columns` gave them.
+        rows: What each row is called in messages, length N.
+
+    Returns:
+        The features, float32 ``(N, F)``, and what was filled in that training never saw, a sentence each.
+
+    Raises:
+        DataError: If a cell cannot be read, is infinite, or too far from the training values.
+    """
     numbers, indicators, codes = [], [], []
     notes: list[str] = []
     for column in columns.numeric:

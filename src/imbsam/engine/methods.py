@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from inspect import signature
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from imbsam.config import MethodOptions, Options
@@ -70,11 +70,11 @@ def make_optimizer(
         OptionError: If a name or an option is unknown or out of range.
     """
     name = checked_name(chosen.method)
-    own = values_of(chosen.method_options, "--method-options")
+    own = values_of(chosen.method_options, "--method-options", own_options(name))
     if name in PLAIN:
         name = "plain"
-        if own or chosen.ascent != "default" or chosen.ascent_options:
-            raise OptionError(f"{chosen.method} is plain: it takes neither --method-options nor --ascent.")
+        if chosen.ascent != "default" or chosen.ascent_options:
+            raise OptionError(f"{chosen.method} is plain: it takes no --ascent.")
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
         own = {"rho": chosen.rho, **statistics, **own}
@@ -87,7 +87,7 @@ def make_optimizer(
         priors=priors,
         tail=tail,
         ascent=None if chosen.ascent == "default" else chosen.ascent,
-        ascent_options=values_of(chosen.ascent_options, "--ascent-options"),
+        ascent_options=values_of(chosen.ascent_options, "--ascent-options", ascent_options(chosen.ascent)),
         total_steps=total_steps,
         lr=lr,
         momentum=momentum,
@@ -96,18 +96,41 @@ def make_optimizer(
     )
 
 
-def values_of(pairs: Sequence[str], option: str) -> dict[str, object]:
-    """Read NAME=VALUE pairs; a value is a number, a truth value or a word.
+def own_options(name: str) -> dict[str, object]:
+    """A method's own options and their defaults; rho, which most methods have, is not among them."""
+    return {} if name in PLAIN else {k: v for k, v in options_of(name).items() if k != "rho"}
+
+
+def ascent_options(ascent: str) -> dict[str, object]:
+    """An ascent's options and their defaults; none of an ascent that is unknown."""
+    return {p.name: p.default for p in signature(ASCENTS[ascent]).parameters.values()} if ascent in ASCENTS else {}
+
+
+def values_of(pairs: Sequence[str], option: str, defaults: Mapping[str, object]) -> dict[str, object]:
+    """Read NAME=VALUE pairs.
+
+    Args:
+        pairs: As typed.
+        option: Where, for the message.
+        defaults: The names there are; a value must be of its default's kind, a whole number where that is None.
 
     Raises:
-        OptionError: If one is not.
+        OptionError: If one is no pair, unknown, or of another kind.
     """
     values: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not name or not value:
+        name = name.replace("-", "_")
+        if not equals:
             raise OptionError(f"{option} {pair}: give NAME=VALUE, as alpha=0.4.")
-        values[name.replace("-", "_")] = yaml.safe_load(value)
+        if name not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise OptionError(f"{option} {pair}: there is no option {name!r}; there are: {known}.")
+        kind = int if defaults[name] is None else type(defaults[name])
+        try:
+            values[name] = TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            raise OptionError(f"{option} {pair}: {error.errors()[0]['msg'].lower()}.") from None
     return values
 
 
@@ -127,8 +150,7 @@ def with_own_options(options: Options, values: Mapping[str, object]) -> Options:
     general = options.flat()
     name = checked_name(str(values.get("method", options.method.method)))
     ascent = str(values.get("ascent", options.method.ascent))
-    of_method = set() if name in PLAIN else set(options_of(name)) - {"rho"}
-    of_ascent = set(signature(ASCENTS[ascent]).parameters) if ascent in ASCENTS else set()
+    of_method, of_ascent = own_options(name), ascent_options(ascent)
     kept: dict[str, object] = {}
     own: dict[str, list[str]] = {"method_options": [], "ascent_options": []}
     for key, value in values.items():

@@ -1,7 +1,8 @@
 """From options to the parts of a run: data, model, loss, optimizer."""
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -91,13 +92,20 @@ def load_problem(source: str, options: Options) -> Problem:
     if len(dataset.classes) < 2:
         raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tail = tail_classes(options.method.tail, priors, dataset.classes)
+    for warning in caught:
+        # Noted as well: the processes of a comparison have nobody to warn.
+        dataset = replace(dataset, notes=(*dataset.notes, str(warning.message)))
+        warnings.warn(warning.message, stacklevel=2)
     return Problem(
         source,
         options,
         dataset,
         priors,
         priors.shot_groups(many_above=training.many_above, few_below=training.few_below),
-        tail_classes(options.method.tail, priors, dataset.classes),
+        tail,
         device_of(training.device),
     )
 

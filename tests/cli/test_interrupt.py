@@ -1,0 +1,59 @@
+"""Ctrl-C in a real process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def interrupted(folder: Path, *words: object, begun: str) -> tuple[int, str]:
+    """Start the command, send it SIGINT as a terminal would once a file is there, and give its code and messages."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imbsam", *map(str, words)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    until = time.monotonic() + 60
+    while not list(folder.glob(begun)) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+LONG = ("--epochs", 25, "--threads", 1, "--no-tensorboard", "--quiet")
+
+
+def test_training_that_is_interrupted_says_how_to_go_on_and_that_works(tmp_path, imbsam):
+    code, err = interrupted(tmp_path, "train", "digits", *LONG, "--out", "run", begun="run/last.ckpt")
+    assert code == 130
+    assert err.strip().splitlines() == [
+        "interrupted. The checkpoint of the last finished epoch stands; go on with:",
+        "  imbsam train --resume run",
+    ]
+    assert not list((tmp_path / "run").glob(".*"))
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert imbsam("train", "--resume", "run", "--quiet").code == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 26))
+
+
+def test_a_comparison_that_is_interrupted_goes_on_by_the_same_command(tmp_path, imbsam):
+    words = ["compare", "digits", "--methods", "sgd", "sam", "--seeds", 1, "--jobs", 2, *LONG, "--out", "c"]
+    code, err = interrupted(tmp_path, *words, begun="c/runs/*/last.ckpt")
+    assert code == 130
+    assert err.strip().splitlines() == [
+        "interrupted. Finished runs are kept; the same command goes on:",
+        "  imbsam " + " ".join(map(str, words)),
+    ]
+    assert not list(tmp_path.glob("c/runs/*/result.json"))
+    words[words.index("--jobs") + 1] = 1
+    assert imbsam(*words).code == 0
+    assert len(list(tmp_path.glob("c/runs/*/result.json"))) == 2
