@@ -14,6 +14,6 @@ imbsam compare cifar10 --imbalance 100 --width 0.5 --epochs 20 --precision bfloa
     --few-below 200 --many-above 1000 --seeds 3 --methods sgd sam imbsam --out "$runs/cifar10-lt"
 python "$here/collect.py" "$runs/cifar10-lt" "$here/results/cifar10-lt"
 
-imbsam compare kr-vs-k.csv --target Game --epochs 40 --few-below 200 --many-above 1000 --tail fewer-than=200 \
-    --seeds 3 --methods sgd sam imbsam sgd:loss=class-balanced --out "$runs/kr-vs-k"
+imbsam compare kr-vs-k.csv --target Game --epochs 40 --few-below 200 --many-above 1000 --tail fewer-than=200 --rho 0.2 \
+    --seeds 3 --methods sgd sam imbsam sgd:loss=class-balanced sam:rho=0.05 imbsam:rho=0.05 imbsam:rho=0.02 --out "$runs/kr-vs-k"
 python "$here/collect.py" "$runs/kr-vs-k" "$here/results/kr-vs-k"

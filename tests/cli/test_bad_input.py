@@ -207,8 +207,8 @@ def test_a_finished_run_is_not_resumed(fails, copied):
         (["digits"], "give neither SOURCE, --out nor --overwrite"),
         (["--out", "x"], "give neither SOURCE, --out nor --overwrite"),
         (["--overwrite"], "give neither SOURCE, --out nor --overwrite"),
-        (["--epochs", "5"], "goes on with the options of the run; give no others"),
-        (["--lr", "0.5"], "goes on with the options of the run; give no others"),
+        (["--epochs", "5"], "goes on with the options of the run; only --device,"),
+        (["--lr", "0.5"], "goes on with the options of the run; only --device,"),
         (["--config", "run/config.yaml"], "--resume goes on with"),
     ],
 )

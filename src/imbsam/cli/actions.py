@@ -11,7 +11,7 @@ from pathlib import Path
 from imbsam.cli import show
 from imbsam.cli.commands import Command, Compare, Doctor, Evaluate, Methods, Predict, Report, Train
 from imbsam.config import Options
-from imbsam.engine import NAMES, RunFolder, Trained, Variant, compare, fit, plan_runs
+from imbsam.engine import NAMES, WITHOUT_EFFECT, RunFolder, Trained, Variant, compare, fit, plan_runs
 from imbsam.errors import OptionError, RunError
 from imbsam.report import write_report
 
@@ -61,7 +61,7 @@ def train(command: Train) -> int:
     else:
         source, options = _source(command.source, "train"), command.options
         folder = RunFolder(command.out or _free(Path("runs") / f"{_name(source)}-{_run_name(command)}"))
-        if folder.exists() and not command.overwrite:
+        if folder.checkpoint.exists() and not command.overwrite:
             raise RunError(
                 f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
                 "or begin anew with --overwrite."
@@ -85,10 +85,14 @@ def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
         raise OptionError(
             "--resume goes on with the source and folder of the run; give neither SOURCE, --out nor --overwrite."
         )
-    if command.options != type(command.options)():
+    asked, usual = command.options.flat(), type(command.options)().flat()
+    given = {name: value for name, value in asked.items() if value != usual[name]}
+    if set(given) - set(WITHOUT_EFFECT):
         raise OptionError(
-            "--resume goes on with the options of the run; give no others. A new run takes another --out."
+            f"--resume goes on with the options of the run; only {', '.join(map(show.flag, WITHOUT_EFFECT))} may be "
+            "given anew. A new run takes another --out."
         )
+    options = options.updated(given)
     if folder.result.exists():
         raise RunError(f"the run in {folder.path} is finished. Its report: imbsam report {folder.path}")
     return folder, source, options

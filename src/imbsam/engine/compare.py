@@ -18,6 +18,9 @@ from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.files import write_json
 
+WITHOUT_EFFECT = ("device", "tensorboard", "threads", "workers")
+"""Options that say how a run is made, not what comes out."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -181,8 +184,7 @@ def _state(run: PlannedRun, source: str) -> str:
         return "new"
     held_source, _ = folder.read_config()
     found = cast(dict[str, object], folder.read_data().get("asked", {}))
-    without_effect = {"threads", "device", "workers", "tensorboard"}
-    differing = [n for n, v in run.options.flat().items() if n not in without_effect and v != found.get(n)]
+    differing = [n for n, v in run.options.flat().items() if n not in WITHOUT_EFFECT and v != found.get(n)]
     if held_source != source:
         differing.append("source")
     if differing:
