@@ -203,6 +203,8 @@ def _is_date(column: pd.Series) -> bool:
     """Whether the column holds dates: typed as such, or every text in it an ISO date, as in a CSV file."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return True
+    if pd.api.types.is_numeric_dtype(column):
+        return False
     values = column.dropna().tolist()
     if not values or isinstance(column.dtype, pd.CategoricalDtype):
         return False
@@ -238,9 +240,12 @@ def _numbers(column: pd.Series, rows: Sequence[object], *, date: bool) -> "np.nd
         return cast(np.ndarray, (column / pd.Timedelta(days=1)).to_numpy(np.float64))
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_datetime64_any_dtype(column):
         column = column.astype(object)
-    numbers = pd.to_numeric(column, errors="coerce")
-    _check_read(column, numbers, rows, "a number")
-    values = numbers.to_numpy(np.float64, na_value=np.nan)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu":
+        values = column.to_numpy(np.float64)
+    else:
+        numbers = pd.to_numeric(column, errors="coerce")
+        _check_read(column, numbers, rows, "a number")
+        values = numbers.to_numpy(np.float64, na_value=np.nan)
     infinite = np.isinf(values)
     if infinite.any():
         row = rows[int(infinite.argmax())]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
-from imbsam.optim._plan import STEP, PlannedPass
+from imbsam.optim._plan import UNUSED, PlannedPass
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Gradients, Parts, Weights
 from imbsam.optim.ascent import Ascent, Memory
@@ -153,7 +153,7 @@ class Passes:
         self._rows_left = 0
         self._counted = sum(int(p.counted.sum()) for p in planned if p.counted is not None)
         self._values: dict[int, Tensor] = {}
-        self._before, self._after = torch.zeros(batch_size), torch.zeros(batch_size)
+        self._before, self._after = torch.zeros(2, batch_size, dtype=torch.float64)
         self._looks = any(p.select is not None for p in planned)
 
     def __enter__(self) -> "Passes":
@@ -195,7 +195,8 @@ class Passes:
                 self._statistics.settle()
 
     def _climb(self, term: int) -> None:
-        rules, name = self._rules, f"ascent {term}"
+        rules, label = self._rules, self._rules.terms[term].label
+        name = f"ascent {term if label is None else label}"
         memory = rules.memory.get(name, {})
         climbed = self._weights.climb(term, rules.terms[term], rules.ascent, memory, keep=rules.keeps_ascents)
         self.norms += [] if climbed.norm is None else [climbed.norm]
@@ -236,7 +237,7 @@ class Passes:
         """
         for each in self:
             planned = self._planned[self._made]
-            slot = planned.uses[0].slot if planned.uses else STEP
+            slot = planned.uses[0].slot if planned.uses else UNUSED
             self._weights.collect(slot)
             loss = closure()
             if not isinstance(loss, Tensor):

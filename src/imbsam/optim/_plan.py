@@ -13,9 +13,13 @@ STEP = -1
 """The slot of the gradient that the base optimizer will see; slot ``k >= 0`` holds the ascent gradient of term k."""
 
 
+UNUSED = -2
+"""The slot of a gradient that nothing uses, as of a closure that backpropagates where only its forward is needed."""
+
+
 def apart(term: int) -> int:
     """The slot of a descent gradient that is kept apart."""
-    return -2 - term
+    return -3 - term
 
 
 BatchStatistics = Literal["batch", "context"]

@@ -1,10 +1,10 @@
 """What the ranks of a distributed run agree on before a step: its passes and the size of the whole batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from imbsam.optim._plan import Need
@@ -48,3 +48,19 @@ class Ranks:
         total, *anywhere = mine.tolist()
         needs = tuple(ranks > 0 for ranks in anywhere)
         return total / self.size, Need(needs[: len(terms)], needs[len(terms) :])
+
+    def mean(self, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Average numbers over the ranks, as DistributedDataParallel averages gradients.
+
+        Args:
+            values: Scalars by key, the same keys in the same order on every rank.
+
+        Returns:
+            Scalars by key, float64, the same on every rank.
+        """
+        together = torch.stack([value.detach().double() for value in values.values()])
+        if self.size > 1:
+            together = together.to(self._device)
+            dist.all_reduce(together, group=self._group)
+            together /= self.size
+        return dict(zip(values, together.unbind(), strict=True))

@@ -154,7 +154,7 @@ class SharpnessAware(Optimizer):
             A context manager that yields the passes.
 
         Raises:
-            OptionError: If the targets do not fit the method.
+            OptionError: If the targets do not fit the method, or a group's ``rho`` is out of range.
             PassError: If passes are open already.
 
         Example:
@@ -164,6 +164,8 @@ class SharpnessAware(Optimizer):
             >>> optimizer.step()  # doctest: +SKIP
         """
         self._refuse_open_passes("passes()")
+        for group in self.param_groups:
+            self._check_radii(group)
         on_cpu = _checked_targets(targets)
         terms = [term if self._moves(term) else term.at_the_weights() for term in self.terms(on_cpu)]
         rows = len(on_cpu)

@@ -24,6 +24,8 @@ class Term:
         apart: Keep the term's gradient apart, for the method to combine, instead of adding it to the step's.
         select: Choose the rows of the descent by what the perturbation does to their losses; ``descent`` is then what
             the selection starts from.
+        label: What the ascent's memory of the term goes by, for a method whose terms change places from batch to
+            batch; by default its place.
     """
 
     descent: Tensor
@@ -32,6 +34,7 @@ class Term:
     factor: float = 1.0
     apart: bool = False
     select: Selection | None = None
+    label: int | None = None
 
     def scaled(self, scale: float) -> "Term":
         """The term with every weight multiplied."""

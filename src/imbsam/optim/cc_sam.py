@@ -18,12 +18,12 @@ from imbsam.priors import ClassPriors
 class ClassConditional(Ascent):
     """``e = s * sqrt(P) * g / |g|`` with ``s = rho * sqrt(|w| / (2 |g|)) * P^(-1/4)`` (CC-SAM, CVPR 2023).
 
-    ``P`` is the number of entries. The factor ``(n_c - 1)^(-1/4)`` of the rule belongs to the class, so it is that of
-    the term.
+    ``P`` is the number of entries of all parameters that are perturbed; a group whose rho is 0 is not. The factor
+    ``(n_c - 1)^(-1/4)`` of the rule belongs to the class, so it is that of the term.
 
     Args:
-        per_tensor: Take ``w``, ``g`` and ``P`` of each parameter alone, as the released code does, instead of over all
-            parameters together.
+        per_tensor: Take ``w`` and ``g`` of each parameter alone, as the released code does, instead of over all
+            perturbed parameters together.
     """
 
     def __init__(self, *, per_tensor: bool = True) -> None:
@@ -31,11 +31,11 @@ class ClassConditional(Ascent):
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         """Add the perturbation to the parameters."""
-        flat = [(s.rho, p, g) for s in slopes for p, g in zip(s.params, s.grads, strict=True)]
-        whole = global_norm([g for _, _, g in flat])
+        whole = global_norm([g for s in slopes for g in s.grads])
+        flat = [(s.rho, p, g) for s in slopes if s.rho for p, g in zip(s.params, s.grads, strict=True)]
+        size = sum(p.numel() for _, p, _ in flat)
         groups = [[one] for one in flat] if self.per_tensor else [flat]
         for group in groups:
-            size = sum(p.numel() for _, p, _ in group)
             weight, slope = global_norm([p for _, p, _ in group]), global_norm([g for _, _, g in group])
             length = (weight / (2 * slope)).sqrt() * size**0.25
             scale = torch.where(slope > 0, length / slope, 0.0)
@@ -51,11 +51,13 @@ class CCSAM(SharpnessAware):
     """Class-conditional SAM (Zhou et al., CVPR 2023), its first stage.
 
     ``g = (1 - flat) * grad L(w) + flat * sum_c grad L_c(w + e_c)`` over the classes c of the batch, ``L_c`` the sum of
-    the class's losses over the size of the batch, and ``e_c`` by :class:`ClassConditional` times
-    ``max(1, n_c - 1)^(-1/4)``; a class with one training sample, where the published rule divides by zero, counts as
-    one with two. Costs up to three forward-backwards of every row where rows do not see each other, whatever the
-    number of classes; with BatchNorm, passes for every class of the batch. The released code perturbs the classifier
-    alone: give the other parameters a group of ``base`` with ``"rho": 0``.
+    the class's losses over the size of the batch, and ``e_c`` by :class:`ClassConditional`, along the gradient of the
+    class's own mean loss, times ``max(1, n_c - 1)^(-1/4)``; a class with one training sample, where the published rule
+    divides by zero, counts as one with two. Across ranks the class's mean is that of the ranks' means.
+
+    Costs up to three forward-backwards of every row where rows do not see each other, whatever the number of classes;
+    with BatchNorm, passes for every class of the batch. The released code perturbs the classifier alone: give the other
+    parameters a group of ``base`` with ``"rho": 0``.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.
@@ -94,10 +96,14 @@ class CCSAM(SharpnessAware):
         """The mean loss as it is, and each class's part perturbed along its own gradient."""
         checked_classes(targets, len(self.factors))
         mean = mean_weights(targets)
+        # Taken back from the difference, so that the two add up to the mean in every bit where nothing is perturbed.
+        still = mean - self.flat * mean
+        flat = mean - still
         # Ranks must agree on the terms, and a rank does not know the others' classes.
         classes = range(len(self.factors)) if self.distributed else torch.unique(targets).tolist()
         perturbed = []
         for c in classes:
-            rows = mean * (targets == c)
-            perturbed.append(Term(self.flat * rows, ascent=rows, factor=float(self.factors[c])))
-        return [Term((1 - self.flat) * mean), *perturbed] if self.flat < 1 else perturbed
+            members = (targets == c).double()
+            class_mean = members / members.sum().clamp(min=1)
+            perturbed.append(Term(flat * members, class_mean, factor=float(self.factors[c]), label=c))
+        return [Term(still), *perturbed] if self.flat < 1 else perturbed

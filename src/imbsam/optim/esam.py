@@ -97,5 +97,6 @@ class ESAM(SharpnessAware):
     def _most_hurt(self, before: Tensor, after: Tensor) -> Tensor:
         number = max(1, math.floor(self.gamma * len(before)))
         weights = torch.zeros(len(before), dtype=torch.float64)
-        weights[(after - before).topk(number).indices] = 1 / number
+        # Stable, so that among equal rises, as of a draw that perturbs nothing, the first rows are taken on any device.
+        weights[(after - before).argsort(descending=True, stable=True)[:number]] = 1 / number
         return weights

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._sharpness_aware import Common, SharpnessAware
-from imbsam.optim._terms import Term, checked_classes
+from imbsam.optim._terms import Term, checked_classes, mean_weights
 from imbsam.optim.ascent import Ascent
 from imbsam.priors import ClassPriors
 
@@ -55,5 +55,8 @@ class FocalSAM(SharpnessAware):
     def terms(self, targets: Tensor) -> list[Term]:
         """The loss less its focal part as it is, and the focal part perturbed along its own gradient."""
         checked_classes(targets, len(self.weights))
-        focal = self.weights[targets] / len(targets)
-        return [Term(1 / len(targets) - focal), Term(focal, ascent=focal)]
+        mean = mean_weights(targets)
+        # Taken back from the difference, so that the two add up to the mean in every bit where nothing is perturbed.
+        still = mean - self.weights[targets] * mean
+        focal = mean - still
+        return [Term(still), Term(focal, ascent=focal)]

@@ -22,7 +22,7 @@ class GSAM(SharpnessAware):
 
     ``g_p - alpha * g_perp`` with ``g_p = grad L(w + e)`` and ``g_perp = g - (<g, g_p> / |g_p|^2) g_p`` the part of
     ``g = grad L(w)`` across it. With alpha 0 it is SAM. Costs two forward-backwards of every row and one more copy of
-    the gradient. In the paper rho follows the learning rate: ``RhoSchedule(optimizer, following(scheduler, ...))``.
+    the gradient. In the paper rho follows the learning rate: ``Schedule(optimizer, "rho", following(optimizer, ...))``.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.

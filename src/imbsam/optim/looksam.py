@@ -28,7 +28,8 @@ class LookSAM(SharpnessAware):
     """LookSAM (Liu et al., CVPR 2022, algorithm 1): one SAM step, then ``interval - 1`` steps of one pass.
 
     A SAM step keeps ``g_v = g_s - <g_s, g> / |g|^2 * g`` of ``g_s = grad L(w + e)`` and ``g = grad L(w)``. The steps
-    between take ``g + alpha * |g| / (|g_v| + 1e-8) * g_v``. Costs ``1 + 1 / interval`` forward-backwards of every row.
+    between take ``g + alpha * |g| / (|g_v| + 1e-8) * g_v``; with rho 0 nothing is added.
+    Costs ``1 + 1 / interval`` forward-backwards of every row.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.
@@ -73,6 +74,8 @@ class LookSAM(SharpnessAware):
 
     def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
         """Keep the part across after a SAM step; add it in the steps between."""
+        if not any(group["rho"] for group in self.param_groups):
+            return None
         if 0 in parts.slots:
             across = self._each(parts.gradient(0), parts.gradient(STEP), _across)
             kept = {parts.params[i]: g for i, g in zip(parts.reached, across, strict=True)}

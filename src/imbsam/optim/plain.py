@@ -1,11 +1,12 @@
 """The base optimizer itself, in the family's face: the control of every comparison."""
 
-import torch
-from torch import Tensor, nn
+from typing import Unpack
+
+from torch import Tensor
 from torch.optim import Optimizer
 
-from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term
+from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._terms import Term, mean_weights
 
 
 class Plain(SharpnessAware):
@@ -13,15 +14,15 @@ class Plain(SharpnessAware):
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.
-        model: The model, as for the other methods.
+        common: See :class:`SharpnessAware`.
 
     Example:
         >>> optimizer = Plain(torch.optim.SGD(model.parameters(), lr=0.1))  # doctest: +SKIP
     """
 
-    def __init__(self, base: Optimizer, *, model: nn.Module | None = None) -> None:
-        super().__init__(base, rho=0.0, model=model)
+    def __init__(self, base: Optimizer, **common: Unpack[Common]) -> None:
+        super().__init__(base, rho=0.0, **common)
 
     def terms(self, targets: Tensor) -> list[Term]:
         """One term: the mean loss, unperturbed."""
-        return [Term(targets.new_full((len(targets),), 1 / len(targets), dtype=torch.float64))]
+        return [Term(mean_weights(targets))]

@@ -17,7 +17,7 @@ class Random(Ascent):
     """``e = rho * x`` with ``x`` drawn anew for each term of each step, from torch's global generator.
 
     No gradient enters, so no pass is spent on the direction. It is the control for every directed ascent, and the
-    sampler of the Universal class.
+    sampler of the Universal class. A row that no pass forwards at ``w`` enters the returned loss as it is at ``w + e``.
 
     Args:
         sampler: ``"sphere"``: uniform on the unit sphere over all parameters together; ``"gaussian"``: standard normal

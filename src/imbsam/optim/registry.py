@@ -26,7 +26,7 @@ from imbsam.optim.random import Random
 from imbsam.optim.sam import ASAM, SAM
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
-from imbsam.optim.weighted_sam import WeightedSAM, class_balanced
+from imbsam.optim.weighted_sam import WeightedSAM, class_balanced, inverse_counts
 from imbsam.priors import ClassPriors
 
 
@@ -147,10 +147,10 @@ METHODS: Mapping[str, Method] = {
     ),
     "balanced-sam": Method(
         WeightedSAM,
-        "SAM on a loss weighted by one over the count of its class or target bin",
+        "SAM on a loss weighted by one over the root of the count of its class or target bin",
         "2",
-        "BSAM, ICCV 2025",
-        "https://github.com/manmanjun/BSAM",
+        "Liu et al., ICCV 2025",
+        "https://github.com/manmanjun/BSAM_for_Imbalanced_Regression",
     ),
 }
 
@@ -231,6 +231,8 @@ def create(
     if isinstance(base, str):
         base = _base(base, model, lr, momentum, weight_decay)
     given = dict(options)
+    if ascent_options and not isinstance(ascent, str):
+        raise OptionError(f"ascent_options need an ascent by name: {', '.join(ASCENTS)}.")
     if ascent is not None:
         given["ascent"] = make_ascent(ascent, ascent_options or {})
     parameters = signature(method.kind).parameters
@@ -282,6 +284,8 @@ def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail
     if not method.kind.class_aware:
         return []
     if "tail" in signature(method.kind).parameters and tail is not None:
+        if priors is not None and len(tail) != priors.num_classes:
+            raise OptionError(f"tail marks {len(tail)} classes, and the priors have {priors.num_classes}.")
         return [tail]
     if priors is None:
         raise OptionError(f"{name} goes by classes: give priors=ClassPriors.from_targets(train_targets).")
@@ -290,8 +294,7 @@ def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail
     if name == "sam-drw":
         return [class_balanced(priors)]
     if name == "balanced-sam":
-        counts = priors.counts.double().clamp(min=1)
-        return [counts.sum() / (counts * len(counts))]
+        return [inverse_counts(priors.counts)]
     return [priors]
 
 

@@ -74,7 +74,8 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, name: str, shape: Shape | Sequence[Shape]) -> None:
         groups = optimizer.param_groups
-        shapes = list(shape) if isinstance(shape, Sequence) else [shape] * len(groups)
+        several = isinstance(shape, Sequence)
+        shapes = list(shape) if isinstance(shape, Sequence) else [shape]
         owners = [optimizer, getattr(optimizer, "ascent", None)]
         self._owner = next((o for o in owners if name in getattr(o, "__dict__", {})), None)
         in_groups = all(name in group for group in groups)
@@ -83,7 +84,7 @@ class Schedule:
             raise OptionError(
                 f"the optimizer has no option {name!r} to schedule. Its groups have {', '.join(numbers)}."
             )
-        if len(shapes) != (len(groups) if in_groups else 1) and isinstance(shape, Sequence):
+        if several and len(shapes) != (len(groups) if in_groups else 1):
             raise OptionError(f"give one shape, or one for each of the {len(groups)} groups; got {len(shapes)}.")
         self.optimizer = optimizer
         self.name = name
@@ -99,8 +100,9 @@ class Schedule:
 
     def _set(self) -> None:
         if self._in_groups:
-            for group, shape in zip(self.optimizer.param_groups, self.shapes, strict=True):
-                group[self.name] = shape(self.steps)
+            for number, group in enumerate(self.optimizer.param_groups):
+                # A group added since has the last shape.
+                group[self.name] = self.shapes[min(number, len(self.shapes) - 1)](self.steps)
         else:
             setattr(self._owner, self.name, self.shapes[0](self.steps))
 

@@ -19,8 +19,8 @@ class SSESAM(SharpnessAware):
     of length ``head_rho`` and ``rho``; both losses are divided by the size of the batch. After ``switch`` steps the
     head is no longer perturbed, and the method is ImbSAM. ``head_rho`` is an option of each parameter group, as ``rho``
     is.
-    Costs two forward-backwards of every row, then those of ImbSAM; the published code makes four of each, and divides
-    each loss by the number of its own rows, which re-weights the tail and fails on a batch without one.
+    Costs two forward-backwards of every row, then those of ImbSAM; the published code makes four, before the switch and
+    after it.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance; it makes the step.

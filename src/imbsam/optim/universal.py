@@ -34,7 +34,8 @@ class UniversalSAM(SharpnessAware):
         psi: Of each rise of the loss, a scalar tensor.
         psi_prime: Its derivative.
         phi_prime: Derivative of the function of their mean.
-        rho: Length of the perturbations, the same in every group; 0 makes the base optimizer's step.
+        rho: Length of the perturbations, the same in every group that is perturbed; a group whose rho is 0 is not, and
+            with 0 in every group it is the base optimizer's step.
         samples: n, at least 1.
         strength: lambda, finite.
         sampler: Of the ``x_i``, see :class:`Random`.
@@ -77,7 +78,7 @@ class UniversalSAM(SharpnessAware):
         """The mean loss as it is, and at each random perturbation, kept apart; these add nothing without one."""
         mean = mean_weights(targets)
         base = Term(mean)
-        if not self.param_groups[0]["rho"]:
+        if not self.rho:
             return [base]
         return [base] + [Term(mean, ascent=mean, apart=True) for _ in range(self.samples)]
 
@@ -86,10 +87,12 @@ class UniversalSAM(SharpnessAware):
         slots = [slot for slot in map(apart, range(1, 1 + self.samples)) if slot in values]
         if not slots:
             return None
-        rises = torch.stack([values[slot] for slot in slots]).double()
+        # Replicas that weighed by the losses of their own rows would part.
+        values = self._ranks.mean(values)
+        losses = torch.stack([values[slot] for slot in slots])
         plain = parts.gradient(STEP)
         combined = list(plain)
-        for slot, weight in zip(slots, self.weights(rises, values[STEP].double()), strict=True):
+        for slot, weight in zip(slots, self.weights(losses, values[STEP]), strict=True):
             for i, (g, g_0) in enumerate(zip(parts.gradient(slot), plain, strict=True)):
                 combined[i] = combined[i] + weight.to(g) * (g - g_0)
         return Combined(parts.filled(combined))
@@ -110,8 +113,19 @@ class UniversalSAM(SharpnessAware):
 
     @property
     def rho(self) -> float:
-        """Length of the perturbations."""
-        return float(self.param_groups[0]["rho"])
+        """Length of the perturbations, 0 where there are none.
+
+        Raises:
+            OptionError: If groups are perturbed by different lengths.
+        """
+        lengths = {float(group["rho"]) for group in self.param_groups} - {0.0}
+        if len(lengths) > 1:
+            listed = " and ".join(map(str, sorted(lengths)))
+            raise OptionError(
+                f"{type(self).__name__} divides by one rho, and the groups have {listed}: "
+                "give every group the same, or 0 to leave it unperturbed."
+            )
+        return max(lengths, default=0.0)
 
 
 class TraceSAM(UniversalSAM):
