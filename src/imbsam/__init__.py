@@ -1,7 +1,8 @@
 """Sharpness-aware training for data where some classes are rare.
 
 The optimizers (:class:`ImbSAM`, :class:`SAM`) go around any PyTorch optimizer in anybody's training loop;
-:class:`ClassPriors` says which classes are rare; :mod:`imbsam.losses` holds the losses for imbalanced classes.
+:class:`ClassPriors` says which classes are rare; :mod:`imbsam.losses` holds the losses for imbalanced classes;
+:class:`SharpClassifier` is a scikit-learn estimator for arrays and data frames.
 The command ``imbsam`` trains, compares and reports.
 """
 
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imbsam import data as data
+    from imbsam import estimators as estimators
     from imbsam import losses as losses
     from imbsam import metrics as metrics
     from imbsam import models as models
     from imbsam import optim as optim
+    from imbsam.estimators import SharpClassifier as SharpClassifier
     from imbsam.optim import SAM as SAM
     from imbsam.optim import Gradient as Gradient
     from imbsam.optim import ImbSAM as ImbSAM
@@ -28,9 +31,11 @@ _HOMES = {
     "ImbSAM": "imbsam.optim",
     "Plain": "imbsam.optim",
     "SAM": "imbsam.optim",
+    "SharpClassifier": "imbsam.estimators",
     "SharpnessAware": "imbsam.optim",
     "data": "imbsam",
     "errors": "imbsam",
+    "estimators": "imbsam",
     "losses": "imbsam",
     "metrics": "imbsam",
     "models": "imbsam",

@@ -1,0 +1,173 @@
+"""What users hand over as X and y, checked as scikit-learn does, and turned into the rows a model reads."""
+
+import warnings
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from imbsam.data.columns import Columns, encoded, fit_columns, numeric_columns, odd_value
+from imbsam.errors import DataError, DataWarning, OptionError
+
+CategoricalFeatures = str | Sequence[str | int | bool]
+
+
+def checked_training(
+    estimator: BaseEstimator, X: object, y: object, *, texts: bool, reset: bool
+) -> tuple[pd.DataFrame, "np.ndarray"]:
+    """Check training data, and note the features' number and names on the estimator.
+
+    Args:
+        estimator: Whose data they are.
+        X: Array-like ``(N, F)`` or data frame.
+        y: Array-like ``(N,)``.
+        texts: Whether an array may hold texts, because some of its columns are categories.
+        reset: Note the features anew; otherwise they must be those noted before.
+
+    Returns:
+        The features, columns named by texts, and the labels.
+
+    Raises:
+        ValueError: If the data cannot be used, in scikit-learn's words.
+        TypeError: If X is sparse.
+    """
+    X = _pandas(X)
+    if _is_plain(X, texts):
+        values, labels = validate_data(estimator, X, y, reset=reset, **_PLAIN)
+        frame = pd.DataFrame(values)
+    else:
+        frame = _mixed(estimator, *validate_data(estimator, X, y, reset=reset, skip_check_array=True)[:1])
+        labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
+        check_consistent_length(frame, labels)
+    check_classification_targets(labels)
+    return _named(estimator, frame), labels
+
+
+def checked_rows(estimator: BaseEstimator, X: object, *, texts: bool) -> pd.DataFrame:
+    """Check rows to be scored against what was noted in training.
+
+    Args:
+        estimator: Fitted.
+        X: Array-like ``(N, F)`` or data frame.
+        texts: Whether an array may hold texts.
+
+    Returns:
+        The features, columns named as in training.
+
+    Raises:
+        ValueError: If the rows cannot be used or their columns are others, in scikit-learn's words.
+        TypeError: If X is sparse.
+    """
+    X = _pandas(X)
+    if _is_plain(X, texts):
+        frame = pd.DataFrame(validate_data(estimator, X, reset=False, **_PLAIN))
+    else:
+        frame = _mixed(estimator, validate_data(estimator, X, reset=False, skip_check_array=True))
+    return _named(estimator, frame)
+
+
+def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Columns:
+    """Learn how the columns are read; warns (:class:`~imbsam.errors.DataWarning`) of empty ones and leaves them out.
+
+    Args:
+        train: The training rows.
+        categorical: ``"auto"``: columns that hold neither numbers nor dates; or names, positions, or a mask.
+
+    Returns:
+        The columns.
+
+    Raises:
+        DataError: If a column holds what is no feature, or no column holds anything.
+        OptionError: If ``categorical`` names a column that is not there.
+    """
+    chosen = _chosen(categorical, [str(name) for name in train.columns])
+    empty = [str(name) for name in train.columns[train.isna().all()]]
+    if empty:
+        warnings.warn(
+            f"columns without any value in the training rows were left out: {empty}.", DataWarning, stacklevel=3
+        )
+        train = train.drop(columns=empty)
+    if not len(train.columns):
+        raise DataError("no column of X holds a value.")
+    for name in train.columns:
+        odd = odd_value(train[name])
+        if odd is not None:
+            raise DataError(f"column {name!r} holds {odd} values, which are no feature. Leave it out.")
+    numeric = numeric_columns(train) if chosen is None else [name for name in train.columns if name not in chosen]
+    return fit_columns(train, numeric, train.index)
+
+
+def encoded_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
+    """Features of rows, float32 ``(N, F)``.
+
+    Values that training did not have are filled in without a word: missing numbers by the median, and unknown
+    categories share a code.
+
+    Raises:
+        DataError: If a cell cannot be read.
+    """
+    if not len(frame):
+        return torch.empty(0, columns.spec.numeric + len(columns.spec.cardinalities))
+    return encoded(frame, columns, frame.index)[0]
+
+
+_PLAIN = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
+
+
+def _pandas(X: object) -> object:
+    """Data frames of other libraries as pandas', everything else as it is."""
+    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
+        raise DataError(f"several columns of X are called {list(X.columns[X.columns.duplicated()])}. Rename them.")
+    return X
+
+
+def _is_plain(X: object, texts: bool) -> bool:
+    """Whether all of X is numbers, so that scikit-learn's own checks say it best."""
+    if isinstance(X, pd.DataFrame):
+        is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
+        return all(is_number(dtype) and not is_bool(dtype) for dtype in X.dtypes)
+    is_sparse = hasattr(X, "toarray")
+    return not texts or is_sparse or np.asarray(X).dtype.kind not in "OUS"
+
+
+def _mixed(estimator: BaseEstimator, X: object) -> pd.DataFrame:
+    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X, dtype=object)).infer_objects()
+    if frame.empty:
+        what = f"{len(frame)} sample(s) and {len(frame.columns)} feature(s)"
+        raise DataError(f"Found array with {what} while a minimum of 1 is required by {type(estimator).__name__}.")
+    return frame
+
+
+def _named(estimator: BaseEstimator, frame: pd.DataFrame) -> pd.DataFrame:
+    names = getattr(estimator, "feature_names_in_", None)
+    return frame.set_axis([str(name) for name in (range(len(frame.columns)) if names is None else names)], axis=1)
+
+
+def _chosen(categorical: CategoricalFeatures, names: Sequence[str]) -> set[str] | None:
+    """The names of the categorical columns; None where the columns' types decide."""
+    if isinstance(categorical, str):
+        return None
+    entries = list(categorical)
+    if entries and all(isinstance(entry, bool | np.bool_) for entry in entries):
+        if len(entries) != len(names):
+            raise OptionError(f"categorical_features is a mask of {len(entries)} values for {len(names)} columns.")
+        return {name for name, entry in zip(names, entries, strict=True) if entry}
+    chosen = set()
+    for entry in entries:
+        is_place = isinstance(entry, int | np.integer)
+        if (is_place and not 0 <= int(entry) < len(names)) or (not is_place and entry not in names):
+            raise OptionError(
+                f"categorical_features: there is no column {entry!r}; the {len(names)} columns are {', '.join(names)}."
+            )
+        chosen.add(names[int(entry)] if is_place else cast(str, entry))
+    return chosen

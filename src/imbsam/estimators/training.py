@@ -1,0 +1,163 @@
+"""Training a model on rows in memory, with early stopping, and scoring rows with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.lr_scheduler import LambdaLR
+
+from imbsam import data
+from imbsam.engine.loop import train_step
+from imbsam.engine.schedule import factor
+from imbsam.errors import NonFiniteError
+from imbsam.inputs import TableSpec
+from imbsam.losses import Deferred
+from imbsam.optim import SharpnessAware
+
+SCORING_BLOCK = 16384
+"""Rows forwarded at once."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a model is trained.
+
+    Args:
+        epochs: Passes over the rows, at most.
+        batch_size: Rows per step.
+        sampler: ``"shuffle"`` or ``"balanced"``, as in :func:`imbsam.data.batches`.
+        schedule: Of the learning rate, as in :func:`imbsam.engine.schedule.factor`.
+        clip_norm: Largest norm of the gradient.
+        patience: Epochs without a better score after which training stops.
+        seed: Of the order of the rows.
+        first_epoch: Epochs made before; each epoch has an order of its own.
+        verbose: Print a line an epoch.
+    """
+
+    epochs: int
+    batch_size: int
+    sampler: Literal["shuffle", "balanced"]
+    schedule: Literal["cosine", "step", "constant"]
+    clip_norm: float | None
+    patience: int
+    seed: int
+    first_epoch: int = 0
+    verbose: bool = False
+
+    def batches(self, samples: data.Samples, epoch: int) -> data.Epoch:
+        """The batches of an epoch, counted from 0."""
+        return data.batches(
+            samples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            epoch=self.first_epoch + epoch,
+            shuffle=True,
+            transform=data.evaluation_transform(TableSpec(0, ())),
+            sampler=self.sampler,
+        )
+
+
+@dataclass
+class History:
+    """What happened, epoch by epoch.
+
+    Args:
+        losses: Mean training loss of each epoch.
+        scores: Validation score after each epoch; empty without early stopping.
+        best_epoch: The epoch, from 1, whose weights the model has.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+def train(
+    model: nn.Module,
+    criterion: nn.Module,
+    make_optimizer: Callable[[int], SharpnessAware],
+    samples: data.Samples,
+    course: Course,
+    *,
+    score: Callable[[], float] | None = None,
+) -> History:
+    """Train a model in place, and leave it with the weights of the best epoch, or of the last without a score.
+
+    Args:
+        model: On its device.
+        criterion: Gives the loss of each row; told the epoch where it re-weights late.
+        make_optimizer: From the number of steps to come to the optimizer.
+        samples: Training rows.
+        course: How.
+        score: The model's score on rows held out, higher is better. Of equal ones the later epoch is the best one.
+
+    Returns:
+        What happened.
+
+    Raises:
+        NonFiniteError: If a loss or gradient became NaN or infinite.
+    """
+    device = next(model.parameters()).device
+    steps = len(course.batches(samples, 0))
+    optimizer = make_optimizer(course.epochs * steps)
+    warmup = float(min(5, round(0.05 * course.epochs)))
+    rate = LambdaLR(optimizer, factor(course.schedule, epochs=course.epochs, warmup=warmup, steps_per_epoch=steps))
+    history, best, waited = History(), -float("inf"), 0
+    kept: dict[str, Tensor] = {}
+    for epoch in range(course.epochs):
+        if isinstance(criterion, Deferred):
+            criterion.set_epoch(epoch)
+        model.train()
+        losses = []
+        for inputs, targets in course.batches(samples, epoch):
+            try:
+                loss, _ = train_step(
+                    model, criterion, optimizer, inputs.to(device), targets, clip_norm=course.clip_norm
+                )
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"epoch {epoch + 1}: {error} Lower lr, or bound the gradient by clip_norm."
+                ) from None
+            rate.step()
+            losses.append(loss * len(targets))
+        history.losses.append(float(torch.stack(losses).sum()) / len(samples))
+        history.best_epoch = epoch + 1 if score is None else history.best_epoch
+        if score is not None:
+            history.scores.append(score())
+            waited = 0 if history.scores[-1] > best else waited + 1
+            if history.scores[-1] >= best:
+                best, history.best_epoch = history.scores[-1], epoch + 1
+                kept = {name: value.clone() for name, value in model.state_dict().items()}
+        if course.verbose:
+            scored = f", validation {history.scores[-1]:.4f}" if history.scores else ""
+            print(f"epoch {course.first_epoch + epoch + 1}: loss {history.losses[-1]:.4f}{scored}")
+        if waited >= course.patience:
+            break
+    model.load_state_dict(kept or model.state_dict())
+    return history
+
+
+@torch.no_grad()
+def outputs_of(model: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
+    """Outputs for rows, in float64 so that those of one row do not hang on which rows stand beside it.
+
+    Args:
+        model: Anywhere, in any mode; stays as it is.
+        rows: Shape ``(N, F)``.
+        device: Where to compute.
+
+    Returns:
+        Shape ``(N, C)``, on the CPU, float64 (float32 where the device has no other).
+    """
+    precision = torch.float32 if device.type == "mps" else torch.float64
+    weights = {name: value.to(device, precision) for name, value in model.state_dict().items()}
+    was_training = model.training
+    model.eval()
+    blocks = [
+        functional_call(model, weights, block.to(device, precision)).cpu() for block in torch.split(rows, SCORING_BLOCK)
+    ]
+    model.train(was_training)
+    return torch.cat(blocks)
