@@ -1,0 +1,82 @@
+"""Telling labelled anomalies from all other rows, by cross-entropy or focal loss."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from imbsam.anomaly.labels import ANOMALY
+from imbsam.anomaly.networks import WithLinearPath
+from imbsam.anomaly.objective import Objective
+from imbsam.errors import OptionError
+
+
+class BCE(Objective):
+    """``-log p`` of labelled anomalies, ``-log(1 - p)`` of other rows, ``p = sigmoid(o)``; the score is o.
+
+    Args:
+        columns: Of the input.
+        hidden: Units of each hidden layer.
+    """
+
+    rho = 0.1
+
+    def __init__(self, columns: int, *, hidden: Sequence[int] = (64, 32)) -> None:
+        super().__init__()
+        self.network = WithLinearPath(columns, hidden, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """o, shape ``(B,)``."""
+        logits: Tensor = self.network(rows).squeeze(1)
+        return logits
+
+    def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
+        """As above, of o."""
+        return _cross_entropy(outputs, kinds)
+
+    def score(self, rows: Tensor) -> Tensor:
+        """o, which orders rows as p does."""
+        return self.forward(rows)
+
+
+class Focal(Objective):
+    """``-(1 - q)^gamma log q`` with q the probability of what a row counts as (Lin et al. 2017); the score is o.
+
+    Args:
+        columns: Of the input.
+        gamma: At least 0; 0 is :class:`BCE`.
+        hidden: Units of each hidden layer.
+
+    Raises:
+        OptionError: If ``gamma`` is below 0.
+    """
+
+    rho = 0.1
+
+    def __init__(self, columns: int, *, gamma: float = 2.0, hidden: Sequence[int] = (64, 32)) -> None:
+        super().__init__()
+        if not gamma >= 0:
+            raise OptionError(f"gamma must be at least 0; got {gamma}.")
+        self.gamma = gamma
+        self.network = WithLinearPath(columns, hidden, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """o, shape ``(B,)``."""
+        logits: Tensor = self.network(rows).squeeze(1)
+        return logits
+
+    def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
+        """As above, of o."""
+        cross_entropy = _cross_entropy(outputs, kinds)
+        # (1 - q)^gamma by way of log(1 - q), whose gradient is finite where q is 1 to the last bit.
+        log_other = F.logsigmoid(torch.where(kinds == ANOMALY, -outputs, outputs))
+        return (self.gamma * log_other).exp() * cross_entropy
+
+    def score(self, rows: Tensor) -> Tensor:
+        """o, which orders rows as the probability does."""
+        return self.forward(rows)
+
+
+def _cross_entropy(logits: Tensor, kinds: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, (kinds == ANOMALY).to(logits), reduction="none")

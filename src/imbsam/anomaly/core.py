@@ -1,0 +1,172 @@
+"""The detector under both faces: fit and score, on tensors."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imbsam.anomaly.labels import ANOMALY, ENCODING
+from imbsam.anomaly.objective import Objective
+from imbsam.anomaly.registry import UNSUPERVISED, objective_named
+from imbsam.anomaly.scaling import ColumnScaling
+from imbsam.anomaly.settings import Settings
+from imbsam.anomaly.threshold import USUAL_SHARE, Threshold, by_share, calibrated
+from imbsam.anomaly.training import BLOCK, Rows, trained
+from imbsam.data.seeding import generator
+from imbsam.errors import DataError, DataWarning
+
+FOLDS = 5
+"""Parts that calibration cuts the rows into; each network leaves one out."""
+
+SPLIT, MEMBER = range(100, 102)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained network.
+
+    Args:
+        objective: In evaluation mode.
+        scaling: Of its rows.
+        shift: Mean score of its training rows that are no labelled anomalies; 0 where it is the only member.
+        spread: Their standard deviation; 1 where it is the only member.
+    """
+
+    objective: Objective
+    scaling: ColumnScaling
+    shift: float = 0.0
+    spread: float = 1.0
+
+    @torch.inference_mode()
+    def score(self, block: Tensor, settings: Settings) -> Tensor:
+        """Scores of a block of rows, shape ``(B,)``, float64, on the CPU."""
+        rows = self.scaling(block, settings.dtype).to(settings.device)
+        return (self.objective.score(rows).double().cpu() - self.shift) / self.spread
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A fitted detector.
+
+    Args:
+        members: Networks, whose standardised scores are averaged.
+        threshold: From which score on a row is an anomaly.
+        objective: Its name; the unsupervised one where there was no labelled anomaly.
+        settings: It was fitted with.
+    """
+
+    members: tuple[Member, ...]
+    threshold: Threshold
+    objective: str
+    settings: Settings
+
+    def score(self, table: Tensor) -> Tensor:
+        """How anomalous rows are.
+
+        Args:
+            table: Shape ``(N, columns)``, finite.
+
+        Returns:
+            Shape ``(N,)``, float64, higher is more anomalous.
+        """
+        return torch.cat(list(self.score_blocks(table))) if len(table) else torch.zeros(0, dtype=torch.float64)
+
+    def score_blocks(self, table: Tensor) -> Iterator[Tensor]:
+        """Scores of some rows at a time, so that nothing of the table's size is made."""
+        for block in torch.split(table, BLOCK):
+            yield torch.stack([member.score(block, self.settings) for member in self.members]).mean(dim=0)
+
+
+def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detector:
+    """Train a detector.
+
+    Args:
+        table: Shape ``(N, columns)``, finite, float32 or float64, at least two rows; it is not copied.
+        kinds: What is known of each row, shape ``(N,)``, see :func:`~imbsam.anomaly.labels.kinds_of`.
+        settings: The options.
+        seed: All randomness follows from it; torch's global generator is left as it was.
+
+    Returns:
+        The detector.
+
+    Raises:
+        DataError: If the labels leave nothing to learn from, or there is none and ``strict`` asks for one.
+        OptionError: If an option is unknown or out of range.
+        NonFiniteError: If a loss or gradient became NaN or infinite.
+    """
+    name = _objective_for(kinds, settings)
+    least = objective_named(name).least_anomalies
+    folds = _folds(kinds, least, seed) if settings.contamination == "auto" and least else None
+    members: list[Member] = []
+    held_out: list[tuple[Tensor, Tensor]] = []
+    for number in range(settings.members):
+        held = torch.zeros(len(kinds), dtype=torch.bool) if folds is None else folds == number % FOLDS
+        rows = Rows(table, (~held).nonzero().squeeze(1), kinds[~held])
+        member = _member(name, rows, settings, seed=int(generator(seed, MEMBER, number).initial_seed()))
+        members.append(member)
+        if folds is not None:
+            scores = Detector((member,), Threshold(0.0), name, settings).score(table[held])
+            held_out.append((scores, kinds[held] == ANOMALY))
+    return Detector(tuple(members), _threshold(table, members, held_out, name, settings), name, settings)
+
+
+def _member(name: str, rows: Rows, settings: Settings, *, seed: int) -> Member:
+    objective, scaling = trained(name, rows, settings, seed=seed)
+    member = Member(objective, scaling)
+    if settings.members == 1:
+        return member
+    scores = torch.cat([member.score(block, settings) for block in rows.blocks()])[rows.kinds != ANOMALY]
+    spread = float(scores.std(correction=0))
+    return Member(objective, scaling, float(scores.mean()), spread if spread > 0 else 1.0)
+
+
+def _threshold(
+    table: Tensor, members: list[Member], held_out: list[tuple[Tensor, Tensor]], name: str, settings: Settings
+) -> Threshold:
+    if held_out:
+        scores, anomalous = (torch.cat(parts) for parts in zip(*held_out, strict=True))
+        return calibrated(scores, anomalous)
+    share = USUAL_SHARE if settings.contamination == "auto" else float(settings.contamination)
+    return by_share(Detector(tuple(members), Threshold(0.0), name, settings).score(table), share)
+
+
+def _objective_for(kinds: Tensor, settings: Settings) -> str:
+    """The objective asked for, or the unsupervised one where no anomaly is labelled."""
+    labelled = int((kinds == ANOMALY).sum())
+    least = objective_named(settings.objective).least_anomalies
+    if labelled == 0 and settings.strict:
+        raise DataError(f"no row is labelled as an anomaly, and strict=True asks for some. {ENCODING}.")
+    if least and labelled == 0:
+        return UNSUPERVISED
+    if labelled < least:
+        raise DataError(
+            f"{settings.objective} learns from pairs of two different labelled anomalies; y has {labelled}. "
+            "Label another one, or choose an objective that can do with one, as hsc or deep-sad."
+        )
+    if labelled == len(kinds):
+        raise DataError(
+            f"all {labelled} rows are labelled as anomalies: there is nothing to tell them from. {ENCODING}."
+        )
+    return settings.objective
+
+
+def _folds(kinds: Tensor, least: int, seed: int) -> Tensor | None:
+    """Part of each row, shape ``(N,)``, every kind spread evenly; ``None`` with too few labelled anomalies."""
+    labelled = int((kinds == ANOMALY).sum())
+    if labelled < least + 1 or len(kinds) - labelled < FOLDS + 1:
+        warnings.warn(
+            f"contamination='auto' holds labelled anomalies out to choose the threshold, and {labelled} of "
+            f"{len(kinds)} rows are too few for that: {USUAL_SHARE:.0%} of the rows are called anomalies instead. "
+            "Give contamination a share of your own.",
+            DataWarning,
+            stacklevel=5,
+        )
+        return None
+    draw = generator(seed, SPLIT)
+    folds = torch.empty_like(kinds)
+    for kind in torch.unique(kinds):
+        rows = (kinds == kind).nonzero().squeeze(1)
+        folds[rows[torch.randperm(len(rows), generator=draw)]] = torch.arange(len(rows)) % FOLDS
+    return folds

@@ -1,0 +1,149 @@
+"""What both faces share: parameters, the reading of arrays and data frames, fit and score."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import ClassifierTags, Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from imbsam.anomaly.core import Detector, fit
+from imbsam.anomaly.labels import ANOMALY, OtherLabels, kinds_of
+from imbsam.anomaly.objective import Scaling
+from imbsam.anomaly.registry import UNSUPERVISED, objective_named
+from imbsam.anomaly.scaling import constant_columns
+from imbsam.anomaly.settings import Precision, Settings
+from imbsam.anomaly.training import BLOCK
+from imbsam.errors import DataWarning, OptionError
+
+Scores = NDArray[np.float64]
+
+FACE = ("other_labels", "random_state")
+"""Parameters that are not the core's."""
+
+
+class BaseDetector(BaseEstimator):  # type: ignore[misc]
+    """Parameters and fitted attributes of :class:`~imbsam.anomaly.AnomalyDetector`, without either face's signs."""
+
+    def __init__(
+        self,
+        objective: str = "hsc",
+        *,
+        objective_options: Mapping[str, object] | None = None,
+        method: str = "imbsam",
+        method_options: Mapping[str, object] | None = None,
+        rho: float | None = None,
+        damping: float = 0.3,
+        base: str = "adam",
+        lr: float = 1e-3,
+        weight_decay: float = 1e-6,
+        epochs: int = 50,
+        pretraining_epochs: int | None = None,
+        batch_size: int = 128,
+        anomalies_per_batch: int | None = None,
+        scaling: Scaling | None = None,
+        members: int = 1,
+        contamination: float | Literal["auto"] = "auto",
+        strict: bool = False,
+        other_labels: OtherLabels = "error",
+        precision: Precision = "double",
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.objective = objective
+        self.objective_options = objective_options
+        self.method = method
+        self.method_options = method_options
+        self.rho = rho
+        self.damping = damping
+        self.base = base
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.pretraining_epochs = pretraining_epochs
+        self.batch_size = batch_size
+        self.anomalies_per_batch = anomalies_per_batch
+        self.scaling = scaling
+        self.members = members
+        self.contamination = contamination
+        self.strict = strict
+        self.other_labels = other_labels
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> Tensor:
+        """Fit, and give the training rows."""
+        settings = Settings(
+            **{
+                **{name: value for name, value in self.get_params(deep=False).items() if name not in FACE},
+                "objective_options": self.objective_options or {},
+                "method_options": self.method_options or {},
+            }
+        )
+        if self.other_labels not in ("error", "unlabelled"):
+            raise OptionError(f"other_labels must be 'error' or 'unlabelled'; got {self.other_labels!r}.")
+        table = _tensor(validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2))
+        kinds = kinds_of(y, len(table), others=self.other_labels)
+        self._warn(table, kinds, labels_given=y is not None)
+        # Drawn as scikit-learn's own estimators do, so that None follows numpy's global seed.
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.detector_: Detector = fit(table, kinds, settings, seed=seed)
+        self.objective_: str = self.detector_.objective
+        self.recall_: float = self.detector_.threshold.recall
+        self.false_alarm_rate_: float = self.detector_.threshold.false_alarm_rate
+        return table
+
+    def _scores(self, X: ArrayLike) -> Scores:
+        """How anomalous rows are, higher is more, shape ``(n_samples,)``."""
+        check_is_fitted(self)
+        table = _tensor(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        scores: Scores = self.detector_.score(table).numpy()
+        return scores
+
+    def _warn(self, table: Tensor, kinds: Tensor, *, labels_given: bool) -> None:
+        labelled = int((kinds == ANOMALY).sum())
+        if labels_given and not self.strict and not labelled and objective_named(self.objective).least_anomalies:
+            warnings.warn(
+                f"y has no labelled anomaly (1), so {self.objective} has nothing to learn from: "
+                f"{UNSUPERVISED} is trained instead, which needs none. strict=True makes this an error.",
+                DataWarning,
+                stacklevel=4,
+            )
+        if 2 * labelled > len(kinds):
+            warnings.warn(
+                f"y labels {labelled} of {len(kinds)} rows as anomalies, which should be the rare ones. Mind the "
+                "encoding: 1 is a known anomaly, 0 unlabelled, -1 known to be normal; predict() of scikit-learn's "
+                "outlier detectors has 1 for the normal rows.",
+                DataWarning,
+                stacklevel=4,
+            )
+        constant = constant_columns(torch.split(table, BLOCK))
+        if constant:
+            names = getattr(self, "feature_names_in_", None)
+            shown = ", ".join(str(column) if names is None else repr(str(names[column])) for column in constant[:5])
+            warnings.warn(
+                f"constant columns tell nothing and are ignored, in new rows too: {shown}"
+                f"{', ...' if len(constant) > 5 else ''}.",
+                DataWarning,
+                stacklevel=4,
+            )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.estimator_type = "outlier_detector"
+        # Labels of training rows are of few values, which scikit-learn's checks must be told to keep to.
+        tags.classifier_tags = ClassifierTags(multi_class=False)
+        return tags
+
+
+def _tensor(array: NDArray[np.float64] | NDArray[np.float32]) -> Tensor:
+    """The array's own memory, where torch may have it: not read-only, of no negative stride."""
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)

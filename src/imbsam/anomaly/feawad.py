@@ -1,0 +1,72 @@
+"""FeaWAD (Zhou et al., TNNLS 2021): an anomaly score of what an auto-encoder sees and what it fails to reconstruct."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imbsam.anomaly.labels import ANOMALY
+from imbsam.anomaly.networks import Reconstruction, mlp
+from imbsam.anomaly.objective import Objective
+from imbsam.errors import OptionError
+
+
+class FeaWAD(Objective):
+    """``|o| + |r|`` of rows, ``max(0, margin - o) + max(0, margin - |r|)`` of labelled anomalies; the score is o.
+
+    ``r`` is what the auto-encoder, trained before, leaves of a row; o is a network's view of the encoding, of the
+    direction ``r / |r|`` and of the length ``|r|``.
+
+    Args:
+        columns: Of the input.
+        encoder: Units of the encoder's layers; the decoder mirrors them.
+        hidden: Units of the score's hidden layers.
+        margin: Above 0.
+
+    Raises:
+        OptionError: If ``margin`` is not above 0.
+    """
+
+    rho = 0.05
+    anomaly_share = 0.5
+
+    def __init__(
+        self,
+        columns: int,
+        *,
+        encoder: Sequence[int] = (64, 16),
+        hidden: Sequence[int] = (64, 32),
+        margin: float = 5.0,
+    ) -> None:
+        super().__init__()
+        if not margin > 0:
+            raise OptionError(f"margin must be above 0; got {margin}.")
+        self.margin = margin
+        widths = [columns, *encoder]
+        self.encoder = mlp(widths)
+        self.decoder = mlp(widths[::-1])
+        self.scorer = mlp([widths[-1] + columns + 1, *hidden, 1])
+
+    def pretraining(self, draw: torch.Generator) -> Reconstruction:
+        """Encoder and decoder."""
+        return Reconstruction(self.encoder, self.decoder)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """O and ``|r|``, shape ``(B, 2)``."""
+        code = self.encoder(rows)
+        residual = self.decoder(code) - rows
+        # Not vector_norm: its gradient at a row reconstructed exactly is not a number once it is divided by.
+        length = (residual.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+        score = self.scorer(torch.cat([code, residual / length, length], dim=1))
+        return torch.cat([score, length], dim=1)
+
+    def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
+        """As above, of o and ``|r|``."""
+        score, length = outputs.unbind(dim=1)
+        rows = score.abs() + length
+        anomalies = (self.margin - score).relu() + (self.margin - length).relu()
+        return torch.where(kinds == ANOMALY, anomalies, rows)
+
+    def score(self, rows: Tensor) -> Tensor:
+        """O."""
+        return self.forward(rows)[:, 0]

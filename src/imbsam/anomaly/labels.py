@@ -1,0 +1,65 @@
+"""What is known of each training row: 1 a known anomaly, 0 unlabelled, -1 known to be normal."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from imbsam.errors import DataError
+
+UNLABELLED, ANOMALY, NORMAL = range(3)
+"""Kinds of rows, the classes that optimizers see."""
+
+OtherLabels = Literal["error", "unlabelled"]
+
+ENCODING = "Labels are 1 for a known anomaly, 0 for an unlabelled row, -1 for a row known to be normal"
+
+
+def kinds_of(y: ArrayLike | None, rows: int, *, others: OtherLabels = "error") -> Tensor:
+    """Read labels.
+
+    Args:
+        y: Shape ``(rows,)``, of 1, 0 and -1, as numbers or booleans; ``None`` leaves every row unlabelled.
+        rows: Of the table.
+        others: What to do with other numbers, NaN among them: refuse them, or take their rows for unlabelled.
+
+    Returns:
+        The kind of each row, shape ``(rows,)``, int64.
+
+    Raises:
+        DataError: If a label is another, is no number, or there is not one for each row.
+    """
+    if y is None:
+        return torch.zeros(rows, dtype=torch.long)
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or len(values) != rows:
+        raise DataError(f"y must hold a label for each of the {rows} rows; got shape {values.shape}. {ENCODING}.")
+    if values.dtype == object:
+        values = _numbers(values)
+    if values.dtype.kind not in "iufb":
+        raise DataError(f"Unknown label type: y holds {_listed(np.unique(values.astype(str)).tolist())}. {ENCODING}.")
+    known = np.isin(values, np.array([-1, 0, 1]))
+    if others == "error" and not known.all():
+        listed = _listed(np.unique(values[~known]).astype(str).tolist())
+        raise DataError(
+            f"Unknown labels: y holds {listed}, first in row {int(known.argmin())}. {ENCODING}. "
+            "other_labels='unlabelled' takes such rows for unlabelled."
+        )
+    kinds = np.where(known, values, UNLABELLED)
+    return torch.from_numpy(np.where(kinds < 0, NORMAL, kinds).astype(np.int64))
+
+
+def _numbers(values: NDArray[np.object_]) -> NDArray[np.float64] | NDArray[np.object_]:
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        return values
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")

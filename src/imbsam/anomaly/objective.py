@@ -1,0 +1,118 @@
+"""What a detector is made of: a network, the loss of each row, and the score."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from imbsam.anomaly.batches import Batching, row_batches
+from imbsam.anomaly.networks import Reconstruction
+
+Scaling = Literal["standard", "minmax", "none"]
+
+
+class ScaledRows(Protocol):
+    """The training rows as the network sees them."""
+
+    @property
+    def kinds(self) -> Tensor:
+        """Of each row, shape ``(N,)``."""
+
+    def take(self, index: Tensor) -> Tensor:
+        """Some rows, shape ``(n, columns)``."""
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows, some at a time."""
+
+
+class Objective(nn.Module):
+    """A network with the loss of each row of a batch and the score of any row.
+
+    Rows come scaled, shape ``(B, columns)``; kinds are those of :mod:`imbsam.anomaly.labels`.
+    A subclass is made with the number of columns and its own options.
+
+    Attributes:
+        tail: For each kind of row (of pair, of mixture) a batch may hold: whether it has a labelled anomaly.
+        least_anomalies: Labelled anomalies it cannot do without.
+        rho: Neighbourhood size that suits the loss.
+        scaling: Of the columns, what the network is made for.
+        anomaly_share: Share of each batch that holds a labelled anomaly, unless asked otherwise; 0 leaves it to chance.
+    """
+
+    tail: ClassVar[tuple[bool, ...]] = (False, True, False)
+    least_anomalies: ClassVar[int] = 1
+    rho: ClassVar[float] = 0.1
+    scaling: ClassVar[Scaling] = "standard"
+    anomaly_share: ClassVar[float] = 0.125
+
+    def pretraining(self, draw: torch.Generator) -> Reconstruction | None:
+        """The auto-encoder to train first, on every row alike; ``None`` where there is none."""
+        return None
+
+    def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
+        """Look at the training rows between pre-training and training, in evaluation mode.
+
+        Args:
+            rows: The training rows.
+            draw: Source of random numbers.
+        """
+        return
+
+    def counts(self, kinds: Tensor) -> Tensor:
+        """How many samples of each kind there are to train on, shape ``(len(tail),)``."""
+        return torch.bincount(kinds, minlength=len(self.tail))
+
+    def batches(self, kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch.
+
+        Args:
+            kinds: Of each training row, shape ``(N,)``.
+            batching: Sizes.
+            draw: Source of random numbers.
+
+        Yields:
+            Row numbers, shape ``(B,)`` or several to a sample ``(B, k)``, and the kind of each sample, ``(B,)``.
+        """
+        for index in row_batches(kinds, batching, draw):
+            yield index, kinds[index]
+
+    def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
+        """Make samples ``(B, ...)`` of the scaled rows that :meth:`batches` names; by default they are the samples."""
+        return rows
+
+    def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
+        """The loss of each sample.
+
+        Args:
+            outputs: What :meth:`forward` gave.
+            kinds: Of each sample, shape ``(B,)``.
+
+        Returns:
+            Shape ``(B,)``.
+        """
+        raise NotImplementedError
+
+    def score(self, rows: Tensor) -> Tensor:
+        """How anomalous each scaled row is, higher is more, shape ``(B,)``."""
+        raise NotImplementedError
+
+
+class LossOfEachRow(nn.Module):
+    """An objective's losses as a criterion, called with outputs and kinds."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, outputs: Tensor, kinds: Tensor) -> Tensor:
+        """Losses, shape ``(B,)``."""
+        return self.objective.losses(outputs, kinds)
+
+
+class OutputsAsLosses(nn.Module):
+    """The criterion of a model that gives the losses itself."""
+
+    def forward(self, outputs: Tensor, kinds: Tensor) -> Tensor:
+        """Losses, shape ``(B,)``."""
+        return outputs

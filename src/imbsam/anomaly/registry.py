@@ -1,0 +1,75 @@
+"""Every objective by its name."""
+
+from collections.abc import Mapping
+from inspect import Parameter, signature
+
+import torch
+
+from imbsam.anomaly.classification import BCE, Focal
+from imbsam.anomaly.deep_sad import DeepSAD
+from imbsam.anomaly.deep_svdd import DeepSVDD
+from imbsam.anomaly.devnet import DevNet
+from imbsam.anomaly.feawad import FeaWAD
+from imbsam.anomaly.hsc import HSC
+from imbsam.anomaly.networks import draw_weights
+from imbsam.anomaly.objective import Objective
+from imbsam.anomaly.prenet import PReNet
+from imbsam.anomaly.rosas import RoSAS
+from imbsam.errors import OptionError
+
+OBJECTIVES: Mapping[str, type[Objective]] = {
+    "hsc": HSC,
+    "bce": BCE,
+    "focal": Focal,
+    "deep-sad": DeepSAD,
+    "deep-svdd": DeepSVDD,
+    "devnet": DevNet,
+    "feawad": FeaWAD,
+    "prenet": PReNet,
+    "rosas": RoSAS,
+}
+
+UNSUPERVISED = "deep-svdd"
+"""The objective that needs no label, which the others fall back to."""
+
+
+def objective_named(name: str) -> type[Objective]:
+    """Look an objective up.
+
+    Raises:
+        OptionError: If there is none of this name.
+    """
+    if name not in OBJECTIVES:
+        raise OptionError(f"there is no objective {name!r}; there are {', '.join(OBJECTIVES)}.")
+    return OBJECTIVES[name]
+
+
+def objective_options(name: str) -> dict[str, object]:
+    """The options of an objective and their defaults.
+
+    Raises:
+        OptionError: If there is none of this name.
+    """
+    parameters = signature(objective_named(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+
+
+def create_objective(name: str, columns: int, *, draw: torch.Generator, **options: object) -> Objective:
+    """Make an objective with fresh weights.
+
+    Args:
+        name: One of :data:`OBJECTIVES`.
+        columns: Of the rows.
+        draw: Source of the weights.
+        options: Of the objective, see :func:`objective_options`.
+
+    Raises:
+        OptionError: If the name or an option is unknown or out of range.
+    """
+    known = objective_options(name)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise OptionError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(known) or 'none'}.")
+    objective = objective_named(name)(columns, **options)
+    draw_weights(objective, draw)
+    return objective

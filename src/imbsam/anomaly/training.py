@@ -1,0 +1,184 @@
+"""Training one network on scaled rows: an auto-encoder where the objective has one, then the objective."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from threading import RLock
+
+import torch
+from torch import Tensor, nn
+
+from imbsam.anomaly.batches import Batching, row_batches
+from imbsam.anomaly.objective import LossOfEachRow, Objective, OutputsAsLosses
+from imbsam.anomaly.registry import create_objective
+from imbsam.anomaly.scaling import ColumnScaling, fit_scaling
+from imbsam.anomaly.settings import Settings
+from imbsam.data.seeding import generator
+from imbsam.engine.loop import train_step
+from imbsam.engine.methods import OWN_LENGTH
+from imbsam.optim import METHODS, Gradient, SharpnessAware, create, options_of
+from imbsam.priors import ClassPriors
+
+BLOCK = 2048
+"""Rows handled at once outside of training: large enough to keep the cores busy, small enough for their caches."""
+
+WEIGHTS, PLACES, DECODER, METHOD, PRETRAINING, TRAINING = range(6)
+"""The streams of random numbers."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training rows of one network, by their numbers in a table that is not copied.
+
+    Args:
+        table: Shape ``(N, columns)``.
+        numbers: Of the rows to use, shape ``(n,)``.
+        kinds: Of these rows, shape ``(n,)``.
+    """
+
+    table: Tensor
+    numbers: Tensor
+    kinds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return self.table[self.numbers[index]]
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All rows, some at a time."""
+        for part in torch.split(self.numbers, BLOCK):
+            yield self.table[part]
+
+
+def trained(name: str, rows: Rows, settings: Settings, *, seed: int) -> tuple[Objective, ColumnScaling]:
+    """Train an objective.
+
+    Args:
+        name: Of the objective.
+        rows: To train on.
+        settings: The options.
+        seed: All randomness follows from it; torch's global generator is left as it was.
+
+    Returns:
+        The objective in evaluation mode, and the scaling its rows need.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+        NonFiniteError: If a loss or gradient became NaN or infinite.
+    """
+    options = settings.objective_options if name == settings.objective else {}
+    objective = create_objective(name, rows.table.shape[1], draw=generator(seed, WEIGHTS), **options)
+    objective.to(settings.device, settings.dtype)
+    scaling = fit_scaling(rows.blocks, settings.scaling or objective.scaling)
+    trainer = _Trainer(rows, scaling, settings, seed)
+    with _own_random_numbers(seed):
+        auto_encoder = objective.pretraining(generator(seed, DECODER))
+        if auto_encoder is not None:
+            trainer.pretrain(auto_encoder)
+        with torch.no_grad():
+            objective.eval()
+            objective.begin(trainer, generator(seed, PLACES))
+        trainer.train(objective)
+    return objective.eval(), scaling
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    rows: Rows
+    scaling: ColumnScaling
+    settings: Settings
+    seed: int
+
+    @property
+    def kinds(self) -> Tensor:
+        return self.rows.kinds
+
+    def take(self, index: Tensor) -> Tensor:
+        return self.scaling(self.rows[index], self.settings.dtype).to(self.settings.device)
+
+    def blocks(self) -> Iterator[Tensor]:
+        for block in torch.split(torch.arange(len(self.rows)), BLOCK):
+            yield self.take(block)
+
+    def pretrain(self, auto_encoder: nn.Module) -> None:
+        settings = self.settings
+        epochs = settings.epochs if settings.pretraining_epochs is None else settings.pretraining_epochs
+        optimizer = create("plain", auto_encoder, base="adam", lr=settings.lr, weight_decay=settings.weight_decay)
+        batching = Batching(settings.batch_size)
+        auto_encoder.train()
+        for epoch in range(epochs):
+            draw = generator(self.seed, PRETRAINING, epoch)
+            for index in row_batches(self.kinds, batching, draw):
+                rows = self.take(index)
+                train_step(auto_encoder, OutputsAsLosses(), optimizer, rows, torch.zeros_like(index))
+
+    def train(self, objective: Objective) -> None:
+        settings = self.settings
+        batching = self._batching(objective)
+        steps = sum(1 for _ in objective.batches(self.kinds, batching, generator(self.seed, TRAINING, 0)))
+        optimizer = make_method(objective, objective.counts(self.kinds), settings, steps * settings.epochs)
+        criterion = LossOfEachRow(objective)
+        objective.train()
+        for epoch in range(settings.epochs):
+            draw = generator(self.seed, TRAINING, epoch)
+            for index, kinds in objective.batches(self.kinds, batching, draw):
+                samples = objective.form(self.take(index), draw)
+                train_step(objective, criterion, optimizer, samples, kinds)
+
+    def _batching(self, objective: Objective) -> Batching:
+        settings = self.settings
+        if settings.anomalies_per_batch is not None:
+            return Batching(settings.batch_size, settings.anomalies_per_batch)
+        usual = objective.anomaly_share
+        return Batching(settings.batch_size, max(1, round(usual * settings.batch_size)) if usual else 0)
+
+
+def make_method(objective: Objective, counts: Tensor, settings: Settings, total_steps: int) -> SharpnessAware:
+    """Put the chosen method over its base optimizer, with the labelled anomalies as the tail.
+
+    Args:
+        objective: What it trains.
+        counts: Samples of each kind, shape ``(len(objective.tail),)``.
+        settings: The options.
+        total_steps: Of the training.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+    """
+    present = int(counts.nonzero().max()) + 1
+    options: dict[str, object] = {}
+    if "rho" in options_of(settings.method):
+        if settings.rho is not None:
+            options["rho"] = settings.rho
+        elif settings.method not in OWN_LENGTH:
+            options["rho"] = objective.rho
+    if settings.method not in OWN_LENGTH and "ascent" in signature(METHODS[settings.method].kind).parameters:
+        options["ascent"] = Gradient(settings.damping)
+    options.update(settings.method_options)
+    make: Callable[..., SharpnessAware] = create
+    return make(
+        settings.method,
+        objective,
+        base=settings.base,
+        priors=ClassPriors(counts[:present]),
+        tail=torch.tensor(objective.tail[:present]),
+        total_steps=total_steps,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        **options,
+    )
+
+
+# Torch's global generator belongs to the process: two fits in threads would draw from one another's stream.
+_TURN = RLock()
+
+
+@contextmanager
+def _own_random_numbers(seed: int) -> Iterator[None]:
+    """Some ascents draw from torch's global generator: seed it, and put it back as it was."""
+    with _TURN, torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(generator(seed, METHOD).get_state())
+        yield

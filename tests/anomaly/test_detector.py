@@ -1,0 +1,207 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from anomaly.rows import blob_and_ring
+from imbsam.anomaly import AnomalyDetector
+from imbsam.errors import DataError, DataWarning, OptionError
+
+TABLE = blob_and_ring()
+X, Y = TABLE.X, TABLE.known
+
+
+def quick(**options):
+    return AnomalyDetector(**{"epochs": 3, "random_state": 0, **options})
+
+
+# The checks label rows 1 and 2, and hand in constant columns.
+@pytest.mark.filterwarnings("ignore::imbsam.errors.DataWarning")
+@parametrize_with_checks(
+    [
+        AnomalyDetector(epochs=2, other_labels="unlabelled"),
+        AnomalyDetector("deep-sad", epochs=2, other_labels="unlabelled", members=2, contamination=0.1),
+    ]
+)
+def test_it_passes_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def test_anomalies_are_minus_one_and_score_lower():
+    detector = quick(epochs=20).fit(X, Y)
+    predicted, decision = detector.predict(X), detector.decision_function(X)
+    assert set(predicted.tolist()) == {-1, 1}
+    assert ((decision < 0) == (predicted == -1)).all()
+    assert decision[TABLE.truth == 1].mean() < 0 < decision[TABLE.truth == 0].mean()
+    np.testing.assert_allclose(decision, detector.score_samples(X) - detector.offset_)
+
+
+def test_a_number_as_contamination_is_the_share_of_training_rows_called_anomalies():
+    assert (quick(contamination=0.15).fit_predict(X, Y) == -1).sum() == 45
+
+
+def test_a_calibrated_threshold_says_what_it_finds_and_what_it_costs():
+    detector = quick(epochs=20, members=3).fit(X, Y)
+    assert 0.5 < detector.recall_ <= 1
+    assert 0 <= detector.false_alarm_rate_ < 0.3
+    assert detector.detector_.threshold.anomalies == 6
+    assert detector.offset_ == -detector.detector_.threshold.value
+
+
+def test_the_same_seed_gives_the_same_bits_and_torchs_generator_is_left_alone():
+    before = torch.get_rng_state()
+    first = quick().fit(X, Y)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert (quick().fit(X, Y).score_samples(X) == first.score_samples(X)).all()
+    assert (first.fit(X, Y).score_samples(X) == quick().fit(X, Y).score_samples(X)).all()
+    assert (quick(random_state=1).fit(X, Y).score_samples(X) != first.score_samples(X)).any()
+
+
+def test_without_a_seed_numpys_global_one_counts():
+    np.random.seed(3)
+    first = quick(random_state=None).fit(X, Y).score_samples(X)
+    second = quick(random_state=None).fit(X, Y).score_samples(X)
+    np.random.seed(3)
+    assert (quick(random_state=None).fit(X, Y).score_samples(X) == first).all()
+    assert (first != second).any()
+
+
+def test_a_pickled_detector_scores_the_same():
+    detector = quick().fit(X, Y)
+    assert (pickle.loads(pickle.dumps(detector)).score_samples(X) == detector.score_samples(X)).all()
+
+
+def test_it_works_in_a_pipeline_and_a_search():
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), quick(contamination=0.1))
+    grid = {"anomalydetector__objective": ["hsc", "bce"]}
+
+    def score(found, rows, known):
+        return float(-found.decision_function(rows)[known == 1].mean())
+
+    search = GridSearchCV(pipeline, grid, scoring=score, cv=folds).fit(X, Y)
+    assert search.predict(X).shape == (300,)
+    assert clone(search.best_estimator_[-1]).get_params()["epochs"] == 3
+
+
+def test_known_normal_rows_matter_to_deep_sad():
+    known = Y.copy()
+    known[TABLE.truth == 0] = -1
+    half = quick(objective="deep-sad", objective_options={"eta": 5.0}, contamination=0.1)
+    assert (half.fit(X, known).score_samples(X) != clone(half).fit(X, Y).score_samples(X)).any()
+
+
+def test_labels_without_an_anomaly_fall_back_to_deep_svdd_with_a_warning():
+    with pytest.warns(DataWarning, match=r"y has no labelled anomaly \(1\), so hsc has nothing to learn from"):
+        detector = quick().fit(X, np.zeros(300, dtype=int))
+    assert detector.objective_ == "deep-svdd"
+    assert (detector.score_samples(X) == quick().fit(X).score_samples(X)).all()
+
+
+def test_no_labels_at_all_are_not_worth_a_warning():
+    assert quick().fit(X).objective_ == "deep-svdd"
+    assert quick(objective="deep-svdd").fit(X, np.zeros(300)).objective_ == "deep-svdd"
+
+
+@pytest.mark.parametrize("y", [None, np.zeros(300), -np.ones(300)])
+def test_strict_refuses_to_train_without_a_labelled_anomaly(y):
+    with pytest.raises(DataError, match="strict=True asks for some"):
+        quick(strict=True).fit(X, y)
+
+
+def test_a_single_labelled_anomaly_is_enough():
+    y = np.zeros(300, dtype=int)
+    y[np.flatnonzero(Y)[0]] = 1
+    detector = quick(contamination=0.1, epochs=20, lr=5e-3).fit(X, y)
+    assert detector.objective_ == "hsc"
+    assert detector.score_samples(X)[y == 1][0] < np.quantile(detector.score_samples(X), 0.1)
+
+
+def test_labels_of_an_outlier_detector_handed_in_as_known_ones_are_noticed():
+    with pytest.warns(DataWarning, match="y labels 270 of 300 rows as anomalies"):
+        quick().fit(X, np.where(TABLE.truth == 1, -1, 1))
+
+
+def test_unknown_labels_are_refused_with_the_encoding():
+    with pytest.raises(DataError, match=r"y holds 2, first in row 0\. Labels are 1 for a known anomaly, 0 for an unl"):
+        quick().fit(X, np.where(Y == 1, 1, 2))
+
+
+def test_unknown_labels_may_be_taken_for_unlabelled():
+    named = quick(other_labels="unlabelled").fit(X, np.where(Y == 1, 1, np.nan))
+    assert (named.score_samples(X) == quick().fit(X, Y).score_samples(X)).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_missing_and_infinite_values_are_refused(bad):
+    rows = X.copy()
+    rows[5, 2] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        quick().fit(rows, Y)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        quick().fit(X, Y).predict(rows)
+
+
+def test_other_columns_than_in_training_are_refused():
+    detector = quick().fit(X, Y)
+    with pytest.raises(ValueError, match="X has 3 features, but AnomalyDetector is expecting 4 features"):
+        detector.predict(X[:, :3])
+
+
+def test_other_column_names_than_in_training_are_refused():
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    detector = quick().fit(frame, Y)
+    assert detector.feature_names_in_.tolist() == list("abcd")
+    assert (detector.predict(frame) == quick().fit(X, Y).predict(X)).all()
+    with pytest.raises(ValueError, match="feature names should match those that were passed during fit"):
+        detector.predict(frame[["b", "a", "c", "d"]])
+
+
+def test_constant_columns_are_named_and_ignored_in_new_rows_too():
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(c=3.0)
+    with pytest.warns(DataWarning, match="constant columns tell nothing and are ignored, in new rows too: 'c'"):
+        detector = quick().fit(frame, Y)
+    assert (detector.score_samples(frame) == detector.score_samples(frame.assign(c=99.0))).all()
+    with pytest.warns(DataWarning, match="in new rows too: 2"):
+        quick().fit(frame.to_numpy(), Y)
+
+
+def test_fewer_rows_than_a_batch_are_fine():
+    for objective in ("hsc", "deep-sad", "prenet"):
+        rows, known = np.r_[X[Y == 1][:3], X[Y == 0][:9]], np.r_[np.ones(3), np.zeros(9)]
+        scores = quick(objective=objective, contamination=0.2).fit(rows, known).score_samples(rows)
+        assert np.isfinite(scores).all()
+
+
+def test_a_single_row_is_refused():
+    with pytest.raises(ValueError, match="a minimum of 2 is required"):
+        quick().fit(X[:1])
+
+
+@pytest.mark.parametrize("call", ["predict", "decision_function", "score_samples"])
+def test_it_must_be_fitted_first(call):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(quick(), call)(X)
+
+
+def test_read_only_and_reversed_rows_are_fine():
+    fixed = X[::-1]
+    fixed.flags.writeable = False
+    assert quick().fit(fixed, Y[::-1]).predict(fixed).shape == (300,)
+
+
+def test_an_option_is_refused_at_fit_and_not_before():
+    detector = quick(other_labels="drop")
+    with pytest.raises(OptionError, match="other_labels must be 'error' or 'unlabelled'; got 'drop'"):
+        detector.fit(X, Y)
+    with pytest.raises(OptionError, match="contamination must be"):
+        quick(contamination=0.7).fit(X, Y)

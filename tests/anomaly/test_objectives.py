@@ -1,0 +1,301 @@
+"""Losses and scores against the formulas, written out row by row."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from anomaly.rows import Scaled
+from imbsam.anomaly import OBJECTIVES, create_objective, objective_options
+from imbsam.data.seeding import generator
+from imbsam.errors import OptionError
+
+ROWS, COLUMNS = 12, 5
+KINDS = torch.tensor([0, 1, 2] * 4)
+
+
+def objective_of(name, **options):
+    objective = create_objective(name, COLUMNS, draw=generator(1), **options).double()
+    rows = torch.randn(40, COLUMNS, dtype=torch.float64, generator=generator(2))
+    with torch.no_grad():
+        objective.eval()
+        objective.begin(Scaled(rows, torch.arange(40) % 2), generator(3))
+    return objective
+
+
+def some_rows(*shape):
+    return torch.randn(*(shape or (ROWS, COLUMNS)), dtype=torch.float64, generator=generator(4))
+
+
+def dense(layer, values):
+    """One linear layer on a list of numbers."""
+    bias = layer.bias.tolist() if layer.bias is not None else [0.0] * layer.out_features
+    return [sum(w * v for w, v in zip(line, values, strict=True)) + b
+            for line, b in zip(layer.weight.tolist(), bias, strict=True)]  # fmt: skip
+
+
+def stack(network, values):
+    """A stack of layers in evaluation mode on a list of numbers."""
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            values = dense(layer, values)
+        elif isinstance(layer, nn.BatchNorm1d):
+            mean, var = layer.running_mean.tolist(), layer.running_var.tolist()
+            values = [(v - m) / math.sqrt(s + layer.eps) for v, m, s in zip(values, mean, var, strict=True)]
+        elif isinstance(layer, nn.LeakyReLU):
+            values = [v if v > 0 else layer.negative_slope * v for v in values]
+        else:
+            assert isinstance(layer, nn.ReLU)
+            values = [max(v, 0.0) for v in values]
+    return values
+
+
+def with_linear_path(network, values):
+    return [a + b for a, b in zip(dense(network.straight, values), stack(network.deep, values), strict=True)]
+
+
+def smooth_l1(a, b):
+    return 0.5 * (a - b) ** 2 if abs(a - b) < 1 else abs(a - b) - 0.5
+
+
+def length(values):
+    return math.sqrt(sum(v * v for v in values))
+
+
+def difference(a, b):
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
+def distance(objective, row):
+    return length(difference(stack(objective.sphere.encoder, row), objective.sphere.center.tolist())) ** 2
+
+
+def deep_sad(objective, row, kind):
+    d = distance(objective, row)
+    loss = {0: d, 1: objective.eta * (d + 1e-6) ** -1, 2: objective.eta * (d + 1e-6)}[kind]
+    return loss, d
+
+
+def deep_svdd(objective, row, kind):
+    return distance(objective, row), distance(objective, row)
+
+
+def hsc(objective, row, kind):
+    h = math.sqrt(sum(v * v for v in with_linear_path(objective.network, row)) + 1) - 1
+    return (-math.log(1 - math.exp(-h) + 1e-9) if kind == 1 else h), 1 - math.exp(-h)
+
+
+def bce(objective, row, kind):
+    (o,) = with_linear_path(objective.network, row)
+    p = 1 / (1 + math.exp(-o))
+    return -math.log(p if kind == 1 else 1 - p), o
+
+
+def focal(objective, row, kind):
+    (o,) = with_linear_path(objective.network, row)
+    p = 1 / (1 + math.exp(-o))
+    q = p if kind == 1 else 1 - p
+    return -((1 - q) ** objective.gamma) * math.log(q), o
+
+
+def devnet(objective, row, kind):
+    (o,) = stack(objective.network, row)
+    mean, std = objective.reference.tolist()
+    dev = (o - mean) / std
+    return (max(0.0, objective.margin - dev) if kind == 1 else abs(dev)), o
+
+
+def feawad(objective, row, kind):
+    code = stack(objective.encoder, row)
+    residual = difference(stack(objective.decoder, code), row)
+    r = length(residual)
+    (o,) = stack(objective.scorer, [*code, *(v / r for v in residual), r])
+    margin = objective.margin
+    return (max(0.0, margin - o) + max(0.0, margin - r) if kind == 1 else abs(o) + r), o
+
+
+BY_ROW = {
+    "deep-sad": deep_sad,
+    "deep-svdd": deep_svdd,
+    "hsc": hsc,
+    "bce": bce,
+    "focal": focal,
+    "devnet": devnet,
+    "feawad": feawad,
+}
+OPTIONS = {"deep-sad": {"eta": 2.5, "layers": (4, 3)}, "deep-svdd": {"layers": (4, 3)}, "focal": {"gamma": 1.5}}
+
+
+@pytest.mark.parametrize("name", BY_ROW)
+def test_the_loss_of_each_row_and_its_score_are_those_of_the_paper(name):
+    objective = objective_of(name, **OPTIONS.get(name, {}))
+    rows = some_rows()
+    with torch.no_grad():
+        losses, scores = objective.losses(objective(rows), KINDS), objective.score(rows)
+    expected = [BY_ROW[name](objective, row, kind) for row, kind in zip(rows.tolist(), KINDS.tolist(), strict=True)]
+    torch.testing.assert_close(losses, torch.tensor([loss for loss, _ in expected]).double(), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(scores, torch.tensor([score for _, score in expected]).double(), rtol=1e-6, atol=1e-9)
+
+
+def test_every_objective_is_checked_against_its_formula():
+    assert {*BY_ROW, "prenet", "rosas"} == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", set(BY_ROW) - {"deep-svdd"})
+def test_each_row_answers_for_its_own_label(name):
+    objective = objective_of(name)
+    outputs = objective(some_rows()).detach()
+    kinds = torch.zeros(ROWS, dtype=torch.long)
+    before = objective.losses(outputs, kinds)
+    kinds[3] = 1
+    changed = objective.losses(outputs, kinds) != before
+    assert changed.tolist() == [row == 3 for row in range(ROWS)]
+
+
+def test_devnet_pulls_a_labelled_anomaly_up_and_an_unlabelled_row_down():
+    objective = objective_of("devnet")
+    outputs = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
+    objective.losses(outputs, torch.tensor([0, 0, 1, 1])).mean().backward()
+    assert outputs.grad.sign().tolist() == [1, 1, -1, -1]
+
+
+def test_devnet_compares_with_five_thousand_draws_of_a_standard_normal():
+    mean, std = objective_of("devnet").reference.tolist()
+    assert abs(mean) < 0.05
+    assert abs(std - 1) < 0.05
+    assert (mean, std) != (0.0, 1.0)
+
+
+def test_the_centre_is_the_mean_image_moved_away_from_zero():
+    objective = create_objective("deep-sad", COLUMNS, draw=generator(1), layers=(4, 6)).double().eval()
+    rows = some_rows(30, COLUMNS) * 0.2
+    with torch.no_grad():
+        objective.begin(Scaled(rows, torch.arange(30) % 2), generator(0))
+    images = [stack(objective.sphere.encoder, row) for row in rows.tolist()]
+    means = [sum(column) / 30 for column in zip(*images, strict=True)]
+    assert any(abs(m) < 0.1 for m in means)
+    expected = [m if abs(m) >= 0.1 else math.copysign(0.1, m) for m in means]
+    assert objective.sphere.center.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("columns", "widths"), [(6, [6, 32, 16, 8]), (274, [274, 128, 64, 32])])
+def test_the_network_of_deep_sad_is_the_published_one(columns, widths):
+    encoder = create_objective("deep-sad", columns, draw=generator(0)).sphere.encoder
+    linears = [layer for layer in encoder if isinstance(layer, nn.Linear)]
+    assert [layer.in_features for layer in linears] + [linears[-1].out_features] == widths
+    assert all(layer.bias is None for layer in linears)
+    norms = [layer for layer in encoder if isinstance(layer, nn.BatchNorm1d)]
+    assert [(n.eps, n.affine) for n in norms] == [(1e-4, False)] * (len(widths) - 2)
+    assert isinstance(encoder[-1], nn.Linear)
+
+
+def test_the_auto_encoder_mirrors_the_encoder_and_shares_it():
+    objective = create_objective("deep-sad", 6, draw=generator(0))
+    auto_encoder = objective.pretraining(generator(1))
+    assert auto_encoder.encoder is objective.sphere.encoder
+    linears = [layer for layer in auto_encoder.decoder if isinstance(layer, nn.Linear)]
+    assert [layer.in_features for layer in linears] + [linears[-1].out_features] == [8, 16, 32, 6]
+    assert isinstance(auto_encoder.decoder[-1], nn.Sigmoid)
+    errors = auto_encoder.eval()(torch.rand(7, 6))
+    assert errors.shape == (7,)
+
+
+def test_prenet_regresses_the_number_of_labelled_anomalies_in_a_pair():
+    objective = objective_of("prenet")
+    pairs, kinds = some_rows(ROWS, 2, COLUMNS), torch.tensor([0, 1, 2] * 4)
+    losses = objective.losses(objective(pairs), kinds)
+    for (first, second), kind, loss in zip(pairs.tolist(), kinds.tolist(), losses.tolist(), strict=True):
+        codes = [*stack(objective.encoder, first), *stack(objective.encoder, second)]
+        (f,) = dense(objective.relation, codes)
+        assert loss == pytest.approx(abs(f - (0, 4, 8)[kind]))
+
+
+def test_a_score_of_prenet_is_the_mean_over_thirty_partners_of_each_sort():
+    objective = objective_of("prenet")
+    row = some_rows(1, COLUMNS)
+    pairs = torch.stack([row.expand(60, COLUMNS), objective.partners], dim=1)
+    with torch.no_grad():
+        score, related = objective.score(row), objective(pairs)
+    assert score.tolist() == pytest.approx([sum(related.tolist()) / 60])
+
+
+def test_partners_of_prenet_are_thirty_labelled_anomalies_and_thirty_other_rows():
+    objective = create_objective("prenet", 1, draw=generator(0))
+    rows = torch.arange(50.0)[:, None]
+    kinds = (torch.arange(50) % 5 == 0).long()
+    objective.begin(Scaled(rows, kinds), generator(1))
+    anomalous = objective.partners.squeeze(1).long() % 5 == 0
+    assert anomalous.tolist() == [True] * 30 + [False] * 30
+
+
+def test_rosas_is_half_a_triplet_loss_and_half_a_regression_of_mixtures():
+    objective = objective_of("rosas", dimensions=6, margin=2.0)
+
+    def score(values):
+        hidden = dense(objective.hidden, stack(objective.encoder, values))
+        return math.tanh(dense(objective.output, [v if v > 0 else 0.01 * v for v in hidden])[0])
+
+    triples, kinds = some_rows(ROWS, 3, COLUMNS), torch.tensor([0, 1, 2] * 4)
+    samples = objective.form(triples, generator(5))
+    losses = objective.losses(objective(samples), kinds)
+    for sample, kind, loss in zip(samples.tolist(), kinds.tolist(), losses.tolist(), strict=True):
+        x, partner, other, mixture, (share, *_) = sample
+        assert mixture == pytest.approx([share * a + (1 - share) * b for a, b in zip(x, partner, strict=True)])
+        target = share * (1 if kind == 2 else -1) + (1 - share) * (1 if kind else -1)
+        mixed = score(mixture)
+        expected = 0.5 * smooth_l1(mixed, target)
+        expected += 0.5 * smooth_l1(mixed, share * score(x) + (1 - share) * score(partner))
+        if kind == 1:
+            z, z1, z2 = (stack(objective.encoder, values) for values in (x, partner, other))
+            expected += 0.5 * max(0.0, length(difference(z, z2)) - length(difference(z, z1)) + 2.0)
+        assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_shares_of_mixtures_follow_the_dirichlet_law_of_one_half():
+    objective = create_objective("rosas", 1, draw=generator(0))
+    share = objective.form(torch.zeros(4000, 3, 1).double(), generator(1))[:, 4, 0]
+    # The arcsine law: half of it lies within the outer sin^2(pi / 8) on either side.
+    outer = math.sin(math.pi / 8) ** 2
+    assert float((share < outer).double().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float((share > 1 - outer).double().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_weights_follow_from_the_generator_alone(name):
+    before = torch.get_rng_state()
+    first = create_objective(name, COLUMNS, draw=generator(1)).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    second = create_objective(name, COLUMNS, draw=generator(1)).state_dict()
+    other = create_objective(name, COLUMNS, draw=generator(2)).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_option_it_does_not_have_is_refused_with_those_it_has(name):
+    with pytest.raises(OptionError, match=f"{name} has no option 'colour'; its options are"):
+        create_objective(name, COLUMNS, draw=generator(0), colour=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deep-sad", {"eta": 0}),
+        ("devnet", {"margin": -1}),
+        ("feawad", {"margin": 0}),
+        ("rosas", {"margin": 0}),
+        ("focal", {"gamma": -1}),
+        ("hsc", {"hidden": (8, 0)}),
+        ("deep-svdd", {"layers": (8, 0)}),
+    ],
+)
+def test_an_option_out_of_range_is_refused(name, options):
+    with pytest.raises(OptionError, match="must be"):
+        create_objective(name, COLUMNS, draw=generator(0), **options)
+
+
+def test_an_unknown_objective_is_refused_with_those_there_are():
+    with pytest.raises(OptionError, match="there is no objective 'knn'; there are hsc, bce"):
+        objective_options("knn")
