@@ -142,7 +142,7 @@ def test_every_objective_is_checked_against_its_formula():
     assert {*BY_ROW, "prenet", "rosas"} == set(OBJECTIVES)
 
 
-@pytest.mark.parametrize("name", set(BY_ROW) - {"deep-svdd"})
+@pytest.mark.parametrize("name", sorted(set(BY_ROW) - {"deep-svdd"}))
 def test_each_row_answers_for_its_own_label(name):
     objective = objective_of(name)
     outputs = objective(some_rows()).detach()

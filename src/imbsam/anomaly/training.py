@@ -1,10 +1,8 @@
 """Training one network on scaled rows: an auto-encoder where the objective has one, then the objective."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from threading import RLock
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +15,7 @@ from imbsam.anomaly.settings import Settings
 from imbsam.data.seeding import generator
 from imbsam.engine.loop import train_step
 from imbsam.engine.methods import OWN_LENGTH
+from imbsam.engine.random_numbers import own_random_numbers
 from imbsam.optim import METHODS, Gradient, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
 
@@ -74,7 +73,8 @@ def trained(name: str, rows: Rows, settings: Settings, *, seed: int) -> tuple[Ob
     objective.to(settings.device, settings.dtype)
     scaling = fit_scaling(rows.blocks, settings.scaling or objective.scaling)
     trainer = _Trainer(rows, scaling, settings, seed)
-    with _own_random_numbers(seed):
+    # Some ascents draw from torch's global generator.
+    with own_random_numbers(generator(seed, METHOD).initial_seed(), torch.device(settings.device)):
         auto_encoder = objective.pretraining(generator(seed, DECODER))
         if auto_encoder is not None:
             trainer.pretrain(auto_encoder)
@@ -170,15 +170,3 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
         weight_decay=settings.weight_decay,
         **options,
     )
-
-
-# Torch's global generator belongs to the process: two fits in threads would draw from one another's stream.
-_TURN = RLock()
-
-
-@contextmanager
-def _own_random_numbers(seed: int) -> Iterator[None]:
-    """Some ascents draw from torch's global generator: seed it, and put it back as it was."""
-    with _TURN, torch.random.fork_rng(devices=[]):
-        torch.default_generator.set_state(generator(seed, METHOD).get_state())
-        yield

@@ -20,11 +20,11 @@ from imbsam.data.sources.tables import value_text
 from imbsam.data.splits import stratified_split
 from imbsam.engine.defaults import DEFAULTS, tail_classes
 from imbsam.engine.methods import own_options, rho_of
+from imbsam.engine.random_numbers import own_random_numbers
 from imbsam.engine.setup import device_of
 from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
 from imbsam.estimators.learnt import Learnt
 from imbsam.estimators.parameters import CONSTRAINTS
-from imbsam.estimators.random_numbers import own_random_numbers
 from imbsam.estimators.tables import (
     CategoricalFeatures,
     checked_rows,

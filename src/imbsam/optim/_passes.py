@@ -67,7 +67,8 @@ class Pass:
         """Backpropagate the losses with the weights the method gives these rows.
 
         Args:
-            losses: Loss of each row of the pass, in order, shape ``(R,)``. A ``GradScaler`` may have scaled them.
+            losses: Loss of each row of the pass, in order, shape ``(R,)``; multiplied by the ``loss_scale`` that
+                ``passes`` was given, if any.
 
         Raises:
             PassError: If the losses are not one per row, or this is not the pass in progress.
@@ -129,6 +130,7 @@ class Passes:
         rules: Rules,
         *,
         batch_size: int,
+        loss_scale: float,
         device: torch.device,
         weights: Weights,
         statistics: RunningStatistics,
@@ -138,6 +140,7 @@ class Passes:
     ) -> None:
         self.loss = torch.zeros(())
         self.batch_size = batch_size
+        self._loss_scale = loss_scale
         self.device = device
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
@@ -198,7 +201,9 @@ class Passes:
         rules, label = self._rules, self._rules.terms[term].label
         name = f"ascent {term if label is None else label}"
         memory = rules.memory.get(name, {})
-        climbed = self._weights.climb(term, rules.terms[term], rules.ascent, memory, keep=rules.keeps_ascents)
+        climbed = self._weights.climb(
+            term, rules.terms[term], rules.ascent, memory, keep=rules.keeps_ascents, loss_scale=self._loss_scale
+        )
         self.norms += [] if climbed.norm is None else [climbed.norm]
         if climbed.memory:
             self.memory[name] = climbed.memory
@@ -278,15 +283,15 @@ class Passes:
             self._weights.collect(use.slot)
             value = weighted_sum(losses, use.weights[span])
             value.backward(retain_graph=use is not planned.uses[-1])  # type: ignore[no-untyped-call]
-            self._add(self._values, use.slot, value.detach())
+            self._add(self._values, use.slot, value.detach() / self._loss_scale)
         self._rows_left -= len(losses)
         if planned.counted is not None:
             counted = planned.counted[span].double() / self._counted
-            self.loss = self.loss.to(losses.device) + weighted_sum(losses.detach(), counted)
+            self.loss = self.loss.to(losses.device) + weighted_sum(losses.detach() / self._loss_scale, counted)
         if self._looks and (planned.term is None or planned.select is not None):
             seen = self._before if planned.term is None else self._after
             rows = torch.arange(self.batch_size) if planned.rows is None else planned.rows
-            seen[rows[span]] = losses.detach().to(seen)
+            seen[rows[span]] = losses.detach().to(seen) / self._loss_scale
 
     @staticmethod
     def _add(values: dict[int, Tensor], slot: int, value: Tensor) -> None:

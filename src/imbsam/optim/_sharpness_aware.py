@@ -140,7 +140,7 @@ class SharpnessAware(Optimizer):
         """
         raise NotImplementedError
 
-    def passes(self, targets: Tensor) -> Passes:
+    def passes(self, targets: Tensor, *, loss_scale: float = 1.0) -> Passes:
         """Open the passes of one step; forward and backward stay the caller's.
 
         After the ``with`` block the combined gradient lies in ``.grad``, at the unperturbed weights: clip it where you
@@ -149,12 +149,15 @@ class SharpnessAware(Optimizer):
         Args:
             targets: Class of each row of the batch, shape ``(B,)``, integers. On the CPU they spare an accelerator
                 a synchronisation.
+            loss_scale: What the losses given to ``backward`` were multiplied by, as ``scaler.get_scale()`` of a
+                ``GradScaler``. Directions, damping and the returned loss are those of the losses themselves; the
+                gradient in ``.grad`` stays multiplied, for ``scaler.unscale_`` to divide.
 
         Returns:
             A context manager that yields the passes.
 
         Raises:
-            OptionError: If the targets do not fit the method, or a group's ``rho`` is out of range.
+            OptionError: If the targets do not fit the method, or a group's ``rho`` or ``loss_scale`` is out of range.
             PassError: If passes are open already.
 
         Example:
@@ -164,6 +167,8 @@ class SharpnessAware(Optimizer):
             >>> optimizer.step()  # doctest: +SKIP
         """
         self._refuse_open_passes("passes()")
+        if not (math.isfinite(loss_scale) and loss_scale > 0):
+            raise OptionError(f"loss_scale must be finite and above 0; got {loss_scale}.")
         for group in self.param_groups:
             self._check_radii(group)
         on_cpu = _checked_targets(targets)
@@ -187,6 +192,7 @@ class SharpnessAware(Optimizer):
             planned,
             Rules(terms, self.ascent, self.memory, self.keeps_ascents, self.combine),
             batch_size=rows,
+            loss_scale=loss_scale,
             device=targets.device,
             weights=weights,
             statistics=self._statistics,

@@ -97,7 +97,9 @@ class Weights:
                 p.grad = None
 
     @torch.no_grad()
-    def climb(self, slot: int, term: Term, ascent: Ascent, memory: Memory, *, keep: bool) -> Climbed:
+    def climb(
+        self, slot: int, term: Term, ascent: Ascent, memory: Memory, *, keep: bool, loss_scale: float = 1.0
+    ) -> Climbed:
         """Perturb the weights along the gradient of ``slot``.
 
         Args:
@@ -106,13 +108,15 @@ class Weights:
             ascent: The rule.
             memory: What the rule kept.
             keep: Whether the gradient is needed later; otherwise it is overwritten and forgotten.
+            loss_scale: What the gradient is too large by.
 
         Returns:
             What the rule did; nothing where no parameter has a gradient.
         """
         if ascent.needs_gradient:
             self.collect(slot)
-        slopes = [slope for group in self._groups if (slope := self._slope(group, term, ascent, keep)).params]
+        slopes = [self._slope(group, term, ascent, keep, loss_scale) for group in self._groups]
+        slopes = [slope for slope in slopes if slope.params]
         climbed = Climbed()
         if slopes:
             self._save([p for slope in slopes for p in slope.params])
@@ -124,7 +128,7 @@ class Weights:
             self._slots.pop(slot, None)
         return climbed
 
-    def _slope(self, group: dict[str, object], term: Term, ascent: Ascent, keep: bool) -> Slope:
+    def _slope(self, group: dict[str, object], term: Term, ascent: Ascent, keep: bool, loss_scale: float) -> Slope:
         named = [
             (p, name)
             for p, name in zip(_params(group), self._names(group), strict=True)
@@ -132,8 +136,12 @@ class Weights:
         ]
         params = [p for p, _ in named]
         grads = [p.grad for p in params if p.grad is not None] if ascent.needs_gradient else []
+        if loss_scale != 1:
+            grads = [g / loss_scale for g in grads]
+        elif keep:
+            grads = [g.clone() for g in grads]
         rho = float(group[term.radius]) * term.factor  # type: ignore[arg-type]
-        return Slope(rho, params, [g.clone() for g in grads] if keep else grads, [name for _, name in named])
+        return Slope(rho, params, grads, [name for _, name in named])
 
     def _names(self, group: dict[str, object]) -> Sequence[str | None]:
         named: Sequence[str] | None = group.get("param_names")  # type: ignore[assignment]

@@ -2,7 +2,7 @@ import threading
 
 import torch
 
-from imbsam.estimators.random_numbers import own_random_numbers
+from imbsam.engine.random_numbers import own_random_numbers
 
 CPU = torch.device("cpu")
 
