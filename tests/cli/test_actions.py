@@ -19,7 +19,8 @@ def test_training_leaves_a_run_with_a_report(imbsam, quick):
     assert list(read) == ["digits-imbsam-seed0"]
     assert ran.out.rstrip().endswith("report: runs/digits-imbsam-seed0/report.html")
     assert "imbsam on digits, test data, epoch" in ran.out
-    assert ran.err.splitlines()[0].startswith("epoch 1/2  loss ")
+    assert [line.split()[0] for line in ran.err.splitlines()] == ["note:", "note:", "note:", "epoch", "epoch"]
+    assert ran.err.splitlines()[3].startswith("epoch 1/2  loss ")
     assert any(line.startswith("note: exponential long tail") for line in ran.err.splitlines())
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert list((folder / "figures").glob("*.png"))

@@ -68,23 +68,28 @@ def result(**changes):
     return {**common, "test": scores, "validation": None, **changes}
 
 
-def test_a_result_shows_the_test_scores_and_the_notes(capsys):
-    show.result(result(), quiet=False)
+def test_the_notes_on_the_data_come_before_the_first_epoch(capsys):
+    for quiet in (False, True):
+        show.EpochLines(quiet=quiet).begin(["a [note]"])
+    assert capsys.readouterr().err == "note: a [note]\n"
+
+
+def test_a_result_shows_the_test_scores(capsys):
+    show.result(result())
     captured = capsys.readouterr()
-    assert captured.err == "note: a [note]\n"
     assert "imbsam on my[red]data, test data, epoch 7" in captured.out
     assert re.search(r"50\.0 +25\.0 +- +100\.0 +0\.0 +12\.5", captured.out)
 
 
 def test_without_test_data_the_validation_scores_are_shown(capsys):
-    show.result(result(test=None, validation=result()["test"]), quiet=True)
+    show.result(result(test=None, validation=result()["test"]))
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "validation data" in captured.out
 
 
 def test_without_any_data_to_measure_on_it_says_so(capsys):
-    show.result(result(test=None), quiet=True)
+    show.result(result(test=None))
     assert capsys.readouterr().out == "no test or validation data: nothing was measured.\n"
 
 

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.optim import lr_scheduler
 
 from cases import HEAD_AND_TAIL, MLP, TAIL
 from imbsam.errors import OptionError
 from imbsam.optim import GSAM, METHODS, SAM, SSESAM, FriendlySAM, Gradient, ImbSAM, LookSAM, Schedule, TraceSAM
 from imbsam.optim.schedules import Shape, constant, cosine, following, linear, stepped
+from imbsam.priors import ClassPriors
 from optim.family import made
 from optim.loops import adamw, contents, identical, imbsam, plain_step, sam, sgd, take_step
 
@@ -216,3 +218,15 @@ def test_a_schedule_that_leaves_the_range_is_refused_at_the_step() -> None:
 def test_what_cannot_be_scheduled_is_refused(call: object, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         call(sam(MLP, MLP.model()))
+
+
+def test_the_tail_itself_can_be_scheduled() -> None:
+    priors = ClassPriors.from_counts([100, 50, 30, 10])
+    model = nn.Linear(2, 4)
+    optimizer = ImbSAM(torch.optim.SGD(model.parameters(), lr=0.1), priors.tail(fewer_than=20))
+    schedule = Schedule(optimizer, "tail", lambda step: priors.tail(fewer_than=20 + 15 * step))
+    marked = [optimizer.tail.tolist()]
+    for _ in range(2):
+        schedule.step()
+        marked.append(optimizer.tail.tolist())
+    assert marked == [[False, False, False, True], [False, False, True, True], [False, False, True, True]]

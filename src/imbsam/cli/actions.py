@@ -68,11 +68,11 @@ def train(command: Train) -> int:
             )
     try:
         with show.EpochLines(quiet=command.quiet) as lines:
-            result = fit(folder, source, options, overwrite=command.overwrite, on_epoch=lines.add)
+            result = fit(folder, source, options, overwrite=command.overwrite, on_begin=lines.begin, on_epoch=lines.add)
     except KeyboardInterrupt:
         _say_how_to_resume(folder)
         return 130
-    show.result(result, quiet=command.quiet)
+    show.result(result)
     print(f"report: {write_report(folder.path)}")
     return 0
 

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, 110)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+SECONDS_WITHOUT_A_LINE = 10
+
 MEASURE_TITLES = ("overall", "balanced", "many", "medium", "few", "macro F1")
 
 
@@ -39,7 +42,7 @@ def warning(
 
 
 class EpochLines:
-    """The epochs of one run as they end: a line each, at most about twenty for a long run.
+    """The epochs of one run as they end: every one that took long, about twenty of a quick run.
 
     Args:
         quiet: Print nothing.
@@ -47,16 +50,23 @@ class EpochLines:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
+        self._shown = 0.0
 
     def __enter__(self) -> "EpochLines":
         return self
 
+    def begin(self, notes: Sequence[str]) -> None:
+        """Show what was done to the data."""
+        for note in notes if not self._quiet else ():
+            err.print(f"note: {note}", markup=False)
+
     def add(self, record: Mapping[str, object]) -> None:
         """Show an epoch's line of metrics."""
         epoch, epochs = int(str(record["epoch"])), int(str(record["epochs"]))
-        every = max(1, epochs // 20)
-        if self._quiet or (epoch % every and epoch not in (1, epochs)):
+        every, now = max(1, epochs // 20), time.monotonic()
+        if self._quiet or (epoch % every and epoch not in (1, epochs) and now - self._shown < SECONDS_WITHOUT_A_LINE):
             return
+        self._shown = now
         text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {cast(float, record['train_loss']):.4f}"
         validation = record["validation"]
         if isinstance(validation, Mapping):
@@ -134,11 +144,8 @@ class ComparisonProgress:
         self._bar.stop()
 
 
-def result(content: Mapping[str, object], *, quiet: bool) -> None:
-    """Show a finished run: its notes, and its scores on the test data, else on the validation data."""
-    if not quiet:
-        for note in cast(list[str], content["notes"]):
-            err.print(f"note: {note}", markup=False)
+def result(content: Mapping[str, object]) -> None:
+    """Show a finished run: its scores on the test data, else on the validation data."""
     split = "test" if content["test"] is not None else "validation"
     scores = content[split]
     if not isinstance(scores, Mapping):

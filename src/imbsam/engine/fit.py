@@ -1,7 +1,7 @@
 """The training loop: epochs of steps, a checkpoint after each, the best epoch's weights at the end."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,6 +24,7 @@ from imbsam.errors import NonFiniteError, RunError
 from imbsam.losses import Deferred
 from imbsam.optim import SharpnessAware
 
+OnBegin = Callable[[Sequence[str]], None]
 OnEpoch = Callable[[Mapping[str, object]], None]
 
 
@@ -53,6 +54,7 @@ def fit(
     *,
     label: str | None = None,
     overwrite: bool = False,
+    on_begin: OnBegin | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, object]:
     """Train one model from the beginning, or go on from the folder's last checkpoint.
@@ -63,6 +65,7 @@ def fit(
         options: Those left open are filled in.
         label: What to call the variant in reports; by default the method.
         overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
+        on_begin: Called with the notes on the data, before the first epoch.
         on_epoch: Called with each epoch's line of metrics.
 
     Returns:
@@ -84,6 +87,8 @@ def fit(
         folder.write_data({**problem.describe(), "asked": options.flat()})
         folder.write_config(source, problem.options)
     with Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker:
+        if on_begin is not None:
+            on_begin(cast(Sequence[str], problem.describe()["notes"]))
         while training.progress.epoch < setup.epochs_of(problem.options):
             try:
                 record = training.epoch()
