@@ -193,3 +193,15 @@ def test_a_hundred_classes_and_twelve_methods_stay_small(comparison, tmp_path):
     page = write_report(comparison(tmp_path, methods=methods, seeds=1, counts=counts, epochs=3))
     assert page.stat().st_size < 1_500_000
     assert "12 methods on digits" in Page(page).words
+
+
+def test_a_note_on_every_method_of_some_seeds_names_the_seeds(comparison, tmp_path):
+    folder = comparison(tmp_path, methods=["sgd", "imbsam"], seeds=3)
+    for path in folder.glob("runs/*/result.json"):
+        content = json.loads(path.read_text())
+        content["notes"] = ["few samples stay"] if content["seed"] < 2 else []
+        content["notes"] += ["on one run"] if content["name"] == "sgd-seed2" else []
+        path.write_text(json.dumps(content))
+    text = Page(write_report(folder)).words
+    assert "seeds 0, 1: few samples stay" in text
+    assert "sgd-seed2: on one run" in text

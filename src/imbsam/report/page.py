@@ -139,13 +139,21 @@ def _facts(study: Study, summary: Summary, single: Run | None) -> list[tuple[str
 
 def _notes(study: Study) -> list[Note]:
     notes = [Note("did not finish and is left out", name) for name in study.missing]
-    about: dict[str, list[str]] = {}
+    about: dict[str, list[Run]] = {}
     for run in study.runs:
         for text in dict.fromkeys(run.result["notes"]):
-            about.setdefault(text, []).append(run.result["name"])
+            about.setdefault(text, []).append(run)
         if not run.epochs:
-            about.setdefault("no metrics.jsonl, so not in the learning curves", []).append(run.result["name"])
-    for text, names in about.items():
-        everywhere = len(names) == len(study.runs) > 1
-        notes.append(Note(text, "all runs" if everywhere else ", ".join(names)))
-    return notes
+            about.setdefault("no metrics.jsonl, so not in the learning curves", []).append(run)
+    return notes + [Note(text, _whose(runs, study)) for text, runs in about.items()]
+
+
+def _whose(runs: Sequence[Run], study: Study) -> str:
+    """The runs in few words: all, all of some seeds, or their names."""
+    if len(runs) == len(study.runs) > 1:
+        return "all runs"
+    seeds = sorted({run.result["seed"] for run in runs})
+    of_the_seeds = [run for run in study.runs if run.result["seed"] in seeds]
+    if len(runs) == len(of_the_seeds) > len(seeds):
+        return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return ", ".join(run.result["name"] for run in runs)
