@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first results: CIFAR-10 made long-tailed, and kr-vs-k. Finished runs are kept, so it can be stopped and run again.
+# The first results: CIFAR-10 made long-tailed, kr-vs-k, and the bundled digits with controls. Finished runs are kept, so it can be stopped and run again.
 # Usage: run.sh CIFAR10_FOLDER (train.parquet and test.parquet in the layout of Hugging Face image data sets)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,3 +17,7 @@ python "$here/collect.py" "$runs/cifar10-lt" "$here/results/cifar10-lt"
 imbsam compare kr-vs-k.csv --target Game --epochs 40 --few-below 200 --many-above 1000 --tail fewer-than=200 --rho 0.2 \
     --seeds 3 --methods sgd sam imbsam sgd:loss=class-balanced sam:rho=0.05 imbsam:rho=0.05 imbsam:rho=0.02 --out "$runs/kr-vs-k"
 python "$here/collect.py" "$runs/kr-vs-k" "$here/results/kr-vs-k"
+
+imbsam compare digits --methods sgd sam imbsam sgd:loss=class-balanced imbsam:tail-weight=2 sgd:loss=logit-adjustment \
+    sam:loss=logit-adjustment imbsam:loss=logit-adjustment imbsam:ascent=random --seeds 6 --out "$runs/digits"
+python "$here/collect.py" "$runs/digits" "$here/results/digits"
