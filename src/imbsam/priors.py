@@ -103,6 +103,18 @@ class ClassPriors:
         """Natural logarithm of :attr:`priors`, shape ``(C,)``, float64; -inf for a class without a sample."""
         return self.priors.log()
 
+    def class_balanced_weights(self, beta: float) -> Tensor:
+        """Weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum C.
+
+        Args:
+            beta: In [0, 1): 0 weighs all classes alike, towards 1 the weights tend to 1 / n_c (Cui et al. 2019).
+
+        Returns:
+            Shape ``(C,)``, float64; every class needs a sample, or the weights are not finite.
+        """
+        weights = (1 - beta) / (1 - beta ** self.counts.double())
+        return weights * (self.num_classes / weights.sum())
+
     def shot_groups(self, *, many_above: int = 100, few_below: int = 20) -> tuple[ShotGroup, ...]:
         """Name each class many-, medium- or few-shot (Liu et al. 2019: more than 100, fewer than 20).
 

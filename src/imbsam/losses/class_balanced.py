@@ -22,8 +22,8 @@ def class_balanced_weights(priors: ClassPriors, *, beta: float = 0.9999) -> Tens
         PriorsError: If a class has no training sample.
     """
     beta = checked_option("beta", beta, "in [0, 1)", lambda b: 0 <= b < 1)
-    weights = (1 - beta) / (1 - beta ** positive_counts(priors, "class-balanced weighting"))
-    return weights * (priors.num_classes / weights.sum())
+    positive_counts(priors, "class-balanced weighting")
+    return priors.class_balanced_weights(beta)
 
 
 class ClassBalanced(nn.Module):

@@ -85,8 +85,7 @@ def class_balanced(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
         raise OptionError(f"beta must be at least 0 and below 1; got {beta}.")
     if int(priors.counts.min()) == 0:
         raise PriorsError(f"class {int(priors.counts.argmin())} has no training sample, so it has no weight.")
-    weights = (1 - beta) / (1 - beta ** priors.counts.double())
-    return weights * (len(weights) / weights.sum())
+    return priors.class_balanced_weights(beta)
 
 
 def inverse_counts(counts: Tensor, *, power: float = 0.5) -> Tensor:
