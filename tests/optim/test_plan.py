@@ -134,7 +134,7 @@ def test_a_plan_computes_its_terms_and_nothing_else(
         if planned.counted is not None:
             counted += spread(planned, planned.counted, size)
     torch.testing.assert_close(total, torch.full((size,), 1 / size, dtype=torch.float64), atol=1e-15, rtol=0)
-    assert counted.tolist() == [1.0] * size, "each row enters the loss once"
+    assert counted.tolist() == [1 / size] * size, "each row enters the loss once"
     assert climbed == {k for k, needed in enumerate(needs_of(terms).perturbed) if needed}
     if not share:
         assert all(len(planned.uses) == 1 for planned in passes)

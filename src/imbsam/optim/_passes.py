@@ -1,5 +1,6 @@
 """The passes of one step, as the caller's loop sees them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
-from imbsam.optim._plan import UNUSED, PlannedPass
+from imbsam.optim._plan import STEP, UNUSED, PlannedPass, apart
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Gradients, Parts, Weights
 from imbsam.optim.ascent import Ascent, Memory
@@ -101,6 +102,7 @@ class Rules:
     Args:
         terms: Its terms.
         ascent: Where their perturbations point.
+        fresh: For each term, whether its direction is made of a gradient of this step.
         memory: What ascent and method kept in earlier steps, by name.
         keeps_ascents: Whether :attr:`combine` needs the ascent gradients.
         combine: Makes one gradient of the parts, given the weighted loss of each slot; ``None`` leaves the step's.
@@ -108,9 +110,19 @@ class Rules:
 
     terms: Sequence[Term]
     ascent: Ascent
+    fresh: Sequence[bool]
     memory: Mapping[str, Memory]
     keeps_ascents: bool
     combine: Callable[[Parts, Mapping[int, Tensor]], Combined | None]
+
+    def kept(self, term: int) -> Memory:
+        """What the ascent kept of a term."""
+        return self.memory.get(ascent_name(term, self.terms[term]), {})
+
+
+def ascent_name(place: int, term: Term) -> str:
+    """What the ascent's memory of a term goes by."""
+    return f"ascent {place if term.label is None else term.label}"
 
 
 class Passes:
@@ -154,10 +166,9 @@ class Passes:
         self._open = False
         self._made = 0
         self._rows_left = 0
-        self._counted = sum(int(p.counted.sum()) for p in planned if p.counted is not None)
         self._values: dict[int, Tensor] = {}
-        self._before, self._after = torch.zeros(2, batch_size, dtype=torch.float64)
         self._looks = any(p.select is not None for p in planned)
+        self._before, self._after = torch.zeros(2, batch_size if self._looks else 0, dtype=torch.float64)
 
     def __enter__(self) -> "Passes":
         self._on_open(self)
@@ -198,15 +209,19 @@ class Passes:
                 self._statistics.settle()
 
     def _climb(self, term: int) -> None:
-        rules, label = self._rules, self._rules.terms[term].label
-        name = f"ascent {term if label is None else label}"
-        memory = rules.memory.get(name, {})
+        rules = self._rules
         climbed = self._weights.climb(
-            term, rules.terms[term], rules.ascent, memory, keep=rules.keeps_ascents, loss_scale=self._loss_scale
+            term,
+            rules.terms[term],
+            rules.ascent,
+            rules.kept(term),
+            fresh=rules.fresh[term],
+            keep=rules.keeps_ascents,
+            loss_scale=self._loss_scale,
         )
         self.norms += [] if climbed.norm is None else [climbed.norm]
         if climbed.memory:
-            self.memory[name] = climbed.memory
+            self.memory[ascent_name(term, rules.terms[term])] = climbed.memory
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -229,10 +244,19 @@ class Passes:
 
     @torch.no_grad()
     def _combine(self) -> None:
+        if self._rules.ascent.learns:
+            self._learn()
         combined = self._rules.combine(self._weights.parts(), self._values)
         if combined is not None:
             self._weights.replace(combined.gradient)
             self.memory.update(combined.memory)
+
+    def _learn(self) -> None:
+        rules = self._rules
+        for k in sorted({planned.term for planned in self._planned if planned.term is not None}):
+            gradient = self._weights.merge(apart(k), loss_scale=self._loss_scale)
+            self._add(self._values, STEP, self._values.pop(apart(k)))
+            self.memory[ascent_name(k, rules.terms[k])] = rules.ascent.learn(gradient, rules.kept(k))
 
     def run(self, closure: Callable[[], Tensor]) -> None:
         """Make every pass with a closure that computes the batch's mean loss and its gradient by itself.
@@ -263,9 +287,9 @@ class Passes:
         """
         found = {"the loss": [self.loss], "an ascent gradient": self.norms}
         found["the gradient"] = [] if gradient_norm is None else [gradient_norm]
-        home = self.loss.device
-        values = torch.stack([v.to(home, torch.float64, non_blocking=True) for part in found.values() for v in part])
-        if bool(values.isfinite().all()):
+        # Fetched together: an accelerator waits once.
+        values = [v.to(self.loss.device, torch.float64, non_blocking=True) for part in found.values() for v in part]
+        if all(math.isfinite(value) for value in torch.stack(values).tolist()):
             return
         self._statistics.to_remembered()
         what = next(name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
@@ -286,8 +310,8 @@ class Passes:
             self._add(self._values, use.slot, value.detach() / self._loss_scale)
         self._rows_left -= len(losses)
         if planned.counted is not None:
-            counted = planned.counted[span].double() / self._counted
-            self.loss = self.loss.to(losses.device) + weighted_sum(losses.detach() / self._loss_scale, counted)
+            seen = losses.detach() if self._loss_scale == 1 else losses.detach() / self._loss_scale
+            self.loss = self.loss.to(losses.device) + weighted_sum(seen, planned.counted[span])
         if self._looks and (planned.term is None or planned.select is not None):
             seen = self._before if planned.term is None else self._after
             rows = torch.arange(self.batch_size) if planned.rows is None else planned.rows
@@ -305,4 +329,4 @@ def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
         # Multiplied before the sum: the losses get a dense gradient, as mean() gives, so that matmul rounds it alike.
         return (losses * first).sum()
     # Not `losses @ weights`: autocast would round both to half precision.
-    return (losses * weights.to(losses)).sum()
+    return (losses * weights.to(losses, non_blocking=True)).sum()

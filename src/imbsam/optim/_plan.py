@@ -41,8 +41,8 @@ class PlannedPass:
         rows: Rows to forward, shape ``(R,)``, ascending; ``None`` stands for the whole batch.
         uses: Their weights are aligned with ``rows``. None: the pass only looks at losses, or moves running statistics.
         term: The term whose perturbation is in force; ``None`` at the weights themselves.
-        counted: Which of these rows enter the batch's mean loss, shape ``(R,)``, bool: each row once, at ``w``
-            where it is forwarded there. ``None`` where none does.
+        counted: Weight of these rows in the batch's mean loss, shape ``(R,)``: each row counts once, at ``w`` where it
+            is forwarded there. ``None`` where none does.
         select: Turns the losses at ``w`` and at ``w + e`` into the weights of the pass that follows.
     """
 
@@ -74,7 +74,8 @@ def plan(
     statistics: BatchStatistics,
     context_rows: int,
     share: bool = True,
-    by_gradient: bool = True,
+    fresh: Sequence[bool] | None = None,
+    learns: bool = False,
 ) -> list[PlannedPass]:
     """Lay out the passes of one step.
 
@@ -89,7 +90,9 @@ def plan(
         statistics: The policy where it does.
         context_rows: How many other rows normalise a pass under ``"context"``.
         share: Whether several backwards may share one forward (not under DDP, which syncs the first alone).
-        by_gradient: Whether directions are made of gradients at all; a random one needs no pass of its own.
+        fresh: For each term, whether its direction is made of a gradient of this step, by default it is; a random one
+            needs no pass of its own.
+        learns: Whether the ascent looks at the gradients of the perturbed terms, which are then kept apart.
 
     Returns:
         The passes in order; every ascent stands before its descent.
@@ -97,7 +100,7 @@ def plan(
     base, need_base = _unperturbed(terms, need)
     layout = _Layout(base, coupled, statistics, context_rows, share)
     active = [k for k, needed in enumerate(need.perturbed) if needed]
-    ascents = {k: term.ascent for k in active if by_gradient and (term := terms[k]).ascent is not None}
+    ascents = {k: a for k in active if (fresh is None or fresh[k]) and (a := terms[k].ascent) is not None}
     first = layout.shared_with_base(ascents, need_base)
     early = [Use(base, STEP)] if need_base and (coupled or first) else []
     early += [Use(ascents[k], k) for k in first]
@@ -106,7 +109,7 @@ def plan(
         term = terms[k]
         if k in ascents and k not in first:
             passes.append(layout.own_pass(Use(ascents[k], k)))
-        slot = apart(k) if term.apart else STEP
+        slot = apart(k) if term.apart or learns else STEP
         if term.select is None:
             passes.append(layout.own_pass(Use(term.descent, slot), term=k))
         else:
@@ -119,9 +122,11 @@ def plan(
 def _unperturbed(terms: Sequence[Term], need: Need) -> tuple[Tensor, bool]:
     """Sum the descents of the terms at ``w`` itself, shape ``(B,)``, and tell whether any rank has a row there."""
     still = [k for k, perturbed in enumerate(need.perturbed) if not perturbed]
-    total = torch.zeros_like(terms[0].descent)
-    for k in still:
-        total += terms[k].descent
+    if not still:
+        return torch.zeros_like(terms[0].descent), False
+    total = terms[still[0]].descent
+    for k in still[1:]:
+        total = total + terms[k].descent
     return total, any(need.present[k] for k in still)
 
 
@@ -140,8 +145,8 @@ class _Layout:
         if not self.coupled:
             # One more backward through the shared forward costs 2 a row of it; a pass of its own 3 a row of its own.
             rows = int(self.base.count_nonzero())
-            touching = {k: a for k, a in ascents.items() if bool((a.bool() & self.base.bool()).any())}
-            return [k for k, a in touching.items() if 3 * int(a.count_nonzero()) > 2 * rows]
+            large = [k for k, a in ascents.items() if 3 * int(a.count_nonzero()) > 2 * rows]
+            return [k for k in large if bool((ascents[k] * self.base).any())]
         whole = [k for k, ascent in ascents.items() if self.statistics == "batch" or self._rows(ascent) is None]
         if whole or need_base or not ascents:
             return whole
@@ -173,32 +178,37 @@ class _Layout:
         """The rows with a weight, and under ``"context"`` a few evenly spaced others; ``None`` where that is all."""
         if self.coupled and self.statistics == "batch":
             return None
-        chosen = weights.bool()
-        extra = self.context_rows if self.coupled else int(not chosen.any())
-        others = (~chosen).nonzero().squeeze(1)
-        if extra >= len(others):
+        rows = weights.nonzero().squeeze(1)
+        extra = self.context_rows if self.coupled else int(not len(rows))
+        if len(rows) + extra >= len(weights):
             return None
         if extra:
-            chosen = chosen.clone()
-            chosen[others[torch.linspace(0, len(others) - 1, extra).round().long()]] = True
-        return chosen.nonzero().squeeze(1)
+            others = (weights == 0).nonzero().squeeze(1)
+            context = others[torch.linspace(0, len(others) - 1, extra).round().long()]
+            rows = torch.cat([rows, context]).sort().values
+        return rows
 
 
 def _aligned(rows: Tensor | None, uses: Sequence[Use], *, term: int | None = None) -> PlannedPass:
     if rows is not None:
-        uses = [replace(use, weights=use.weights[rows]) for use in uses]
+        uses = [Use(use.weights[rows], use.slot) for use in uses]
     return PlannedPass(rows, tuple(uses), term)
 
 
 def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[PlannedPass]:
-    unseen = torch.ones(size, dtype=torch.bool)
-    counted = list(passes)
+    unseen = torch.ones(size, dtype=torch.float64)
+    left = size
+    shares: dict[int, Tensor] = {}
     # A random direction may leave rows that are never forwarded at the weights themselves: they count where they are.
     for index in sorted(range(len(passes)), key=lambda i: passes[i].term is not None):
-        planned = passes[index]
-        rows = slice(None) if planned.rows is None else planned.rows
-        fresh = unseen[rows].clone()
-        if bool(fresh.any()):
-            counted[index] = replace(planned, counted=fresh)
-            unseen[rows] = False
-    return counted
+        rows = passes[index].rows
+        fresh = unseen.clone() if rows is None else unseen[rows]
+        found = int(fresh.sum())
+        if found:
+            shares[index] = fresh
+            left -= found
+        if not left:
+            break
+        unseen[slice(None) if rows is None else rows] = 0
+    total = size - left
+    return [replace(p, counted=shares[i] / total) if i in shares else p for i, p in enumerate(passes)]

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
-from imbsam.optim._passes import Combined, Passes, Rules
+from imbsam.optim._passes import Combined, Passes, Rules, ascent_name
 from imbsam.optim._plan import BatchStatistics, plan
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._terms import Term
@@ -26,6 +26,8 @@ class SharpnessState(TypedDict):
     memory: dict[str, dict[int, Tensor]]
 
 
+OnNonFinite = Literal["raise", "skip", "unchecked"]
+
 RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
 
@@ -36,7 +38,7 @@ class Common(TypedDict, total=False):
     model: nn.Module | None
     batch_statistics: BatchStatistics
     context_rows: int
-    nonfinite: Literal["raise", "skip"]
+    nonfinite: OnNonFinite
 
 
 class SharpnessAware(Optimizer):
@@ -57,7 +59,8 @@ class SharpnessAware(Optimizer):
         context_rows: How many.
         ascent: Where the perturbation points; by default the gradient, undamped.
         nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
-            ``"raise"`` an error, or ``"skip"`` the step and count it.
+            ``"raise"`` an error, or ``"skip"`` the step and count it. Looking costs an accelerator one synchronisation
+            a step; ``"unchecked"`` does not look, and such a step spoils the weights.
         radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
 
     Attributes:
@@ -85,11 +88,11 @@ class SharpnessAware(Optimizer):
         batch_statistics: BatchStatistics = "context",
         context_rows: int = 8,
         ascent: Ascent | None = None,
-        nonfinite: Literal["raise", "skip"] = "raise",
+        nonfinite: OnNonFinite = "raise",
         radii: Mapping[str, float] | None = None,
     ) -> None:
-        if nonfinite not in ("raise", "skip"):
-            raise OptionError(f"nonfinite must be 'raise' or 'skip'; got {nonfinite!r}.")
+        if nonfinite not in ("raise", "skip", "unchecked"):
+            raise OptionError(f"nonfinite must be 'raise', 'skip' or 'unchecked'; got {nonfinite!r}.")
         if not isinstance(base, Optimizer):
             raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
         if batch_statistics not in ("batch", "context"):
@@ -109,6 +112,11 @@ class SharpnessAware(Optimizer):
         self.defaults = {**base.defaults, **self.radii}
         self.model = model
         self.ascent = ascent if ascent is not None else Gradient()
+        if self.keeps_ascents and self.ascent.spares_passes:
+            raise OptionError(
+                f"{type(self).__name__} compares the gradients before and after the perturbation, and {self.ascent!r} "
+                "makes steps without the first: choose an ascent by gradient, as Gradient, Adaptive or Friendly."
+            )
         self.batch_statistics = batch_statistics
         self.context_rows = context_rows
         self.nonfinite = nonfinite
@@ -177,6 +185,10 @@ class SharpnessAware(Optimizer):
         mean_rows, need = self._ranks.agree(rows, terms)
         if mean_rows != rows:
             terms = [term.scaled(rows / mean_rows) for term in terms]
+        fresh = [
+            self.ascent.needs_gradient(self.memory.get(ascent_name(k, term), {}), self.steps)
+            for k, term in enumerate(terms)
+        ]
         planned = plan(
             terms,
             need,
@@ -184,13 +196,14 @@ class SharpnessAware(Optimizer):
             statistics=self.batch_statistics,
             context_rows=self.context_rows,
             share=self._ranks.size == 1,
-            by_gradient=self.ascent.needs_gradient,
+            fresh=fresh,
+            learns=self.ascent.learns,
         )
         weights = Weights(self.param_groups, self._named, self._saved, self.model)
         self._ready = None
         self._passes = Passes(
             planned,
-            Rules(terms, self.ascent, self.memory, self.keeps_ascents, self.combine),
+            Rules(terms, self.ascent, fresh, self.memory, self.keeps_ascents, self.combine),
             batch_size=rows,
             loss_scale=loss_scale,
             device=targets.device,
@@ -281,18 +294,23 @@ class SharpnessAware(Optimizer):
 
     def _apply(self, passes: Passes) -> None:
         self._ready = None
-        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        try:
-            passes.check(global_norm(grads) if grads else None)
-        except NonFiniteError:
-            if self.nonfinite == "raise":
-                raise
+        if self.nonfinite != "unchecked" and not self._is_sound(passes):
             self.skipped += 1
             return
         self.base.step()
         self.steps += 1
         for name, kept in passes.memory.items():
             self.memory.setdefault(name, {}).update(kept)
+
+    def _is_sound(self, passes: Passes) -> bool:
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        try:
+            passes.check(global_norm(grads) if grads else None)
+        except NonFiniteError:
+            if self.nonfinite == "raise":
+                raise
+            return False
+        return True
 
     def _refuse_open_passes(self, call: str) -> None:
         if self._passes is not None and self._passes.is_open:

@@ -98,7 +98,7 @@ class Weights:
 
     @torch.no_grad()
     def climb(
-        self, slot: int, term: Term, ascent: Ascent, memory: Memory, *, keep: bool, loss_scale: float = 1.0
+        self, slot: int, term: Term, ascent: Ascent, memory: Memory, *, fresh: bool, keep: bool, loss_scale: float = 1.0
     ) -> Climbed:
         """Perturb the weights along the gradient of ``slot``.
 
@@ -107,15 +107,16 @@ class Weights:
             term: Whose perturbation it is.
             ascent: The rule.
             memory: What the rule kept.
+            fresh: Whether the rule looks at that gradient.
             keep: Whether the gradient is needed later; otherwise it is overwritten and forgotten.
             loss_scale: What the gradient is too large by.
 
         Returns:
             What the rule did; nothing where no parameter has a gradient.
         """
-        if ascent.needs_gradient:
+        if fresh:
             self.collect(slot)
-        slopes = [self._slope(group, term, ascent, keep, loss_scale) for group in self._groups]
+        slopes = [self._slope(group, term, fresh, keep, loss_scale) for group in self._groups]
         slopes = [slope for slope in slopes if slope.params]
         climbed = Climbed()
         if slopes:
@@ -128,14 +129,14 @@ class Weights:
             self._slots.pop(slot, None)
         return climbed
 
-    def _slope(self, group: dict[str, object], term: Term, ascent: Ascent, keep: bool, loss_scale: float) -> Slope:
+    def _slope(self, group: dict[str, object], term: Term, fresh: bool, keep: bool, loss_scale: float) -> Slope:
         named = [
             (p, name)
             for p, name in zip(_params(group), self._names(group), strict=True)
-            if (p.grad is not None if ascent.needs_gradient else p.requires_grad)
+            if (p.grad is not None if fresh else p.requires_grad)
         ]
         params = [p for p, _ in named]
-        grads = [p.grad for p in params if p.grad is not None] if ascent.needs_gradient else []
+        grads = [p.grad for p in params if p.grad is not None] if fresh else []
         if loss_scale != 1:
             grads = [g / loss_scale for g in grads]
         elif keep:
@@ -146,6 +147,30 @@ class Weights:
     def _names(self, group: dict[str, object]) -> Sequence[str | None]:
         named: Sequence[str] | None = group.get("param_names")  # type: ignore[assignment]
         return named if named is not None else [self._known_names.get(p) for p in _params(group)]
+
+    def merge(self, slot: int, *, loss_scale: float) -> dict[Tensor, Tensor]:
+        """Add the gradient of a slot to the step's, and give it.
+
+        Args:
+            slot: Where the gradient is.
+            loss_scale: What it is too large by.
+
+        Returns:
+            The gradient by parameter, which the step's does not share memory with.
+        """
+        self.collect(STEP)
+        merged = {}
+        for p, grad in zip(self._all, self._slots.pop(slot, ()), strict=False):
+            if grad is None:
+                continue
+            if p.grad is None:
+                p.grad = grad.clone()
+            elif p.grad.is_sparse:
+                p.grad = p.grad + grad
+            else:
+                p.grad.add_(grad)
+            merged[p] = grad / loss_scale if loss_scale != 1 else grad
+        return merged
 
     def parts(self) -> Parts:
         """Every gradient that is still kept, by its slot."""

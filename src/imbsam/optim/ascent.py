@@ -46,8 +46,19 @@ class Climbed:
 class Ascent:
     """A rule that moves parameters along their ascent gradient."""
 
-    needs_gradient = True
-    """Whether the rule looks at gradients; one that does not spares a pass."""
+    spares_passes = False
+    """Whether some steps, or all, are made without an ascent gradient."""
+    learns = False
+    """Whether the rule looks at the gradients that its terms had in the step, see :meth:`learn`."""
+
+    def needs_gradient(self, memory: Memory, step: int) -> bool:
+        """Whether the rule looks at the ascent gradient of this step; where not, a pass is spared.
+
+        Args:
+            memory: What the rule kept in earlier steps of the same term.
+            step: Steps made so far.
+        """
+        return True
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         """Add the perturbation to the parameters, in place.
@@ -58,6 +69,18 @@ class Ascent:
 
         Returns:
             The gradient's norm, and what to keep.
+        """
+        raise NotImplementedError
+
+    def learn(self, gradient: Mapping[Tensor, Tensor], memory: Memory) -> Memory:
+        """Look at the gradient that a perturbed term had in the step; called where :attr:`learns` is set.
+
+        Args:
+            gradient: By parameter, at the perturbed weights; not to be overwritten.
+            memory: What the rule kept in earlier steps of the same term.
+
+        Returns:
+            What to keep, once the step has been made.
         """
         raise NotImplementedError
 

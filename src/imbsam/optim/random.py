@@ -28,7 +28,7 @@ class Random(Ascent):
         OptionError: If an option is unknown or out of range.
     """
 
-    needs_gradient = False
+    spares_passes = True
 
     def __init__(
         self, sampler: Literal["sphere", "gaussian", "cube"] | Sampler = "sphere", *, half_width: float = 1.0
@@ -39,6 +39,10 @@ class Random(Ascent):
             raise OptionError(f"half_width must be above 0; got {half_width}.")
         self.sampler = sampler
         self.half_width = half_width
+
+    def needs_gradient(self, memory: Memory, step: int) -> bool:
+        """Never."""
+        return False
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         """Add ``rho * x`` to the parameters."""

@@ -23,6 +23,7 @@ from imbsam.optim.imbsam import ImbSAM
 from imbsam.optim.looksam import LookSAM
 from imbsam.optim.plain import Plain
 from imbsam.optim.random import Random
+from imbsam.optim.reuse import Reuse
 from imbsam.optim.sam import ASAM, SAM
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
@@ -159,6 +160,7 @@ ASCENTS: Mapping[str, Callable[..., Ascent]] = {
     "adaptive": Adaptive,
     "friendly": Friendly,
     "random": Random,
+    "reuse": Reuse,
     "stochastic": Stochastic,
 }
 
