@@ -84,7 +84,7 @@ class MethodOptions:
     method_options: tuple[str, ...] = ()
     """The method's own options, as alpha=0.4; `imbsam methods` lists them."""
     ascent: str = "default"
-    """Where the perturbation points: gradient, adaptive, friendly, random or stochastic. default: the method's own."""
+    """Where the perturbation points: gradient, adaptive, friendly, random, reuse or stochastic. default: the method's own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
     tail: str = "auto"

@@ -6,6 +6,7 @@ from pathlib import Path
 from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
 from imbsam.data.sources.digits import read_digits
 from imbsam.data.sources.folders import is_image, read_image_file, read_image_folder
+from imbsam.data.sources.idx import is_idx_folder, read_idx
 from imbsam.data.sources.lists import read_lists, training_lists
 from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
 from imbsam.data.sources.raw import Raw, Request, by_part
@@ -21,6 +22,7 @@ UNDERSTOOD = """Understood are:
   FOLDER or FILE.csv, .tsv        a table; train, validation, test by file name
   FILE.npz                        a table, arrays X (N, F) and y (N,)
   FOLDER or FILE.tar.gz           CIFAR-10 or CIFAR-100 python archive
+  FOLDER                          MNIST, Fashion-MNIST: train-images-idx3-ubyte[.gz] and its three fellows
   FOLDER or LIST.txt[@IMAGES]     list files with a 'relative/path label' a line, paths relative to IMAGES
 Several files are given as a,b or by a pattern such as 'train-*.parquet'."""
 
@@ -66,6 +68,8 @@ def _read_folder(folder: Path, request: Request) -> Raw:
     _without_target(str(folder), request)
     if is_cifar_folder(folder):
         return read_cifar(folder)
+    if is_idx_folder(folder):
+        return read_idx(folder)
     if training_lists(folder):
         return read_lists(folder)
     if any(is_image(path) for path in folder.rglob("*")):
