@@ -43,8 +43,11 @@ class DataOptions:
     """Images: pixels of each side; by default as they are."""
     augment: Literal["auto", "none", "cifar", "imagenet"] = "auto"
     """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size."""
-    sampler: Literal["shuffle", "balanced"] = "shuffle"
-    """Order of the training samples: each once an epoch, or classes drawn equally often."""
+    sampler: Literal["shuffle", "balanced", "gathered"] = "shuffle"
+    """Order of the training samples: each once an epoch; classes drawn equally often; or each once, those of tail classes
+    together in some of the batches."""
+    tail_rows: Count = 16
+    """Sampler gathered: tail samples that stand together."""
     skip_bad: bool = False
     """Go on without unreadable images, and count them."""
     workers: Annotated[int, Field(ge=0)] = 0

@@ -112,6 +112,46 @@ def test_the_balanced_sampler_draws_classes_alike_and_samples_within_a_class_ali
     assert torch.bincount(rare, minlength=60).min() > 10
 
 
+@pytest.mark.parametrize(
+    ("rare", "together", "sizes"),
+    [
+        (0, 4, {0}),
+        (7, 4, {0, 3, 4}),
+        (12, 4, {0, 4}),
+        (3, 16, {0, 3}),
+        (100, 4, {10}),
+        (190, 4, {15, 16}),
+    ],
+)
+def test_the_gathered_sampler_puts_tail_samples_together_and_gives_each_sample_once(rare, together, sizes):
+    """163 or more samples make ten full batches of 16 and a rest; the tail stands in full ones."""
+    heads = max(163 - rare, 5)
+    samples = TensorSamples(
+        torch.arange(heads + rare).unsqueeze(1).float(), torch.tensor([0] * heads + [1] * rare), [""] * (heads + rare)
+    )
+    found = list(
+        epoch(samples, sampler="gathered", tail=torch.tensor([False, True]), tail_rows=together, batch_size=16)
+    )
+    assert sorted(torch.cat([x for x, _ in found]).flatten().tolist()) == list(range(heads + rare))
+    full = [y for _, y in found if len(y) == 16]
+    assert {int(y.sum()) for y in full} == sizes
+    again = list(
+        epoch(samples, sampler="gathered", tail=torch.tensor([False, True]), tail_rows=together, batch_size=16)
+    )
+    assert all(torch.equal(x, z) for (x, _), (z, _) in zip(found, again, strict=True))
+
+
+def test_the_gathered_sampler_chooses_other_batches_in_another_epoch():
+    targets = torch.tensor([0] * 400 + [1] * 16)
+    samples = TensorSamples(torch.zeros(416, 1), targets, [""] * 416)
+    places = set()
+    for number in range(8):
+        given = {"sampler": "gathered", "tail": torch.tensor([False, True]), "tail_rows": 16, "batch_size": 32}
+        found = list(epoch(samples, epoch=number, **given))
+        places.add(next(place for place, (_, y) in enumerate(found) if y.any()))
+    assert len(places) > 3
+
+
 def test_a_data_error_in_a_worker_stays_a_data_error():
     class Broken(TensorSamples):
         def batch(self, indices):
@@ -127,6 +167,9 @@ def test_a_data_error_in_a_worker_stays_a_data_error():
     [
         ({"sampler": "sqrt"}, "sampler"),
         ({"sampler": "balanced", "shuffle": False}, "shuffle=True"),
+        ({"sampler": "gathered", "shuffle": False}, "shuffle=True"),
+        ({"sampler": "gathered"}, "needs the tail classes"),
+        ({"sampler": "gathered", "tail": torch.tensor([True]), "tail_rows": 0}, "tail_rows of at least 1; got 0"),
         ({"batch_size": 0}, "batch_size"),
         ({"workers": -1}, "workers"),
         ({"start": 3}, "start"),

@@ -537,7 +537,9 @@ def test_an_unknown_option_is_refused_with_the_list_of_valid_ones(name: str) -> 
     with pytest.raises(OptionError, match=f"{name} has no option 'radius'; its options are ") as raised:
         create(name, model, priors=PRIORS, tail=TAIL, radius=0.1)
     listed = str(raised.value).split("its options are ")[1].rstrip(".").split(", ")
-    assert set(options_of(name)) | {"model", "batch_statistics", "context_rows", "nonfinite"} <= set(listed)
+    assert set(options_of(name)) | {"model", "batch_statistics", "context_rows", "row_multiple", "nonfinite"} <= set(
+        listed
+    )
     assert "radii" not in listed
 
 

@@ -103,14 +103,21 @@ def spread(planned: PlannedPass, weights: Tensor, size: int) -> Tensor:
     coupled=st.booleans(),
     statistics=st.sampled_from(["batch", "context"]),
     context_rows=st.integers(1, 5),
+    row_multiple=st.sampled_from([1, 1, 2, 4]),
     share=st.booleans(),
 )
 def test_a_plan_computes_its_terms_and_nothing_else(
-    terms: list[Term], coupled: bool, statistics: str, context_rows: int, share: bool
+    terms: list[Term], coupled: bool, statistics: str, context_rows: int, row_multiple: int, share: bool
 ) -> None:
     size = len(terms[0].descent)
     passes = plan(
-        terms, needs_of(terms), coupled=coupled, statistics=statistics, context_rows=context_rows, share=share
+        terms,
+        needs_of(terms),
+        coupled=coupled,
+        statistics=statistics,
+        context_rows=context_rows,
+        row_multiple=row_multiple,
+        share=share,
     )
     total = torch.zeros(size, dtype=torch.float64)
     counted = torch.zeros(size, dtype=torch.float64)
@@ -119,6 +126,7 @@ def test_a_plan_computes_its_terms_and_nothing_else(
         rows = torch.arange(size) if planned.rows is None else planned.rows
         assert torch.equal(rows, rows.unique()), "rows ascend and appear once"
         assert len(rows)
+        assert len(rows) == size or len(rows) % row_multiple == 0
         if planned.term is not None:
             assert planned.term in climbed, "an ascent stands before its descent"
             assert planned.counted is None

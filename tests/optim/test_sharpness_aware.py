@@ -576,3 +576,27 @@ def test_a_compiled_model_trains_as_the_model_does(case: Case, backend: str) -> 
                     model.state_dict()
             p.backward(case.loss(compiled(x[p.rows]), y[p.rows]))
     torch.compiler.reset()
+
+
+def test_padded_passes_keep_a_compiled_model_to_a_few_shapes() -> None:
+    """With a tail of any size, the rows of a pass are 8 or the 16 of the batch: two graphs, one for each."""
+    compilations = 0
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., object]:
+        nonlocal compilations
+        compilations += 1
+        return graph.forward
+
+    torch.compiler.reset()
+    model = MLP.model()
+    twin = copy.deepcopy(model)
+    compiled = torch.compile(model, backend=backend, dynamic=False)
+    one = imbsam(MLP, compiled, sgd(model.parameters()), row_multiple=8)
+    other = imbsam(MLP, twin)
+    for tail_rows in (1, 2, 3, 4, 5, 6, 7, 8, 3, 1):
+        batch = MLP.batch(torch.tensor([3] * tail_rows + [0] * (16 - tail_rows)), tail_rows)
+        take_step(one, compiled, MLP.loss, batch)
+        take_step(other, twin, MLP.loss, batch)
+    assert compilations == 2
+    torch.testing.assert_close(list(model.parameters()), list(twin.parameters()), atol=1e-12, rtol=0)
+    torch.compiler.reset()

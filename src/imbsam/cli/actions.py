@@ -6,12 +6,23 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from imbsam.cli import show
-from imbsam.cli.commands import Command, Compare, Doctor, Evaluate, Methods, Predict, Report, Train
+from imbsam.cli.commands import Command, Compare, Cost, Doctor, Evaluate, Methods, Predict, Report, Train
 from imbsam.config import Options
-from imbsam.engine import NAMES, WITHOUT_EFFECT, RunFolder, Trained, Variant, compare, fit, plan_runs
+from imbsam.engine import (
+    NAMES,
+    WITHOUT_EFFECT,
+    RunFolder,
+    Trained,
+    Variant,
+    compare,
+    expected_cost,
+    fit,
+    plan_runs,
+)
 from imbsam.errors import OptionError, RunError
 from imbsam.report import write_report
 
@@ -36,6 +47,8 @@ def act(command: Command, words: Sequence[str]) -> int:
             return train(command)
         case Compare():
             return compare_methods(command, words)
+        case Cost():
+            return cost(command)
         case Evaluate():
             return evaluate(command)
         case Predict():
@@ -105,8 +118,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> int:
     if command.seeds < 1:
         raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
     first = command.options.training.seed
-    labels = [name for name in NAMES if name != "adamw"] if command.methods == ("all",) else command.methods
-    variants = [Variant.parse(label) for label in labels]
+    variants = _variants(command.methods)
     runs = plan_runs(folder, command.options, variants, range(first, first + command.seeds))
     typed = "imbsam " + shlex.join(words)
     failed = []
@@ -125,6 +137,23 @@ def compare_methods(command: Compare, words: Sequence[str]) -> int:
     for outcome in failed:
         print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def cost(command: Cost) -> int:
+    """Count the work of each method's steps."""
+    source = _source(command.source, "train")
+    runs = plan_runs(Path(), command.options, _variants(command.methods), [command.options.training.seed])
+    found = {run.label: expected_cost(source, run.options) for run in runs}
+    if command.json:
+        print(json.dumps({label: {**asdict(each), "ratio": each.ratio} for label, each in found.items()}))
+    else:
+        show.costs(found)
+    return 0
+
+
+def _variants(labels: Sequence[str]) -> list[Variant]:
+    every = [name for name in NAMES if name != "adamw"]
+    return [Variant.parse(label) for label in (every if tuple(labels) == ("all",) else labels)]
 
 
 def evaluate(command: Evaluate) -> int:

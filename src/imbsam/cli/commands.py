@@ -68,6 +68,21 @@ class Compare(Command):
 
 
 @dataclass(frozen=True)
+class Cost(Command):
+    """Say what each method's steps will cost beside plain ones, before training."""
+
+    source: Positional[str | None] = None
+    """What to train on."""
+    methods: tuple[str, ...] = ("sgd", "sam", "imbsam", "imbsam:ascent=reuse")
+    """METHOD or METHOD:OPTION=VALUE,..., as for compare. all: every method."""
+    config: Path | None = None
+    """YAML file with any of the options below; the command line goes before it."""
+    json: bool = False
+    """Print JSON."""
+    options: FlatOptions = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
 class Evaluate(Command):
     """Measure a trained run on its test data, or on other labelled data."""
 
@@ -122,6 +137,7 @@ class Doctor(Command):
 COMMANDS: Mapping[str, type[Command]] = {
     "train": Train,
     "compare": Compare,
+    "cost": Cost,
     "evaluate": Evaluate,
     "predict": Predict,
     "report": Report,

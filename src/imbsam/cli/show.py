@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from imbsam.config import read_yaml
-from imbsam.engine import Outcome, RunFolder, Trained
+from imbsam.engine import Cost, Outcome, RunFolder, Trained
 from imbsam.files import read_json
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
@@ -176,6 +176,27 @@ def comparison(folder: Path, runs: Sequence[Path]) -> None:
     out.print(table)
     for sentence in answer(summary):
         out.print(sentence, markup=False)
+
+
+def costs(found: Mapping[str, Cost]) -> None:
+    """Show what steps cost beside plain ones."""
+    one = next(iter(found.values()))
+    table = Table(
+        title=f"a step of {one.batch_size} rows, {percent(one.tail_share)} of them tail, beside a plain one",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("method", no_wrap=True)
+    for name in ("forwards", "backwards", "cost"):
+        table.add_column(name, justify="right")
+    for label, cost in found.items():
+        table.add_row(_safe(label), f"{cost.forwards:.2f}", f"{cost.backwards:.2f}", f"{cost.ratio:.2f}")
+    out.print(table)
+    out.print(
+        f"Counted on the classes of real batches; {percent(one.with_tail)} of them hold a tail row. "
+        + ("The model has BatchNorm: a tail pass takes context rows along. " if one.couples_rows else "")
+        + "A backward counts as two forwards."
+    )
 
 
 def metrics(trained: Trained, found: Metrics) -> None:

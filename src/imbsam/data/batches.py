@@ -15,7 +15,7 @@ from imbsam.data.seeding import generator
 from imbsam.data.transforms import ImageNetAugmentation, Transform
 from imbsam.errors import DataError, OptionError
 
-Sampler = Literal["shuffle", "balanced"]
+Sampler = Literal["shuffle", "balanced", "gathered"]
 Batch = tuple[Tensor, Tensor]
 
 ORDER, AUGMENTATION = range(2)
@@ -32,6 +32,8 @@ def batches(
     transform: Transform,
     workers: int = 0,
     sampler: Sampler = "shuffle",
+    tail: Tensor | None = None,
+    tail_rows: int = 16,
 ) -> "Epoch":
     """Go over the samples once.
 
@@ -51,7 +53,10 @@ def batches(
         transform: From raw samples to model inputs.
         workers: Processes that prepare batches; 0 prepares them in this one.
         sampler: ``"shuffle"``: every sample once. ``"balanced"``: as many draws, each of a class uniformly and then
-            of one of its samples (Kang et al. 2020, section 3.1, q = 0).
+            of one of its samples (Kang et al. 2020, section 3.1, q = 0). ``"gathered"``: every sample once, those of
+            tail classes together in some of the batches, so that what a method forwards for them alone is worth it.
+        tail: Marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
+        tail_rows: Tail samples that stand together, about; more where there are not enough batches for so few.
 
     Returns:
         An iterable of ``(inputs, targets)``, float32 ``(b, ...)`` and int64 ``(b,)``, with a length.
@@ -59,13 +64,23 @@ def batches(
     Raises:
         OptionError: If an option is out of range or in conflict with another.
     """
-    if sampler not in ("shuffle", "balanced"):
-        raise OptionError(f"sampler must be 'shuffle' or 'balanced'; got {sampler!r}.")
-    if sampler == "balanced" and not shuffle:
-        raise OptionError("sampler='balanced' draws at random; it needs shuffle=True.")
+    if sampler not in ("shuffle", "balanced", "gathered"):
+        raise OptionError(f"sampler must be 'shuffle', 'balanced' or 'gathered'; got {sampler!r}.")
+    if sampler != "shuffle" and not shuffle:
+        raise OptionError(f"sampler={sampler!r} draws at random; it needs shuffle=True.")
+    if sampler == "gathered" and (tail is None or tail_rows < 1):
+        raise OptionError(f"sampler='gathered' needs the tail classes and tail_rows of at least 1; got {tail_rows}.")
     if batch_size < 1 or workers < 0:
         raise OptionError(f"batch_size must be at least 1 and workers at least 0; got {batch_size} and {workers}.")
-    epoch_batches = EpochBatches(samples, batch_size, seed, epoch, shuffle, transform, sampler)
+    order = torch.arange(len(samples))
+    draw = generator(seed, epoch, ORDER)
+    if sampler == "balanced":
+        order = class_balanced(samples.targets, draw)
+    elif sampler == "gathered" and tail is not None:
+        order = gathered(tail[samples.targets], draw, batch_size=batch_size, together=tail_rows)
+    elif shuffle:
+        order = torch.randperm(len(samples), generator=draw)
+    epoch_batches = EpochBatches(samples, order, batch_size, seed, epoch, transform)
     if not 0 <= start <= len(epoch_batches):
         raise OptionError(f"start must be in 0..{len(epoch_batches)}, the batches of this epoch; got {start}.")
     loader = DataLoader(
@@ -105,24 +120,17 @@ class EpochBatches(TorchDataset[Batch | DataError]):
     def __init__(
         self,
         samples: Samples,
+        order: Tensor,
         batch_size: int,
         seed: int,
         epoch: int,
-        shuffle: bool,
         transform: Transform,
-        sampler: Sampler,
     ) -> None:
         self.samples = samples
+        self.order = order
         self.batch_size = batch_size
         self.transform = transform
         self.seed, self.epoch = seed, epoch
-        self.order = torch.arange(len(samples))
-        if shuffle:
-            draw = generator(seed, epoch, ORDER)
-            balanced = sampler == "balanced"
-            self.order = (
-                class_balanced(samples.targets, draw) if balanced else torch.randperm(len(samples), generator=draw)
-            )
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.order), self.batch_size)
@@ -169,3 +177,31 @@ def class_balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
     drawn = present[torch.randint(len(present), (len(targets),), generator=generator)]
     place = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * counts[drawn]).long()
     return by_class[starts[drawn] + place]
+
+
+def gathered(in_tail: Tensor, generator: torch.Generator, *, batch_size: int, together: int) -> Tensor:
+    """Shuffle so that tail samples stand together in some of the batches, each sample once.
+
+    Args:
+        in_tail: Whether each sample is of a tail class, bool, shape ``(N,)``.
+        generator: Source of the draws.
+        batch_size: Rows per batch.
+        together: Tail samples in a batch that has any, about.
+
+    Returns:
+        N indices, a batch after the other.
+    """
+    order = torch.randperm(len(in_tail), generator=generator)
+    tail, head = order[in_tail[order]], order[~in_tail[order]]
+    full = len(order) // batch_size
+    groups = min(-(-len(tail) // together), full)
+    if not groups:
+        return order
+    chosen = torch.randperm(full, generator=generator)[:groups]
+    sizes = torch.zeros(full, dtype=torch.long)
+    sizes[chosen] = torch.tensor([len(part) for part in tail.tensor_split(groups)]).clamp(max=batch_size)
+    placed = int(sizes.sum())
+    rest = torch.cat([head, tail[placed:]])
+    beside = torch.split(rest[: full * batch_size - placed], (batch_size - sizes).tolist())
+    pieces = [part for both in zip(torch.split(tail[:placed], sizes.tolist()), beside, strict=True) for part in both]
+    return torch.cat([*pieces, rest[full * batch_size - placed :]])

@@ -6,6 +6,8 @@ from imbsam.engine.compare import PlannedRun as PlannedRun
 from imbsam.engine.compare import Variant as Variant
 from imbsam.engine.compare import compare as compare
 from imbsam.engine.compare import plan_runs as plan_runs
+from imbsam.engine.cost import Cost as Cost
+from imbsam.engine.cost import expected_cost as expected_cost
 from imbsam.engine.fit import fit as fit
 from imbsam.engine.methods import NAMES as NAMES
 from imbsam.engine.run_folder import RunFolder as RunFolder

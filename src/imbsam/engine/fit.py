@@ -146,6 +146,8 @@ class Training:
             transform=data.training_transform(dataset.spec, augment),
             workers=options.data.workers,
             sampler=options.data.sampler,
+            tail=self.problem.tail,
+            tail_rows=options.data.tail_rows,
         )
 
     def epoch(self) -> dict[str, object]:

@@ -60,6 +60,11 @@ class Pass:
             yield Pass(self._passes, self._planned, start, min(start + size, self._span.stop))
 
     @property
+    def backwards(self) -> int:
+        """How many backwards share the pass's forward."""
+        return len(self._planned.uses)
+
+    @property
     def needs_gradient(self) -> bool:
         """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``."""
         return bool(self._planned.uses)

@@ -73,6 +73,7 @@ def plan(
     coupled: bool,
     statistics: BatchStatistics,
     context_rows: int,
+    row_multiple: int = 1,
     share: bool = True,
     fresh: Sequence[bool] | None = None,
     learns: bool = False,
@@ -89,6 +90,7 @@ def plan(
         coupled: Whether a row's loss depends on the other rows of its pass.
         statistics: The policy where it does.
         context_rows: How many other rows normalise a pass under ``"context"``.
+        row_multiple: The rows of a pass are rounded up to a multiple of this, by others of weight 0.
         share: Whether several backwards may share one forward (not under DDP, which syncs the first alone).
         fresh: For each term, whether its direction is made of a gradient of this step, by default it is; a random one
             needs no pass of its own.
@@ -98,7 +100,7 @@ def plan(
         The passes in order; every ascent stands before its descent.
     """
     base, need_base = _unperturbed(terms, need)
-    layout = _Layout(base, coupled, statistics, context_rows, share)
+    layout = _Layout(base, coupled, statistics, context_rows, row_multiple, share)
     active = [k for k, needed in enumerate(need.perturbed) if needed]
     ascents = {k: a for k in active if (fresh is None or fresh[k]) and (a := terms[k].ascent) is not None}
     first = layout.shared_with_base(ascents, need_base)
@@ -136,6 +138,7 @@ class _Layout:
     coupled: bool
     statistics: BatchStatistics
     context_rows: int
+    row_multiple: int
     share: bool
 
     def shared_with_base(self, ascents: dict[int, Tensor], need_base: bool) -> list[int]:
@@ -175,11 +178,12 @@ class _Layout:
         return PlannedPass(None, (), term, select=chosen)
 
     def _rows(self, weights: Tensor) -> Tensor | None:
-        """The rows with a weight, and under ``"context"`` a few evenly spaced others; ``None`` where that is all."""
+        """The rows with a weight and a few evenly spaced others: the context, the padding; ``None`` where that is all."""
         if self.coupled and self.statistics == "batch":
             return None
         rows = weights.nonzero().squeeze(1)
         extra = self.context_rows if self.coupled else int(not len(rows))
+        extra += -(len(rows) + extra) % self.row_multiple
         if len(rows) + extra >= len(weights):
             return None
         if extra:

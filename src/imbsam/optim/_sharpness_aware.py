@@ -38,6 +38,7 @@ class Common(TypedDict, total=False):
     model: nn.Module | None
     batch_statistics: BatchStatistics
     context_rows: int
+    row_multiple: int
     nonfinite: OnNonFinite
 
 
@@ -57,6 +58,8 @@ class SharpnessAware(Optimizer):
             ``"batch"`` forwards the whole batch in every pass; ``"context"`` forwards the pass's own rows beside
             ``context_rows`` other rows of the batch, whose losses have no weight.
         context_rows: How many.
+        row_multiple: Round the rows of a pass up to a multiple of this, by other rows of the batch whose losses have no
+            weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.
         ascent: Where the perturbation points; by default the gradient, undamped.
         nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
             ``"raise"`` an error, or ``"skip"`` the step and count it. Looking costs an accelerator one synchronisation
@@ -87,6 +90,7 @@ class SharpnessAware(Optimizer):
         model: nn.Module | None = None,
         batch_statistics: BatchStatistics = "context",
         context_rows: int = 8,
+        row_multiple: int = 1,
         ascent: Ascent | None = None,
         nonfinite: OnNonFinite = "raise",
         radii: Mapping[str, float] | None = None,
@@ -99,6 +103,8 @@ class SharpnessAware(Optimizer):
             raise OptionError(f"batch_statistics must be 'batch' or 'context'; got {batch_statistics!r}.")
         if context_rows < 1:
             raise OptionError(f"context_rows must be at least 1; got {context_rows}.")
+        if row_multiple < 1:
+            raise OptionError(f"row_multiple must be at least 1; got {row_multiple}.")
         if "rho" in base.defaults:
             raise OptionError(
                 f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
@@ -119,6 +125,7 @@ class SharpnessAware(Optimizer):
             )
         self.batch_statistics = batch_statistics
         self.context_rows = context_rows
+        self.row_multiple = row_multiple
         self.nonfinite = nonfinite
         self.steps = 0
         self.skipped = 0
@@ -195,6 +202,7 @@ class SharpnessAware(Optimizer):
             coupled=self._statistics.live(),
             statistics=self.batch_statistics,
             context_rows=self.context_rows,
+            row_multiple=self.row_multiple,
             share=self._ranks.size == 1,
             fresh=fresh,
             learns=self.ascent.learns,
