@@ -99,6 +99,32 @@ def published_imbsam_gradient(params: Sequence[Tensor], losses_of: LossesOf, in_
         return added(head, gradient(params, 2 * (losses_of(rows) * in_tail).sum() / size))
 
 
+@contextmanager
+def weighted_batch_norm(weights: Tensor) -> Iterator[None]:
+    """BatchNorm by E[x] = sum_r w_r x_r / n and E[x^2] - E[x]^2, over rows r and the n places of a channel."""
+
+    def normalised(
+        x: Tensor,
+        running_mean: object,
+        running_var: object,
+        weight: Tensor,
+        bias: Tensor,
+        training: bool,
+        momentum: object,
+        eps: float,
+    ) -> Tensor:
+        flat = x.flatten(2) if x.ndim > 2 else x.unsqueeze(2)
+        first = torch.einsum("r,rcs->c", weights, flat) / flat.shape[2]
+        second = torch.einsum("r,rcs->c", weights, flat**2) / flat.shape[2]
+        mean, variance = first[:, None], (second - first**2)[:, None]
+        return ((flat - mean) / (variance + eps) ** 0.5 * weight[:, None] + bias[:, None]).reshape(x.shape)
+
+    ordinary = torch.nn.functional.batch_norm
+    torch.nn.functional.batch_norm = normalised
+    yield
+    torch.nn.functional.batch_norm = ordinary
+
+
 class SGD:
     """v = mu v + g + lambda w, w = w - lr v."""
 

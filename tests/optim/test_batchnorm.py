@@ -22,6 +22,7 @@ from cases import (
 )
 from imbsam.errors import PassError
 from imbsam.optim import SAM, ImbSAM
+from imbsam.optim._batchnorm import RunningStatistics
 from optim.loops import METHODS, Forwards, contents, identical, imbsam, sam, sgd, take_step
 
 FROZEN = Case("frozen batch norm", frozen_batch_norm, images)
@@ -206,3 +207,94 @@ def test_other_models_may_be_called_between_steps_without_being_taken_for_this_o
     optimizer.passes(HEAD_AND_TAIL)
     teacher(BATCH_NORM.batch(NO_TAIL)[0])
     take_step(optimizer, model, MLP.loss, MLP.batch(ONLY_TAIL))
+
+
+# Weighted statistics
+
+
+LAYERS = {
+    "1-D": (lambda: nn.BatchNorm1d(3), (5, 3)),
+    "1-D with places": (lambda: nn.BatchNorm1d(3, affine=False), (5, 3, 4)),
+    "2-D": (lambda: nn.BatchNorm2d(3), (5, 3, 4, 2)),
+    "3-D": (lambda: nn.BatchNorm3d(3, track_running_stats=False), (5, 3, 2, 2, 2)),
+}
+
+
+def weighed(layer: nn.Module, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    statistics = RunningStatistics(layer)
+    statistics.weigh(weights)
+    y = layer(x)
+    statistics.weigh(None)
+    return y
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_row_counts_in_the_statistics_as_often_as_its_weight_says(kind: str, dtype: torch.dtype) -> None:
+    """Two rows that stand for three each normalise as if each were there three times; gradients alike."""
+    make, shape = LAYERS[kind]
+    times = torch.tensor([1, 3, 1, 3, 1])
+    values = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype).double()
+    layer, twin = make().to(dtype), make().double()
+    x, z = values.to(dtype, copy=True).requires_grad_(), values.clone().requires_grad_()
+    y = weighed(layer, times.double() / times.sum(), x)
+    repeated = torch.arange(5).repeat_interleave(times)
+    first = torch.tensor([0, 1, 4, 5, 8])
+    expected = twin(z[repeated])[first]
+    slack = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    torch.testing.assert_close(y.double(), expected, atol=slack, rtol=slack)
+    assert y.dtype == dtype
+    weight = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (y.double() * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(x.grad.double(), z.grad, atol=10 * slack, rtol=10 * slack)
+
+
+def test_folded_rows_have_the_weight_of_theirs_and_what_does_not_fold_is_normalised_as_ever() -> None:
+    x = torch.randn(6, 3, dtype=torch.float64)
+    layer = nn.BatchNorm1d(3).double()
+    halves = weighed(layer, torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64), x)
+    each = weighed(layer, torch.tensor([0.35, 0.35, 0.1, 0.1, 0.05, 0.05], dtype=torch.float64), x)
+    torch.testing.assert_close(halves, each, atol=1e-12, rtol=0)
+    assert torch.equal(weighed(layer, torch.full((4,), 0.25, dtype=torch.float64), x), layer(x))
+
+
+def test_nothing_is_left_on_the_layers_after_a_step_or_an_exception() -> None:
+    model = BATCH_NORM.model()
+    optimizer = imbsam(BATCH_NORM, model, context_rows=2)
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
+    inside = []
+
+    def closure(rows: torch.Tensor) -> torch.Tensor:
+        inside.append(sum("forward" in vars(m) for m in model.modules()))
+        if len(inside) == 5:
+            raise KeyboardInterrupt
+        return BATCH_NORM.loss(model(x[rows]), y[rows])
+
+    optimizer.step(closure, targets=y)
+    assert not any("forward" in vars(m) or "row_weights" in vars(m) for m in model.modules())
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(closure, targets=y)
+    assert inside == [0, 2, 2, 0, 2]
+    assert not any("forward" in vars(m) or "row_weights" in vars(m) for m in model.modules())
+
+
+def test_a_frozen_layer_and_one_of_another_make_keep_their_own_forward() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2).eval(), OwnBatchNorm(2), nn.BatchNorm1d(2))
+    RunningStatistics(model).weigh(torch.tensor([0.5, 0.5]))
+    assert ["forward" in vars(m) for m in model] == [False, False, True]
+
+
+def test_micro_batches_of_a_context_pass_are_weighted_each_by_itself() -> None:
+    model = BATCH_NORM.model()
+    optimizer = imbsam(BATCH_NORM, model, context_rows=3)
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
+    sums = []
+    with optimizer.passes(y) as passes:
+        for p in passes:
+            for part in p.split(4):
+                weights = vars(model[1]).get("row_weights")
+                sums += [] if weights is None else [(len(weights), float(weights.sum()))]
+                part.backward(BATCH_NORM.loss(model(x[part.rows]), y[part.rows]))
+    assert [n for n, _ in sums] == [4, 1, 4, 1]
+    assert [total for _, total in sums] == pytest.approx([1.0] * 4)

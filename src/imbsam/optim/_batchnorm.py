@@ -1,6 +1,7 @@
 """BatchNorm couples the rows of a batch and keeps running statistics: a step of several passes must know both."""
 
 from collections.abc import Iterable
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import PassError
+
+WEIGHABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def normalises_the_batch(module: nn.Module) -> bool:
@@ -29,6 +32,8 @@ class RunningStatistics:
 
     def __init__(self, model: nn.Module | None) -> None:
         self.layers = [m for m in model.modules() if normalises_the_batch(m)] if model is not None else []
+        # A layer of another make, or one that synchronises ranks, normalises as it is made to.
+        self._weighable = [m for m in self.layers if type(m) in WEIGHABLE and "forward" not in vars(m)]
         self._before: list[Tensor] = []
         self._after: list[Tensor] = []
 
@@ -52,8 +57,46 @@ class RunningStatistics:
         """Undo the whole step."""
         _copied(self._before, self._buffers())
 
+    def weigh(self, rows: Tensor | None) -> None:
+        """Let the rows of the next forward enter the statistics by these weights; ``None`` for alike.
+
+        A pass over the tail and a few other rows holds far more of the tail than the batch does. By weights that give
+        each its share of the batch, its rows are normalised about as they are in the whole batch, and so as they will
+        be in evaluation mode; gradients go through the weighted statistics.
+
+        Args:
+            rows: Weights that add up to 1, shape ``(R,)``, float64, on the CPU.
+        """
+        for layer in self._weighable:
+            if rows is not None and _sees_the_batch(layer):
+                layer.__dict__.update(row_weights=rows, forward=MethodType(_by_weight, layer))
+            elif "row_weights" in layer.__dict__:
+                del layer.__dict__["forward"], layer.__dict__["row_weights"]
+
     def _buffers(self) -> list[Tensor]:
         return [b for layer in self.layers for b in layer.buffers(recurse=False)]
+
+
+def _by_weight(layer: _BatchNorm, x: Tensor) -> Tensor:
+    """Normalise with weighted statistics, shape ``(R, C, ...)``; running statistics stay."""
+    rows: Tensor = layer.row_weights  # type: ignore[assignment]
+    if len(x) % len(rows):
+        return type(layer).forward(layer, x)
+    # Where a model folds frames or patches into the first dimension, each has its row's weight.
+    weights = rows.to(x.device, torch.promote_types(x.dtype, torch.float32), non_blocking=True)
+    weights = weights.repeat_interleave(len(x) // len(rows)).unsqueeze(1) * (len(rows) / len(x))
+    wide = x.to(weights.dtype)
+    mean, variance = wide, torch.zeros_like(weights)
+    if x.ndim > 2:
+        variance, mean = torch.var_mean(wide, dim=list(range(2, x.ndim)), correction=0)
+    # v = sum_r w_r (v_r + (m_r - m)^2), m = sum_r w_r m_r over the rows' own means and variances
+    centre = (weights * mean).sum(0)
+    spread = (weights * (variance + (mean - centre).square())).sum(0)
+    scale = (spread + layer.eps).rsqrt()
+    scale = scale if layer.weight is None else scale * layer.weight
+    shift = -centre * scale if layer.bias is None else layer.bias - centre * scale
+    channels = (1, -1, *(1,) * (x.ndim - 2))
+    return torch.addcmul(shift.view(channels), wide, scale.view(channels)).to(x.dtype)
 
 
 def _copied(sources: list[Tensor], kept: list[Tensor]) -> list[Tensor]:

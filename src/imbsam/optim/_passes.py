@@ -57,7 +57,9 @@ class Pass:
         if size < 1:
             raise OptionError(f"a micro-batch needs at least 1 row; got size={size}.")
         for start in range(self._span.start, self._span.stop, size):
-            yield Pass(self._passes, self._planned, start, min(start + size, self._span.stop))
+            stop = min(start + size, self._span.stop)
+            self._passes.normalise(self._planned, slice(start, stop))
+            yield Pass(self._passes, self._planned, start, stop)
 
     @property
     def backwards(self) -> int:
@@ -200,6 +202,7 @@ class Passes:
                 self._climb(planned.term)
             rows = self.batch_size if planned.rows is None else len(planned.rows)
             self._rows_left = rows
+            self.normalise(planned, slice(0, rows))
             yield Pass(self, planned, 0, rows)
             if self._rows_left:
                 raise PassError(
@@ -212,6 +215,11 @@ class Passes:
                 self._weights.restore()
             if self._made == 1:
                 self._statistics.settle()
+
+    def normalise(self, planned: PlannedPass, span: slice) -> None:
+        """Tell BatchNorm what the rows of the next forward stand for."""
+        shares = None if planned.shares is None else planned.shares[span]
+        self._statistics.weigh(None if shares is None else shares / shares.sum())
 
     def _climb(self, term: int) -> None:
         rules = self._rules
@@ -234,6 +242,7 @@ class Passes:
         complete = kind is None and self._made == len(self._planned)
         self._open = False
         self._weights.restore()
+        self._statistics.weigh(None)
         if self._watch is not None:
             self._watch.stop()
         try:

@@ -43,6 +43,8 @@ class PlannedPass:
         term: The term whose perturbation is in force; ``None`` at the weights themselves.
         counted: Weight of these rows in the batch's mean loss, shape ``(R,)``: each row counts once, at ``w`` where it
             is forwarded there. ``None`` where none does.
+        shares: Weight of these rows in the statistics of BatchNorm, shape ``(R,)``: context rows stand for all that are
+            left out. ``None`` where the rows count alike.
         select: Turns the losses at ``w`` and at ``w + e`` into the weights of the pass that follows.
     """
 
@@ -50,6 +52,7 @@ class PlannedPass:
     uses: tuple[Use, ...]
     term: int | None = None
     counted: Tensor | None = None
+    shares: Tensor | None = None
     select: "Callable[[Tensor, Tensor], PlannedPass] | None" = None
 
 
@@ -160,14 +163,21 @@ class _Layout:
         groups = [uses] if self.share or not uses else [[use] for use in uses]
         passes = []
         for index, group in enumerate(groups):
-            rows = None
-            if index > 0 or not self.coupled:
-                rows = self._rows(torch.stack([use.weights.bool() for use in group]).any(0))
-            passes.append(_aligned(rows, group))
+            whole = self.coupled and index == 0
+            passes.append(PlannedPass(None, tuple(group)) if whole else self._over_own_rows(group))
         return passes
 
     def own_pass(self, use: Use, *, term: int | None = None) -> PlannedPass:
-        return _aligned(self._rows(use.weights), [use], term=term)
+        """A pass over the rows that one use weighs."""
+        return self._over_own_rows([use], term)
+
+    def _over_own_rows(self, uses: Sequence[Use], term: int | None = None) -> PlannedPass:
+        weighed = uses[0].weights if len(uses) == 1 else torch.stack([use.weights.abs() for use in uses]).sum(0)
+        rows = self._rows(weighed)
+        if rows is None:
+            return PlannedPass(None, tuple(uses), term)
+        aligned = tuple(Use(use.weights[rows], use.slot) for use in uses)
+        return PlannedPass(rows, aligned, term, shares=_shares(weighed, rows) if self.coupled else None)
 
     def looking_pass(self, select: Selection, slot: int, *, term: int) -> PlannedPass:
         """The whole batch at the perturbed weights, without a backward; its losses choose the rows of the next pass."""
@@ -178,7 +188,7 @@ class _Layout:
         return PlannedPass(None, (), term, select=chosen)
 
     def _rows(self, weights: Tensor) -> Tensor | None:
-        """The rows with a weight and a few evenly spaced others: the context, the padding; ``None`` where that is all."""
+        """The rows with a weight and evenly spaced others, context and padding; ``None`` where that is all rows."""
         if self.coupled and self.statistics == "batch":
             return None
         rows = weights.nonzero().squeeze(1)
@@ -193,10 +203,11 @@ class _Layout:
         return rows
 
 
-def _aligned(rows: Tensor | None, uses: Sequence[Use], *, term: int | None = None) -> PlannedPass:
-    if rows is not None:
-        uses = [Use(use.weights[rows], use.slot) for use in uses]
-    return PlannedPass(rows, tuple(uses), term)
+def _shares(weights: Tensor, rows: Tensor) -> Tensor:
+    """How much of the batch each row stands for: a weighed one for itself, the others for all that are not there."""
+    own = weights[rows] != 0
+    others = (len(weights) - int(own.sum())) / max(1, int((~own).sum()))
+    return torch.where(own, 1.0, others).double() / len(weights)
 
 
 def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[PlannedPass]:

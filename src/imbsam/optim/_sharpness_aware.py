@@ -56,7 +56,8 @@ class SharpnessAware(Optimizer):
         model: The model. Needed where it has BatchNorm or is wrapped for distributed training.
         batch_statistics: What normalises the rows of a pass where the model has BatchNorm in training mode:
             ``"batch"`` forwards the whole batch in every pass; ``"context"`` forwards the pass's own rows beside
-            ``context_rows`` other rows of the batch, whose losses have no weight.
+            ``context_rows`` other rows of the batch, whose losses have no weight and which stand for all rows that are
+            left out in the statistics.
         context_rows: How many.
         row_multiple: Round the rows of a pass up to a multiple of this, by other rows of the batch whose losses have no
             weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.

@@ -29,7 +29,8 @@ class ImbSAM(SharpnessAware):
         rho: Neighbourhood size, finite, at least 0.
         tail_weight: k, finite, above 0; 1 is the paper's formula.
         ascent: Where the perturbation points; by default the gradient, undamped.
-        common: ``model``, ``batch_statistics``, ``context_rows``, ``row_multiple`` and ``nonfinite``, see :class:`SharpnessAware`.
+        common: ``model``, ``batch_statistics``, ``context_rows``, ``row_multiple`` and ``nonfinite``, see
+            :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range, or ``tail`` is not a mask over classes.
