@@ -240,7 +240,8 @@ def methods() -> None:
 
 def _table(title: str, first: str) -> Table:
     table = Table(title=_safe(title), title_justify="left", box=SIMPLE_HEAD)
-    table.add_column(first, no_wrap=True)
+    # Where the table is too wide, rich narrows what may wrap: a long label, and no number.
+    table.add_column(first, overflow="fold")
     for name in MEASURE_TITLES:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -1,14 +1,10 @@
 """BatchNorm couples the rows of a batch and keeps running statistics: a step of several passes must know both."""
 
-from collections.abc import Iterable
 from types import MethodType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.hooks import RemovableHandle
-
-from imbsam.errors import PassError
 
 WEIGHABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -18,7 +14,7 @@ def normalises_the_batch(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) or getattr(module, "running_mean", None) is not None
 
 
-def _sees_the_batch(layer: nn.Module) -> bool:
+def sees_the_batch(layer: nn.Module) -> bool:
     """Whether a BatchNorm normalises with the batch: in training mode, or without running statistics."""
     return layer.training or getattr(layer, "running_mean", None) is None
 
@@ -39,7 +35,7 @@ class RunningStatistics:
 
     def live(self) -> bool:
         """Whether a row's output depends on the other rows."""
-        return any(_sees_the_batch(m) for m in self.layers)
+        return any(sees_the_batch(m) for m in self.layers)
 
     def remember(self) -> None:
         """Keep the statistics as they are before a step."""
@@ -68,7 +64,7 @@ class RunningStatistics:
             rows: Weights that add up to 1, shape ``(R,)``, float64, on the CPU.
         """
         for layer in self._weighable:
-            if rows is not None and _sees_the_batch(layer):
+            if rows is not None and sees_the_batch(layer):
                 layer.__dict__.update(row_weights=rows, forward=MethodType(_by_weight, layer))
             elif "row_weights" in layer.__dict__:
                 del layer.__dict__["forward"], layer.__dict__["row_weights"]
@@ -108,31 +104,3 @@ def _copied(sources: list[Tensor], kept: list[Tensor]) -> list[Tensor]:
             pairs = [(k, s) for k, s in zip(kept, sources, strict=True) if s.dtype == kind]
             torch._foreach_copy_([k for k, _ in pairs], [s for _, s in pairs])
     return kept
-
-
-class UnseenBatchNorm:
-    """Refuses a BatchNorm in training mode in the first step of an optimizer that was not given the model.
-
-    Forwarding the tail rows alone would normalise them by themselves and spoil the running statistics, silently.
-    """
-
-    def __init__(self) -> None:
-        self._handle: RemovableHandle | None = None
-
-    def start(self) -> None:
-        """Look at every module that is called, until :meth:`stop`."""
-        self._handle = nn.modules.module.register_module_forward_pre_hook(self._refuse)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    @staticmethod
-    def _refuse(module: nn.Module, inputs: Iterable[object]) -> None:
-        if normalises_the_batch(module) and _sees_the_batch(module):
-            raise PassError(
-                f"the model has {type(module).__name__}, whose rows see each other, and the optimizer does not know. "
-                "Give the optimizer the model: ImbSAM(base, tail, model=model)."
-            )

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
-from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
+from imbsam.optim._batchnorm import RunningStatistics
+from imbsam.optim._misuse import Unseen
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, apart
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Gradients, Parts, Weights
@@ -153,7 +154,7 @@ class Passes:
         device: torch.device,
         weights: Weights,
         statistics: RunningStatistics,
-        watch: UnseenBatchNorm | None,
+        watch: Unseen | None,
         on_open: Callable[["Passes"], None],
         on_close: Callable[["Passes", bool], None],
     ) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
-from imbsam.optim._batchnorm import RunningStatistics, UnseenBatchNorm
+from imbsam.optim._batchnorm import RunningStatistics
+from imbsam.optim._misuse import Unseen, refuse_line_search, refuse_scaler
 from imbsam.optim._passes import Combined, Passes, Rules, ascent_name
 from imbsam.optim._plan import BatchStatistics, plan
 from imbsam.optim._ranks import Ranks
@@ -111,6 +112,7 @@ class SharpnessAware(Optimizer):
                 f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
                 "choose another base optimizer."
             )
+        refuse_line_search(base)
         self.radii = {"rho": rho, **(radii or {})}
         for group in ({}, *base.param_groups):
             self._check_radii(group)
@@ -140,7 +142,7 @@ class SharpnessAware(Optimizer):
         self._statistics = RunningStatistics(self.model)
         self._ranks = Ranks(self.model)
         self._named: dict[str, Tensor] = dict(self.model.named_parameters()) if self.model is not None else {}
-        self._watch = UnseenBatchNorm() if self.model is None else None
+        self._watch = Unseen(model_known=self.model is not None) if self._ranks.size == 1 else None
         self._saved: dict[Tensor, Tensor] = {}
         self._passes: Passes | None = None
         self._ready: Passes | None = None
@@ -279,6 +281,12 @@ class SharpnessAware(Optimizer):
                 )
             self._apply(self._ready)
             return None
+        refuse_scaler()
+        if self._ready is not None:
+            raise PassError(
+                "step(closure) makes passes of its own, and those made before still wait: apply them by step() "
+                "without a closure, or drop them by zero_grad()."
+            )
         if targets is None and (self.class_aware or self.row_wise):
             raise TypeError(
                 f"{type(self).__name__} needs the {'class' if self.class_aware else 'loss'} of each row: "
@@ -328,8 +336,12 @@ class SharpnessAware(Optimizer):
             )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients. Open passes began without any, and theirs add up: there it does nothing."""
+        """Clear the gradients, and with them finished passes that wait for :meth:`step`.
+
+        Open passes began without any, and theirs add up: there it does nothing.
+        """
         if self._passes is None or not self._passes.is_open:
+            self._ready = None
             super().zero_grad(set_to_none)
 
     def add_param_group(self, param_group: dict[str, object]) -> None:

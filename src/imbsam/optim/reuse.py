@@ -14,8 +14,8 @@ class Reuse(Ascent):
     After each step ``m <- decay * m + (1 - decay) * grad L_term(w + e)``, a gradient that the step has made anyway, so
     each row is forwarded once. ``m`` starts as the first such gradient; the step before it, and every ``refresh``-th,
     climbs the gradient at ``w`` as :class:`Gradient` does. It is an approximation of ours: no paper proposes it for the
-    tail. A row that no pass forwards at ``w`` enters the returned loss as it is at ``w + e``. Under a method with several
-    terms each has an ``m`` of its own, of the size of the weights.
+    tail. A row that no pass forwards at ``w`` enters the returned loss as it is at ``w + e``. Under a method with
+    several terms each has an ``m`` of its own, of the size of the weights.
 
     Args:
         refresh: Steps from one fresh direction to the next, at least 1 (which is :class:`Gradient`); 0 makes only the

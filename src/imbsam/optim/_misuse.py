@@ -1,0 +1,87 @@
+"""What would train wrongly without a word: each is found where it first happens, and refused by name."""
+
+import inspect
+import sys
+from collections.abc import Iterable
+
+import torch.distributed as dist
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from imbsam.errors import OptionError, PassError
+from imbsam.optim._batchnorm import normalises_the_batch, sees_the_batch
+
+
+def refuse_line_search(base: Optimizer) -> None:
+    """Refuse a base optimizer that evaluates the loss by itself, as LBFGS does.
+
+    Raises:
+        OptionError: If its step cannot do without a closure.
+    """
+    closure = inspect.signature(base.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise OptionError(
+            f"{type(base).__name__} evaluates the loss by itself at weights of its own choice, and the gradient here is "
+            "made of passes beforehand: choose a base that steps along a gradient, as SGD or AdamW."
+        )
+
+
+def refuse_scaler() -> None:
+    """Refuse a closure that ``GradScaler.step`` hands on, whose gradients nothing would unscale between the passes.
+
+    Raises:
+        PassError: If the caller's caller is an enabled scaler.
+    """
+    frame = sys._getframe(2)
+    for _ in range(4):  # Between them are torch's wrappers around every step.
+        if frame.f_code is GradScaler._maybe_opt_step.__code__:
+            raise PassError(
+                "scaler.step(optimizer, closure) would leave the gradients of the passes scaled. Make the passes by "
+                "`with optimizer.passes(y, loss_scale=scaler.get_scale()) as passes`, with "
+                "p.backward(scaler.scale(losses)), then scaler.step(optimizer)."
+            )
+        if frame.f_back is None:
+            return
+        frame = frame.f_back
+
+
+class Unseen:
+    """Looks at the modules that the first step calls, for one that changes the passes and that nobody told of.
+
+    Args:
+        model_known: Whether the optimizer was given a model, and so knows its BatchNorm.
+    """
+
+    def __init__(self, *, model_known: bool) -> None:
+        self._model_known = model_known
+        self._handle: RemovableHandle | None = None
+
+    def start(self) -> None:
+        """Look at every module that is called, until :meth:`stop`; not where there is nothing to find."""
+        # A compiled model warns of global hooks, so that none is set for nothing.
+        if self._model_known and not (dist.is_available() and dist.is_initialized()):
+            return
+        self._handle = nn.modules.module.register_module_forward_pre_hook(self._refuse)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _refuse(self, module: nn.Module, inputs: Iterable[object]) -> None:
+        # Ranks that do not know of each other make passes of different number, and wait for ever.
+        if isinstance(module, DistributedDataParallel) and module.process_group.size() > 1:
+            raise PassError(
+                "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
+                "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
+            )
+        # Forwarding the tail alone would normalise it by itself and spoil the running statistics.
+        if not self._model_known and normalises_the_batch(module) and sees_the_batch(module):
+            raise PassError(
+                f"the model has {type(module).__name__}, whose rows see each other, and the optimizer does not know. "
+                "Give the optimizer the model: ImbSAM(base, tail, model=model)."
+            )
