@@ -44,8 +44,8 @@ class DataOptions:
     augment: Literal["auto", "none", "cifar", "imagenet"] = "auto"
     """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size."""
     sampler: Literal["shuffle", "balanced", "gathered"] = "shuffle"
-    """Order of the training samples: each once an epoch; classes drawn equally often; or each once, those of tail classes
-    together in some of the batches."""
+    """Order of the training samples: each once an epoch; classes drawn equally often; or each once, the tail's together
+    in some of the batches."""
     tail_rows: Count = 16
     """Sampler gathered: tail samples that stand together."""
     skip_bad: bool = False
@@ -87,7 +87,8 @@ class MethodOptions:
     method_options: tuple[str, ...] = ()
     """The method's own options, as alpha=0.4; `imbsam methods` lists them."""
     ascent: str = "default"
-    """Where the perturbation points: gradient, adaptive, friendly, random, reuse or stochastic. default: the method's own."""
+    """Where the perturbation points: gradient, adaptive, friendly, random, reuse or stochastic. default: the method's
+    own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
     tail: str = "auto"

@@ -3,8 +3,9 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from imbsam.errors import RunError
 
@@ -19,12 +20,28 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         RunError: If the file cannot be written (disk full, no permission); what stood there before still stands.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with written_aside(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place when the block ends; where that fails, what stood there before is kept.
+
+    Args:
+        path: Where; its folder is made if missing.
+
+    Yields:
+        The file to write to.
+
+    Raises:
+        RunError: If the file cannot be written (disk full, no permission).
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

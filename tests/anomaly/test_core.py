@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly.rows import blob_and_ring
+from anomaly.rows import blob_and_ring, digits
 from imbsam.anomaly import OBJECTIVES, Settings, fit
 from imbsam.anomaly.labels import kinds_of
 from imbsam.anomaly.registry import create_objective
-from imbsam.anomaly.training import Rows, make_method, trained
+from imbsam.anomaly.scaling import ColumnScaling
+from imbsam.anomaly.training import BLOCK, Rows, block_rows, make_method, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning, OptionError
 from imbsam.optim import METHODS, ImbSAM
@@ -17,13 +18,17 @@ TABLE = blob_and_ring()
 X, KINDS = torch.from_numpy(TABLE.X), kinds_of(TABLE.known, 300)
 
 
+PICTURES = digits()
+IMAGES, IMAGE_KINDS = torch.from_numpy(PICTURES.X), kinds_of(PICTURES.known, 270)
+
+
 def quick(**options):
     return Settings(**{"epochs": 2, "contamination": 0.1, **options})
 
 
-def rank_of_anomalies(scores):
+def rank_of_anomalies(scores, table=TABLE):
     """Share of pairs of an anomaly and a normal row that stand in the right order."""
-    truth = torch.from_numpy(TABLE.truth).bool()
+    truth = torch.from_numpy(table.truth).bool()
     return float((scores[truth][:, None] > scores[~truth]).double().mean())
 
 
@@ -31,6 +36,45 @@ def rank_of_anomalies(scores):
 def test_every_objective_finds_the_anomalies_it_was_told_of_and_the_others(name):
     detector = fit(X, KINDS, quick(objective=name, epochs=15, lr=5e-3), seed=0)
     assert rank_of_anomalies(detector.score(X)) > (0.6 if name == "deep-svdd" else 0.9)
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"deep-svdd"}))
+def test_every_objective_finds_images_like_those_it_was_told_of(name):
+    detector = fit(IMAGES, IMAGE_KINDS, quick(objective=name, epochs=10), seed=0)
+    assert rank_of_anomalies(detector.score(IMAGES), PICTURES) > 0.95
+
+
+def test_images_unlike_those_of_training_are_found_without_any_label():
+    normal = IMAGES[torch.from_numpy(PICTURES.truth) == 0]
+    kinds = torch.zeros(len(normal), dtype=torch.long)
+    detector = fit(normal, kinds, quick(objective="deep-svdd", epochs=20), seed=0)
+    assert rank_of_anomalies(detector.score(IMAGES), PICTURES) > 0.85
+
+
+@pytest.mark.parametrize("name", ["bce", "deep-sad", "rosas"])
+def test_images_of_any_dtype_are_the_same_to_a_seed(name):
+    scores = [fit(images, IMAGE_KINDS, quick(objective=name), seed=0).score(images)
+              for images in (IMAGES, IMAGES.float(), IMAGES.double())]  # fmt: skip
+    assert torch.equal(scores[0], scores[1])
+    assert torch.equal(scores[0], scores[2])
+
+
+def test_rows_of_another_shape_than_in_training_are_refused():
+    detector = fit(IMAGES, IMAGE_KINDS, quick(), seed=0)
+    with pytest.raises(DataError, match=r"rows have shape \(1, 4, 16\); the detector was fitted on \(1, 8, 8\)"):
+        detector.score(IMAGES.reshape(-1, 1, 4, 16))
+
+
+def test_tables_are_seen_in_double_and_images_in_single_precision_unless_asked_otherwise():
+    for rows, kinds, options, expected in [
+        (X, KINDS, {}, torch.float64),
+        (X, KINDS, {"precision": "single"}, torch.float32),
+        (IMAGES, IMAGE_KINDS, {}, torch.float32),
+        (IMAGES, IMAGE_KINDS, {"precision": "double"}, torch.float64),
+    ]:
+        detector = fit(rows, kinds, quick(epochs=1, **options), seed=0)
+        assert {p.dtype for p in detector.members[0].objective.parameters()} == {expected}
+        assert detector.settings.dtype == expected
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -56,7 +100,7 @@ def test_one_step_of_the_default_method_is_the_papers_with_damping():
     )
     detector = fit(X, KINDS, settings, seed=3)
     seed = int(generator(3, 101, 0).initial_seed())
-    fresh = create_objective("bce", 4, draw=generator(seed, 0), hidden=())
+    fresh = create_objective("bce", (4,), draw=generator(seed, 0), hidden=())
     w = np.r_[fresh.network.straight.weight.detach().numpy().ravel(), fresh.network.straight.bias.detach().numpy()]
     w = w.astype(np.float64)
     rows, tail = np.c_[TABLE.X, np.ones(300)], TABLE.known == 1
@@ -72,7 +116,7 @@ def test_one_step_of_the_default_method_is_the_papers_with_damping():
 
 
 def test_the_labelled_anomalies_are_the_tail_and_their_ascent_is_damped():
-    objective = create_objective("hsc", 4, draw=generator(0))
+    objective = create_objective("hsc", (4,), draw=generator(0))
     optimizer = make_method(objective, objective.counts(KINDS), quick(), 10)
     assert isinstance(optimizer, ImbSAM)
     assert optimizer.tail.tolist() == [False, True]
@@ -81,7 +125,7 @@ def test_the_labelled_anomalies_are_the_tail_and_their_ascent_is_damped():
 
 
 def test_known_normal_rows_are_a_kind_of_their_own_and_no_tail():
-    objective = create_objective("hsc", 4, draw=generator(0))
+    objective = create_objective("hsc", (4,), draw=generator(0))
     optimizer = make_method(objective, objective.counts(torch.tensor([0, 1, 2])), quick(rho=0.2), 10)
     assert optimizer.tail.tolist() == [False, True, False]
     assert optimizer.param_groups[0]["rho"] == 0.2
@@ -89,13 +133,13 @@ def test_known_normal_rows_are_a_kind_of_their_own_and_no_tail():
 
 @pytest.mark.parametrize("name", ["prenet", "rosas"])
 def test_pairs_with_a_labelled_anomaly_are_the_tail(name):
-    objective = create_objective(name, 4, draw=generator(0))
+    objective = create_objective(name, (4,), draw=generator(0))
     optimizer = make_method(objective, objective.counts(KINDS), quick(), 10)
     assert optimizer.tail.tolist() == [False, True, True]
 
 
 def test_options_of_the_method_reach_it():
-    objective = create_objective("hsc", 4, draw=generator(0))
+    objective = create_objective("hsc", (4,), draw=generator(0))
     options = {"tail_weight": 2.0, "ascent": "adaptive", "ascent_options": {"eta": 0.1}}
     optimizer = make_method(objective, objective.counts(KINDS), quick(method_options=options), 10)
     assert optimizer.tail_weight == 2.0
@@ -143,11 +187,32 @@ def test_single_precision_scores_nearly_the_same():
     torch.testing.assert_close(single, double, rtol=1e-3, atol=1e-4)
 
 
-def test_the_table_is_neither_changed_nor_copied_in_single_precision():
+def test_the_table_is_left_as_it_was():
     table = X.float()
     before = table.clone()
     fit(table, KINDS, quick(), seed=0)
     assert torch.equal(table, before)
+
+
+@pytest.mark.parametrize("options", [{}, {"objective": "deep-sad"}, {"contamination": "auto"}, {"members": 2}])
+def test_no_more_rows_than_a_block_are_scaled_at_once(monkeypatch, options):
+    """Beside the table only batches and blocks of it are ever held, however long it is."""
+    rows, kinds, taken = X.repeat(20, 1), KINDS.repeat(20), []
+    scale = ColumnScaling.__call__
+    monkeypatch.setattr(ColumnScaling, "__call__", lambda self, r, dtype: taken.append(len(r)) or scale(self, r, dtype))
+    detector = fit(rows, kinds, quick(epochs=1, **options), seed=0)
+    assert max(taken) <= BLOCK
+    taken.clear()
+    detector.score(rows)
+    members = options.get("members", 1)
+    assert taken == [n for n in (2048, 2048, 1904) for _ in range(members)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"), [((30,), 2048), ((1, 8, 8), 2048), ((3, 32, 32), 256), ((3, 224, 224), 5), ((1, 999, 999), 1)]
+)
+def test_the_larger_the_images_the_fewer_are_in_a_block(shape, rows):
+    assert block_rows(shape) == rows
 
 
 def test_pretraining_changes_what_is_learnt():
@@ -224,6 +289,13 @@ def test_one_or_two_labelled_anomalies_are_enough(labelled):
     kinds[torch.from_numpy(TABLE.known).nonzero().squeeze(1)[:labelled]] = 1
     for name in set(OBJECTIVES) - ({"prenet"} if labelled == 1 else set()):
         assert fit(X, kinds, quick(objective=name), seed=0).objective == name
+
+
+def test_one_labelled_image_is_enough():
+    kinds = torch.zeros(270, dtype=torch.long)
+    kinds[int(IMAGE_KINDS.argmax())] = 1
+    detector = fit(IMAGES, kinds, quick(objective="bce", epochs=20), seed=0)
+    assert rank_of_anomalies(detector.score(IMAGES), PICTURES) > 0.9
 
 
 def test_a_single_labelled_anomaly_leaves_none_to_hold_out():

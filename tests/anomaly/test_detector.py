@@ -9,13 +9,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from torch import nn
 
-from anomaly.rows import blob_and_ring
-from imbsam.anomaly import AnomalyDetector
+from anomaly.rows import blob_and_ring, digits
+from imbsam.anomaly import OBJECTIVES, AnomalyDetector
 from imbsam.errors import DataError, DataWarning, OptionError
 
-TABLE = blob_and_ring()
+TABLE, PICTURES = blob_and_ring(), digits()
 X, Y = TABLE.X, TABLE.known
 
 
@@ -33,6 +34,14 @@ def quick(**options):
 )
 def test_it_passes_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore::imbsam.errors.DataWarning")
+def test_by_default_it_fails_those_three_checks_that_label_rows_two():
+    results = check_estimator(AnomalyDetector(epochs=2), on_fail=None, on_skip=None)
+    failed = {result["check_name"]: str(result["exception"]) for result in results if result["status"] == "failed"}
+    assert set(failed) == {"check_estimators_dtypes", "check_classifier_data_not_an_array", "check_fit2d_1feature"}
+    assert all("y holds 2" in message for message in failed.values())
 
 
 def test_anomalies_are_minus_one_and_score_lower():
@@ -149,6 +158,10 @@ def test_missing_and_infinite_values_are_refused(bad):
         quick().fit(rows, Y)
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         quick().fit(X, Y).predict(rows)
+    images = PICTURES.X.astype(np.float64)
+    images[7, 0, 3, 3] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        quick(image_shape=(1, 8, 8)).fit(images, PICTURES.known)
 
 
 def test_other_columns_than_in_training_are_refused():
@@ -175,11 +188,54 @@ def test_constant_columns_are_named_and_ignored_in_new_rows_too():
         quick().fit(frame.to_numpy(), Y)
 
 
-def test_fewer_rows_than_a_batch_are_fine():
-    for objective in ("hsc", "deep-sad", "prenet"):
-        rows, known = np.r_[X[Y == 1][:3], X[Y == 0][:9]], np.r_[np.ones(3), np.zeros(9)]
-        scores = quick(objective=objective, contamination=0.2).fit(rows, known).score_samples(rows)
-        assert np.isfinite(scores).all()
+def test_images_may_come_flattened_or_not():
+    flat = PICTURES.X.reshape(270, 64)
+    whole, rows = (quick(image_shape=(1, 8, 8)).fit(images, PICTURES.known) for images in (PICTURES.X, flat))
+    assert whole.n_features_in_ == rows.n_features_in_ == 64
+    assert (whole.score_samples(PICTURES.X) == rows.score_samples(flat)).all()
+    assert (whole.score_samples(flat) == rows.score_samples(flat.astype(np.float64))).all()
+    assert isinstance(whole.detector_.members[0].objective.network[0], nn.Conv2d)
+
+
+def test_a_detector_of_images_works_in_a_search():
+    folds = StratifiedKFold(2, shuffle=True, random_state=0)
+    search = GridSearchCV(
+        quick(image_shape=(1, 8, 8), contamination=0.1),
+        {"objective": ["bce", "devnet"]},
+        scoring=lambda found, images, known: float(-found.decision_function(images)[known == 1].mean()),
+        cv=folds,
+    ).fit(PICTURES.X, PICTURES.known)
+    assert search.predict(PICTURES.X).shape == (270,)
+
+
+def test_images_whose_shape_is_not_named_or_another_are_refused():
+    with pytest.raises(DataError, match=r"X holds images of shape \(1, 8, 8\); image_shape is None\. Name the shape"):
+        quick().fit(PICTURES.X, PICTURES.known)
+    last = PICTURES.X.transpose(0, 2, 3, 1)
+    with pytest.raises(DataError, match=r"shape \(8, 8, 1\); image_shape is \(1, 8, 8\)\. .* puts them there"):
+        quick(image_shape=(1, 8, 8)).fit(last, PICTURES.known)
+    with pytest.raises(DataError, match=r"rows of X hold 4 numbers, images of image_shape=\(1, 8, 8\) 64"):
+        quick(image_shape=(1, 8, 8)).fit(X, Y)
+    with pytest.raises(OptionError, match=r"image_shape must be \(channels, height, width\); got \(8, 8\)"):
+        quick(image_shape=(8, 8)).fit(X, Y)
+    with pytest.raises(ValueError, match="X has 16 features, but AnomalyDetector is expecting 64 features"):
+        quick(image_shape=(1, 8, 8)).fit(PICTURES.X, PICTURES.known).predict(PICTURES.X[:, :, :4, :4].reshape(270, 16))
+
+
+def test_a_constant_channel_is_named():
+    two = np.concatenate([PICTURES.X, np.full_like(PICTURES.X, 3)], axis=1)
+    with pytest.warns(DataWarning, match="constant channels tell nothing and are ignored, in new rows too: 1"):
+        quick(image_shape=(2, 8, 8)).fit(two, PICTURES.known)
+
+
+@pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_fewer_rows_than_a_batch_are_fine(objective, image_shape):
+    all_rows, labels = (X, Y) if image_shape is None else (PICTURES.X, PICTURES.known)
+    rows, known = np.r_[all_rows[labels == 1][:3], all_rows[labels == 0][:9]], np.r_[np.ones(3), np.zeros(9)]
+    detector = quick(objective=objective, image_shape=image_shape, contamination=0.2).fit(rows, known)
+    assert np.isfinite(detector.score_samples(rows)).all()
+    assert detector.score_samples(rows[:1]).shape == (1,)
 
 
 def test_a_single_row_is_refused():

@@ -2,23 +2,28 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from anomaly.rows import Scaled
 from imbsam.anomaly import OBJECTIVES, create_objective, objective_options
+from imbsam.anomaly.networks import WithLinearPath
+from imbsam.anomaly.sphere import Sphere
 from imbsam.data.seeding import generator
 from imbsam.errors import OptionError
 
-ROWS, COLUMNS = 12, 5
+ROWS, COLUMNS, IMAGE = 12, 5, (2, 6, 5)
 KINDS = torch.tensor([0, 1, 2] * 4)
 
 
-def objective_of(name, **options):
-    objective = create_objective(name, COLUMNS, draw=generator(1), **options).double()
-    rows = torch.randn(40, COLUMNS, dtype=torch.float64, generator=generator(2))
+def objective_of(name, shape=(COLUMNS,), **options):
+    objective = create_objective(name, shape, draw=generator(1), **options).double()
+    rows = torch.randn(40, *shape, dtype=torch.float64, generator=generator(2))
     with torch.no_grad():
+        if isinstance(objective, Sphere):
+            objective(rows)  # in training mode: BatchNorm's running statistics are then no longer 0 and 1
         objective.eval()
         objective.begin(Scaled(rows, torch.arange(40) % 2), generator(3))
     return objective
@@ -28,31 +33,50 @@ def some_rows(*shape):
     return torch.randn(*(shape or (ROWS, COLUMNS)), dtype=torch.float64, generator=generator(4))
 
 
-def dense(layer, values):
-    """One linear layer on a list of numbers."""
-    bias = layer.bias.tolist() if layer.bias is not None else [0.0] * layer.out_features
-    return [sum(w * v for w, v in zip(line, values, strict=True)) + b
-            for line, b in zip(layer.weight.tolist(), bias, strict=True)]  # fmt: skip
-
-
-def stack(network, values):
-    """A stack of layers in evaluation mode on a list of numbers."""
-    for layer in network:
-        if isinstance(layer, nn.Linear):
-            values = dense(layer, values)
-        elif isinstance(layer, nn.BatchNorm1d):
-            mean, var = layer.running_mean.tolist(), layer.running_var.tolist()
-            values = [(v - m) / math.sqrt(s + layer.eps) for v, m, s in zip(values, mean, var, strict=True)]
-        elif isinstance(layer, nn.LeakyReLU):
-            values = [v if v > 0 else layer.negative_slope * v for v in values]
-        else:
-            assert isinstance(layer, nn.ReLU)
-            values = [max(v, 0.0) for v in values]
-    return values
-
-
-def with_linear_path(network, values):
-    return [a + b for a, b in zip(dense(network.straight, values), stack(network.deep, values), strict=True)]
+def through(layer, x):
+    """One row or image through a layer in evaluation mode, by loops over its numbers."""
+    match layer:
+        case nn.Sequential():
+            for each in layer:
+                x = through(each, x)
+            return x
+        case WithLinearPath():
+            return through(layer.straight, x) + through(layer.deep, x)
+        case nn.Linear():
+            weighted = [sum(w * v for w, v in zip(line, x, strict=True)) for line in layer.weight.tolist()]
+            return np.array(weighted) + (layer.bias.tolist() if layer.bias is not None else 0.0)
+        case nn.Conv2d():
+            kernels, (_, height, width) = np.array(layer.weight.tolist()), x.shape
+            reach = kernels.shape[-1] // 2
+            padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach)))
+            side = 2 * reach + 1
+            sums = [[[(kernel * padded[:, i : i + side, j : j + side]).sum() for j in range(width)]
+                     for i in range(height)] for kernel in kernels]  # fmt: skip
+            return np.array(sums) + (np.reshape(layer.bias.tolist(), (-1, 1, 1)) if layer.bias is not None else 0.0)
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            mean, var = (
+                np.reshape(v.tolist(), (-1, *[1] * (x.ndim - 1))) for v in (layer.running_mean, layer.running_var)
+            )
+            return (x - mean) / np.sqrt(var + layer.eps)
+        case nn.MaxPool2d():
+            rows, columns = range(0, x.shape[1], 2), range(0, x.shape[2], 2)
+            return np.array([[[image[i : i + 2, j : j + 2].max() for j in columns] for i in rows] for image in x])
+        case nn.Upsample():
+            _, height, width = x.shape
+            tall, wide = layer.size
+            return np.array([[[image[i * height // tall, j * width // wide] for j in range(wide)] for i in range(tall)]
+                             for image in x])  # fmt: skip
+        case nn.LeakyReLU():
+            return np.where(x > 0, x, layer.negative_slope * x)
+        case nn.ReLU():
+            return np.maximum(x, 0.0)
+        case nn.Sigmoid():
+            return 1 / (1 + np.exp(-x))
+        case nn.Flatten():
+            return x.ravel()
+        case nn.Unflatten():
+            return x.reshape(layer.unflattened_size)
+    raise AssertionError(layer)
 
 
 def smooth_l1(a, b):
@@ -63,12 +87,8 @@ def length(values):
     return math.sqrt(sum(v * v for v in values))
 
 
-def difference(a, b):
-    return [x - y for x, y in zip(a, b, strict=True)]
-
-
 def distance(objective, row):
-    return length(difference(stack(objective.sphere.encoder, row), objective.sphere.center.tolist())) ** 2
+    return length(through(objective.encoder, row) - objective.center.tolist()) ** 2
 
 
 def deep_sad(objective, row, kind):
@@ -82,35 +102,35 @@ def deep_svdd(objective, row, kind):
 
 
 def hsc(objective, row, kind):
-    h = math.sqrt(sum(v * v for v in with_linear_path(objective.network, row)) + 1) - 1
+    h = math.sqrt(sum(v * v for v in through(objective.network, row)) + 1) - 1
     return (-math.log(1 - math.exp(-h) + 1e-9) if kind == 1 else h), 1 - math.exp(-h)
 
 
 def bce(objective, row, kind):
-    (o,) = with_linear_path(objective.network, row)
+    (o,) = through(objective.network, row)
     p = 1 / (1 + math.exp(-o))
     return -math.log(p if kind == 1 else 1 - p), o
 
 
 def focal(objective, row, kind):
-    (o,) = with_linear_path(objective.network, row)
+    (o,) = through(objective.network, row)
     p = 1 / (1 + math.exp(-o))
     q = p if kind == 1 else 1 - p
     return -((1 - q) ** objective.gamma) * math.log(q), o
 
 
 def devnet(objective, row, kind):
-    (o,) = stack(objective.network, row)
+    (o,) = through(objective.network, row)
     mean, std = objective.reference.tolist()
     dev = (o - mean) / std
     return (max(0.0, objective.margin - dev) if kind == 1 else abs(dev)), o
 
 
 def feawad(objective, row, kind):
-    code = stack(objective.encoder, row)
-    residual = difference(stack(objective.decoder, code), row)
+    code = through(objective.encoder, row)
+    residual = (through(objective.decoder, code) - row).ravel()
     r = length(residual)
-    (o,) = stack(objective.scorer, [*code, *(v / r for v in residual), r])
+    (o,) = through(objective.scorer, [*code, *(v / r for v in residual), r])
     margin = objective.margin
     return (max(0.0, margin - o) + max(0.0, margin - r) if kind == 1 else abs(o) + r), o
 
@@ -127,13 +147,14 @@ BY_ROW = {
 OPTIONS = {"deep-sad": {"eta": 2.5, "layers": (4, 3)}, "deep-svdd": {"layers": (4, 3)}, "focal": {"gamma": 1.5}}
 
 
+@pytest.mark.parametrize("shape", [(COLUMNS,), IMAGE])
 @pytest.mark.parametrize("name", BY_ROW)
-def test_the_loss_of_each_row_and_its_score_are_those_of_the_paper(name):
-    objective = objective_of(name, **OPTIONS.get(name, {}))
-    rows = some_rows()
+def test_the_loss_of_each_row_or_image_and_its_score_are_those_of_the_paper(name, shape):
+    objective = objective_of(name, shape, **OPTIONS.get(name, {}))
+    rows = some_rows(ROWS, *shape)
     with torch.no_grad():
         losses, scores = objective.losses(objective(rows), KINDS), objective.score(rows)
-    expected = [BY_ROW[name](objective, row, kind) for row, kind in zip(rows.tolist(), KINDS.tolist(), strict=True)]
+    expected = [BY_ROW[name](objective, row, kind) for row, kind in zip(rows.numpy(), KINDS.tolist(), strict=True)]
     torch.testing.assert_close(losses, torch.tensor([loss for loss, _ in expected]).double(), rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(scores, torch.tensor([score for _, score in expected]).double(), rtol=1e-6, atol=1e-9)
 
@@ -168,20 +189,20 @@ def test_devnet_compares_with_five_thousand_draws_of_a_standard_normal():
 
 
 def test_the_centre_is_the_mean_image_moved_away_from_zero():
-    objective = create_objective("deep-sad", COLUMNS, draw=generator(1), layers=(4, 6)).double().eval()
+    objective = create_objective("deep-sad", (COLUMNS,), draw=generator(1), layers=(4, 6)).double().eval()
     rows = some_rows(30, COLUMNS) * 0.2
     with torch.no_grad():
         objective.begin(Scaled(rows, torch.arange(30) % 2), generator(0))
-    images = [stack(objective.sphere.encoder, row) for row in rows.tolist()]
+    images = [through(objective.encoder, row) for row in rows.numpy()]
     means = [sum(column) / 30 for column in zip(*images, strict=True)]
     assert any(abs(m) < 0.1 for m in means)
     expected = [m if abs(m) >= 0.1 else math.copysign(0.1, m) for m in means]
-    assert objective.sphere.center.tolist() == pytest.approx(expected)
+    assert objective.center.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("columns", "widths"), [(6, [6, 32, 16, 8]), (274, [274, 128, 64, 32])])
 def test_the_network_of_deep_sad_is_the_published_one(columns, widths):
-    encoder = create_objective("deep-sad", columns, draw=generator(0)).sphere.encoder
+    encoder = create_objective("deep-sad", (columns,), draw=generator(0)).encoder
     linears = [layer for layer in encoder if isinstance(layer, nn.Linear)]
     assert [layer.in_features for layer in linears] + [linears[-1].out_features] == widths
     assert all(layer.bias is None for layer in linears)
@@ -191,37 +212,39 @@ def test_the_network_of_deep_sad_is_the_published_one(columns, widths):
 
 
 def test_the_auto_encoder_mirrors_the_encoder_and_shares_it():
-    objective = create_objective("deep-sad", 6, draw=generator(0))
+    objective = create_objective("deep-sad", (6,), draw=generator(0))
     auto_encoder = objective.pretraining(generator(1))
-    assert auto_encoder.encoder is objective.sphere.encoder
-    linears = [layer for layer in auto_encoder.decoder if isinstance(layer, nn.Linear)]
+    assert auto_encoder.encoder is objective.encoder
+    linears = [layer for layer in auto_encoder.decoder.modules() if isinstance(layer, nn.Linear)]
     assert [layer.in_features for layer in linears] + [linears[-1].out_features] == [8, 16, 32, 6]
     assert isinstance(auto_encoder.decoder[-1], nn.Sigmoid)
     errors = auto_encoder.eval()(torch.rand(7, 6))
     assert errors.shape == (7,)
 
 
-def test_prenet_regresses_the_number_of_labelled_anomalies_in_a_pair():
-    objective = objective_of("prenet")
-    pairs, kinds = some_rows(ROWS, 2, COLUMNS), torch.tensor([0, 1, 2] * 4)
+@pytest.mark.parametrize("shape", [(COLUMNS,), IMAGE])
+def test_prenet_regresses_the_number_of_labelled_anomalies_in_a_pair(shape):
+    objective = objective_of("prenet", shape)
+    pairs, kinds = some_rows(ROWS, 2, *shape), torch.tensor([0, 1, 2] * 4)
     losses = objective.losses(objective(pairs), kinds)
-    for (first, second), kind, loss in zip(pairs.tolist(), kinds.tolist(), losses.tolist(), strict=True):
-        codes = [*stack(objective.encoder, first), *stack(objective.encoder, second)]
-        (f,) = dense(objective.relation, codes)
+    for (first, second), kind, loss in zip(pairs.numpy(), kinds.tolist(), losses.tolist(), strict=True):
+        codes = [*through(objective.encoder, first), *through(objective.encoder, second)]
+        (f,) = through(objective.relation, codes)
         assert loss == pytest.approx(abs(f - (0, 4, 8)[kind]))
 
 
-def test_a_score_of_prenet_is_the_mean_over_thirty_partners_of_each_sort():
-    objective = objective_of("prenet")
-    row = some_rows(1, COLUMNS)
-    pairs = torch.stack([row.expand(60, COLUMNS), objective.partners], dim=1)
+@pytest.mark.parametrize("shape", [(COLUMNS,), IMAGE])
+def test_a_score_of_prenet_is_the_mean_over_thirty_partners_of_each_sort(shape):
+    objective = objective_of("prenet", shape)
+    row = some_rows(1, *shape)
+    pairs = torch.stack([row.expand(60, *shape), objective.partners], dim=1)
     with torch.no_grad():
         score, related = objective.score(row), objective(pairs)
     assert score.tolist() == pytest.approx([sum(related.tolist()) / 60])
 
 
 def test_partners_of_prenet_are_thirty_labelled_anomalies_and_thirty_other_rows():
-    objective = create_objective("prenet", 1, draw=generator(0))
+    objective = create_objective("prenet", (1,), draw=generator(0))
     rows = torch.arange(50.0)[:, None]
     kinds = (torch.arange(50) % 5 == 0).long()
     objective.begin(Scaled(rows, kinds), generator(1))
@@ -229,31 +252,33 @@ def test_partners_of_prenet_are_thirty_labelled_anomalies_and_thirty_other_rows(
     assert anomalous.tolist() == [True] * 30 + [False] * 30
 
 
-def test_rosas_is_half_a_triplet_loss_and_half_a_regression_of_mixtures():
-    objective = objective_of("rosas", dimensions=6, margin=2.0)
+@pytest.mark.parametrize("shape", [(COLUMNS,), IMAGE])
+def test_rosas_is_half_a_triplet_loss_and_half_a_regression_of_mixtures(shape):
+    objective = objective_of("rosas", shape, dimensions=6, margin=2.0)
 
     def score(values):
-        hidden = dense(objective.hidden, stack(objective.encoder, values))
-        return math.tanh(dense(objective.output, [v if v > 0 else 0.01 * v for v in hidden])[0])
+        hidden = through(objective.hidden, through(objective.encoder, values))
+        return math.tanh(through(objective.output, [v if v > 0 else 0.01 * v for v in hidden])[0])
 
-    triples, kinds = some_rows(ROWS, 3, COLUMNS), torch.tensor([0, 1, 2] * 4)
+    triples, kinds = some_rows(ROWS, 3, *shape), torch.tensor([0, 1, 2] * 4)
     samples = objective.form(triples, generator(5))
     losses = objective.losses(objective(samples), kinds)
-    for sample, kind, loss in zip(samples.tolist(), kinds.tolist(), losses.tolist(), strict=True):
-        x, partner, other, mixture, (share, *_) = sample
-        assert mixture == pytest.approx([share * a + (1 - share) * b for a, b in zip(x, partner, strict=True)])
+    for sample, kind, loss in zip(samples.numpy(), kinds.tolist(), losses.tolist(), strict=True):
+        x, partner, other, mixture, shares = sample
+        share = shares.ravel()[0]
+        np.testing.assert_allclose(mixture, share * x + (1 - share) * partner)
         target = share * (1 if kind == 2 else -1) + (1 - share) * (1 if kind else -1)
         mixed = score(mixture)
         expected = 0.5 * smooth_l1(mixed, target)
         expected += 0.5 * smooth_l1(mixed, share * score(x) + (1 - share) * score(partner))
         if kind == 1:
-            z, z1, z2 = (stack(objective.encoder, values) for values in (x, partner, other))
-            expected += 0.5 * max(0.0, length(difference(z, z2)) - length(difference(z, z1)) + 2.0)
+            z, z1, z2 = (through(objective.encoder, values) for values in (x, partner, other))
+            expected += 0.5 * max(0.0, length(z - z2) - length(z - z1) + 2.0)
         assert loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_shares_of_mixtures_follow_the_dirichlet_law_of_one_half():
-    objective = create_objective("rosas", 1, draw=generator(0))
+    objective = create_objective("rosas", (1,), draw=generator(0))
     share = objective.form(torch.zeros(4000, 3, 1).double(), generator(1))[:, 4, 0]
     # The arcsine law: half of it lies within the outer sin^2(pi / 8) on either side.
     outer = math.sin(math.pi / 8) ** 2
@@ -261,14 +286,15 @@ def test_shares_of_mixtures_follow_the_dirichlet_law_of_one_half():
     assert float((share > 1 - outer).double().mean()) == pytest.approx(0.25, abs=0.03)
 
 
+@pytest.mark.parametrize("shape", [(COLUMNS,), IMAGE])
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_weights_follow_from_the_generator_alone(name):
+def test_weights_follow_from_the_generator_alone(name, shape):
     before = torch.get_rng_state()
-    first = create_objective(name, COLUMNS, draw=generator(1)).state_dict()
+    first = create_objective(name, shape, draw=generator(1)).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(5)
-    second = create_objective(name, COLUMNS, draw=generator(1)).state_dict()
-    other = create_objective(name, COLUMNS, draw=generator(2)).state_dict()
+    second = create_objective(name, shape, draw=generator(1)).state_dict()
+    other = create_objective(name, shape, draw=generator(2)).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
@@ -276,7 +302,7 @@ def test_weights_follow_from_the_generator_alone(name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_option_it_does_not_have_is_refused_with_those_it_has(name):
     with pytest.raises(OptionError, match=f"{name} has no option 'colour'; its options are"):
-        create_objective(name, COLUMNS, draw=generator(0), colour=1)
+        create_objective(name, (COLUMNS,), draw=generator(0), colour=1)
 
 
 @pytest.mark.parametrize(
@@ -289,11 +315,12 @@ def test_an_option_it_does_not_have_is_refused_with_those_it_has(name):
         ("focal", {"gamma": -1}),
         ("hsc", {"hidden": (8, 0)}),
         ("deep-svdd", {"layers": (8, 0)}),
+        ("feawad", {"layers": ()}),
     ],
 )
 def test_an_option_out_of_range_is_refused(name, options):
     with pytest.raises(OptionError, match="must be"):
-        create_objective(name, COLUMNS, draw=generator(0), **options)
+        create_objective(name, (COLUMNS,), draw=generator(0), **options)
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are():

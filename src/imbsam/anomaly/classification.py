@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from imbsam.anomaly.encoders import encoder
 from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.networks import WithLinearPath
 from imbsam.anomaly.objective import Objective
@@ -16,15 +17,15 @@ class BCE(Objective):
     """``-log p`` of labelled anomalies, ``-log(1 - p)`` of other rows, ``p = sigmoid(o)``; the score is o.
 
     Args:
-        columns: Of the input.
+        shape: Of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
     """
 
     rho = 0.1
 
-    def __init__(self, columns: int, *, hidden: Sequence[int] = (64, 32)) -> None:
+    def __init__(self, shape: Sequence[int], *, hidden: Sequence[int] = (64, 32)) -> None:
         super().__init__()
-        self.network = WithLinearPath(columns, hidden, 1)
+        self.network = encoder(shape, lambda columns: WithLinearPath(columns, hidden, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
         """o, shape ``(B,)``."""
@@ -35,16 +36,12 @@ class BCE(Objective):
         """As above, of o."""
         return _cross_entropy(outputs, kinds)
 
-    def score(self, rows: Tensor) -> Tensor:
-        """o, which orders rows as p does."""
-        return self.forward(rows)
-
 
 class Focal(Objective):
     """``-(1 - q)^gamma log q`` with q the probability of what a row counts as (Lin et al. 2017); the score is o.
 
     Args:
-        columns: Of the input.
+        shape: Of a row, see :class:`Objective`.
         gamma: At least 0; 0 is :class:`BCE`.
         hidden: Units of each hidden layer.
 
@@ -54,12 +51,12 @@ class Focal(Objective):
 
     rho = 0.1
 
-    def __init__(self, columns: int, *, gamma: float = 2.0, hidden: Sequence[int] = (64, 32)) -> None:
+    def __init__(self, shape: Sequence[int], *, gamma: float = 2.0, hidden: Sequence[int] = (64, 32)) -> None:
         super().__init__()
         if not gamma >= 0:
             raise OptionError(f"gamma must be at least 0; got {gamma}.")
         self.gamma = gamma
-        self.network = WithLinearPath(columns, hidden, 1)
+        self.network = encoder(shape, lambda columns: WithLinearPath(columns, hidden, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
         """o, shape ``(B,)``."""
@@ -72,10 +69,6 @@ class Focal(Objective):
         # (1 - q)^gamma by way of log(1 - q), whose gradient is finite where q is 1 to the last bit.
         log_other = F.logsigmoid(torch.where(kinds == ANOMALY, -outputs, outputs))
         return (self.gamma * log_other).exp() * cross_entropy
-
-    def score(self, rows: Tensor) -> Tensor:
-        """o, which orders rows as the probability does."""
-        return self.forward(rows)
 
 
 def _cross_entropy(logits: Tensor, kinds: Tensor) -> Tensor:

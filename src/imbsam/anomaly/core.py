@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from imbsam.anomaly.registry import UNSUPERVISED, objective_named
 from imbsam.anomaly.scaling import ColumnScaling
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.threshold import USUAL_SHARE, Threshold, by_share, calibrated
-from imbsam.anomaly.training import BLOCK, Rows, trained
+from imbsam.anomaly.training import Rows, block_rows, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning
 
@@ -54,28 +54,35 @@ class Detector:
         members: Networks, whose standardised scores are averaged.
         threshold: From which score on a row is an anomaly.
         objective: Its name; the unsupervised one where there was no labelled anomaly.
+        shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
         settings: It was fitted with.
     """
 
     members: tuple[Member, ...]
     threshold: Threshold
     objective: str
+    shape: tuple[int, ...]
     settings: Settings
 
     def score(self, table: Tensor) -> Tensor:
         """How anomalous rows are.
 
         Args:
-            table: Shape ``(N, columns)``, finite.
+            table: Shape ``(N, *shape)``, finite.
 
         Returns:
             Shape ``(N,)``, float64, higher is more anomalous.
+
+        Raises:
+            DataError: If the rows have another shape.
         """
         return torch.cat(list(self.score_blocks(table))) if len(table) else torch.zeros(0, dtype=torch.float64)
 
     def score_blocks(self, table: Tensor) -> Iterator[Tensor]:
         """Scores of some rows at a time, so that nothing of the table's size is made."""
-        for block in torch.split(table, BLOCK):
+        if table.shape[1:] != self.shape:
+            raise DataError(f"rows have shape {tuple(table.shape[1:])}; the detector was fitted on {self.shape}.")
+        for block in torch.split(table, block_rows(self.shape)):
             yield torch.stack([member.score(block, self.settings) for member in self.members]).mean(dim=0)
 
 
@@ -83,7 +90,8 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
     """Train a detector.
 
     Args:
-        table: Shape ``(N, columns)``, finite, float32 or float64, at least two rows; it is not copied.
+        table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``; finite, of any real dtype, uint8
+            among them; at least two rows. It is not copied, and what is made of it is made some rows at a time.
         kinds: What is known of each row, shape ``(N,)``, see :func:`~imbsam.anomaly.labels.kinds_of`.
         settings: The options.
         seed: All randomness follows from it; torch's global generator is left as it was.
@@ -96,6 +104,9 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
         OptionError: If an option is unknown or out of range.
         NonFiniteError: If a loss or gradient became NaN or infinite.
     """
+    if settings.precision is None:
+        # In double precision a dense network costs a tenth more, a convolutional one several times as much.
+        settings = replace(settings, precision="double" if table.ndim == 2 else "single")
     name = _objective_for(kinds, settings)
     least = objective_named(name).least_anomalies
     folds = _folds(kinds, least, seed) if settings.contamination == "auto" and least else None
@@ -107,9 +118,11 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
         member = _member(name, rows, settings, seed=int(generator(seed, MEMBER, number).initial_seed()))
         members.append(member)
         if folds is not None:
-            scores = Detector((member,), Threshold(0.0), name, settings).score(table[held])
+            rows = Rows(table, held.nonzero().squeeze(1), kinds[held])
+            scores = torch.cat([member.score(block, settings) for block in rows.blocks()])
             held_out.append((scores, kinds[held] == ANOMALY))
-    return Detector(tuple(members), _threshold(table, members, held_out, name, settings), name, settings)
+    detector = Detector(tuple(members), Threshold(0.0), name, tuple(table.shape[1:]), settings)
+    return replace(detector, threshold=_threshold(detector, table, held_out))
 
 
 def _member(name: str, rows: Rows, settings: Settings, *, seed: int) -> Member:
@@ -122,14 +135,12 @@ def _member(name: str, rows: Rows, settings: Settings, *, seed: int) -> Member:
     return Member(objective, scaling, float(scores.mean()), spread if spread > 0 else 1.0)
 
 
-def _threshold(
-    table: Tensor, members: list[Member], held_out: list[tuple[Tensor, Tensor]], name: str, settings: Settings
-) -> Threshold:
+def _threshold(detector: Detector, table: Tensor, held_out: list[tuple[Tensor, Tensor]]) -> Threshold:
     if held_out:
         scores, anomalous = (torch.cat(parts) for parts in zip(*held_out, strict=True))
         return calibrated(scores, anomalous)
-    share = USUAL_SHARE if settings.contamination == "auto" else float(settings.contamination)
-    return by_share(Detector(tuple(members), Threshold(0.0), name, settings).score(table), share)
+    share = detector.settings.contamination
+    return by_share(detector.score(table), USUAL_SHARE if share == "auto" else float(share))
 
 
 def _objective_for(kinds: Tensor, settings: Settings) -> str:

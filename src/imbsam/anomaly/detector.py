@@ -32,14 +32,17 @@ class AnomalyDetector(OutlierMixin, BaseDetector):  # type: ignore[misc]
         anomalies_per_batch: How many of them are, or hold, labelled anomalies; 0 leaves it to chance. By default the
             objective's share of the batch.
         scaling: ``"standard"``, ``"minmax"`` or ``"none"``, fitted on the training rows; by default the objective's.
+        image_shape: ``(channels, height, width)`` where the rows are images, flattened or not; they are seen by a
+            convolutional network.
         members: Networks whose standardised scores are averaged.
         contamination: The share of training rows to call anomalies, in (0, 0.5]; or ``"auto"``: each network leaves a
             fifth of the rows out of its training, and the threshold is chosen on the labelled anomalies and the other
             rows there. Without enough labels ``"auto"`` is 0.1.
         other_labels: What to do with a label that is none of these, NaN included: ``"error"``, or take its row for
-            ``"unlabelled"``.
+            ``"unlabelled"``. Three checks of scikit-learn's ``check_estimator`` label rows 2, and pass with the latter.
         strict: Refuse training rows without a labelled anomaly, rather than train without labels.
-        precision: ``"double"``, or ``"single"``: twice as fast, scores to about seven digits.
+        precision: ``"double"``, or ``"single"``: faster, scores to about seven digits. By default double for tables and
+            single for images.
         device: Where the network is, as torch names it.
         random_state: Seed; the same seed gives the same bits on the same machine.
 
@@ -63,7 +66,7 @@ class AnomalyDetector(OutlierMixin, BaseDetector):  # type: ignore[misc]
         """Train.
 
         Args:
-            X: Rows, shape ``(n_samples, n_features)``, finite numbers.
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers; or images ``(n_samples, *image_shape)``.
             y: 1 known anomaly, 0 unlabelled, -1 known normal, shape ``(n_samples,)``; ``None`` is all unlabelled.
 
         Returns:
@@ -74,7 +77,7 @@ class AnomalyDetector(OutlierMixin, BaseDetector):  # type: ignore[misc]
             OptionError: If a parameter is unknown or out of range.
             ValueError: If ``X`` is no finite table of at least two rows.
         """
-        self._fit(X, y)
+        self._fit(X, y, self.contamination)
         self.offset_ = -self.detector_.threshold.value
         return self
 

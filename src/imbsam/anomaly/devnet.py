@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from imbsam.anomaly.encoders import encoder
 from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.networks import mlp
 from imbsam.anomaly.objective import Objective, ScaledRows
@@ -18,7 +19,7 @@ class DevNet(Objective):
     and an L2 penalty of 0.01, which is for ``weight_decay`` to give.
 
     Args:
-        columns: Of the input.
+        shape: Of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
         margin: Above 0.
 
@@ -30,12 +31,12 @@ class DevNet(Objective):
     anomaly_share = 0.5
     reference: Tensor
 
-    def __init__(self, columns: int, *, hidden: Sequence[int] = (20,), margin: float = 5.0) -> None:
+    def __init__(self, shape: Sequence[int], *, hidden: Sequence[int] = (20,), margin: float = 5.0) -> None:
         super().__init__()
         if not margin > 0:
             raise OptionError(f"margin must be above 0; got {margin}.")
         self.margin = margin
-        self.network = mlp([columns, *hidden, 1])
+        self.network = encoder(shape, lambda columns: mlp([columns, *hidden, 1]))
         self.register_buffer("reference", torch.tensor([0.0, 1.0]))
 
     def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
@@ -52,7 +53,3 @@ class DevNet(Objective):
         """As above, of o."""
         deviation = (outputs - self.reference[0]) / self.reference[1]
         return torch.where(kinds == ANOMALY, (self.margin - deviation).relu(), deviation.abs())
-
-    def score(self, rows: Tensor) -> Tensor:
-        """O."""
-        return self.forward(rows)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -18,12 +19,12 @@ from imbsam.anomaly.objective import Scaling
 from imbsam.anomaly.registry import UNSUPERVISED, objective_named
 from imbsam.anomaly.scaling import constant_columns
 from imbsam.anomaly.settings import Precision, Settings
-from imbsam.anomaly.training import BLOCK
-from imbsam.errors import DataWarning, OptionError
+from imbsam.anomaly.training import block_rows
+from imbsam.errors import DataError, DataWarning, OptionError
 
 Scores = NDArray[np.float64]
 
-FACE = ("other_labels", "random_state")
+FACE = ("image_shape", "other_labels", "random_state")
 """Parameters that are not the core's."""
 
 
@@ -47,11 +48,12 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
         batch_size: int = 128,
         anomalies_per_batch: int | None = None,
         scaling: Scaling | None = None,
+        image_shape: tuple[int, int, int] | None = None,
         members: int = 1,
         contamination: float | Literal["auto"] = "auto",
         strict: bool = False,
         other_labels: OtherLabels = "error",
-        precision: Precision = "double",
+        precision: Precision | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
         self.batch_size = batch_size
         self.anomalies_per_batch = anomalies_per_batch
         self.scaling = scaling
+        self.image_shape = image_shape
         self.members = members
         self.contamination = contamination
         self.strict = strict
@@ -77,18 +80,19 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.random_state = random_state
 
-    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> Tensor:
+    def _fit(self, X: ArrayLike, y: ArrayLike | None, contamination: float | Literal["auto"]) -> Tensor:
         """Fit, and give the training rows."""
         settings = Settings(
             **{
                 **{name: value for name, value in self.get_params(deep=False).items() if name not in FACE},
                 "objective_options": self.objective_options or {},
                 "method_options": self.method_options or {},
+                "contamination": contamination,
             }
         )
         if self.other_labels not in ("error", "unlabelled"):
             raise OptionError(f"other_labels must be 'error' or 'unlabelled'; got {self.other_labels!r}.")
-        table = _tensor(validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2))
+        table = self._table(X, reset=True)
         kinds = kinds_of(y, len(table), others=self.other_labels)
         self._warn(table, kinds, labels_given=y is not None)
         # Drawn as scikit-learn's own estimators do, so that None follows numpy's global seed.
@@ -102,9 +106,31 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
     def _scores(self, X: ArrayLike) -> Scores:
         """How anomalous rows are, higher is more, shape ``(n_samples,)``."""
         check_is_fitted(self)
-        table = _tensor(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
-        scores: Scores = self.detector_.score(table).numpy()
+        scores: Scores = self.detector_.score(self._table(X, reset=False)).numpy()
         return scores
+
+    def _table(self, X: ArrayLike, *, reset: bool) -> Tensor:
+        """Rows ``(n_samples, n_features)``, or images ``(n_samples, *image_shape)``; in training at least two."""
+        shape = self.image_shape
+        if shape is not None and (len(shape) != 3 or min(shape) < 1):
+            raise OptionError(f"image_shape must be (channels, height, width); got {shape!r}.")
+        if isinstance(X, np.ndarray | Tensor) and X.ndim > 2:
+            if shape is None or tuple(X.shape[1:]) != tuple(shape):
+                raise DataError(
+                    f"X holds images of shape {tuple(X.shape[1:])}; image_shape is {shape!r}. Name the shape in "
+                    "image_shape, channels first; X.transpose(0, 3, 1, 2) puts them there where they are last."
+                )
+            flat: ArrayLike = X.reshape(len(X), -1)
+        else:
+            flat = X
+        least = 2 if reset else 1
+        kept = [np.float64, np.float32, np.uint8]
+        table = _tensor(validate_data(self, flat, dtype=kept, reset=reset, ensure_min_samples=least))
+        if shape is None:
+            return table
+        if table.shape[1] != prod(shape):
+            raise DataError(f"rows of X hold {table.shape[1]} numbers, images of image_shape={shape!r} {prod(shape)}.")
+        return table.reshape(-1, *shape)
 
     def _warn(self, table: Tensor, kinds: Tensor, *, labels_given: bool) -> None:
         labelled = int((kinds == ANOMALY).sum())
@@ -123,12 +149,13 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
                 DataWarning,
                 stacklevel=4,
             )
-        constant = constant_columns(torch.split(table, BLOCK))
+        constant = constant_columns(torch.split(table, block_rows(table.shape[1:])))
         if constant:
-            names = getattr(self, "feature_names_in_", None)
+            names = None if self.image_shape else getattr(self, "feature_names_in_", None)
             shown = ", ".join(str(column) if names is None else repr(str(names[column])) for column in constant[:5])
             warnings.warn(
-                f"constant columns tell nothing and are ignored, in new rows too: {shown}"
+                f"constant {'channels' if self.image_shape else 'columns'} tell nothing and are ignored, in new rows "
+                f"too: {shown}"
                 f"{', ...' if len(constant) > 5 else ''}.",
                 DataWarning,
                 stacklevel=4,
@@ -142,7 +169,7 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _tensor(array: NDArray[np.float64] | NDArray[np.float32]) -> Tensor:
+def _tensor(array: NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
     """The array's own memory, where torch may have it: not read-only, of no negative stride."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()

@@ -1,10 +1,12 @@
 """FeaWAD (Zhou et al., TNNLS 2021): an anomaly score of what an auto-encoder sees and what it fails to reconstruct."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
+from imbsam.anomaly.encoders import decoder, encoder
 from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.networks import Reconstruction, mlp
 from imbsam.anomaly.objective import Objective
@@ -18,8 +20,8 @@ class FeaWAD(Objective):
     direction ``r / |r|`` and of the length ``|r|``.
 
     Args:
-        columns: Of the input.
-        encoder: Units of the encoder's layers; the decoder mirrors them.
+        shape: Of a row, see :class:`Objective`.
+        layers: Units of the encoder's dense layers; the decoder mirrors them.
         hidden: Units of the score's hidden layers.
         margin: Above 0.
 
@@ -32,9 +34,9 @@ class FeaWAD(Objective):
 
     def __init__(
         self,
-        columns: int,
+        shape: Sequence[int],
         *,
-        encoder: Sequence[int] = (64, 16),
+        layers: Sequence[int] = (64, 16),
         hidden: Sequence[int] = (64, 32),
         margin: float = 5.0,
     ) -> None:
@@ -42,10 +44,9 @@ class FeaWAD(Objective):
         if not margin > 0:
             raise OptionError(f"margin must be above 0; got {margin}.")
         self.margin = margin
-        widths = [columns, *encoder]
-        self.encoder = mlp(widths)
-        self.decoder = mlp(widths[::-1])
-        self.scorer = mlp([widths[-1] + columns + 1, *hidden, 1])
+        self.encoder = encoder(shape, lambda columns: mlp([columns, *layers]))
+        self.decoder = decoder(shape, lambda columns: mlp([*layers[::-1], columns]))
+        self.scorer = mlp([layers[-1] + prod(shape) + 1, *hidden, 1])
 
     def pretraining(self, draw: torch.Generator) -> Reconstruction:
         """Encoder and decoder."""
@@ -54,7 +55,7 @@ class FeaWAD(Objective):
     def forward(self, rows: Tensor) -> Tensor:
         """O and ``|r|``, shape ``(B, 2)``."""
         code = self.encoder(rows)
-        residual = self.decoder(code) - rows
+        residual = (self.decoder(code) - rows).flatten(1)
         # Not vector_norm: its gradient at a row reconstructed exactly is not a number once it is divided by.
         length = (residual.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
         score = self.scorer(torch.cat([code, residual / length, length], dim=1))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from imbsam.anomaly.encoders import encoder
 from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.networks import WithLinearPath
 from imbsam.anomaly.objective import Objective
@@ -17,16 +18,16 @@ class HSC(Objective):
     SAD's inverse distance explodes. A known normal row counts as an unlabelled one.
 
     Args:
-        columns: Of the input.
+        shape: Of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
         dimensions: Of z.
     """
 
     rho = 0.1
 
-    def __init__(self, columns: int, *, hidden: Sequence[int] = (64, 32), dimensions: int = 16) -> None:
+    def __init__(self, shape: Sequence[int], *, hidden: Sequence[int] = (64, 32), dimensions: int = 16) -> None:
         super().__init__()
-        self.network = WithLinearPath(columns, hidden, dimensions)
+        self.network = encoder(shape, lambda columns: WithLinearPath(columns, hidden, dimensions))
 
     def forward(self, rows: Tensor) -> Tensor:
         """h, shape ``(B,)``."""

@@ -1,4 +1,4 @@
-"""The networks of the detectors. Their weights come from a generator of their own, never from torch's global one."""
+"""The dense networks of the detectors. Weights come from a generator of their own, never from torch's global one."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -53,14 +53,14 @@ def bias_free(widths: Sequence[int]) -> nn.Sequential:
 
 
 def bias_free_decoder(widths: Sequence[int]) -> nn.Sequential:
-    """The mirror of :func:`bias_free`: back from its output to values in (0, 1).
+    """The mirror of :func:`bias_free`, back from its output to its input.
 
     Args:
         widths: Of the encoder, input first.
     """
     back = list(widths)[::-1]
     normalised = [nn.BatchNorm1d(back[0], eps=1e-4, affine=False), nn.LeakyReLU(0.01)]
-    return nn.Sequential(*normalised, *bias_free(back), nn.Sigmoid())
+    return nn.Sequential(*normalised, *bias_free(back))
 
 
 class WithLinearPath(nn.Module):
@@ -95,30 +95,30 @@ class Reconstruction(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Errors, shape ``(B,)``."""
-        error: Tensor = (self.decoder(self.encoder(rows)) - rows).square().mean(dim=1)
+        error: Tensor = (self.decoder(self.encoder(rows)) - rows).square().flatten(1).mean(dim=1)
         return error
 
 
 @torch.no_grad()
 def draw_weights(network: nn.Module, draw: torch.Generator) -> None:
-    """Draw weights and biases of every linear layer uniformly within 1 / sqrt(inputs), as ``nn.Linear`` does.
+    """Draw weights and biases of every layer uniformly within 1 / sqrt(inputs of a unit), as torch's layers do.
 
     Args:
         network: Changed in place.
         draw: Source of the numbers, on the CPU.
     """
     for layer in network.modules():
-        if isinstance(layer, nn.Linear):
-            bound = layer.in_features**-0.5
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            bound = layer.weight[0].numel() ** -0.5
             for parameter in layer.parameters():
                 parameter.uniform_(-bound, bound, generator=draw)
 
 
 def checked_widths(widths: Sequence[int]) -> None:
-    """Refuse a layer without units.
+    """Refuse a network without a layer, or a layer without units.
 
     Raises:
-        OptionError: If there is one.
+        OptionError: If it is one.
     """
-    if any(int(width) != width or width < 1 for width in widths):
-        raise OptionError(f"layers must be numbers of units of at least 1; got {tuple(widths)}.")
+    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
+        raise OptionError(f"layers must be numbers of units of at least 1; got {tuple(widths[1:])}.")

@@ -20,7 +20,7 @@ class ScaledRows(Protocol):
         """Of each row, shape ``(N,)``."""
 
     def take(self, index: Tensor) -> Tensor:
-        """Some rows, shape ``(n, columns)``."""
+        """Some rows, shape ``(n, *shape)``."""
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows, some at a time."""
@@ -29,8 +29,8 @@ class ScaledRows(Protocol):
 class Objective(nn.Module):
     """A network with the loss of each row of a batch and the score of any row.
 
-    Rows come scaled, shape ``(B, columns)``; kinds are those of :mod:`imbsam.anomaly.labels`.
-    A subclass is made with the number of columns and its own options.
+    Rows come scaled, shape ``(B, *shape)``; kinds are those of :mod:`imbsam.anomaly.labels`. A subclass is made with
+    the shape of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image, and its own options.
 
     Attributes:
         tail: For each kind of row (of pair, of mixture) a batch may hold: whether it has a labelled anomaly.
@@ -94,25 +94,6 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def score(self, rows: Tensor) -> Tensor:
-        """How anomalous each scaled row is, higher is more, shape ``(B,)``."""
-        raise NotImplementedError
-
-
-class LossOfEachRow(nn.Module):
-    """An objective's losses as a criterion, called with outputs and kinds."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """Losses, shape ``(B,)``."""
-        return self.objective.losses(outputs, kinds)
-
-
-class OutputsAsLosses(nn.Module):
-    """The criterion of a model that gives the losses itself."""
-
-    def forward(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """Losses, shape ``(B,)``."""
-        return outputs
+        """How anomalous each scaled row is, higher is more, shape ``(B,)``; by default what :meth:`forward` gives."""
+        scores: Tensor = self(rows)
+        return scores

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from imbsam.anomaly.batches import Batching, pair_batches, pair_counts
+from imbsam.anomaly.encoders import encoder
 from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.networks import linear, mlp
 from imbsam.anomaly.objective import Objective, ScaledRows
@@ -20,7 +21,7 @@ class PReNet(Objective):
     the pairs that hold a labelled anomaly, half of each batch by default.
 
     Args:
-        columns: Of the input.
+        shape: Of a row, see :class:`Objective`.
         hidden: Units of the encoder's hidden layers.
         dimensions: Of an encoding.
     """
@@ -31,11 +32,11 @@ class PReNet(Objective):
     anomaly_share = 0.5
     partners: Tensor
 
-    def __init__(self, columns: int, *, hidden: Sequence[int] = (64,), dimensions: int = 32) -> None:
+    def __init__(self, shape: Sequence[int], *, hidden: Sequence[int] = (64,), dimensions: int = 32) -> None:
         super().__init__()
-        self.encoder = mlp([columns, *hidden, dimensions])
+        self.encoder = encoder(shape, lambda columns: mlp([columns, *hidden, dimensions]))
         self.relation = linear(2 * dimensions, 1, bias=False)
-        self.register_buffer("partners", torch.zeros(2 * PARTNERS, columns))
+        self.register_buffer("partners", torch.zeros(2 * PARTNERS, *shape))
 
     def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
         """Draw the partners."""
@@ -53,8 +54,9 @@ class PReNet(Objective):
         return pair_batches(kinds, batching, draw)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """The relation f of pairs ``(B, 2, columns)``, shape ``(B,)``."""
-        related: Tensor = self.relation(self.encoder(pairs).flatten(1)).squeeze(1)
+        """The relation f of pairs ``(B, 2, *shape)``, shape ``(B,)``."""
+        codes = self.encoder(pairs.flatten(0, 1)).view(len(pairs), -1)
+        related: Tensor = self.relation(codes).squeeze(1)
         return related
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Every objective by its name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 
 import torch
@@ -54,12 +54,12 @@ def objective_options(name: str) -> dict[str, object]:
     return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
 
 
-def create_objective(name: str, columns: int, *, draw: torch.Generator, **options: object) -> Objective:
+def create_objective(name: str, shape: Sequence[int], *, draw: torch.Generator, **options: object) -> Objective:
     """Make an objective with fresh weights.
 
     Args:
         name: One of :data:`OBJECTIVES`.
-        columns: Of the rows.
+        shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
         draw: Source of the weights.
         options: Of the objective, see :func:`objective_options`.
 
@@ -70,6 +70,6 @@ def create_objective(name: str, columns: int, *, draw: torch.Generator, **option
     unknown = [option for option in options if option not in known]
     if unknown:
         raise OptionError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(known) or 'none'}.")
-    objective = objective_named(name)(columns, **options)
+    objective = objective_named(name)(shape, **options)
     draw_weights(objective, draw)
     return objective

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imbsam.anomaly.batches import Batching, pair_batches, pair_counts
+from imbsam.anomaly.encoders import encoder
 from imbsam.anomaly.networks import linear, mlp
 from imbsam.anomaly.objective import Objective
 from imbsam.errors import OptionError
@@ -25,7 +26,7 @@ class RoSAS(Objective):
     pairs, so that each sample has a loss of its own and the tail are the samples that hold a labelled anomaly.
 
     Args:
-        columns: Of the input.
+        shape: Of a row, see :class:`Objective`.
         hidden: Units of the encoder's hidden layers.
         dimensions: Of an encoding, at least 2.
         margin: Above 0.
@@ -39,13 +40,13 @@ class RoSAS(Objective):
     anomaly_share = 0.5
 
     def __init__(
-        self, columns: int, *, hidden: Sequence[int] = (32,), dimensions: int = 32, margin: float = 5.0
+        self, shape: Sequence[int], *, hidden: Sequence[int] = (32,), dimensions: int = 32, margin: float = 5.0
     ) -> None:
         super().__init__()
         if not margin > 0:
             raise OptionError(f"margin must be above 0; got {margin}.")
         self.margin = margin
-        self.encoder = mlp([columns, *hidden, dimensions], bias=False)
+        self.encoder = encoder(shape, lambda columns: mlp([columns, *hidden, dimensions], bias=False))
         self.hidden = linear(dimensions, max(1, dimensions // 2), bias=False)
         self.output = linear(max(1, dimensions // 2), 1)
 
@@ -61,20 +62,20 @@ class RoSAS(Objective):
             yield torch.cat([pairs, third[:, None]], dim=1), held
 
     def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Put the mixture, and the share in every column, behind x, x' and x'': shape ``(B, 5, columns)``."""
+        """Put the mixture, and the share in every place, behind x, x' and x'': shape ``(B, 5, *shape)``."""
         # Dirichlet(1/2, 1/2) is the arcsine law: sin^2 of a uniform angle.
-        uniform = torch.rand(len(rows), 1, 1, generator=draw, dtype=torch.float64)
+        uniform = torch.rand(len(rows), *[1] * (rows.ndim - 1), generator=draw, dtype=torch.float64)
         share = (torch.pi / 2 * uniform).sin().square().to(rows)
         mixture = share * rows[:, :1] + (1 - share) * rows[:, 1:2]
         return torch.cat([rows, mixture, share.expand_as(mixture)], dim=1)
 
     def forward(self, samples: Tensor) -> Tensor:
         """``s(x~)``, ``s(x)``, ``s(x')``, lambda, ``|z - z''|`` and ``|z - z'|``, shape ``(B, 6)``."""
-        codes = self.encoder(samples[:, :4])
+        codes = self.encoder(samples[:, :4].flatten(0, 1)).unflatten(0, (-1, 4))
         scores = self._scores(codes)
         to_other = (codes[:, 0] - codes[:, 2] + 1e-6).norm(dim=1)
         to_anomaly = (codes[:, 0] - codes[:, 1] + 1e-6).norm(dim=1)
-        share = samples[:, 4, 0]
+        share = samples[:, 4].flatten(1)[:, 0]
         return torch.stack([scores[:, 3], scores[:, 0], scores[:, 1], share, to_other, to_anomaly], dim=1)
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Bringing columns to one scale, as fitted on the training rows."""
+"""Bringing the columns of a table, or the channels of images, to one scale, as fitted on the training rows."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.anomaly.objective import Scaling
-from imbsam.errors import OptionError
+from imbsam.errors import DataError, OptionError
 
 
 @dataclass(frozen=True)
@@ -15,15 +15,15 @@ class ColumnScaling:
     """``(rows - shift) * factor``.
 
     Args:
-        shift: Shape ``(columns,)``, float64.
-        factor: Shape ``(columns,)``, float64; 0 for a constant column, whatever it holds later.
+        shift: Shape ``(columns,)``, or of images ``(channels, 1, 1)``, float64.
+        factor: As ``shift``; 0 for a constant column, whatever it holds later.
     """
 
     shift: Tensor
     factor: Tensor
 
     def __call__(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        """Scale rows ``(..., columns)``; the difference is taken in float64, where large values do not cancel."""
+        """Scale rows or images; the difference is taken in float64, where large values do not cancel."""
         return ((rows.double() - self.shift) * self.factor).to(dtype)
 
 
@@ -31,7 +31,7 @@ def fit_scaling(blocks: Callable[[], Iterable[Tensor]], how: Scaling) -> ColumnS
     """Look at the training rows, twice where a standard deviation is needed.
 
     Args:
-        blocks: Gives the rows, shape ``(B, columns)`` each, anew at each call.
+        blocks: Gives the rows ``(B, columns)``, or images ``(B, channels, height, width)``, anew at each call.
         how: ``"standard"``: mean 0 and standard deviation 1; ``"minmax"``: from 0 to 1; ``"none"``: as they are.
 
     Returns:
@@ -39,21 +39,27 @@ def fit_scaling(blocks: Callable[[], Iterable[Tensor]], how: Scaling) -> ColumnS
 
     Raises:
         OptionError: If ``how`` is none of these.
+        DataError: If a value is NaN or infinite.
     """
     if how not in ("standard", "minmax", "none"):
         raise OptionError(f"scaling must be 'standard', 'minmax' or 'none'; got {how!r}.")
-    low = torch.stack([block.amin(dim=0) for block in blocks()]).amin(dim=0).double()
-    high = torch.stack([block.amax(dim=0) for block in blocks()]).amax(dim=0).double()
+    low, high = _range(blocks())
+    infinite = ~(low.isfinite() & high.isfinite()).flatten()
+    if infinite.any():
+        first = int(infinite.nonzero()[0])
+        raise DataError(
+            f"column (of images: channel) {first} holds NaN or infinite values: fill them in or leave it out."
+        )
     varies = high > low
     shift, spread = low, high - low
     if how == "none":
         shift, spread = torch.zeros_like(low), torch.ones_like(low)
     if how == "standard":
         # Taken from the lowest value, so that a large common offset cannot drown the differences.
-        sums = [((b.double() - low).sum(dim=0), len(b)) for b in blocks()]
+        sums = [(_sum(b.double() - low), b.numel() // low.numel()) for b in blocks()]
         number = sum(n for _, n in sums)
         shift = low + torch.stack([s for s, _ in sums]).sum(dim=0) / number
-        squares = torch.stack([(b.double() - shift).square().sum(dim=0) for b in blocks()]).sum(dim=0)
+        squares = torch.stack([_sum((b.double() - shift).square()) for b in blocks()]).sum(dim=0)
         spread = (squares / number).sqrt()
     usable = varies & (spread > 0)
     factor = torch.where(usable, 1 / torch.where(usable, spread, 1.0), 0.0)
@@ -61,8 +67,24 @@ def fit_scaling(blocks: Callable[[], Iterable[Tensor]], how: Scaling) -> ColumnS
 
 
 def constant_columns(blocks: Iterable[Tensor]) -> list[int]:
-    """Columns in which every row holds the same value."""
-    ends = [torch.aminmax(block, dim=0) for block in blocks]
-    low = torch.stack([end.min for end in ends]).amin(dim=0)
-    high = torch.stack([end.max for end in ends]).amax(dim=0)
-    return (low == high).nonzero().squeeze(1).tolist()
+    """Columns, or channels of images, in which every row holds the same value throughout."""
+    low, high = _range(blocks)
+    return (low == high).flatten().nonzero().squeeze(1).tolist()
+
+
+def _range(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Least and greatest value of each column, or of each channel, float64."""
+    ends = [
+        (block.amin(dim=_within(block), keepdim=True), block.amax(dim=_within(block), keepdim=True)) for block in blocks
+    ]
+    low, high = (torch.cat(side).double() for side in zip(*ends, strict=True))
+    return low.amin(dim=0), high.amax(dim=0)
+
+
+def _sum(block: Tensor) -> Tensor:
+    return block.sum(dim=_within(block), keepdim=True)[0]
+
+
+def _within(block: Tensor) -> tuple[int, ...]:
+    """The dimensions that a column, or a channel, runs over."""
+    return (0, *range(2, block.ndim))

@@ -40,7 +40,7 @@ class Settings:
     members: int = 1
     contamination: float | Literal["auto"] = "auto"
     strict: bool = False
-    precision: Precision = "double"
+    precision: Precision | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -62,13 +62,13 @@ class Settings:
         share = self.contamination
         if share != "auto" and not (_is_number(share) and 0 < float(share) <= 0.5):
             raise OptionError(f"contamination must be 'auto' or a share in (0, 0.5]; got {share!r}.")
-        if self.precision not in ("double", "single"):
+        if self.precision not in ("double", "single", None):
             raise OptionError(f"precision must be 'double' or 'single'; got {self.precision!r}.")
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and scores."""
-        return torch.float64 if self.precision == "double" else torch.float32
+        return torch.float32 if self.precision == "single" else torch.float64
 
 
 def _at_least(name: str, value: object, least: int) -> None:

@@ -1,14 +1,15 @@
 """Training one network on scaled rows: an auto-encoder where the objective has one, then the objective."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from imbsam.anomaly.batches import Batching, row_batches
-from imbsam.anomaly.objective import LossOfEachRow, Objective, OutputsAsLosses
+from imbsam.anomaly.objective import Objective
 from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling, fit_scaling
 from imbsam.anomaly.settings import Settings
@@ -22,6 +23,9 @@ from imbsam.priors import ClassPriors
 BLOCK = 2048
 """Rows handled at once outside of training: large enough to keep the cores busy, small enough for their caches."""
 
+BLOCK_PIXELS = 2**18
+"""Images handled at once outside of training hold this many pixels: their features are some tens of times larger."""
+
 WEIGHTS, PLACES, DECODER, METHOD, PRETRAINING, TRAINING = range(6)
 """The streams of random numbers."""
 
@@ -31,7 +35,7 @@ class Rows:
     """The training rows of one network, by their numbers in a table that is not copied.
 
     Args:
-        table: Shape ``(N, columns)``.
+        table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``.
         numbers: Of the rows to use, shape ``(n,)``.
         kinds: Of these rows, shape ``(n,)``.
     """
@@ -48,7 +52,7 @@ class Rows:
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows, some at a time."""
-        for part in torch.split(self.numbers, BLOCK):
+        for part in torch.split(self.numbers, block_rows(self.table.shape[1:])):
             yield self.table[part]
 
 
@@ -69,7 +73,7 @@ def trained(name: str, rows: Rows, settings: Settings, *, seed: int) -> tuple[Ob
         NonFiniteError: If a loss or gradient became NaN or infinite.
     """
     options = settings.objective_options if name == settings.objective else {}
-    objective = create_objective(name, rows.table.shape[1], draw=generator(seed, WEIGHTS), **options)
+    objective = create_objective(name, rows.table.shape[1:], draw=generator(seed, WEIGHTS), **options)
     objective.to(settings.device, settings.dtype)
     scaling = fit_scaling(rows.blocks, settings.scaling or objective.scaling)
     trainer = _Trainer(rows, scaling, settings, seed)
@@ -100,7 +104,7 @@ class _Trainer:
         return self.scaling(self.rows[index], self.settings.dtype).to(self.settings.device)
 
     def blocks(self) -> Iterator[Tensor]:
-        for block in torch.split(torch.arange(len(self.rows)), BLOCK):
+        for block in torch.split(torch.arange(len(self.rows)), block_rows(self.rows.table.shape[1:])):
             yield self.take(block)
 
     def pretrain(self, auto_encoder: nn.Module) -> None:
@@ -113,20 +117,19 @@ class _Trainer:
             draw = generator(self.seed, PRETRAINING, epoch)
             for index in row_batches(self.kinds, batching, draw):
                 rows = self.take(index)
-                train_step(auto_encoder, OutputsAsLosses(), optimizer, rows, torch.zeros_like(index))
+                train_step(auto_encoder, _errors, optimizer, rows, torch.zeros_like(index))
 
     def train(self, objective: Objective) -> None:
         settings = self.settings
         batching = self._batching(objective)
         steps = sum(1 for _ in objective.batches(self.kinds, batching, generator(self.seed, TRAINING, 0)))
         optimizer = make_method(objective, objective.counts(self.kinds), settings, steps * settings.epochs)
-        criterion = LossOfEachRow(objective)
         objective.train()
         for epoch in range(settings.epochs):
             draw = generator(self.seed, TRAINING, epoch)
             for index, kinds in objective.batches(self.kinds, batching, draw):
                 samples = objective.form(self.take(index), draw)
-                train_step(objective, criterion, optimizer, samples, kinds)
+                train_step(objective, objective.losses, optimizer, samples, kinds)
 
     def _batching(self, objective: Objective) -> Batching:
         settings = self.settings
@@ -134,6 +137,16 @@ class _Trainer:
             return Batching(settings.batch_size, settings.anomalies_per_batch)
         usual = objective.anomaly_share
         return Batching(settings.batch_size, max(1, round(usual * settings.batch_size)) if usual else 0)
+
+
+def block_rows(shape: Sequence[int]) -> int:
+    """How many rows of this shape to handle at once outside of training."""
+    return max(1, min(BLOCK, BLOCK_PIXELS // prod(shape[1:])))
+
+
+def _errors(errors: Tensor, _kinds: Tensor) -> Tensor:
+    """The losses of an auto-encoder, which gives them itself."""
+    return errors
 
 
 def make_method(objective: Objective, counts: Tensor, settings: Settings, total_steps: int) -> SharpnessAware:

@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(f"imbsam {version('imbsam')}")
         raise SystemExit(0)
+    if words[0] == "anomaly":
+        words[:2] = [" ".join(words[:2])]
     try:
         if words[0] not in COMMANDS:
             raise SystemExit(_complain(f"there is no command {words[0]!r}.\n\n{usage()}"))
@@ -54,6 +56,7 @@ def usage() -> str:
             "  imbsam train digits                     a first run, in seconds",
             "  imbsam compare photos/ --seeds 3        sgd, sam and imbsam on your images, with a report",
             "  imbsam train table.csv --target defect  a table",
+            "  imbsam anomaly fit log.csv --labels y   a detector from a few labelled anomalies",
             "",
             "imbsam COMMAND --help shows the options of a command.",
         ]

@@ -10,7 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from imbsam.cli import show
-from imbsam.cli.commands import Command, Compare, Cost, Doctor, Evaluate, Methods, Predict, Report, Train
+from imbsam.cli.commands import (
+    AnomalyEvaluate,
+    AnomalyFit,
+    AnomalyScore,
+    Command,
+    Compare,
+    Cost,
+    Doctor,
+    Evaluate,
+    Methods,
+    Predict,
+    Report,
+    Train,
+)
 from imbsam.config import Options
 from imbsam.engine import (
     NAMES,
@@ -53,6 +66,10 @@ def act(command: Command, words: Sequence[str]) -> int:
             return evaluate(command)
         case Predict():
             return predict(command)
+        case AnomalyFit() | AnomalyScore() | AnomalyEvaluate():
+            from imbsam.cli.anomaly import anomaly
+
+            return anomaly(command)
         case Report():
             print(f"report: {write_report(command.folder)}")
             return 0

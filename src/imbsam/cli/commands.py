@@ -117,6 +117,122 @@ class Predict(Command):
 
 
 @dataclass(frozen=True)
+class LabelWords:
+    """Labels: how they are written. An empty cell is unlabelled."""
+
+    anomaly: str = "1"
+    """A known anomaly; of images, the subfolder."""
+    normal: str = "-1"
+    """A row known to be normal."""
+    unlabelled: str = "0"
+    """A row of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """Detector: each option left out is the detector's own, see imbsam.anomaly.AnomalyDetector."""
+
+    objective: str | None = None
+    """Network, loss and score: hsc, bce, focal, deep-sad, deep-svdd, devnet, feawad, prenet or rosas."""
+    objective_options: tuple[str, ...] = ()
+    """The objective's own options, as margin=3."""
+    method: str | None = None
+    """Optimizer over the base; plain is the base alone. `imbsam methods` lists them."""
+    method_options: tuple[str, ...] = ()
+    """The method's own options, as tail-weight=2."""
+    rho: float | None = None
+    """Neighbourhood size."""
+    damping: float | None = None
+    """Keeps the perturbation short where the gradient is."""
+    base: str | None = None
+    """Base optimizer: adam, adamw, sgd or rmsprop."""
+    lr: float | None = None
+    """Learning rate."""
+    weight_decay: float | None = None
+    """Of the base optimizer."""
+    epochs: int | None = None
+    """Times over the rows that are no labelled anomalies."""
+    pretraining_epochs: int | None = None
+    """Of the auto-encoder, where the objective has one."""
+    batch_size: int | None = None
+    """Rows in a batch."""
+    anomalies_per_batch: int | None = None
+    """How many of them are labelled anomalies; 0 leaves it to chance."""
+    scaling: str | None = None
+    """Of the columns: standard, minmax or none."""
+    members: int | None = None
+    """Networks whose scores are averaged."""
+    contamination: str | None = None
+    """Share of rows to call anomalies, as 0.02; auto: the threshold is chosen on held-out labelled anomalies."""
+    precision: str | None = None
+    """double or single."""
+    device: str | None = None
+    """cpu, cuda, ..."""
+
+
+@dataclass(frozen=True)
+class AnomalyFit(Command):
+    """Fit an anomaly detector on a table or images with a few labelled anomalies."""
+
+    source: Positional[str]
+    """CSV, TSV, Parquet or npz; or a folder of images with a subfolder for each label."""
+    labels: str | None = None
+    """The column that holds the labels: 1 anomaly, 0 or empty unlabelled, -1 known to be normal. npz: y."""
+    out: Path | None = None
+    """Folder for the detector. Default: runs/anomaly-SOURCE."""
+    overwrite: bool = False
+    """Replace a detector that is there."""
+    ignore: tuple[str, ...] = ()
+    """Table: columns to leave out, as numbers that only name the rows."""
+    image_size: int | None = None
+    """Images: pixels of each side; by default as they are."""
+    strict: bool = False
+    """Refuse data without a labelled anomaly, rather than fit without labels."""
+    seed: int = 0
+    """All randomness follows from it."""
+    quiet: bool = False
+    """Print the result only."""
+    words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
+    options: Annotated[DetectorOptions, OmitArgPrefixes, arg(name="")] = field(default_factory=DetectorOptions)
+
+
+@dataclass(frozen=True)
+class AnomalyScore(Command):
+    """Write the score of each row or image, and whether it is an anomaly, as CSV."""
+
+    detector: Positional[Path]
+    """Folder that `imbsam anomaly fit` wrote."""
+    source: Positional[str]
+    """Rows or images, labelled or not; a table is gone through some rows at a time, whatever its size."""
+    out: Path = Path("scores.csv")
+    """The CSV to write."""
+    id: str | None = None
+    """Table: the column that names the rows; by default they are numbered from 1."""
+    device: str = "cpu"
+    """cpu, cuda, ..."""
+
+
+@dataclass(frozen=True)
+class AnomalyEvaluate(Command):
+    """Compare scores with labels: areas with intervals, curves, thresholds, the rows that stand out."""
+
+    detector: Positional[Path]
+    """Folder that `imbsam anomaly fit` wrote."""
+    source: Positional[str]
+    """Labelled rows or images; unlabelled ones count as normal."""
+    labels: str | None = None
+    """The column that holds the labels. Default: the one of the fit."""
+    out: Path | None = None
+    """Folder for the report. Default: the detector's folder."""
+    id: str | None = None
+    """Table: the column that names the rows."""
+    device: str = "cpu"
+    """cpu, cuda, ..."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
 class Report(Command):
     """Write the HTML report of a run or a comparison anew."""
 
@@ -140,6 +256,9 @@ COMMANDS: Mapping[str, type[Command]] = {
     "cost": Cost,
     "evaluate": Evaluate,
     "predict": Predict,
+    "anomaly fit": AnomalyFit,
+    "anomaly score": AnomalyScore,
+    "anomaly evaluate": AnomalyEvaluate,
     "report": Report,
     "methods": Methods,
     "doctor": Doctor,

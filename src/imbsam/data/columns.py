@@ -108,7 +108,7 @@ def table_parts(parts: Mapping[PartName, Part], *, ignore: Sequence[str], whole:
     notes: list[str] = [f"columns ignored: {listed(list(ignore))}."] if ignore else []
     train = frames["train"]
     columns = fit_columns(train, numeric, parts["train"].names)
-    notes += _notes(columns, train)
+    notes += notes_on(columns, train)
     samples: dict[PartName, Samples] = {}
     for name, part in parts.items():
         values, _ = encoded(frames[name], columns, part.names)
@@ -336,7 +336,8 @@ def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
     )
 
 
-def _notes(columns: Columns, train: pd.DataFrame) -> list[str]:
+def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
+    """What the user should know of the columns: what was filled, read as dates, or only names the rows."""
     notes = []
     for column in columns.numeric:
         count = int(train[column["name"]].isna().sum())

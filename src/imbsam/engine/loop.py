@@ -1,5 +1,6 @@
 """One training step in our own loop: every pass of a method, forward and backward."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -10,7 +11,7 @@ from imbsam.optim import SharpnessAware
 
 def train_step(
     model: nn.Module,
-    criterion: nn.Module,
+    criterion: Callable[[Tensor, Tensor], Tensor],
     optimizer: SharpnessAware,
     inputs: Tensor,
     targets: Tensor,

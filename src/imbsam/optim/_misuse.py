@@ -24,8 +24,8 @@ def refuse_line_search(base: Optimizer) -> None:
     closure = inspect.signature(base.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise OptionError(
-            f"{type(base).__name__} evaluates the loss by itself at weights of its own choice, and the gradient here is "
-            "made of passes beforehand: choose a base that steps along a gradient, as SGD or AdamW."
+            f"{type(base).__name__} evaluates the loss by itself at weights of its own choice, and the gradient here "
+            "is made of passes beforehand: choose a base that steps along a gradient, as SGD or AdamW."
         )
 
 

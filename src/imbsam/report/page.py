@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -46,14 +46,46 @@ def write_report(folder: Path) -> Path:
     folder = Path(folder)
     study = read_study(folder)
     summary = summarise([run.result for run in study.runs], labels=study.labels)
+    return write_page(folder, "report.html", lambda: _pictures(study, summary), _content(study, summary))
+
+
+def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], content: Mapping[str, object]) -> Path:
+    """Write a page and its figures.
+
+    Args:
+        folder: Where.
+        name: Of the page.
+        draw: Draws the figures.
+        content: What stands in the page beside them; see the template.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If a file cannot be written.
+    """
     with drawing():
-        pictures = _pictures(study, summary)
+        pictures = draw()
         files = {folder / "figures" / f"{picture.name}.png": to_png(picture.figure) for picture in pictures}
         drawn = [(picture, Markup(to_svg(picture))) for picture in pictures]
-    for path, content in files.items():
-        write_atomically(path, content)
-    page = folder / "report.html"
-    write_atomically(page, _page(study, summary, drawn).encode("utf-8", "replace"))
+    for path, picture in files.items():
+        write_atomically(path, picture)
+    script = _resource("sort.js")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = template.from_string(_resource("template.html")).render(
+        {
+            **dict.fromkeys(("differences", "classes", "cost", "differing", "shared", "command")),
+            "notes": (),
+            "pictures": drawn,
+            "style": Markup(_resource("style.css")),
+            "script": Markup(script),
+            # The browser then refuses any other script, and anything from a network.
+            "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **content,
+        }
+    )
+    page = folder / name
+    write_atomically(page, text.encode("utf-8", "replace"))
     return page
 
 
@@ -76,32 +108,26 @@ def _confusions(summary: Summary) -> dict[str, str]:
     return {summary.baseline: "confusion_baseline", summary.leader: "confusion_leader"}
 
 
-def _page(study: Study, summary: Summary, pictures: Sequence[tuple[Picture, Markup]]) -> str:
+def _content(study: Study, summary: Summary) -> dict[str, object]:
     single = study.runs[0] if study.command is None else None
-    script = _resource("sort.js")
     differing, shared = tables.configuration(study)
     first, *others = answer(summary)
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return template.from_string(_resource("template.html")).render(
-        title=f"{single.result['name'] if single else _listed(study.labels)} on {study.source}",
-        facts=_facts(study, summary, single),
-        answer=first,
-        sentences=others,
-        scores=(tables.run_scores(single) if single else None) or tables.scores(summary),
-        differences=tables.differences(summary),
-        pictures=pictures,
-        classes=tables.classes(single, single.metrics(summary.split)) if single else None,
-        cost=tables.cost(study),
-        differing=differing,
-        shared=shared,
-        notes=_notes(study),
-        command=study.command,
-        versions=tables.versions(study),
-        style=Markup(_resource("style.css")),
-        script=Markup(script),
-        # The browser then refuses any other script, and anything from a network.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    return {
+        "title": f"{single.result['name'] if single else _listed(study.labels)} on {study.source}",
+        "facts": _facts(study, summary, single),
+        "answer": first,
+        "sentences": others,
+        "scores": (tables.run_scores(single) if single else None) or tables.scores(summary),
+        "differences": tables.differences(summary),
+        "classes": tables.classes(single, single.metrics(summary.split)) if single else None,
+        "each": "Classes",
+        "cost": tables.cost(study),
+        "differing": differing,
+        "shared": shared,
+        "notes": _notes(study),
+        "command": study.command,
+        "versions": tables.versions(study),
+    }
 
 
 def _listed(labels: Sequence[str]) -> str:

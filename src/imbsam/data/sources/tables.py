@@ -1,12 +1,13 @@
 """Tables: CSV, TSV, Parquet and npz, with one column for the class."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from torch import Tensor
 
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, by_part, index_labels, listed, unlabelled
@@ -42,7 +43,7 @@ def read_tables(paths: Sequence[Path], request: Request) -> Raw:
     groups = by_part(paths)
     for part in PARTS:
         for path in groups.get(part, []):
-            frame, several = _frame(path, notes), len(paths) > 1
+            frame, several = read_frame(path, notes), len(paths) > 1
             if target not in frame.columns and request.labels_needed and part == "train":
                 raise DataError(_no_target(path, frame, target))
             texts: list[str | None] = [None] * len(frame)
@@ -73,9 +74,62 @@ def _part(name: PartName, frame: pd.DataFrame, targets: Tensor, names: list[str]
     return Part(frame, targets if len(targets) else unlabelled(len(frame)), names)
 
 
-def _frame(path: Path, notes: list[str]) -> pd.DataFrame:
+def read_frame(path: Path, notes: list[str]) -> pd.DataFrame:
+    """Read a file whole.
+
+    Args:
+        path: CSV, TSV, Parquet or npz.
+        notes: What was decided in reading it is added here.
+
+    Raises:
+        DataError: If it cannot be read, is empty, or has two columns of one name.
+    """
+    return _checked(path, lambda: _read(path, notes))
+
+
+def read_blocks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    """Read a file some rows at a time, so that one larger than the memory can be gone through.
+
+    Args:
+        path: CSV, TSV, Parquet, or npz, which is read whole.
+        rows: Of a block, at most.
+
+    Yields:
+        Frames, their index the row's number from 0.
+
+    Raises:
+        DataError: As :func:`read_frame`.
+    """
+    blocks = iter(_blocks(path, rows))
+    seen = 0
+    while True:
+        try:
+            frame = _checked(path, lambda: next(blocks))
+        except StopIteration:
+            return
+        frame.index = pd.RangeIndex(seen, seen + len(frame))
+        seen += len(frame)
+        yield frame
+
+
+def _blocks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            yield from (batch.to_pandas() for batch in file.iter_batches(rows))
+    elif path.suffix == ".npz":
+        frame = _read_npz(path)
+        yield from (frame.iloc[start : start + rows] for start in range(0, len(frame), rows))
+    else:
+        separator = "\t" if ".tsv" in path.name.lower() else ","
+        header = pd.read_csv(path, sep=separator, nrows=0)
+        if len(header.columns) == 1 and ";" in str(header.columns[0]):
+            separator = ";"
+        yield from pd.read_csv(path, sep=separator, chunksize=rows, low_memory=False)
+
+
+def _checked(path: Path, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     try:
-        frame = _read(path, notes)
+        frame = read()
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path}: the file is empty.") from error
     except (OSError, ValueError, KeyError, EOFError, pa.ArrowException, zipfile.BadZipFile) as error:

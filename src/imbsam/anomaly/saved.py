@@ -1,0 +1,123 @@
+"""A fitted detector on disk: numbers as safetensors, all else as JSON, nothing that could run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from imbsam.anomaly.core import Detector, Member
+from imbsam.anomaly.registry import create_objective
+from imbsam.anomaly.scaling import ColumnScaling
+from imbsam.anomaly.settings import Settings
+from imbsam.anomaly.sources import Preprocess, Words
+from imbsam.anomaly.threshold import Threshold
+from imbsam.errors import ImbsamError, RunError
+from imbsam.files import read_json, write_atomically, write_json
+
+SCHEMA = 1
+ABOUT, WEIGHTS = "detector.json", "detector.safetensors"
+
+
+@dataclass(frozen=True)
+class SavedDetector:
+    """A detector, and what it needs to read files as those it was fitted on.
+
+    Args:
+        detector: Fitted.
+        preprocess: From :func:`imbsam.anomaly.sources.read_training`.
+        words: How labels are written.
+        typical: The median row of the training data, shape ``(columns,)``; empty for images.
+        source: It was fitted on.
+        counts: Rows of each kind: unlabelled, anomalies, normal.
+    """
+
+    detector: Detector
+    preprocess: Preprocess
+    words: Words
+    typical: Tensor
+    source: str
+    counts: tuple[int, int, int]
+
+    def write(self, folder: Path) -> None:
+        """Write both files.
+
+        Raises:
+            RunError: If one cannot be written.
+        """
+        detector = self.detector
+        tensors = {"typical": self.typical}
+        for number, member in enumerate(detector.members):
+            tensors |= {f"{number}.objective.{name}": t for name, t in member.objective.state_dict().items()}
+            tensors |= {f"{number}.shift": member.scaling.shift, f"{number}.factor": member.scaling.factor}
+        write_atomically(folder / WEIGHTS, save({name: t.cpu().contiguous().clone() for name, t in tensors.items()}))
+        write_json(
+            folder / ABOUT,
+            {
+                "schema": SCHEMA,
+                "source": self.source,
+                "objective": detector.objective,
+                "shape": list(detector.shape),
+                "threshold": _without_nan(asdict(detector.threshold)),
+                "members": [{"shift": m.shift, "spread": m.spread} for m in detector.members],
+                "settings": asdict(detector.settings),
+                "counts": list(self.counts),
+                "words": asdict(self.words),
+                "preprocess": dict(self.preprocess),
+            },
+        )
+
+    @classmethod
+    def open(cls, folder: Path, *, device: str = "cpu") -> "SavedDetector":
+        """Read both files.
+
+        Args:
+            folder: Where they are.
+            device: Where to compute.
+
+        Raises:
+            RunError: If there are none, or one is damaged.
+        """
+        if not (folder / ABOUT).is_file():
+            raise RunError(f"{folder} holds no fitted detector ({ABOUT} is missing): imbsam anomaly fit makes one.")
+        about = read_json(folder / ABOUT)
+        if about.get("schema") != SCHEMA:
+            raise RunError(f"{folder / ABOUT} was written by another version of imbsam (schema is not {SCHEMA}).")
+        try:
+            tensors = load((folder / WEIGHTS).read_bytes())
+            settings = replace(TypeAdapter(Settings).validate_python(about["settings"]), device=device)
+            shape = tuple(cast(list[int], about["shape"]))
+            name = str(about["objective"])
+            options = settings.objective_options if name == settings.objective else {}
+            members = []
+            for number, scale in enumerate(cast(list[dict[str, float]], about["members"])):
+                objective = create_objective(name, shape, draw=torch.Generator(), **options).to(settings.dtype)
+                prefix = f"{number}.objective."
+                objective.load_state_dict(
+                    {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+                )
+                scaling = ColumnScaling(tensors[f"{number}.shift"], tensors[f"{number}.factor"])
+                members.append(Member(objective.to(device).eval(), scaling, scale["shift"], scale["spread"]))
+            threshold = Threshold(**cast(dict[str, float], about["threshold"]))  # type: ignore[arg-type]
+            return cls(
+                Detector(tuple(members), threshold, name, shape, settings),
+                cast(Mapping[str, object], about["preprocess"]),
+                Words(**cast(dict[str, str], about["words"])),
+                tensors["typical"],
+                str(about["source"]),
+                cast(tuple[int, int, int], tuple(cast(list[int], about["counts"]))),
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError, ValidationError, ImbsamError) as error:
+            reason = str(error).partition("\n")[0]
+            raise RunError(
+                f"the detector in {folder} is damaged ({type(error).__name__}: {reason}). Fit it anew."
+            ) from None
+
+
+def _without_nan(values: dict[str, float]) -> dict[str, float]:
+    """JSON has no NaN; a threshold without estimates leaves them out."""
+    return {name: value for name, value in values.items() if value == value}

@@ -1,0 +1,140 @@
+"""How well scores tell anomalies from the rest: areas with intervals, curves, what a threshold costs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from imbsam.errors import DataError
+
+RESAMPLES = 500
+"""Of the bootstrap behind an interval."""
+
+LARGE = 100_000
+"""Rows from which a fifth of the resamples do."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """What comes of calling every row above a score an anomaly.
+
+    Args:
+        threshold: The score.
+        recall: Share of the anomalies found.
+        precision: Share of anomalies among the rows called so; NaN where there are none.
+        false_alarm_rate: Share of the other rows called anomalies.
+        alarms: Rows called anomalies of 1,000.
+    """
+
+    threshold: float
+    recall: float
+    precision: float
+    false_alarm_rate: float
+    alarms: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores against the truth.
+
+    Args:
+        rows: How many.
+        anomalies: Of them.
+        auroc: Area under the ROC curve.
+        average_precision: Area under the precision-recall curve, by steps.
+        chosen: At the detector's threshold.
+        trade_off: At thresholds from few alarms to many.
+        roc: False-alarm rate and recall, shape ``(n, 2)``.
+        precision_recall: Recall and precision, shape ``(n, 2)``.
+    """
+
+    rows: int
+    anomalies: int
+    auroc: Estimate
+    average_precision: Estimate
+    chosen: AtThreshold
+    trade_off: tuple[AtThreshold, ...]
+    roc: Floats
+    precision_recall: Floats
+
+
+def evaluated(scores: Floats, anomalous: NDArray[np.bool_], threshold: float, *, seed: int = 0) -> Evaluation:
+    """Compare scores with the truth.
+
+    Intervals are percentiles of a bootstrap that draws anomalies and other rows apart, so that each draw has both.
+
+    Args:
+        scores: Higher is more anomalous, shape ``(N,)``.
+        anomalous: Shape ``(N,)``.
+        threshold: The detector's.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: If there is no anomaly, or nothing else.
+    """
+    found = int(anomalous.sum())
+    if found in (0, len(anomalous)):
+        raise DataError(f"{found} of {len(anomalous)} rows are anomalies: an evaluation needs both kinds.")
+    low, high = _interval(scores, anomalous, np.random.default_rng(seed))
+    values = float(roc_auc_score(anomalous, scores)), float(average_precision_score(anomalous, scores))
+    auroc, precision = (Estimate(*numbers) for numbers in zip(values, low, high, strict=True))
+    false_alarms, recall, _ = roc_curve(anomalous, scores)
+    precisions, recalls, _ = precision_recall_curve(anomalous, scores)
+    # From the anomalies' own scores, where recall changes: the thresholds worth choosing.
+    steps = np.unique(np.quantile(scores[anomalous], np.linspace(0, 0.95, 20), method="lower"))
+    return Evaluation(
+        len(scores),
+        found,
+        auroc,
+        precision,
+        at_threshold(scores, anomalous, threshold),
+        tuple(at_threshold(scores, anomalous, float(np.nextafter(step, -np.inf))) for step in steps[::-1]),
+        np.stack([false_alarms, recall], axis=1),
+        np.stack([recalls, precisions], axis=1),
+    )
+
+
+def at_threshold(scores: Floats, anomalous: NDArray[np.bool_], threshold: float) -> AtThreshold:
+    """Call every row above the threshold an anomaly, and count."""
+    called = scores > threshold
+    right = int((called & anomalous).sum())
+    return AtThreshold(
+        threshold,
+        right / max(1, int(anomalous.sum())),
+        right / int(called.sum()) if called.any() else float("nan"),
+        int((called & ~anomalous).sum()) / max(1, int((~anomalous).sum())),
+        1000 * float(called.mean()),
+    )
+
+
+def _interval(
+    scores: Floats, anomalous: NDArray[np.bool_], draw: np.random.Generator
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Lower and upper ends for AUROC and average precision."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, truth = scores[order], anomalous[order]
+    last_of_ties = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    sides = np.flatnonzero(truth), np.flatnonzero(~truth)
+    areas = []
+    for _ in range(RESAMPLES if len(scores) <= LARGE else RESAMPLES // 5):
+        # How often each row is drawn, instead of the rows themselves: the order stays.
+        hits, misses = (np.bincount(draw.choice(side, len(side)), minlength=len(truth)) for side in sides)
+        found, alarms = hits.cumsum()[last_of_ties], misses.cumsum()[last_of_ties]
+        steps = np.diff(found, prepend=0)
+        auroc = float((np.diff(alarms, prepend=0) * (found - steps / 2)).sum() / (found[-1] * alarms[-1]))
+        called = np.maximum(1, found + alarms)
+        areas.append((auroc, float((steps * found / called).sum() / found[-1])))
+    low, high = np.percentile(np.array(areas), [2.5, 97.5], axis=0).tolist()
+    return (low[0], low[1]), (high[0], high[1])

@@ -1,0 +1,238 @@
+"""The report of an anomaly detector against labels: areas, curves, histograms, thresholds, the rows that stand out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from imbsam.detection import AtThreshold, Estimate, Evaluation
+from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture
+from imbsam.report.page import write_page
+from imbsam.report.tables import NOTHING, Cell, Table
+from imbsam.report.words import percent, printable
+
+ANOMALIES, OTHERS = COLOURS[2], COLOURS[0]
+CURVE = COLOURS[1]
+MOST_POINTS = 2000
+"""Of a curve; more cannot be told apart on a page."""
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """A row with one of the highest scores.
+
+    Args:
+        name: Its number, its name, or its file.
+        score: Its score.
+        anomaly: Whether it is a labelled anomaly.
+        columns: Name, value and loss of score of the columns that matter most.
+    """
+
+    name: str
+    score: float
+    anomaly: bool
+    columns: Sequence[tuple[str, str, float]]
+
+
+@dataclass(frozen=True)
+class AnomalyStudy:
+    """What the report is about.
+
+    Args:
+        source: The labelled data.
+        detector: Its objective.
+        method: Its optimizer.
+        fitted_on: What it was fitted on.
+        counts: Rows of the fit: unlabelled, anomalies, normal.
+        estimate: What the fit estimated of its threshold, a sentence.
+        evaluation: Scores against labels.
+        scores: Shape ``(N,)``.
+        anomalous: Shape ``(N,)``.
+        top: Rows with the highest scores.
+    """
+
+    source: str
+    detector: str
+    method: str
+    fitted_on: str
+    counts: tuple[int, int, int]
+    estimate: str
+    evaluation: Evaluation
+    scores: NDArray[np.float64]
+    anomalous: NDArray[np.bool_]
+    top: Sequence[Outstanding]
+
+
+def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
+    """Write ``report.html`` and its figures.
+
+    Args:
+        folder: Where.
+        study: What it is about.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If a file cannot be written.
+    """
+    found = study.evaluation
+    chosen = found.chosen
+    unlabelled, anomalies, normal = study.counts
+    right = f", and {percent(chosen.precision)} of its alarms are right" if chosen.alarms else ", with no alarm at all"
+    return write_page(
+        folder,
+        "report.html",
+        lambda: [_curves(found), _histogram(study), _trade_off(found)],
+        {
+            "title": f"{study.detector} detector on {printable(Path(study.source).name)}",
+            "answer": f"At its threshold the detector finds {percent(chosen.recall)} of the anomalies{right}.",
+            "sentences": [
+                f"AUROC {_interval(found.auroc)}: how often an anomaly scores above another row.",
+                f"Average precision {_interval(found.average_precision)}; chance: {found.anomalies / found.rows:.3f}.",
+                f"{chosen.alarms:.1f} alarms in 1,000 rows; false alarms on {percent(chosen.false_alarm_rate)} of the "
+                "other rows.",
+                f"In the fit: {study.estimate}.",
+            ],
+            "facts": [
+                ("data", printable(study.source)),
+                ("rows", f"{found.rows:,}"),
+                ("anomalies", f"{found.anomalies:,} ({percent(found.anomalies / found.rows)})"),
+                ("fitted on", printable(study.fitted_on)),
+                ("labels of the fit", f"{anomalies:,} anomalies, {unlabelled:,} unlabelled, {normal:,} normal"),
+                ("optimizer", study.method),
+            ],
+            "scores": _thresholds(found),
+            "classes": _top(study.top),
+            "each": "Highest scores",
+            "versions": Table(
+                "Versions", ["package", "version"], [[Cell(n), Cell(version(n))] for n in ("imbsam", "torch")]
+            ),
+        },
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} (95 % interval {estimate.low:.3f} to {estimate.high:.3f}, bootstrap)"
+
+
+def _thresholds(found: Evaluation) -> Table:
+    rows = sorted([(False, t) for t in found.trade_off] + [(True, found.chosen)], key=lambda row: -row[1].threshold)
+
+    def cells(chosen: bool, at: AtThreshold) -> list[Cell]:
+        values = [
+            percent(at.recall),
+            NOTHING if at.alarms == 0 else percent(at.precision),
+            percent(at.false_alarm_rate),
+        ]
+        texts = [f"{at.threshold:.4g}{' (the detector’s)' if chosen else ''}", *values, f"{at.alarms:.1f}"]
+        return [Cell(text, strong=chosen) for text in texts]
+
+    return Table(
+        "What a threshold costs: share of the anomalies found, of the alarms that are right, of the other rows that "
+        "give an alarm, and alarms in 1,000 rows",
+        ["threshold", "recall", "precision", "false alarms", "alarms in 1,000"],
+        [cells(chosen, at) for chosen, at in rows],
+    )
+
+
+def _top(rows: Sequence[Outstanding]) -> Table:
+    def shown(row: Outstanding) -> str:
+        parts = [f"{printable(name)} = {printable(value)} ({loss:+.3g})" for name, value, loss in row.columns]
+        return ", ".join(parts) or NOTHING
+
+    return Table(
+        "Rows with the highest scores. Columns: those without whose value, the column at its median of the fit, the "
+        "score would fall most, and by how much",
+        ["row", "score", "label", "columns that stand out"],
+        [
+            [
+                Cell(printable(row.name)),
+                Cell(f"{row.score:.4g}", key=row.score),
+                Cell("anomaly" if row.anomaly else "other", strong=row.anomaly),
+                Cell(shown(row)),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _curves(found: Evaluation) -> Picture:
+    figure = Figure(figsize=(FIGURE_WIDTH, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    chosen = found.chosen
+    for axis, curve, point, labels in (
+        (left, found.roc, (chosen.false_alarm_rate, chosen.recall), ("false-alarm rate", "recall")),
+        (right, found.precision_recall, (chosen.recall, chosen.precision), ("recall", "precision")),
+    ):
+        kept = curve[np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))]
+        axis.step(kept[:, 0], kept[:, 1], color=CURVE, where="post")
+        axis.plot(*point, marker="o", color=INK, markersize=7, linestyle="none", label="threshold")
+        axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+    left.plot([0, 1], [0, 1], color=OTHERS, linewidth=1, linestyle="--")
+    right.axhline(found.anomalies / found.rows, color=OTHERS, linewidth=1, linestyle="--")
+    left.set_title(f"ROC, area {found.auroc.value:.3f}")
+    right.set_title(f"Precision-recall, {found.average_precision.value:.3f}")
+    return Picture(
+        name="curves",
+        title="ROC and precision-recall curves",
+        alt=f"ROC curve with area {found.auroc.value:.3f}; precision-recall curve with average precision "
+        f"{found.average_precision.value:.3f}.",
+        caption="The dot is the detector's threshold, the dashed line chance.",
+        figure=figure,
+    )
+
+
+def _histogram(study: AnomalyStudy) -> Picture:
+    figure = Figure(figsize=(FIGURE_WIDTH, 3.4), layout="constrained")
+    axis: Axes = figure.subplots()
+    # A few extreme scores would leave all others in one bar.
+    low, high = np.quantile(study.scores, [0.001, 0.999])
+    high = max(high, study.evaluation.chosen.threshold)
+    bins = np.linspace(low, high if high > low else low + 1, 50).tolist()
+    for rows, colour, label in ((~study.anomalous, OTHERS, "other rows"), (study.anomalous, ANOMALIES, "anomalies")):
+        axis.hist(study.scores[rows].clip(low, high), bins=bins, color=colour, alpha=0.75, label=label)
+    axis.axvline(study.evaluation.chosen.threshold, color=INK, linewidth=1.2, linestyle="--", label="threshold")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set(xlabel="score", ylabel="rows (log scale)")
+    axis.set_title("Scores")
+    axis.legend(fontsize=10)
+    return Picture(
+        name="scores",
+        title="Scores of anomalies and other rows",
+        alt="Histogram of scores; anomalies "
+        f"have a median of {np.median(study.scores[study.anomalous]):.3g}, other rows of "
+        f"{np.median(study.scores[~study.anomalous]):.3g}.",
+        caption="The lowest and highest 0.1 % are drawn in the outer bars.",
+        figure=figure,
+    )
+
+
+def _trade_off(found: Evaluation) -> Picture:
+    figure = Figure(figsize=(FIGURE_WIDTH, 3.4), layout="constrained")
+    axis: Axes = figure.subplots()
+    points = sorted(found.trade_off, key=lambda at: at.alarms)
+    alarms = [at.alarms for at in points]
+    axis.plot(alarms, [100 * at.recall for at in points], color=CURVE, marker="o", label="recall")
+    axis.plot(alarms, [100 * at.precision for at in points], color=ANOMALIES, marker="^", label="precision")
+    axis.axvline(found.chosen.alarms, color=INK, linewidth=1.2, linestyle="--", label="threshold")
+    axis.set_xscale("symlog", linthresh=1)
+    axis.set_xlim(left=0)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set(xlabel="alarms in 1,000 rows (log scale)", ylabel="%", ylim=(-3, 103))
+    axis.set_title("What more alarms buy")
+    axis.legend(fontsize=10)
+    return Picture(
+        name="trade_off",
+        title="Recall and precision by alarms",
+        alt=f"Recall rises from {percent(points[0].recall)} at {points[0].alarms:.1f} alarms in 1,000 rows to "
+        f"{percent(points[-1].recall)} at {points[-1].alarms:.1f}.",
+        caption="Each point is a threshold of the table above.",
+        figure=figure,
+    )
