@@ -117,9 +117,13 @@ def peer(name: str, **options: object) -> Make:
 
 
 PLAIN = {"plain": plain}
-OURS = {"ImbSAM": ours("imbsam"), "ImbSAM, reuse": ours("imbsam", ascent="reuse"), "published rule": published}
-FAMILY = {
+OURS = {
+    "ImbSAM": ours("imbsam"),
+    "ImbSAM, reuse": ours("imbsam", ascent="reuse"),
+    "published rule": published,
     "SAM": ours("sam"),
+}
+FAMILY = {
     "SAM, pytorch-optimizer": peer("SAM"),
     "GSAM": ours("gsam"),
     "GSAM, pytorch-optimizer": peer("GSAM"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "speed.md"
-BESIDE = ("ImbSAM", "ImbSAM, reuse", "published rule")
+BESIDE = ("ImbSAM", "ImbSAM, reuse", "published rule", "SAM")
 
 
 def tables(found: dict) -> str:

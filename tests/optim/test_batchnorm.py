@@ -220,43 +220,55 @@ LAYERS = {
 }
 
 
-def weighed(layer: nn.Module, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def weighed(layer: nn.Module, groups: list[tuple[int, float]], x: torch.Tensor) -> torch.Tensor:
     statistics = RunningStatistics(layer)
-    statistics.weigh(weights)
+    statistics.weigh(groups)
     y = layer(x)
     statistics.weigh(None)
     return y
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["plain", "channels last"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_row_counts_in_the_statistics_as_often_as_its_weight_says(kind: str, dtype: torch.dtype) -> None:
+def test_a_row_counts_in_the_statistics_as_often_as_its_weight_says(
+    kind: str, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
     """Two rows that stand for three each normalise as if each were there three times; gradients alike."""
     make, shape = LAYERS[kind]
-    times = torch.tensor([1, 3, 1, 3, 1])
-    values = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype).double()
+    times = torch.tensor([1, 1, 1, 3, 3])
+    draw = torch.Generator().manual_seed(0)
+    values = torch.randn(shape, dtype=torch.float64, generator=draw).to(dtype).double()
     layer, twin = make().to(dtype), make().double()
-    x, z = values.to(dtype, copy=True).requires_grad_(), values.clone().requires_grad_()
-    y = weighed(layer, times.double() / times.sum(), x)
+    if layer.affine:
+        for own, other in zip(layer.parameters(), twin.parameters(), strict=True):
+            with torch.no_grad():
+                other.copy_(torch.randn(3, dtype=torch.float64, generator=draw).to(dtype).double())
+                own.copy_(other)
+    x, z = values.to(dtype, copy=True), values.clone()
+    x = (x.contiguous(memory_format=layout) if len(shape) == 4 else x).requires_grad_()
+    y = weighed(layer, [(3, 1 / 3), (2, 2 / 3)], x)
     repeated = torch.arange(5).repeat_interleave(times)
-    first = torch.tensor([0, 1, 4, 5, 8])
-    expected = twin(z[repeated])[first]
-    slack = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    first = torch.tensor([0, 1, 2, 3, 6])
+    expected = twin(z.requires_grad_()[repeated])[first]
+    slack = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
     torch.testing.assert_close(y.double(), expected, atol=slack, rtol=slack)
     assert y.dtype == dtype
-    weight = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weight = torch.randn(shape, dtype=torch.float64, generator=draw)
     (y.double() * weight).sum().backward()
     (expected * weight).sum().backward()
     torch.testing.assert_close(x.grad.double(), z.grad, atol=10 * slack, rtol=10 * slack)
+    for own, other in zip(layer.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(own.grad.double(), other.grad, atol=10 * slack, rtol=10 * slack)
 
 
 def test_folded_rows_have_the_weight_of_theirs_and_what_does_not_fold_is_normalised_as_ever() -> None:
     x = torch.randn(6, 3, dtype=torch.float64)
     layer = nn.BatchNorm1d(3).double()
-    halves = weighed(layer, torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64), x)
-    each = weighed(layer, torch.tensor([0.35, 0.35, 0.1, 0.1, 0.05, 0.05], dtype=torch.float64), x)
+    halves = weighed(layer, [(1, 0.7), (2, 0.3)], x)
+    each = weighed(layer, [(2, 0.7), (4, 0.3)], x)
     torch.testing.assert_close(halves, each, atol=1e-12, rtol=0)
-    assert torch.equal(weighed(layer, torch.full((4,), 0.25, dtype=torch.float64), x), layer(x))
+    assert torch.equal(weighed(layer, [(3, 0.5), (1, 0.5)], x), layer(x))
 
 
 def test_nothing_is_left_on_the_layers_after_a_step_or_an_exception() -> None:
@@ -272,29 +284,33 @@ def test_nothing_is_left_on_the_layers_after_a_step_or_an_exception() -> None:
         return BATCH_NORM.loss(model(x[rows]), y[rows])
 
     optimizer.step(closure, targets=y)
-    assert not any("forward" in vars(m) or "row_weights" in vars(m) for m in model.modules())
+    assert not any("forward" in vars(m) or "row_groups" in vars(m) for m in model.modules())
     with pytest.raises(KeyboardInterrupt):
         optimizer.step(closure, targets=y)
     assert inside == [0, 2, 2, 0, 2]
-    assert not any("forward" in vars(m) or "row_weights" in vars(m) for m in model.modules())
+    assert not any("forward" in vars(m) or "row_groups" in vars(m) for m in model.modules())
 
 
 def test_a_frozen_layer_and_one_of_another_make_keep_their_own_forward() -> None:
     model = nn.Sequential(nn.BatchNorm1d(2).eval(), OwnBatchNorm(2), nn.BatchNorm1d(2))
-    RunningStatistics(model).weigh(torch.tensor([0.5, 0.5]))
+    RunningStatistics(model).weigh([(2, 1.0)])
     assert ["forward" in vars(m) for m in model] == [False, False, True]
 
 
 def test_micro_batches_of_a_context_pass_are_weighted_each_by_itself() -> None:
+    """Two tail rows before three context rows, which stand for five: in a micro-batch of four, and in one of one."""
     model = BATCH_NORM.model()
     optimizer = imbsam(BATCH_NORM, model, context_rows=3)
     x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
-    sums = []
+    seen = []
     with optimizer.passes(y) as passes:
         for p in passes:
             for part in p.split(4):
-                weights = vars(model[1]).get("row_weights")
-                sums += [] if weights is None else [(len(weights), float(weights.sum()))]
+                groups = vars(model[1]).get("row_groups")
+                seen += [] if groups is None else [groups]
                 part.backward(BATCH_NORM.loss(model(x[part.rows]), y[part.rows]))
-    assert [n for n, _ in sums] == [4, 1, 4, 1]
-    assert [total for _, total in sums] == pytest.approx([1.0] * 4)
+    (own, context), (left,) = seen[0], seen[1]
+    assert own == (2, pytest.approx(2 / (2 + 2 * 5 / 3)))
+    assert context == (2, pytest.approx(1 - own[1]))
+    assert left == (1, 1.0)
+    assert seen[2:] == seen[:2]

@@ -558,6 +558,7 @@ def test_autocast_around_the_passes_equals_autocast_around_each_forward(case: Ca
 
 # Torch breaks the graph at a BatchNorm without momentum, and then looks at the .grad of what it goes on with.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
 def test_a_compiled_model_trains_as_the_model_does(case: Case, backend: str) -> None:

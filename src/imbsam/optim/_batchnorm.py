@@ -1,10 +1,15 @@
 """BatchNorm couples the rows of a batch and keeps running statistics: a step of several passes must know both."""
 
+from collections.abc import Sequence
 from types import MethodType
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
+
+Group = tuple[int, float]
+"""How many consecutive rows, and their weight together; the weights of all rows add up to 1."""
 
 WEIGHABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -53,7 +58,7 @@ class RunningStatistics:
         """Undo the whole step."""
         _copied(self._before, self._buffers())
 
-    def weigh(self, rows: Tensor | None) -> None:
+    def weigh(self, groups: Sequence[Group] | None) -> None:
         """Let the rows of the next forward enter the statistics by these weights; ``None`` for alike.
 
         A pass over the tail and a few other rows holds far more of the tail than the batch does. By weights that give
@@ -61,13 +66,13 @@ class RunningStatistics:
         be in evaluation mode; gradients go through the weighted statistics.
 
         Args:
-            rows: Weights that add up to 1, shape ``(R,)``, float64, on the CPU.
+            groups: Consecutive rows of one weight each, all rows of the forward.
         """
         for layer in self._weighable:
-            if rows is not None and sees_the_batch(layer):
-                layer.__dict__.update(row_weights=rows, forward=MethodType(_by_weight, layer))
-            elif "row_weights" in layer.__dict__:
-                del layer.__dict__["forward"], layer.__dict__["row_weights"]
+            if groups is not None and sees_the_batch(layer):
+                layer.__dict__.update(row_groups=tuple(groups), forward=MethodType(_by_weight, layer))
+            elif "row_groups" in layer.__dict__:
+                del layer.__dict__["forward"], layer.__dict__["row_groups"]
 
     def _buffers(self) -> list[Tensor]:
         return [b for layer in self.layers for b in layer.buffers(recurse=False)]
@@ -75,24 +80,58 @@ class RunningStatistics:
 
 def _by_weight(layer: _BatchNorm, x: Tensor) -> Tensor:
     """Normalise with weighted statistics, shape ``(R, C, ...)``; running statistics stay."""
-    rows: Tensor = layer.row_weights  # type: ignore[assignment]
-    if len(x) % len(rows):
+    groups: tuple[Group, ...] = layer.row_groups  # type: ignore[assignment]
+    rows = sum(number for number, _ in groups)
+    if len(x) % rows:
         return type(layer).forward(layer, x)
     # Where a model folds frames or patches into the first dimension, each has its row's weight.
-    weights = rows.to(x.device, torch.promote_types(x.dtype, torch.float32), non_blocking=True)
-    weights = weights.repeat_interleave(len(x) // len(rows)).unsqueeze(1) * (len(rows) / len(x))
-    wide = x.to(weights.dtype)
-    mean, variance = wide, torch.zeros_like(weights)
-    if x.ndim > 2:
-        variance, mean = torch.var_mean(wide, dim=list(range(2, x.ndim)), correction=0)
-    # v = sum_r w_r (v_r + (m_r - m)^2), m = sum_r w_r m_r over the rows' own means and variances
-    centre = (weights * mean).sum(0)
-    spread = (weights * (variance + (mean - centre).square())).sum(0)
-    scale = (spread + layer.eps).rsqrt()
-    scale = scale if layer.weight is None else scale * layer.weight
-    shift = -centre * scale if layer.bias is None else layer.bias - centre * scale
-    channels = (1, -1, *(1,) * (x.ndim - 2))
-    return torch.addcmul(shift.view(channels), wide, scale.view(channels)).to(x.dtype)
+    numbers = [number * (len(x) // rows) for number, _ in groups]
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    weight = torch.ones_like(wide[0].flatten(1)[:, 0]) if layer.weight is None else layer.weight
+    bias = torch.zeros_like(weight) if layer.bias is None else layer.bias
+    y: Tensor = _WeightedBatchNorm.apply(  # type: ignore[no-untyped-call]
+        wide, weight.to(wide.dtype), bias.to(wide.dtype), numbers, [share for _, share in groups], layer.eps
+    )
+    return y.to(x.dtype)
+
+
+class _WeightedBatchNorm(torch.autograd.Function):
+    """BatchNorm whose groups of rows have weights; as many sweeps over the activations as torch's own and a few."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, numbers: list[int], shares: list[float], eps: float
+    ) -> Tensor:
+        found = [torch.ops.aten.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(x, numbers)]
+        # m = sum_g w_g m_g, v = sum_g w_g (v_g + (m_g - m)^2) over the groups' own means and variances
+        mean = torch.stack([share * m for share, (m, _) in zip(shares, found, strict=True)]).sum(0)
+        spreads = [share * (v + (m - mean).square()) for share, (m, v) in zip(shares, found, strict=True)]
+        variance = torch.stack(spreads).sum(0)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.numbers, ctx.shares, ctx.eps = numbers, shares, eps  # type: ignore[attr-defined]
+        return nn.functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors  # type: ignore[attr-defined]
+        numbers, shares, eps = ctx.numbers, ctx.shares, ctx.eps  # type: ignore[attr-defined]
+        # As of fixed statistics: s dy, sum of dy z, sum of dy; s = weight / sqrt(v + eps), z = (x - m) / sqrt(v + eps)
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, mean, variance, None, None, False, eps, [True, True, True]
+        )
+        # Through the statistics: dx -= w s (sum dy + z sum dy z), w the weight of a place; as A + B x in each channel
+        inverse = (variance + eps).rsqrt()
+        per_x = weight * inverse.square() * grad_weight
+        constant = weight * inverse * grad_bias - mean * per_x
+        channels = (1, -1, *(1,) * (x.ndim - 2))
+        places = x[0].numel() // x.shape[1]
+        of_groups = torch.split(grad_x, numbers), torch.split(x, numbers)
+        for part, values, number, share in zip(*of_groups, numbers, shares, strict=True):
+            each = share / (number * places)
+            part.sub_((constant * each).view(channels))
+            part.addcmul_(values, (per_x * each).view(channels), value=-1)
+        return grad_x, grad_weight, grad_bias, None, None, None
 
 
 def _copied(sources: list[Tensor], kept: list[Tensor]) -> list[Tensor]:

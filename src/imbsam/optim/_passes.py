@@ -219,8 +219,15 @@ class Passes:
 
     def normalise(self, planned: PlannedPass, span: slice) -> None:
         """Tell BatchNorm what the rows of the next forward stand for."""
-        shares = None if planned.shares is None else planned.shares[span]
-        self._statistics.weigh(None if shares is None else shares / shares.sum())
+        if planned.own is None or planned.rows is None:
+            self._statistics.weigh(None)
+            return
+        context = len(planned.rows) - planned.own
+        each = (self.batch_size - planned.own) / max(1, context)
+        own = min(span.stop, planned.own) - min(span.start, planned.own)
+        sizes = [(own, float(own)), (span.stop - span.start - own, (span.stop - span.start - own) * each)]
+        total = sum(weight for _, weight in sizes)
+        self._statistics.weigh([(number, weight / total) for number, weight in sizes if number])
 
     def _climb(self, term: int) -> None:
         rules = self._rules

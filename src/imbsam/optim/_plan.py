@@ -38,13 +38,13 @@ class PlannedPass:
     """One forward, and the backwards that share it.
 
     Args:
-        rows: Rows to forward, shape ``(R,)``, ascending; ``None`` stands for the whole batch.
+        rows: Rows to forward, shape ``(R,)``, those with a weight first; ``None`` stands for the whole batch.
         uses: Their weights are aligned with ``rows``. None: the pass only looks at losses, or moves running statistics.
         term: The term whose perturbation is in force; ``None`` at the weights themselves.
         counted: Weight of these rows in the batch's mean loss, shape ``(R,)``: each row counts once, at ``w`` where it
             is forwarded there. ``None`` where none does.
-        shares: Weight of these rows in the statistics of BatchNorm, shape ``(R,)``: context rows stand for all that are
-            left out. ``None`` where the rows count alike.
+        own: How many of these rows, the first ones, are there for themselves; the others stand for all that are left
+            out, and enter BatchNorm's statistics accordingly. ``None`` where the rows count alike.
         select: Turns the losses at ``w`` and at ``w + e`` into the weights of the pass that follows.
     """
 
@@ -52,7 +52,7 @@ class PlannedPass:
     uses: tuple[Use, ...]
     term: int | None = None
     counted: Tensor | None = None
-    shares: Tensor | None = None
+    own: int | None = None
     select: "Callable[[Tensor, Tensor], PlannedPass] | None" = None
 
 
@@ -177,7 +177,7 @@ class _Layout:
         if rows is None:
             return PlannedPass(None, tuple(uses), term)
         aligned = tuple(Use(use.weights[rows], use.slot) for use in uses)
-        return PlannedPass(rows, aligned, term, shares=_shares(weighed, rows) if self.coupled else None)
+        return PlannedPass(rows, aligned, term, own=int(weighed.count_nonzero()) if self.coupled else None)
 
     def looking_pass(self, select: Selection, slot: int, *, term: int) -> PlannedPass:
         """The whole batch at the perturbed weights, without a backward; its losses choose the rows of the next pass."""
@@ -199,15 +199,8 @@ class _Layout:
         if extra:
             others = (weights == 0).nonzero().squeeze(1)
             context = others[torch.linspace(0, len(others) - 1, extra).round().long()]
-            rows = torch.cat([rows, context]).sort().values
+            rows = torch.cat([rows, context])
         return rows
-
-
-def _shares(weights: Tensor, rows: Tensor) -> Tensor:
-    """How much of the batch each row stands for: a weighed one for itself, the others for all that are not there."""
-    own = weights[rows] != 0
-    others = (len(weights) - int(own.sum())) / max(1, int((~own).sum()))
-    return torch.where(own, 1.0, others).double() / len(weights)
 
 
 def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[PlannedPass]:
