@@ -8,6 +8,9 @@ import re
 import sys
 from pathlib import Path
 
+from imbsam.report import Difference, Estimate, summarise
+from imbsam.report.words import plus_minus
+
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "speed.md"
 BESIDE = ("ImbSAM", "ImbSAM, reuse", "published rule", "SAM")
@@ -43,14 +46,56 @@ def tables(found: dict) -> str:
     return "\n".join(lines)
 
 
+def accuracy() -> str:
+    """Accuracy of the cheaper passes, a table for each data set."""
+    lines: list[str] = []
+    for folder in sorted((HERE / "results" / "accuracy").glob("*")):
+        comparison = json.loads((folder / "comparison.json").read_text())
+        runs = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/result.json"))]
+        summary = summarise(runs, labels=[m for m in comparison["methods"] if any(r["label"] == m for r in runs)])
+        lines += [
+            f"`{comparison['command']}`",
+            "",
+            "| | few-shot recall | overall | few-shot, against whole batches | overall, against them | seeds |",
+            "|---|---|---|---|---|---|",
+        ]
+        for label in summary.labels:
+            own = summary.scores[label]
+            against = [] if label == summary.baseline else [summary.differences[label][m] for m in ("few", "overall")]
+            cells = [_percent(own["few"]), _percent(own["overall"]), *(_percent(d, signed=True) for d in against)]
+            seeds = str(len({run["seed"] for run in runs if run["label"] == label}))
+            lines.append(f"| {label} | {' | '.join([*cells, *[''] * (4 - len(cells)), seeds])} |")
+        lines.append("")
+    return "\n".join([*lines, "Mean over the seeds in percent, ± half the 95 % t-interval; differences are paired."])
+
+
+def _percent(estimate: Estimate | Difference | None, *, signed: bool = False) -> str:
+    return "" if estimate is None else plus_minus(estimate, signed=signed)
+
+
+def trainer(found: dict) -> str:
+    """Images a second of the training loop."""
+    speeds = found["images_per_second"]
+    plain = max(speed for name, speed in speeds.items() if name.startswith("plain"))
+    lines = ["| loop | images a second | of the plain loop |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {name} | {speed:.0f} | {speed / plain:.2f} |" for name, speed in speeds.items()])
+
+
 def main() -> None:
-    text = tables(json.loads((HERE / "results" / "speed.json").read_text()))
+    results = HERE / "results"
+    texts = {
+        "speed": tables(json.loads((results / "speed.json").read_text())),
+        "trainer": trainer(json.loads((results / "trainer.json").read_text())),
+        "accuracy": accuracy(),
+    }
     if "--write" not in sys.argv:
-        print(text)
+        print("\n\n".join(texts.values()))
         return
-    page = re.sub(
-        r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", lambda m: m[1] + text + m[2], PAGE.read_text(), flags=re.S
-    )
+    page = PAGE.read_text()
+    for name, text in texts.items():
+        page = re.sub(
+            rf"(<!-- {name} -->).*?(<!-- /{name} -->)", lambda m, t=text: f"{m[1]}\n{t}\n{m[2]}", page, flags=re.S
+        )
     PAGE.write_text(page)
 
 

@@ -4,11 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from cases import BATCH_NORM, CASES, COUPLED, HEAD_AND_TAIL, INDEPENDENT, NO_TAIL, ONLY_TAIL, TAIL, Case
+from imbsam.optim import create
 from imbsam.optim._plan import STEP, Need, PlannedPass, plan
 from imbsam.optim._terms import Term
+from imbsam.priors import ClassPriors
 from optim.loops import Backwards, Forwards, imbsam, sam, take_step
 
 BIG = HEAD_AND_TAIL.repeat(5)
@@ -196,3 +198,20 @@ def test_a_rank_without_a_row_of_a_term_makes_its_passes_all_the_same() -> None:
             share=False,
         )
         assert [(p.term, [u.slot for u in p.uses]) for p in here] == [(p.term, [u.slot for u in p.uses]) for p in there]
+
+
+@pytest.mark.parametrize("name", ["imbsam", "focal-sam", "sse-sam", "sam-drw"])
+def test_the_work_does_not_grow_with_the_number_of_classes(name: str) -> None:
+    found = []
+    for classes in (5, 10_000):
+        model = nn.Linear(6, classes)
+        priors = ClassPriors(torch.full((classes,), 10))
+        optimizer = create(name, model, priors=priors, tail=torch.arange(classes) % 5 == 3, lr=0.1)
+        x, y = torch.randn(40, 6), torch.arange(40) % 5
+        rows = []
+        with optimizer.passes(y) as passes:
+            for p in passes:
+                rows.append((len(p.rows), p.backwards))
+                p.backward(nn.functional.cross_entropy(model(x[p.rows]), y[p.rows], reduction="none"))
+        found.append(rows)
+    assert found[0] == found[1]
