@@ -46,6 +46,8 @@ class Pass:
     def split(self, size: int) -> Iterator["Pass"]:
         """Cut the pass into micro-batches; their gradients add up to the pass's.
 
+        Go through them one by one, forward and backward, as they are yielded: BatchNorm is told of each in turn.
+
         Args:
             size: Rows in each, the last may have fewer.
 

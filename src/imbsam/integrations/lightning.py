@@ -1,0 +1,169 @@
+"""Lightning: a mixin that makes the passes inside automatic optimization.
+
+It needs no import of Lightning, so it serves ``lightning.pytorch`` and ``pytorch_lightning`` alike.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.integrations.micro_batches import MicroBatches, make_passes, targets_of, use_model
+from imbsam.optim import Pass, SharpnessAware
+
+
+class _Strategy(Protocol):
+    model: nn.Module
+    precision_plugin: object
+
+    def training_step(self, batch: object, batch_idx: int) -> Tensor: ...
+    def backward(self, losses: Tensor, optimizer: Optimizer) -> Tensor: ...
+    def optimizer_step(self, optimizer: object, closure: Callable[[], object], model: object) -> object: ...
+
+
+class _Trainer(Protocol):
+    strategy: _Strategy
+    accumulate_grad_batches: int
+
+
+class _Module(Protocol):
+    def on_fit_start(self) -> None: ...
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> int | None: ...
+
+
+class SharpnessAwareMixin:
+    """Stands before ``LightningModule`` in a class's bases; ``configure_optimizers`` returns one of our optimizers.
+
+    In the place of ``training_step`` the class has :meth:`row_losses`. The trainer's own precision (16-mixed too),
+    gradient clipping, schedulers, checkpoints, ``accumulate_grad_batches`` and DDP work as ever. ``outputs["loss"]``
+    of ``on_train_batch_end`` is the mean loss at the unperturbed weights over all batches of the step; it is NaN for a
+    batch that waits for the others of its step.
+
+    Example:
+        >>> class Classifier(SharpnessAwareMixin, LightningModule):  # doctest: +SKIP
+        ...     def row_losses(self, batch):
+        ...         x, y = batch
+        ...         return torch.nn.functional.cross_entropy(self.net(x), y, reduction="none")
+        ...
+        ...     def configure_optimizers(self):
+        ...         return ImbSAM(torch.optim.SGD(self.parameters(), lr=0.1), self.tail, model=self)
+    """
+
+    trainer: _Trainer
+    automatic_optimization: bool
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting = MicroBatches()
+        self._in_passes = False
+        self._piece: Pass | None = None
+        self._mean_loss = torch.tensor(torch.nan)
+
+    def row_losses(self, batch: object) -> Tensor:
+        """Forward a batch, or some of its rows.
+
+        Args:
+            batch: What the data loader gives, cut to some of its rows.
+
+        Returns:
+            The loss of each row, shape ``(R,)``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define row_losses(batch): the loss of each row.")
+
+    def row_targets(self, batch: object) -> Tensor:
+        """The class of each row of a batch, shape ``(B,)``; by default its labels, or the last element of a pair."""
+        return targets_of(batch)
+
+    def on_fit_start(self) -> None:
+        """Refuse what cannot work."""
+        cast(_Module, super()).on_fit_start()
+        if not self.automatic_optimization:
+            raise OptionError(
+                f"{type(self).__name__} sets automatic_optimization = False, and SharpnessAwareMixin works inside "
+                "automatic optimization: leave it on, or write the passes into training_step without the mixin."
+            )
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> int | None:
+        """Let a batch wait for its step."""
+        if batch_idx == 0:
+            self._waiting.clear()
+        self._waiting.add(batch, self.row_targets(batch))
+        return cast(_Module, super()).on_train_batch_start(batch, batch_idx)
+
+    def training_step(self, batch: object, batch_idx: int) -> Tensor:
+        """The loss of each row inside a pass; outside, where Lightning asks for the outcome, the mean loss."""
+        return self.row_losses(batch) if self._in_passes else self._mean_loss
+
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
+        """Backpropagate the losses of a pass; outside there is nothing to do."""
+        if self._piece is not None:
+            self._piece.backward(loss)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: object) -> None:
+        """Leave the gradients: opening the passes drops those of the step before."""
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: object, optimizer_closure: Callable[[], object] | None = None
+    ) -> None:
+        """Make the passes where Lightning would run its closure, then unscale, clip and step as it does."""
+        ours = getattr(optimizer, "optimizer", optimizer)
+        if not isinstance(ours, SharpnessAware):
+            raise OptionError(
+                f"configure_optimizers of {type(self).__name__} returned {type(ours).__name__}: return it inside one "
+                "of imbsam's optimizers, as ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD itself."
+            )
+        strategy = self.trainer.strategy
+        use_model(ours, strategy.model)
+        strategy.optimizer_step(
+            _AfterPasses(ours), partial(self._make_passes, ours, batch_idx, optimizer_closure), self
+        )
+
+    def _make_passes(self, optimizer: SharpnessAware, batch_idx: int, closure: Callable[[], object] | None) -> object:
+        strategy = self.trainer.strategy
+        scaler: torch.amp.GradScaler | None = getattr(strategy.precision_plugin, "scaler", None)
+        no_sync: Callable[[], AbstractContextManager[object]] = getattr(strategy, "block_backward_sync", nullcontext)
+
+        def backward(piece: Pass, losses: Tensor) -> None:
+            self._piece = piece
+            strategy.backward(losses, optimizer)
+
+        self._in_passes = True
+        try:
+            loss = make_passes(
+                optimizer,
+                self._waiting,
+                lambda batch: strategy.training_step(batch, batch_idx),
+                backward=backward,
+                loss_scale=scaler.get_scale() if scaler is not None else 1.0,
+                no_sync=no_sync,
+            )
+        finally:
+            self._in_passes, self._piece = False, None
+        # Lightning wants its closure called: that runs training_step once more, which now gives the outcome.
+        # It divides by the batches of the step, as it does with their losses.
+        unknown, self._mean_loss = self._mean_loss, loss * self.trainer.accumulate_grad_batches
+        with no_sync():
+            outcome = closure() if closure is not None else loss
+        self._mean_loss = unknown
+        return outcome
+
+
+class _AfterPasses:
+    """The optimizer as Lightning's precision plugins call it: the closure makes the passes, the step applies them."""
+
+    def __init__(self, optimizer: SharpnessAware) -> None:
+        self.optimizer = optimizer
+        self.param_groups = optimizer.param_groups
+
+    def step(self, closure: Callable[[], object] | None = None) -> object:
+        outcome = closure() if closure is not None else None
+        self.optimizer.step()
+        return outcome
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.optimizer, name)

@@ -1,0 +1,312 @@
+"""Under Lightning's trainer a model ends at the weights of the plain loop."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.plugins import MixedPrecision
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from cases import MLP, Case
+from imbsam.errors import DataError, ImbsamError, OptionError, PassError
+from imbsam.integrations.lightning import SharpnessAwareMixin
+from integrations import plain
+from integrations.plain import BATCH_SIZE, CASES, METHODS
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated"),
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:You are using `torch.load`"),
+]
+
+
+class Module(SharpnessAwareMixin, lightning.LightningModule):
+    def __init__(self, name: str, case: Case = MLP, dtype: torch.dtype = torch.float64, **options: object) -> None:
+        super().__init__()
+        self.net = case.model(dtype)
+        self.made = (name, options)
+        self.losses: list[float] = []
+
+    def row_losses(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return plain.losses_of(self.net, batch)
+
+    def configure_optimizers(self) -> dict[str, object]:
+        name, options = self.made
+        optimizer = plain.optimizer_for(name, self, **options)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plain.schedule(optimizer), "interval": "step"}}
+
+    def on_train_batch_end(self, outputs: dict[str, Tensor], batch: object, batch_idx: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+
+def trainer(epochs: int = 2, **options: object) -> lightning.Trainer:
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return lightning.Trainer(accelerator="cpu", max_epochs=epochs, logger=False, **{**quiet, **options})
+
+
+def fitted(
+    name: str,
+    case: Case = MLP,
+    dtype: torch.dtype = torch.float64,
+    size: int = BATCH_SIZE,
+    method: dict[str, object] | None = None,
+    **options: object,
+) -> Module:
+    module = Module(name, case, dtype, **(method or {}))
+    trainer(**options).fit(module, DataLoader(plain.dataset(case, dtype), size))
+    return module
+
+
+def by_hand(
+    name: str, case: Case = MLP, dtype: torch.dtype = torch.float64, **options: object
+) -> tuple[nn.Module, list]:
+    model = case.model(dtype)
+    optimizer = plain.optimizer_for(name, model)
+    data = plain.batches(plain.dataset(case, dtype))
+    return model, plain.train(model, optimizer, data, scheduler=plain.schedule(optimizer), **options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("name", METHODS)
+def test_float64_ends_at_the_same_weights_bit_for_bit(name: str, case: Case) -> None:
+    module = fitted(name, case)
+    model, losses = by_hand(name, case)
+    assert plain.same(module.net, model)
+    assert module.losses == losses
+    assert not plain.same(model, case.model())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("name", METHODS)
+def test_accumulation_of_micro_batches_is_the_step_over_one_batch(name: str, case: Case) -> None:
+    module = fitted(name, case, size=BATCH_SIZE // 2, accumulate_grad_batches=2)
+    model, losses = by_hand(name, case, micro=BATCH_SIZE // 2)
+    assert plain.same(module.net, model)
+    # The last batch of an epoch is a step by itself: nine micro-batches an epoch.
+    assert [loss for loss in module.losses if loss == loss] == losses
+    assert len(module.losses) == 2 * 9
+
+
+def test_accumulation_by_three_agrees_to_rounding() -> None:
+    module = fitted("imbsam", size=2, accumulate_grad_batches=3)
+    model, losses = by_hand("imbsam", micro=2)
+    torch.testing.assert_close(module.net.state_dict(), model.state_dict(), atol=1e-15, rtol=1e-14)
+    assert [loss for loss in module.losses if loss == loss] == pytest.approx(losses, rel=1e-14)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_clipping_sees_the_combined_gradient(algorithm: str) -> None:
+    module = fitted("imbsam", gradient_clip_val=0.1, gradient_clip_algorithm=algorithm)
+    model = MLP.model()
+    optimizer = plain.optimizer_for("imbsam", model)
+    clip = nn.utils.clip_grad_norm_ if algorithm == "norm" else nn.utils.clip_grad_value_
+    data = plain.batches(plain.dataset())
+    plain.train(model, optimizer, data, clip=lambda: clip(model.parameters(), 0.1), scheduler=plain.schedule(optimizer))
+    assert plain.same(module.net, model)
+    assert not plain.same(model, by_hand("imbsam")[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bf16_mixed_is_the_plain_loop_under_autocast(name: str) -> None:
+    module = fitted(name, dtype=torch.float32, precision="bf16-mixed")
+    model, losses = by_hand(name, dtype=torch.float32, precision=torch.bfloat16)
+    assert plain.same(module.net, model)
+    assert module.losses == losses
+    assert not plain.same(model, by_hand(name, dtype=torch.float32)[0])
+
+
+def half(scale: float) -> tuple[MixedPrecision, torch.amp.GradScaler]:
+    """16-mixed with a scaler on the CPU, which Lightning's own switch gives to accelerators alone."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3)
+    return MixedPrecision("16-mixed", "cpu", scaler=scaler), scaler
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_grad_scaler_whose_scale_grows_changes_no_bit_in_float64(name: str) -> None:
+    plugin, scaler = half(2.0**10)
+    module = fitted(name, plugins=[plugin], gradient_clip_val=0.5)
+    assert scaler.get_scale() > 2.0**10
+    # Autocast leaves float64 alone, and powers of two are exact.
+    model = MLP.model()
+    optimizer = plain.optimizer_for(name, model)
+    plain.train(
+        model,
+        optimizer,
+        plain.batches(plain.dataset()),
+        clip=lambda: nn.utils.clip_grad_norm_(model.parameters(), 0.5),
+        scheduler=plain.schedule(optimizer),
+    )
+    if name == "looksam":  # Its published 1e-8 is compared with a part of the scaled gradient.
+        torch.testing.assert_close(module.net.state_dict(), model.state_dict(), atol=1e-7, rtol=1e-6)
+    else:
+        assert plain.same(module.net, model)
+
+
+def test_16_mixed_with_accumulation_is_the_plain_loop_with_a_scaler() -> None:
+    plugin, _ = half(2.0**12)
+    module = fitted("imbsam", dtype=torch.float32, size=3, plugins=[plugin], accumulate_grad_batches=2)
+    model, losses = by_hand("imbsam", dtype=torch.float32, micro=3, precision=torch.float16, scaler=half(2.0**12)[1])
+    assert plain.same(module.net, model)
+    assert [loss for loss in module.losses if loss == loss] == losses
+
+
+# torch's scheduler warns of any first step that a scaler skips.
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_16_mixed_skips_a_step_that_overflows_and_lowers_the_scale() -> None:
+    plugin, scaler = half(2.0**60)
+    module = fitted("imbsam", dtype=torch.float32, plugins=[plugin], max_steps=1)
+    assert plain.same(module.net, MLP.model(torch.float32))
+    assert scaler.get_scale() == 2.0**59
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_resumed_from_a_checkpoint_ends_where_the_whole_run_does(name: str, tmp_path: Path) -> None:
+    data = DataLoader(plain.dataset(), BATCH_SIZE)
+    whole, first, second = Module(name), Module(name), Module(name)
+    until_the_end = trainer(3)
+    until_the_end.fit(whole, data)
+    half_way = trainer(1)
+    half_way.fit(first, data)
+    half_way.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = trainer(3)
+    resumed.fit(second, data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert plain.same(second.net, whole.net)
+    assert whole.losses == first.losses + second.losses
+    straight, continued = (t.optimizers[0].state_dict() for t in (until_the_end, resumed))
+    torch.testing.assert_close(continued, straight, atol=0, rtol=0)
+
+
+class Counted(lightning.Callback):
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_before_optimizer_step(self, trainer: object, module: object, optimizer: torch.optim.Optimizer) -> None:
+        self.steps += 1
+        assert all(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+def test_hooks_around_the_step_fire_once_a_step() -> None:
+    counted = Counted()
+    fitted("sam", callbacks=[counted], size=3, accumulate_grad_batches=2)
+    assert counted.steps == 2 * 5
+
+
+def test_training_again_starts_without_the_batches_of_a_run_that_was_broken_off() -> None:
+    class Fails(Module):
+        fails = True
+
+        def row_losses(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+            if self.fails:
+                raise ValueError("a bad batch")
+            return super().row_losses(batch)
+
+    module, data = Fails("imbsam"), DataLoader(plain.dataset(), BATCH_SIZE)
+    with pytest.raises(ValueError, match="a bad batch"):
+        trainer().fit(module, data)
+    module.fails = False
+    trainer().fit(module, data)
+    assert plain.same(module.net, by_hand("imbsam")[0])
+
+
+def test_a_mapping_serves_as_batch() -> None:
+    class Mapped(Module):
+        def row_losses(self, batch: dict[str, Tensor]) -> Tensor:
+            return plain.losses_of(self.net, (batch["x"], batch["y"]))
+
+    rows = [{"x": x, "y": y} for x, y in zip(*plain.dataset().tensors, strict=True)]
+    module = Mapped("imbsam")
+    trainer().fit(module, DataLoader(rows, BATCH_SIZE))
+    assert plain.same(module.net, by_hand("imbsam")[0])
+
+
+def fit(module: Module, data: Sequence[object] | None = None) -> None:
+    trainer().fit(module, DataLoader(plain.dataset() if data is None else data, BATCH_SIZE))
+
+
+def test_an_optimizer_of_another_kind_is_refused() -> None:
+    class Other(Module):
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    with pytest.raises(OptionError, match=r"returned SGD: .*imbsam\.Plain"):
+        fit(Other("sam"))
+
+
+def test_manual_optimization_is_refused() -> None:
+    module = Module("sam")
+    module.automatic_optimization = False
+    with pytest.raises(OptionError, match="automatic_optimization = False"):
+        fit(module)
+
+
+def test_a_hook_overridden_without_super_is_named() -> None:
+    class Forgets(Module):
+        def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+            pass
+
+    with pytest.raises(PassError, match="without calling super"):
+        fit(Forgets("sam"))
+
+
+def test_a_batch_without_classes_is_named() -> None:
+    with pytest.raises(DataError, match="no classes found in a batch of type Tensor"):
+        fit(Module("sam"), plain.dataset().tensors[0])
+
+
+def test_a_mean_in_the_place_of_row_losses_is_named() -> None:
+    class Mean(Module):
+        def row_losses(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return super().row_losses(batch).mean()
+
+    with pytest.raises(PassError, match="reduction='none'"):
+        fit(Mean("imbsam"))
+
+
+class WithoutMixin(lightning.LightningModule):
+    """Our optimizer in Lightning as it comes."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.net = MLP.model()
+        self.name = name
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return plain.losses_of(self.net, batch).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return plain.optimizer_for(self.name, self)
+
+
+def test_without_the_mixin_a_class_agnostic_method_takes_the_closure_of_lightning() -> None:
+    module = WithoutMixin("sam")
+    fit(module)
+    model = MLP.model()
+    plain.train(model, plain.optimizer_for("sam", model), plain.batches(plain.dataset()))
+    torch.testing.assert_close(module.net.state_dict(), model.state_dict(), atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "options"), [("imbsam", {}), ("sam", {"plugins": [half(2.0)[0]]})])
+def test_without_the_mixin_what_cannot_work_is_named(name: str, options: dict[str, object]) -> None:
+    with pytest.raises((ImbsamError, TypeError), match=r"passes\(targets\)|needs the class of each row"):
+        trainer(**options).fit(WithoutMixin(name), DataLoader(plain.dataset(), BATCH_SIZE))
+
+
+def test_two_processes_under_ddp_end_at_the_weights_of_one(tmp_path: Path) -> None:
+    script = Path(__file__).parent / "lightning_ranks.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    for name in ("imbsam", "sam"):
+        model, losses = by_hand(name)
+        one, other = (torch.load(tmp_path / f"{name}-{rank}.pt") for rank in range(2))
+        assert all(torch.equal(one["weights"][key], other["weights"][key]) for key in one["weights"])
+        torch.testing.assert_close(one["weights"], model.state_dict(), atol=1e-12, rtol=0)
+        means = [(a + b) / 2 for a, b in zip(one["losses"], other["losses"], strict=True)]
+        assert [mean for mean in means if mean == mean] == pytest.approx(losses, abs=1e-12)
