@@ -22,6 +22,7 @@ PUBLIC = [
     "metrics",
     "models",
     "optim",
+    "sharpness",
 ]
 HEAVY = {"torch", "numpy", "pandas", "sklearn", "matplotlib", "pyarrow", "PIL", "joblib"}
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imbsam import metrics as metrics
     from imbsam import models as models
     from imbsam import optim as optim
+    from imbsam import sharpness as sharpness
     from imbsam.estimators import SharpClassifier as SharpClassifier
     from imbsam.optim import SAM as SAM
     from imbsam.optim import Gradient as Gradient
@@ -40,6 +41,7 @@ _HOMES = {
     "metrics": "imbsam",
     "models": "imbsam",
     "optim": "imbsam",
+    "sharpness": "imbsam",
 }
 
 __all__ = ["__version__", *_HOMES]

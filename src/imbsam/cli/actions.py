@@ -22,6 +22,7 @@ from imbsam.cli.commands import (
     Methods,
     Predict,
     Report,
+    Sharpness,
     Train,
 )
 from imbsam.config import Options
@@ -70,6 +71,10 @@ def act(command: Command, words: Sequence[str]) -> int:
             from imbsam.cli.anomaly import anomaly
 
             return anomaly(command)
+        case Sharpness():
+            from imbsam.cli.sharpness import measure_sharpness
+
+            return measure_sharpness(command, words)
         case Report():
             print(f"report: {write_report(command.folder)}")
             return 0

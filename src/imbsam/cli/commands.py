@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -233,6 +233,56 @@ class AnomalyEvaluate(Command):
 
 
 @dataclass(frozen=True)
+class Sharpness(Command):
+    """Measure how sharp the loss surface is for each class and group of trained runs."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Folders of runs, or of a comparison for all of its runs. The first one's method is the baseline."""
+    split: Literal["train", "validation"] = "train"
+    """Rows of which part of the run's data, without augmentation."""
+    epoch: Literal["kept", "last"] = "kept"
+    """Weights of the epoch that each run kept, or of its last one. Runs that kept an early epoch differ in how far they
+    were trained; last compares them at the same point."""
+    measures: tuple[str, ...] = ("spectrum", "trace", "sam", "line", "plane")
+    """spectrum: largest and smallest Hessian eigenvalue, density of all. trace: of the Hessian. sam: how far the loss
+    rises within rho. line, plane: loss along one and two directions."""
+    rows: int = 32
+    """At most so many rows of each class; the work grows with them."""
+    iterations: int = 30
+    """Lanczos steps of a spectrum: Hessian products for each part."""
+    probes: int = 10
+    """Random vectors of the trace."""
+    rho: float | None = None
+    """Radius of SAM sharpness. Default: that of training, 0.2 for digits, else 0.05."""
+    adaptive_rho: float = 0.5
+    """Radius of adaptive sharpness, relative to the weights."""
+    ascent_steps: int = 1
+    """Steps of the ascent within rho; 1 is SAM's own."""
+    points: int = 21
+    """Points of the line, odd."""
+    plane_points: int = 11
+    """Points of each side of the plane, odd."""
+    span: float = 1.0
+    """How far line and plane reach to each side."""
+    along: Literal["random", "overall", "many", "medium", "few", "head", "tail"] = "random"
+    """Line and plane: filter-normalised random directions, or eigenvectors of the Hessian of a group."""
+    seed: int = 0
+    """Of the rows, directions and probes."""
+    float64: bool = False
+    """Compute in double precision."""
+    batch_size: int = 128
+    """Most rows forwarded at once."""
+    out: Path | None = None
+    """Folder for report, figures and JSON. Default: RUN/sharpness of a single run, else runs/sharpness."""
+    device: str = "auto"
+    """cpu, cuda, ..."""
+    json: bool = False
+    """Print JSON."""
+    quiet: bool = False
+    """Print the result only."""
+
+
+@dataclass(frozen=True)
 class Report(Command):
     """Write the HTML report of a run or a comparison anew."""
 
@@ -259,6 +309,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "anomaly fit": AnomalyFit,
     "anomaly score": AnomalyScore,
     "anomaly evaluate": AnomalyEvaluate,
+    "sharpness": Sharpness,
     "report": Report,
     "methods": Methods,
     "doctor": Doctor,

@@ -25,7 +25,7 @@ class RunFolder:
 
     ``config.yaml`` holds every option as it was used, ``data.json`` what is needed to read further data,
     ``metrics.jsonl`` a line an epoch, ``last.ckpt`` all that resuming needs, ``best.safetensors`` the weights of the
-    chosen epoch, ``result.json`` the outcome.
+    chosen epoch, ``result.json`` the outcome; ``sharpness-*.json`` what ``imbsam sharpness`` measured.
     """
 
     path: Path
@@ -50,6 +50,10 @@ class RunFolder:
         """The outcome; its presence means the run is finished."""
         return self.path / "result.json"
 
+    def sharpness(self, split: str) -> Path:
+        """What was measured of the loss surface over the rows of a split."""
+        return self.path / f"sharpness-{split}.json"
+
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / "config.yaml").exists()
@@ -65,9 +69,11 @@ class RunFolder:
                 path.unlink(missing_ok=True)
             for name in ("report.html", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
+            for split in ("train", "validation"):
+                self.sharpness(split).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"cannot remove the run in {self.path}: {error.strerror or error}.") from None
-        for name in ("figures", "tensorboard"):
+        for name in ("figures", "sharpness", "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def write_config(self, source: str, options: Options) -> None:

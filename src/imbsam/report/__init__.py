@@ -1,7 +1,23 @@
 """The report of a run or a comparison: one HTML page, its figures, and the summary it rests on."""
 
 from imbsam.report.page import write_report
+from imbsam.report.sharpness import findings, group_table, notes, write_sharpness
+from imbsam.report.sharpness_runs import SharpnessStudy
 from imbsam.report.summary import MEASURES, Difference, Estimate, Measure, Summary, summarise
 from imbsam.report.words import answer
 
-__all__ = ["MEASURES", "Difference", "Estimate", "Measure", "Summary", "answer", "summarise", "write_report"]
+__all__ = [
+    "MEASURES",
+    "Difference",
+    "Estimate",
+    "Measure",
+    "SharpnessStudy",
+    "Summary",
+    "answer",
+    "findings",
+    "group_table",
+    "notes",
+    "summarise",
+    "write_report",
+    "write_sharpness",
+]

@@ -1,0 +1,141 @@
+"""``imbsam sharpness``: measure runs, show their groups side by side, write the report."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from imbsam.cli.commands import Sharpness
+from imbsam.cli.show import err, out
+from imbsam.engine import RunFolder, RunSharpness, SharpnessOptions
+from imbsam.errors import NonFiniteError, OptionError, RunError
+from imbsam.files import read_json, write_json
+from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
+
+
+def measure_sharpness(command: Sharpness, words: Sequence[str]) -> int:
+    """Measure each run, what was measured before aside.
+
+    Args:
+        command: What to do.
+        words: What the user typed.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ImbsamError: If a run or an option cannot be used.
+    """
+    folders = _folders(command.runs)
+    options = SharpnessOptions(
+        **{field.name: getattr(command, field.name) for field in dataclasses.fields(SharpnessOptions)}
+    )
+    options.check()
+    target = command.out or (folders[0] / "sharpness" if len(folders) == 1 else Path("runs") / "sharpness")
+    typed = "imbsam " + shlex.join(words)
+    measured = []
+    try:
+        for place, folder in enumerate(folders, start=1):
+            measured.append(_measured(folder, options, command, f"{place} of {len(folders)}"))
+    except KeyboardInterrupt:
+        print("\ninterrupted. What was measured is kept; the same command goes on:\n  " + typed, file=sys.stderr)
+        return 130
+    write_json(target / "sharpness.json", {"schema": 1, "command": typed, "runs": measured})
+    page = write_sharpness(target, measured, command=typed)
+    if command.json:
+        print(json.dumps({"schema": 1, "runs": measured}))
+        return 0
+    _show(SharpnessStudy.of(measured))
+    out.print(f"report: {page}", markup=False)
+    return 0
+
+
+def _folders(paths: Sequence[Path]) -> list[Path]:
+    """Folders of runs; that of a comparison stands for its finished runs."""
+    if not paths:
+        raise OptionError("name the folders of trained runs: imbsam sharpness runs/RUN runs/RUN2.")
+    folders = []
+    for path in paths:
+        if not (path / "comparison.json").is_file():
+            folders.append(path)
+            continue
+        listed = cast(Sequence[str], read_json(path / "comparison.json").get("runs", []))
+        finished = [path / name for name in listed if RunFolder(path / name).result.exists()]
+        if not finished:
+            raise RunError(f"no run of the comparison in {path} is finished. Compare again.")
+        folders += finished
+    for folder in folders:
+        RunFolder(folder).read_config()
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise OptionError("the same run is named twice. Name each run once.")
+    return folders
+
+
+def _measured(folder: Path, options: SharpnessOptions, command: Sharpness, place: str) -> Mapping[str, object]:
+    run = RunSharpness(folder, options, device=command.device)
+    if not command.quiet:
+        err.print(f"{place}: {folder.name}: {_expected(run)}", markup=False)
+    if run.without_rows:
+        named = ", ".join(run.without_rows[:5]) + (", ..." if len(run.without_rows) > 5 else "")
+        err.print(
+            f"note: {folder.name}: the {options.split} data have no rows of {named}; groups are measured without.",
+            markup=False,
+        )
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=command.quiet or not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(folder.name, total=None)
+        try:
+            return run.measure(
+                lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+            )
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{folder}: {error}") from None
+
+
+def _expected(run: RunSharpness) -> str:
+    """How much there is to do, before it is done."""
+    steps = run.todo()
+    if not steps:
+        return "measured before."
+    kinds = {
+        "Hessian products": ("spectrum", "trace"),
+        "gradients and ascents": ("sam",),
+        "forwards": ("line", "plane"),
+    }
+    sums = {kind: sum(step.rows for step in steps if step.measure in names) for kind, names in kinds.items()}
+    listed = ", ".join(f"{kind} of {number:,} rows" for kind, number in sums.items() if number)
+    return f"{len(run.surface.rows.targets)} rows of {len(run.surface.classes)} classes; expected: {listed}."
+
+
+def _show(study: SharpnessStudy) -> None:
+    found = group_table(study, brief=True)
+    table = Table(title=found.caption.replace("[", r"\["), title_justify="left", box=SIMPLE_HEAD)
+    for place, name in enumerate(found.columns):
+        table.add_column(name, justify="left" if place < 2 else "right")
+    before = None
+    for group, *cells in found.rows:
+        if before not in (None, group.text):
+            table.add_section()
+        table.add_row("" if group.text == before else group.text, *(cell.text.replace("[", r"\[") for cell in cells))
+        before = group.text
+    out.print(table)
+    for sentence in findings(study):
+        out.print(sentence, markup=False)
+    for text, about in notes(study):
+        err.print(f"note: {about}: {text}", markup=False)

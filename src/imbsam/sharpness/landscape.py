@@ -1,0 +1,67 @@
+"""The loss along a line and over a plane through the model's weights."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import NonFiniteError
+from imbsam.sharpness.surface import LossSurface
+
+OnPoint = Callable[[int, int], None]
+
+
+def line(
+    surface: LossSurface, direction: Tensor, offsets: Sequence[float], *, on_point: OnPoint | None = None
+) -> Tensor:
+    """Loss of each class at ``w + a d``; one pass over the rows for each offset serves all classes and groups.
+
+    Args:
+        surface: Where; ``surface.mean_loss(losses, classes)`` makes the surface of a group.
+        direction: d, shape ``(P,)``.
+        offsets: The a.
+        on_point: Called after each point with how many are done, and of how many.
+
+    Returns:
+        Shape ``(len(offsets), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
+
+    Raises:
+        NonFiniteError: If the loss of a class with rows is NaN.
+    """
+    return plane(surface, (direction, torch.zeros_like(direction)), offsets, [0.0], on_point=on_point)[0]
+
+
+def plane(
+    surface: LossSurface,
+    directions: tuple[Tensor, Tensor],
+    across: Sequence[float],
+    up: Sequence[float],
+    *,
+    on_point: OnPoint | None = None,
+) -> Tensor:
+    """Loss of each class at ``w + a d_1 + b d_2``; one pass over the rows for each point.
+
+    Args:
+        surface: Where.
+        directions: d_1 and d_2, each of shape ``(P,)``.
+        across: The a.
+        up: The b.
+        on_point: Called after each point with how many are done, and of how many.
+
+    Returns:
+        Shape ``(len(up), len(across), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
+
+    Raises:
+        NonFiniteError: If the loss of a class with rows is NaN.
+    """
+    present = surface.classes
+    losses = torch.zeros(len(up), len(across), surface.rows.num_classes, dtype=torch.float64)
+    for row, b in enumerate(up):
+        for column, a in enumerate(across):
+            found = surface.class_losses(surface.weights + a * directions[0] + b * directions[1])
+            if found[present].isnan().any():
+                raise NonFiniteError(f"a loss is NaN at the offsets {a:g}, {b:g}. Look closer: choose a smaller span.")
+            losses[row, column] = found
+            if on_point is not None:
+                on_point(row * len(across) + column + 1, len(up) * len(across))
+    return losses

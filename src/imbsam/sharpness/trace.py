@@ -1,0 +1,82 @@
+"""The trace of the Hessian: the sum of its eigenvalues."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import OptionError
+from imbsam.sharpness.directions import rademacher
+from imbsam.sharpness.hessian import HessianProduct
+from imbsam.sharpness.surface import LossSurface
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An estimate of the trace.
+
+    Args:
+        value: Mean over the probes.
+        standard_error: Of the mean; None for one probe.
+    """
+
+    value: float
+    standard_error: float | None
+
+    @classmethod
+    def of(cls, samples: Tensor) -> "Trace":
+        """Sum up the samples of the probes, shape ``(probes,)``."""
+        error = float(samples.std()) / math.sqrt(len(samples)) if len(samples) > 1 else None
+        return cls(float(samples.mean()), error)
+
+
+def trace(surface: LossSurface, classes: Sequence[int] | None = None, *, probes: int = 10, seed: int = 0) -> Trace:
+    """Estimate the trace of the Hessian of a part's loss (Hutchinson 1990).
+
+    Args:
+        surface: Where.
+        classes: The part; by default every class.
+        probes: Random vectors.
+        seed: Of the vectors.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        DataError: If none of the classes has a row.
+        NonFiniteError: If a product is NaN or infinite.
+        OptionError: If ``probes`` is below 1.
+    """
+    return Trace.of(trace_samples(surface, surface.classes if classes is None else classes, probes=probes, seed=seed))
+
+
+def trace_samples(surface: LossSurface, classes: Sequence[int], *, probes: int = 10, seed: int = 0) -> Tensor:
+    """``v^T H v`` for random vectors v of -1 and 1, each unbiased for the trace.
+
+    The vectors depend on the seed alone, so ``surface.mean_loss``, which weighs classes by their rows, makes the
+    samples of a group out of those of its classes.
+
+    Args:
+        surface: Where.
+        classes: The part.
+        probes: How many.
+        seed: Of the vectors.
+
+    Returns:
+        Shape ``(probes,)``, float64.
+
+    Raises:
+        DataError: If none of the classes has a row.
+        NonFiniteError: If a product is NaN or infinite.
+        OptionError: If ``probes`` is below 1.
+    """
+    if probes < 1:
+        raise OptionError(f"probes must be at least 1; got {probes}.")
+    product = HessianProduct(surface, classes)
+    samples = []
+    for probe in range(probes):
+        vector = rademacher(surface, seed, probe)
+        samples.append(float(vector @ product(vector)))
+    return torch.tensor(samples, dtype=torch.float64)
