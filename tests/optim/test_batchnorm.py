@@ -214,6 +214,7 @@ def test_other_models_may_be_called_between_steps_without_being_taken_for_this_o
 
 LAYERS = {
     "1-D": (lambda: nn.BatchNorm1d(3), (5, 3)),
+    "1-D, not affine": (lambda: nn.BatchNorm1d(3, affine=False), (5, 3)),
     "1-D with places": (lambda: nn.BatchNorm1d(3, affine=False), (5, 3, 4)),
     "2-D": (lambda: nn.BatchNorm2d(3), (5, 3, 4, 2)),
     "3-D": (lambda: nn.BatchNorm3d(3, track_running_stats=False), (5, 3, 2, 2, 2)),

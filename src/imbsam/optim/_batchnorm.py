@@ -87,7 +87,7 @@ def _by_weight(layer: _BatchNorm, x: Tensor) -> Tensor:
     # Where a model folds frames or patches into the first dimension, each has its row's weight.
     numbers = [number * (len(x) // rows) for number, _ in groups]
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    weight = torch.ones_like(wide[0].flatten(1)[:, 0]) if layer.weight is None else layer.weight
+    weight = wide.new_ones(x.shape[1]) if layer.weight is None else layer.weight
     bias = torch.zeros_like(weight) if layer.bias is None else layer.bias
     y: Tensor = _WeightedBatchNorm.apply(  # type: ignore[no-untyped-call]
         wide, weight.to(wide.dtype), bias.to(wide.dtype), numbers, [share for _, share in groups], layer.eps
