@@ -4,10 +4,13 @@ PyHessian and curvlinops are no dependency of this project; the README says how 
 Every library does the same number of Hessian products on the same rows of the same network, in float32.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +19,27 @@ from imbsam import sharpness
 from imbsam.inputs import ImageSpec
 from imbsam.models import build
 
+if TYPE_CHECKING:
+    from pyhessian import hessian
+
 SPEC = ImageSpec(3, 32, 32, (0.5,) * 3, (0.25,) * 3)
 CLASSES = 10
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, steps: int, *, keep: bool) -> tuple[float, float]:
+def surface(model: nn.Module, x: Tensor, y: Tensor, size: int, *, keep: bool = True) -> sharpness.LossSurface:
     rows = sharpness.Rows.draw(x, y, num_classes=CLASSES)
-    surface = sharpness.LossSurface(
-        model, nn.CrossEntropyLoss(reduction="none"), rows, graph_bytes=2**32 if keep else 0
-    )
-    extremes, _ = sharpness.spectrum(surface, steps=steps)
+    criterion = nn.CrossEntropyLoss(reduction="none")
+    return sharpness.LossSurface(model, criterion, rows, batch_size=size, graph_bytes=2**32 if keep else 0)
+
+
+def density(where: sharpness.LossSurface, steps: int) -> tuple[float, float]:
+    extremes, _ = sharpness.spectrum(where, steps=steps)
     return extremes.largest, extremes.smallest
+
+
+def everything(where: sharpness.LossSurface, steps: int) -> tuple[float, float]:
+    sharpness.trace(where, probes=10)
+    return density(where, steps)
 
 
 def old_eig(matrix: Tensor, *, eigenvectors: bool) -> tuple[Tensor, Tensor]:
@@ -35,21 +48,15 @@ def old_eig(matrix: Tensor, *, eigenvectors: bool) -> tuple[Tensor, Tensor]:
     return torch.stack([values, torch.zeros_like(values)], dim=1), vectors
 
 
-def pyhessian_density(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> tuple[float, float]:
-    from pyhessian import hessian
-
-    found = hessian(model, nn.CrossEntropyLoss(), data=(x, y), cuda=False)
+def pyhessian_density(found: hessian, steps: int) -> tuple[float, float]:
     nodes, _ = found.density(iter=steps, n_v=1)
     return max(nodes[0]), min(nodes[0])
 
 
-def pyhessian_batches(model: nn.Module, x: Tensor, y: Tensor, steps: int, size: int) -> tuple[float, float]:
-    from pyhessian import hessian
-
-    loader = list(zip(x.split(size), y.split(size), strict=True))
-    found = hessian(model, nn.CrossEntropyLoss(), dataloader=loader, cuda=False)
-    nodes, _ = found.density(iter=steps, n_v=1)
-    return max(nodes[0]), min(nodes[0])
+def pyhessian_everything(found: hessian, steps: int) -> tuple[float, float]:
+    (largest,), _ = found.eigenvalues(maxIter=100, tol=1e-3, top_n=1)
+    found.trace(maxIter=10, tol=0.0)
+    return largest, pyhessian_density(found, steps)[1]
 
 
 def curvlinops_product(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
@@ -76,14 +83,29 @@ def main() -> None:
     for _ in range(30):
         model(x)  # running statistics that fit the rows
     model.eval()
+    whole, half = chosen.rows, chosen.rows // 2
     work: dict[str, Callable[[], tuple[float, float]]] = {
-        "imbsam, graphs kept": lambda: ours(model, x, y, chosen.steps, keep=True),
-        "imbsam, none kept": lambda: ours(model, x, y, chosen.steps, keep=False),
+        "density, one batch: imbsam": lambda: density(surface(model, x, y, whole), chosen.steps),
+        "density, two batches: imbsam": lambda: density(surface(model, x, y, half), chosen.steps),
+        "density, no graph kept: imbsam": lambda: density(surface(model, x, y, half, keep=False), chosen.steps),
+        "largest, trace, density: imbsam": lambda: everything(surface(model, x, y, half), chosen.steps),
     }
     if "pyhessian" in chosen.peers:
+        from pyhessian import hessian
+
         torch.eig = old_eig
-        work["PyHessian, one batch"] = lambda: pyhessian_density(model, x, y, chosen.steps)
-        work["PyHessian, loader"] = lambda: pyhessian_batches(model, x, y, chosen.steps, chosen.rows // 2)
+        loss, loader = nn.CrossEntropyLoss(), list(zip(x.split(half), y.split(half), strict=True))
+        work |= {
+            "density, one batch: PyHessian": lambda: pyhessian_density(
+                hessian(model, loss, data=(x, y), cuda=False), chosen.steps
+            ),
+            "density, two batches: PyHessian": lambda: pyhessian_density(
+                hessian(model, loss, dataloader=loader, cuda=False), chosen.steps
+            ),
+            "largest, trace, density: PyHessian": lambda: pyhessian_everything(
+                hessian(model, loss, dataloader=loader, cuda=False), chosen.steps
+            ),
+        }
     if "curvlinops" in chosen.peers:
         product = curvlinops_product(model, x, y)
 
@@ -95,6 +117,7 @@ def main() -> None:
         work["curvlinops products"] = run
     seconds: dict[str, list[float]] = {name: [] for name in work}
     found = {}
+    next(iter(work.values()))()  # what happens once in a process is in no number
     # In turns, and by processor time: whatever else the machine does then weighs on all alike.
     for _ in range(chosen.repeats):
         for name, job in work.items():
