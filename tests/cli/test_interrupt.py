@@ -18,6 +18,8 @@ def interrupted(folder: Path, *words: object, begun: str) -> tuple[int, str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A test suite that a shell runs in the background is born with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     until = time.monotonic() + 60

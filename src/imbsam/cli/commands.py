@@ -248,7 +248,7 @@ class Sharpness(Command):
     rises within rho. line, plane: loss along one and two directions."""
     rows: int = 32
     """At most so many rows of each class; the work grows with them."""
-    iterations: int = 30
+    iterations: int = 20
     """Lanczos steps of a spectrum: Hessian products for each part."""
     probes: int = 10
     """Random vectors of the trace."""

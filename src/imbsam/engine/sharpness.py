@@ -62,7 +62,7 @@ class SharpnessOptions:
     epoch: Epoch = "kept"
     measures: Sequence[str] = MEASURES
     rows: int = 32
-    iterations: int = 30
+    iterations: int = 20
     probes: int = 10
     rho: float | None = None
     adaptive_rho: float = 0.5
