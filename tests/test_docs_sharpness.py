@@ -9,6 +9,7 @@ import pytest
 from imbsam.cli import main
 
 PAGE = (Path(__file__).parent.parent / "docs/sharpness.md").read_text(encoding="utf-8")
+SMALL = ("--rows", "2", "--plane-points", "3")
 
 
 def blocks(language: str) -> list[str]:
@@ -31,7 +32,7 @@ def test_the_commands_run(tmp_path, monkeypatch, capsys):
         program, *words = shlex.split(line)
         assert program == "imbsam"
         with pytest.raises(SystemExit) as ended:
-            main([*words, "--quiet"])
+            main([*words, "--quiet", *(SMALL if words[0] == "sharpness" else ())])
         assert ended.value.code == 0, capsys.readouterr().err
     assert (tmp_path / "runs/sharpness/figures/density.png").exists()
     assert (tmp_path / "runs/along-tail/report.html").exists()

@@ -12,5 +12,5 @@ from imbsam.engine.fit import fit as fit
 from imbsam.engine.methods import NAMES as NAMES
 from imbsam.engine.run_folder import RunFolder as RunFolder
 from imbsam.engine.sharpness import RunSharpness as RunSharpness
-from imbsam.engine.sharpness import SharpnessOptions as SharpnessOptions
+from imbsam.engine.sharpness_options import SharpnessOptions as SharpnessOptions
 from imbsam.engine.trained import Trained as Trained
