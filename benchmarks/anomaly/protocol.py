@@ -8,8 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 TRAIN_SHARE = 0.6
-SETS = ("arrhythmia", "cardio", "satellite", "satimage-2", "shuttle", "thyroid")
-LABELS = ("anomalies-0.01", "anomalies-0.05", "anomalies-0.1", "anomalies-0.25", "rows-0.01")
+LABELS = ("anomalies-0.05", "anomalies-0.1", "anomalies-0.25", "anomalies-0.01", "rows-0.01")
 """How many training anomalies are labelled: a share of the training anomalies, or of all training rows."""
 REST = ("contaminated", "clean")
 """The anomalies without a label stay in the training rows, unlabelled, or are taken out of them."""

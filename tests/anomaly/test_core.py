@@ -354,7 +354,7 @@ def test_strict_refuses_rows_without_a_labelled_anomaly():
         ({"precision": "half"}, "precision must be 'double' or 'single'; got 'half'"),
         ({"scaling": "robust"}, "scaling must be"),
         ({"base": "adagrad"}, "there is no base optimizer 'adagrad'"),
-        ({"objective_options": {"depth": 3}}, "hsc has no option 'depth'"),
+        ({"objective_options": {"depth": 3}}, "devnet has no option 'depth'"),
         ({"method_options": {"depth": 3}}, "imbsam has no option 'depth'"),
     ],
 )

@@ -110,7 +110,7 @@ def test_known_normal_rows_matter_to_deep_sad():
 
 
 def test_labels_without_an_anomaly_fall_back_to_deep_svdd_with_a_warning():
-    with pytest.warns(DataWarning, match=r"y has no labelled anomaly \(1\), so hsc has nothing to learn from"):
+    with pytest.warns(DataWarning, match=r"y has no labelled anomaly \(1\), so devnet has nothing to learn from"):
         detector = quick().fit(X, np.zeros(300, dtype=int))
     assert detector.objective_ == "deep-svdd"
     assert (detector.score_samples(X) == quick().fit(X).score_samples(X)).all()
@@ -131,7 +131,7 @@ def test_a_single_labelled_anomaly_is_enough():
     y = np.zeros(300, dtype=int)
     y[np.flatnonzero(Y)[0]] = 1
     detector = quick(contamination=0.1, epochs=20, lr=5e-3).fit(X, y)
-    assert detector.objective_ == "hsc"
+    assert detector.objective_ == "devnet"
     assert detector.score_samples(X)[y == 1][0] < np.quantile(detector.score_samples(X), 0.1)
 
 

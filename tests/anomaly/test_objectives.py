@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from anomaly.forest import strangeness
 from anomaly.rows import Scaled
 from imbsam.anomaly import OBJECTIVES, create_objective, objective_options
 from imbsam.anomaly.networks import WithLinearPath
@@ -120,6 +121,9 @@ def focal(objective, row, kind):
 
 
 def devnet(objective, row, kind):
+    if objective.forest is not None:
+        mean, std = objective.strangeness.tolist()
+        row = [*row, (strangeness(objective.forest, row) - mean) / std]
     (o,) = through(objective.network, row)
     mean, std = objective.reference.tolist()
     dev = (o - mean) / std
@@ -153,7 +157,8 @@ def test_the_loss_of_each_row_or_image_and_its_score_are_those_of_the_paper(name
     objective = objective_of(name, shape, **OPTIONS.get(name, {}))
     rows = some_rows(ROWS, *shape)
     with torch.no_grad():
-        losses, scores = objective.losses(objective(rows), KINDS), objective.score(rows)
+        samples = objective.form(rows, generator(5))
+        losses, scores = objective.losses(objective(samples), KINDS), objective.score(rows)
     expected = [BY_ROW[name](objective, row, kind) for row, kind in zip(rows.numpy(), KINDS.tolist(), strict=True)]
     torch.testing.assert_close(losses, torch.tensor([loss for loss, _ in expected]).double(), rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(scores, torch.tensor([score for _, score in expected]).double(), rtol=1e-6, atol=1e-9)
@@ -166,7 +171,7 @@ def test_every_objective_is_checked_against_its_formula():
 @pytest.mark.parametrize("name", sorted(set(BY_ROW) - {"deep-svdd"}))
 def test_each_row_answers_for_its_own_label(name):
     objective = objective_of(name)
-    outputs = objective(some_rows()).detach()
+    outputs = objective(objective.form(some_rows(), generator(5))).detach()
     kinds = torch.zeros(ROWS, dtype=torch.long)
     before = objective.losses(outputs, kinds)
     kinds[3] = 1
@@ -179,6 +184,25 @@ def test_devnet_pulls_a_labelled_anomaly_up_and_an_unlabelled_row_down():
     outputs = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
     objective.losses(outputs, torch.tensor([0, 0, 1, 1])).mean().backward()
     assert outputs.grad.sign().tolist() == [1, 1, -1, -1]
+
+
+def test_the_published_devnet_has_one_hidden_layer_of_twenty_and_nothing_else():
+    objective = create_objective("devnet", (6,), draw=generator(0), hidden=(20,), linear=False, trees=0)
+    shapes = {name: tuple(parameter.shape) for name, parameter in objective.named_parameters()}
+    assert list(shapes.values()) == [(20, 6), (20,), (1, 20), (1,)]
+    assert objective.forest is None
+
+
+def test_devnet_sees_the_standardised_score_of_its_forest_as_a_further_column():
+    rows = some_rows(40, COLUMNS)
+    samples = objective_of("devnet").form(rows, generator(0))
+    assert samples.shape == (40, COLUMNS + 1)
+    assert torch.equal(samples[:, :COLUMNS], rows)
+    objective = create_objective("devnet", (COLUMNS,), draw=generator(1)).double()
+    objective.begin(Scaled(rows, torch.arange(40) % 2), generator(3))
+    column = objective.form(rows, generator(0))[:, -1]
+    assert float(column.mean()) == pytest.approx(0.0, abs=1e-12)
+    assert float(column.std(correction=0)) == pytest.approx(1.0)
 
 
 def test_devnet_compares_with_five_thousand_draws_of_a_standard_normal():

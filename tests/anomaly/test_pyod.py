@@ -223,7 +223,7 @@ def test_its_scores_are_evaluated_and_standardised_by_pyod(detector, capsys):
 
 
 def test_its_scores_are_combined_with_those_of_other_detectors(detector):
-    others = [PyODDetector(name, epochs=5, random_state=0).fit(TRAIN.X, TRAIN.known) for name in ("bce", "devnet")]
+    others = [PyODDetector(name, steps=80, random_state=0).fit(TRAIN.X, TRAIN.known) for name in ("bce", "devnet")]
     fitted = [detector, *others, IForest(random_state=0).fit(TRAIN.X)]
     train, new = (np.stack([scores(each) for each in fitted], axis=1)
                   for scores in (lambda d: d.decision_scores_, lambda d: d.decision_function(NEW.X)))  # fmt: skip

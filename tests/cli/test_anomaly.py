@@ -156,7 +156,7 @@ BAD_FITS = {
     "unknown ignore": (["train.csv", "--labels", "known", "--ignore", "nme"], "--ignore names nme"),
     "unknown objective": (["train.csv", "--labels", "known", "--objective", "hcs"], "no objective 'hcs'"),
     "share": (["train.csv", "--labels", "known", "--contamination", "many"], "--contamination must be auto or a share"),
-    "option": (["train.csv", "--labels", "known", "--objective-options", "margin=2"], "there is no option 'margin'"),
+    "option": (["train.csv", "--labels", "known", "--objective-options", "depth=2"], "there is no option 'depth'"),
     "detector there": (["train.csv", "--labels", "known", "--out", "det"], "holds a detector already"),
     "strict": (["plain.csv", "--labels", "known", "--strict"], "no row is labelled as an anomaly"),
     "infinite": (["infinite.csv", "--labels", "known"], "is infinite"),

@@ -24,10 +24,11 @@ class AnomalyDetector(OutlierMixin, BaseDetector):  # type: ignore[misc]
         rho: Neighbourhood size; by default what suits the objective, or the method where its rho is no length.
         damping: Of the ascent: a perturbation is ``rho * g / (|g| + damping)``, short where the gradient is.
         base: Base optimizer, a name of :func:`imbsam.optim.create`.
-        lr: Learning rate.
-        weight_decay: Of the base optimizer.
-        epochs: Each goes over the rows that are no labelled anomalies once.
-        pretraining_epochs: Of the auto-encoder, where there is one; by default ``epochs``.
+        lr: Learning rate; by default what suits the objective.
+        weight_decay: Of the base optimizer; by default what suits the objective.
+        steps: Of the training, and of the auto-encoder's before it where there is one, however many rows there are.
+        epochs: Instead of ``steps``: each goes over the rows that are no labelled anomalies once.
+        pretraining_epochs: Of the auto-encoder, instead of ``epochs`` or ``steps``.
         batch_size: Rows (or pairs) in a batch, at least 2; fewer rows than that make one batch.
         anomalies_per_batch: How many of them are, or hold, labelled anomalies; 0 leaves it to chance. By default the
             objective's share of the batch.

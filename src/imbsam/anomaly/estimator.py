@@ -33,7 +33,7 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        objective: str = "hsc",
+        objective: str = "devnet",
         *,
         objective_options: Mapping[str, object] | None = None,
         method: str = "imbsam",
@@ -41,9 +41,10 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
         rho: float | None = None,
         damping: float = 0.3,
         base: str = "adam",
-        lr: float = 1e-3,
-        weight_decay: float = 1e-6,
-        epochs: int = 50,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        steps: int = 800,
+        epochs: int | None = None,
         pretraining_epochs: int | None = None,
         batch_size: int = 128,
         anomalies_per_batch: int | None = None,
@@ -66,6 +67,7 @@ class BaseDetector(BaseEstimator):  # type: ignore[misc]
         self.base = base
         self.lr = lr
         self.weight_decay = weight_decay
+        self.steps = steps
         self.epochs = epochs
         self.pretraining_epochs = pretraining_epochs
         self.batch_size = batch_size

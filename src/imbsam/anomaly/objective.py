@@ -36,13 +36,17 @@ class Objective(nn.Module):
         tail: For each kind of row (of pair, of mixture) a batch may hold: whether it has a labelled anomaly.
         least_anomalies: Labelled anomalies it cannot do without.
         rho: Neighbourhood size that suits the loss.
+        lr: Learning rate that suits it.
+        weight_decay: That suits it.
         scaling: Of the columns, what the network is made for.
         anomaly_share: Share of each batch that holds a labelled anomaly, unless asked otherwise; 0 leaves it to chance.
     """
 
     tail: ClassVar[tuple[bool, ...]] = (False, True, False)
     least_anomalies: ClassVar[int] = 1
-    rho: ClassVar[float] = 0.1
+    rho: float = 0.1
+    lr: float = 1e-3
+    weight_decay: float = 1e-6
     scaling: ClassVar[Scaling] = "standard"
     anomaly_share: ClassVar[float] = 0.125
 

@@ -23,16 +23,17 @@ class Settings:
         OptionError: If one is unknown or out of range.
     """
 
-    objective: str = "hsc"
+    objective: str = "devnet"
     objective_options: Mapping[str, object] = field(default_factory=dict)
     method: str = "imbsam"
     method_options: Mapping[str, object] = field(default_factory=dict)
     rho: float | None = None
     damping: float = 0.3
     base: str = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 1e-6
-    epochs: int = 50
+    lr: float | None = None
+    weight_decay: float | None = None
+    steps: int = 800
+    epochs: int | None = None
     pretraining_epochs: int | None = None
     batch_size: int = 128
     anomalies_per_batch: int | None = None
@@ -47,17 +48,18 @@ class Settings:
         objective_named(self.objective)
         if self.method not in METHODS:
             raise OptionError(f"there is no method {self.method!r}; there are {', '.join(METHODS)}.")
-        for name in ("epochs", "members"):
-            _at_least(name, getattr(self, name), 1)
+        for name in ("steps", "epochs", "members"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
         _at_least("batch_size", self.batch_size, 2)
         for name in ("pretraining_epochs", "anomalies_per_batch"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 0)
-        if not (_is_number(self.lr) and self.lr > 0):
+        if self.lr is not None and not (_is_number(self.lr) and self.lr > 0):
             raise OptionError(f"lr must be finite and above 0; got {self.lr!r}.")
-        for name in ("weight_decay", "damping", *(["rho"] if self.rho is not None else [])):
+        for name in ("weight_decay", "damping", "rho"):
             value = getattr(self, name)
-            if not (_is_number(value) and value >= 0):
+            if value is not None and not (_is_number(value) and value >= 0):
                 raise OptionError(f"{name} must be finite and at least 0; got {value!r}.")
         share = self.contamination
         if share != "auto" and not (_is_number(share) and 0 < float(share) <= 0.5):

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from itertools import count
 from math import prod
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ from imbsam.engine.methods import OWN_LENGTH
 from imbsam.engine.random_numbers import own_random_numbers
 from imbsam.optim import METHODS, Gradient, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
+
+Batch = TypeVar("Batch")
 
 BLOCK = 2048
 """Rows handled at once outside of training: large enough to keep the cores busy, small enough for their caches."""
@@ -81,7 +85,7 @@ def trained(name: str, rows: Rows, settings: Settings, *, seed: int) -> tuple[Ob
     with own_random_numbers(generator(seed, METHOD).initial_seed(), torch.device(settings.device)):
         auto_encoder = objective.pretraining(generator(seed, DECODER))
         if auto_encoder is not None:
-            trainer.pretrain(auto_encoder)
+            trainer.pretrain(auto_encoder, objective)
         with torch.no_grad():
             objective.eval()
             objective.begin(trainer, generator(seed, PLACES))
@@ -107,29 +111,43 @@ class _Trainer:
         for block in torch.split(torch.arange(len(self.rows)), block_rows(self.rows.table.shape[1:])):
             yield self.take(block)
 
-    def pretrain(self, auto_encoder: nn.Module) -> None:
+    def pretrain(self, auto_encoder: nn.Module, objective: Objective) -> None:
         settings = self.settings
         epochs = settings.epochs if settings.pretraining_epochs is None else settings.pretraining_epochs
-        optimizer = create("plain", auto_encoder, base="adam", lr=settings.lr, weight_decay=settings.weight_decay)
+        lr, weight_decay = base_options(objective, settings)
+        optimizer = create("plain", auto_encoder, base="adam", lr=lr, weight_decay=weight_decay)
         batching = Batching(settings.batch_size)
         auto_encoder.train()
-        for epoch in range(epochs):
-            draw = generator(self.seed, PRETRAINING, epoch)
-            for index in row_batches(self.kinds, batching, draw):
-                rows = self.take(index)
-                train_step(auto_encoder, _errors, optimizer, rows, torch.zeros_like(index))
+        for index, _ in self._until_the_end(epochs, PRETRAINING, lambda draw: row_batches(self.kinds, batching, draw)):
+            train_step(auto_encoder, _errors, optimizer, self.take(index), torch.zeros_like(index))
 
     def train(self, objective: Objective) -> None:
         settings = self.settings
         batching = self._batching(objective)
-        steps = sum(1 for _ in objective.batches(self.kinds, batching, generator(self.seed, TRAINING, 0)))
-        optimizer = make_method(objective, objective.counts(self.kinds), settings, steps * settings.epochs)
+        total = settings.steps
+        if settings.epochs is not None:
+            draw = generator(self.seed, TRAINING, 0)
+            total = settings.epochs * sum(1 for _ in objective.batches(self.kinds, batching, draw))
+        optimizer = make_method(objective, objective.counts(self.kinds), settings, total)
         objective.train()
-        for epoch in range(settings.epochs):
-            draw = generator(self.seed, TRAINING, epoch)
-            for index, kinds in objective.batches(self.kinds, batching, draw):
-                samples = objective.form(self.take(index), draw)
-                train_step(objective, objective.losses, optimizer, samples, kinds)
+        for (index, kinds), draw in self._until_the_end(
+            settings.epochs, TRAINING, lambda draw: objective.batches(self.kinds, batching, draw)
+        ):
+            samples = objective.form(self.take(index), draw)
+            train_step(objective, objective.losses, optimizer, samples, kinds)
+
+    def _until_the_end(
+        self, epochs: int | None, stream: int, batches: Callable[[torch.Generator], Iterator[Batch]]
+    ) -> Iterator[tuple[Batch, torch.Generator]]:
+        """The batches of so many epochs, or of ``steps`` steps, each with the source its epoch draws from."""
+        made = 0
+        for epoch in count() if epochs is None else range(epochs):
+            draw = generator(self.seed, stream, epoch)
+            for batch in batches(draw):
+                if epochs is None and made == self.settings.steps:
+                    return
+                yield batch, draw
+                made += 1
 
     def _batching(self, objective: Objective) -> Batching:
         settings = self.settings
@@ -171,6 +189,7 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
     if settings.method not in OWN_LENGTH and "ascent" in signature(METHODS[settings.method].kind).parameters:
         options["ascent"] = Gradient(settings.damping)
     options.update(settings.method_options)
+    lr, weight_decay = base_options(objective, settings)
     make: Callable[..., SharpnessAware] = create
     return make(
         settings.method,
@@ -179,7 +198,16 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
         priors=ClassPriors(counts[:present]),
         tail=torch.tensor(objective.tail[:present]),
         total_steps=total_steps,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
+        lr=lr,
+        weight_decay=weight_decay,
         **options,
+    )
+
+
+def base_options(objective: Objective, settings: Settings) -> tuple[float, float]:
+    """Learning rate and weight decay as asked for, else the objective's own."""
+    lr, weight_decay = settings.lr, settings.weight_decay
+    return (
+        objective.lr if lr is None else lr,
+        objective.weight_decay if weight_decay is None else weight_decay,
     )

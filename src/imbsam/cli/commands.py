@@ -133,7 +133,7 @@ class DetectorOptions:
     """Detector: each option left out is the detector's own, see imbsam.anomaly.AnomalyDetector."""
 
     objective: str | None = None
-    """Network, loss and score: hsc, bce, focal, deep-sad, deep-svdd, devnet, feawad, prenet or rosas."""
+    """Network, loss and score: devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet or rosas."""
     objective_options: tuple[str, ...] = ()
     """The objective's own options, as margin=3."""
     method: str | None = None
@@ -150,8 +150,10 @@ class DetectorOptions:
     """Learning rate."""
     weight_decay: float | None = None
     """Of the base optimizer."""
+    steps: int | None = None
+    """Steps of the training, however many rows there are."""
     epochs: int | None = None
-    """Times over the rows that are no labelled anomalies."""
+    """Instead of steps: times over the rows that are no labelled anomalies."""
     pretraining_epochs: int | None = None
     """Of the auto-encoder, where the objective has one."""
     batch_size: int | None = None

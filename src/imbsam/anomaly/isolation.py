@@ -1,0 +1,92 @@
+"""The isolation forest (Liu et al., ICDM 2008); its trees are buffers, saved and moved with the network."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from imbsam.anomaly.objective import ScaledRows
+
+DEPTH = 8
+SAMPLE = 2**DEPTH
+"""Rows that a tree is grown on, as published."""
+EULER = 0.5772156649015329
+
+
+class IsolationForest(nn.Module):
+    """How few random cuts tell a row from others, without labels: ``2^(-E[h] / c(n))``, near 1 for anomalies (eq. 2).
+
+    Every tree is a complete one of depth 8. Where there is nothing left to cut, all rows go left and the path length h
+    stops growing; the rows that share a leaf add ``c`` of their number to it.
+
+    Args:
+        columns: Of a row.
+        trees: At least 1.
+    """
+
+    column: Tensor
+    cut: Tensor
+    length: Tensor
+    usual: Tensor
+
+    def __init__(self, columns: int, trees: int) -> None:
+        super().__init__()
+        self.columns = columns
+        self.register_buffer("column", torch.zeros(trees, SAMPLE - 1, dtype=torch.long))
+        self.register_buffer("cut", torch.zeros(trees, SAMPLE - 1))
+        self.register_buffer("length", torch.zeros(trees, SAMPLE))
+        self.register_buffer("usual", torch.tensor(1.0))
+
+    @torch.no_grad()
+    def grow(self, rows: ScaledRows, draw: torch.Generator) -> None:
+        """Grow every tree on rows of its own drawing.
+
+        Args:
+            rows: The training rows, whatever is known of them.
+            draw: Source of the rows, columns and cuts.
+        """
+        number = len(rows.kinds)
+        for tree in range(len(self.cut)):
+            self._grow(tree, rows.take(torch.randperm(number, generator=draw)[:SAMPLE]), draw)
+        self.usual.fill_(max(float(_unsuccessful(torch.tensor(min(number, SAMPLE)))), 1.0))
+
+    def _grow(self, tree: int, rows: Tensor, draw: torch.Generator) -> None:
+        place = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+        cuts = rows.new_zeros(1)
+        for level in range(DEPTH):
+            nodes = 2**level
+            into = place[:, None].expand_as(rows)
+            low = rows.new_full((nodes, self.columns), math.inf).scatter_reduce(0, into, rows, "amin")
+            high = rows.new_full((nodes, self.columns), -math.inf).scatter_reduce(0, into, rows, "amax")
+            varies = high > low
+            chances = 1 - torch.rand(nodes, self.columns, generator=draw)
+            column = (chances.to(rows.device) * varies).argmax(dim=1)
+            low, high = (ends.gather(1, column[:, None]).squeeze(1) for ends in (low, high))
+            share = torch.rand(nodes, generator=draw, dtype=torch.float64).to(rows)
+            splits = varies.any(dim=1)
+            cut = torch.where(splits, low + share * (high - low), math.inf)
+            here = slice(nodes - 1, 2 * nodes - 1)
+            self.column[tree, here], self.cut[tree, here] = column, cut
+            values = rows.gather(1, column[place][:, None]).squeeze(1)
+            place = 2 * place + (values > cut[place])
+            cuts = (cuts + splits).repeat_interleave(2)
+        self.length[tree] = cuts + _unsuccessful(torch.bincount(place, minlength=SAMPLE)).to(cuts)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """How anomalous each row is, shape ``(B,)``, in (0, 1)."""
+        trees = torch.arange(len(self.cut), device=rows.device)
+        column, cut = self.column.flatten(), self.cut.flatten()
+        node = torch.zeros(len(rows), len(trees), dtype=torch.long, device=rows.device)
+        for _ in range(DEPTH):
+            here = node + trees * (SAMPLE - 1)
+            node = 2 * node + 1 + (rows.gather(1, column[here]) > cut[here])
+        leaf = node - (SAMPLE - 1) + trees * SAMPLE
+        return torch.exp2(-self.length.flatten()[leaf].mean(dim=1) / self.usual)
+
+
+def _unsuccessful(rows: Tensor) -> Tensor:
+    """``c(n)``: mean path length of an unsuccessful search among n rows (eq. 1), float64; 1 for two rows, 0 for one."""
+    n = rows.double()
+    several = n.clamp(min=3)
+    c = 2 * ((several - 1).log() + EULER) - 2 * (several - 1) / several
+    return torch.where(n > 2, c, (n == 2).double())
