@@ -1,6 +1,9 @@
-"""Tables of results/runs.jsonl: means, mean ranks, paired Wilcoxon tests; and the figure of mean ranks.
+"""Tables of results/runs.jsonl, and the figure of mean ranks: writes results/tables.md and results/ranks.png.
 
-Usage: python collect.py [--labels anomalies-0.05] [--rest contaminated]
+    python benchmarks/anomaly/collect.py [--labels anomalies-0.05 ...] [--rest contaminated ...] [--runs FILE]
+
+Only tasks that every method has finished count. Seeds of one set share its rows, so beside the test over all tasks
+(set x seed) stands how many of the sets agree.
 """
 
 import argparse
@@ -11,57 +14,105 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from protocol import LABELS, REST
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
+SUBJECT = "ImbSAM"
+TASK = ["labels", "rest", "set", "seed"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--labels", nargs="+", default=["anomalies-0.05", "anomalies-0.1", "anomalies-0.25"])
-    parser.add_argument("--rest", nargs="+", default=["contaminated", "clean"])
+    parser.add_argument("--labels", nargs="+", default=LABELS)
+    parser.add_argument("--rest", nargs="+", default=REST)
+    parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = pd.DataFrame(map(json.loads, (HERE / "runs.jsonl").read_text().splitlines()))
+    runs = pd.DataFrame(map(json.loads, asked.runs.read_text().splitlines()))
     runs = runs[runs.labels.isin(asked.labels) & runs.rest.isin(asked.rest)]
-    task = ["set", "labels", "rest", "seed"]
-    wide = runs.pivot(index=task, columns="method", values="ap")
-    whole = wide.dropna()
-    print(f"{len(whole)} tasks of {len(wide)} have every method. Average precision in percent, mean over seeds:\n")
-    print(whole.groupby(["labels", "rest", "set"]).mean().round(1).to_markdown())
-    ranks = whole.rank(axis=1, ascending=False).mean().sort_values()
-    # Seeds of a set are not independent: a rank a set beside the rank over all tasks.
-    by_set = whole.groupby("set").mean()
-    rank_of_sets = by_set.rank(axis=1, ascending=False).mean()
-    summary = pd.DataFrame({"mean rank over tasks": ranks, "mean rank over sets": rank_of_sets[ranks.index]})
-    summary["AP"] = whole.mean()[ranks.index]
-    print("\n" + summary.round(2).to_markdown())
-    print("\nPaired Wilcoxon tests of ImbSAM against the same detector (tasks; sets):\n")
-    for name in sorted({m.split(",")[0] for m in whole.columns if "ImbSAM" in m}):
-        for other in ("Adam", "SAM"):
-            a, b = f"{name}, ImbSAM", f"{name}, {other}"
-            if b in whole:
-                difference = whole[a] - whole[b]
-                p = stats.wilcoxon(whole[a], whole[b]).pvalue if difference.any() else 1.0
-                sets = by_set[a] - by_set[b]
-                p_sets = stats.wilcoxon(sets).pvalue if sets.any() else 1.0
-                print(f"- {a} - {other}: {difference.mean():+.2f} points, p = {p:.3g}; over sets p = {p_sets:.3g}")
-    draw(ranks, len(whole))
+    parts = [section(runs, measure, title) for measure, title in TITLES.items()]
+    asked.runs.with_name("tables.md").write_text("\n".join(parts))
+    whole = complete(runs, "ap")
+    headline = whole[whole.index.get_level_values("labels").isin(["anomalies-0.05", "anomalies-0.1", "anomalies-0.25"])]
+    draw(ranks(headline), len(headline), asked.runs.with_name("ranks.png"))
 
 
-def draw(ranks: pd.Series, tasks: int) -> None:
-    """Mean ranks with the critical difference of Nemenyi's test at 0.05."""
+TITLES = {"ap": "Average precision", "auroc": "Area under the ROC curve"}
+
+
+def complete(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """One row a task, one column a method, tasks that lack one left out."""
+    return runs.pivot(index=TASK, columns="method", values=measure).dropna()
+
+
+def ranks(whole: pd.DataFrame) -> pd.Series:
+    """Mean rank of each method over the tasks, best first."""
+    return whole.rank(axis=1, ascending=False).mean().sort_values()
+
+
+def section(runs: pd.DataFrame, measure: str, title: str) -> str:
+    """Everything about one measure."""
+    whole = complete(runs, measure)
+    lines = [f"## {title}", ""]
+    for (rest, labels), tasks in whole.groupby(["rest", "labels"], sort=False):
+        best = ranks(tasks)
+        by_set = tasks.groupby("set").mean()[best.index].T
+        seeds = tasks.groupby("set").size()
+        table = pd.DataFrame({"mean rank": best.round(2), "mean": tasks.mean()[best.index].round(1)})
+        table = table.join(by_set.round(1))
+        lines += [
+            f"### {described(labels)}, {rest}: {len(tasks)} tasks, {seeds.min()} to {seeds.max()} seeds a set",
+            "",
+        ]
+        lines += [table.to_markdown(), "", *tests(tasks), ""]
+    return "\n".join(lines)
+
+
+def described(labels: str) -> str:
+    of, share = labels.rsplit("-", 1)
+    return f"labels for {float(share):.0%} of the training {of}".replace("training rows", "number of training rows")
+
+
+def tests(tasks: pd.DataFrame) -> list[str]:
+    """Paired Wilcoxon tests of ImbSAM against each other method, Holm-corrected over the methods."""
+    others = [name for name in tasks.columns if name != SUBJECT]
+    by_set = tasks.groupby("set").mean()
+    values = {}
+    for name in others:
+        difference = tasks[SUBJECT] - tasks[name]
+        values[name] = stats.wilcoxon(difference).pvalue if difference.any() else 1.0
+    lines = ["| ImbSAM against | difference | sets won | p (Wilcoxon) | p (Holm) |", "|---|---|---|---|---|"]
+    worst = 0.0
+    for place, name in enumerate(sorted(others, key=values.__getitem__)):
+        worst = max(worst, min(1.0, (len(others) - place) * values[name]))
+        won = int((by_set[SUBJECT] > by_set[name]).sum())
+        mean = (tasks[SUBJECT] - tasks[name]).mean()
+        lines.append(f"| {name} | {mean:+.1f} | {won} of {len(by_set)} | {values[name]:.2g} | {worst:.2g} |")
+    return lines
+
+
+def draw(found: pd.Series, tasks: int, file: Path) -> None:
+    """Mean ranks; methods joined by a bar do not differ by Nemenyi's test at 0.05 (critical difference)."""
     mpl.use("agg")
-    methods = len(ranks)
+    methods = len(found)
     critical = stats.studentized_range.ppf(0.95, methods, np.inf) / np.sqrt(2)
     critical *= np.sqrt(methods * (methods + 1) / (6 * tasks))
-    figure, axis = plt.subplots(figsize=(6.4, 0.5 + 0.36 * methods), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.2, 1.0 + 0.3 * methods), layout="constrained")
     places = np.arange(methods)
-    axis.errorbar(ranks, places, xerr=critical / 2, fmt="o", color="#0b6e99", capsize=3)
-    axis.set_yticks(places, ranks.index)
+    axis.scatter(found, places, color=["#c2410c" if n == SUBJECT else "#0b6e99" for n in found.index], zorder=3)
+    axis.set_yticks(places, found.index)
     axis.invert_yaxis()
-    axis.set_xlabel(f"mean rank by average precision, {tasks} tasks; bars that do not overlap differ (Nemenyi, 0.05)")
+    reached = -1
+    for first in range(methods):
+        last = int(np.flatnonzero(found <= found.iloc[first] + critical)[-1])
+        if last > max(reached, first):
+            axis.plot([found.iloc[first] - 0.12] * 2, [first, last], color="#555555", lw=3, solid_capstyle="round")
+            reached = last
+    axis.set_xlabel(
+        f"mean rank by average precision, {tasks} tasks, best on the left; critical difference {critical:.2f}"
+    )
     axis.grid(alpha=0.25, axis="x")
-    figure.savefig(HERE / "ranks.png", dpi=150)
+    figure.savefig(file, dpi=150)
 
 
 if __name__ == "__main__":

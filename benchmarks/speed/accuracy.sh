@@ -16,6 +16,10 @@ export PYTHONPATH=$here
 
 statistics=(imbsam:batch-statistics=batch imbsam:context-rows=2 imbsam:context-rows=4 imbsam:context-rows=8 imbsam:context-rows=16)
 reuse=(imbsam:ascent=reuse imbsam:ascent=reuse,ascent-options=refresh=5 imbsam:ascent=reuse,ascent-options=decay=0.9)
+# A table's BatchNorm has one place a row, so it needs more rows.
+table=(imbsam:batch-statistics=batch imbsam:context-rows={8,16,32,64})
+table+=(imbsam:ascent=reuse,batch-statistics=batch imbsam:ascent=reuse,context-rows=32)
+table+=(imbsam:ascent=reuse,context-rows=32,ascent-options=decay=0.9)
 
 imbsam compare fashion-mnist --imbalance 100 --model small_networks:images --epochs 15 --loss logit-adjustment --rho 0.1 \
     --tail fewer-than=200 --few-below 200 --many-above 1000 --seeds 5 --jobs "${JOBS:-1}" --threads 1 \
@@ -23,8 +27,8 @@ imbsam compare fashion-mnist --imbalance 100 --model small_networks:images --epo
 
 imbsam compare kr-vs-k.csv --target Game --model small_networks:table --epochs 20 --loss logit-adjustment --rho 0.1 \
     --tail fewer-than=200 --few-below 200 --many-above 1000 --seeds 5 --jobs "${JOBS:-1}" --threads 1 \
-    --methods "${statistics[@]}" "${reuse[@]}" sgd --out "$runs/kr-vs-k"
+    --methods "${table[@]}" sgd --out "$runs/kr-vs-k"
 
 imbsam compare cifar10 --imbalance 100 --model small_networks:images --epochs 30 --loss logit-adjustment --rho 0.1 \
     --tail fewer-than=200 --few-below 200 --many-above 1000 --seeds 5 --jobs "${JOBS:-1}" --threads 1 \
-    --methods "${statistics[@]}" "${reuse[@]}" sgd --out "$runs/cifar10-lt"
+    --methods imbsam:batch-statistics=batch imbsam:context-rows={4,8} imbsam:ascent=reuse imbsam:ascent=reuse,ascent-options=decay=0.9 sgd --out "$runs/cifar10-lt"

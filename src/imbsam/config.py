@@ -16,6 +16,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+WITHOUT_EFFECT = ("device", "tensorboard", "threads", "workers")
+"""Options that say how a run is made, not what comes out."""
+
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -95,8 +98,8 @@ class MethodOptions:
     """fewer-than=20, rarest-classes=0.3, rarest-samples=0.1, classes=A,B. auto: fewer-than=20 or the rarest third."""
     batch_statistics: Literal["batch", "context"] = "context"
     """BatchNorm: what normalises the rows of a pass."""
-    context_rows: Count = 8
-    """BatchNorm under context: how many other rows."""
+    context_rows: Count | None = None
+    """BatchNorm under context: how many other rows. Default: 8 for images, 32 where BatchNorm is over a table's rows."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,10 @@ class Options:
                     list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
                 )
         return options
+
+    def deciding(self) -> dict[str, object]:
+        """Those that decide what comes out of a run."""
+        return {name: value for name, value in self.flat().items() if name not in WITHOUT_EFFECT}
 
     def updated(self, values: Mapping[str, object]) -> "Options":
         """Replace some options by name, checked; for an option of several values, a single one stands for itself.

@@ -315,3 +315,23 @@ def test_micro_batches_of_a_context_pass_are_weighted_each_by_itself() -> None:
     assert context == (2, pytest.approx(1 - own[1]))
     assert left == (1, 1.0)
     assert seen[2:] == seen[:2]
+
+
+@pytest.mark.parametrize(
+    ("layers", "rows"),
+    [([nn.BatchNorm2d(3), nn.BatchNorm3d(3)], 8), ([nn.BatchNorm2d(3), nn.BatchNorm1d(3)], 32)],
+)
+def test_rows_of_a_table_take_more_context_than_images_do(layers: list[nn.Module], rows: int) -> None:
+    assert RunningStatistics(nn.Sequential(*layers)).context_rows == rows
+
+
+def test_a_pass_takes_as_many_context_rows_as_its_model_needs() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+    x, y = torch.randn(64, 3, dtype=torch.float64), torch.tensor([0] * 60 + [1] * 4)
+    forwarded = []
+    with ImbSAM(sgd(model.parameters()), torch.tensor([False, True]), model=model).passes(y) as passes:
+        for p in passes:
+            rows, targets = p.select(x, y)
+            forwarded.append(len(targets))
+            p.backward(nn.functional.cross_entropy(model(rows), targets, reduction="none"))
+    assert forwarded == [64, 36, 36]

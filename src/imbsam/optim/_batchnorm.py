@@ -11,6 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Group = tuple[int, float]
 """How many consecutive rows, and their weight together; the weights of all rows add up to 1."""
 
+CONTEXT_ROWS = 8
+"""Rows that stand for the rest of a batch of images or videos, whose channels have many places each."""
+
+CONTEXT_ROWS_OF_TABLES = 32
+"""The same where a channel has one place a row."""
+
 WEIGHABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -37,6 +43,12 @@ class RunningStatistics:
         self._weighable = [m for m in self.layers if type(m) in WEIGHABLE and "forward" not in vars(m)]
         self._before: list[Tensor] = []
         self._after: list[Tensor] = []
+
+    @property
+    def context_rows(self) -> int:
+        """How many other rows keep a pass over few rows as accurate as the whole batch would."""
+        places = (nn.BatchNorm2d, nn.BatchNorm3d)
+        return CONTEXT_ROWS if all(isinstance(m, places) for m in self.layers) else CONTEXT_ROWS_OF_TABLES
 
     def live(self) -> bool:
         """Whether a row's output depends on the other rows."""

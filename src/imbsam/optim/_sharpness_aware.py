@@ -38,7 +38,7 @@ class Common(TypedDict, total=False):
 
     model: nn.Module | None
     batch_statistics: BatchStatistics
-    context_rows: int
+    context_rows: int | None
     row_multiple: int
     nonfinite: OnNonFinite
 
@@ -59,7 +59,8 @@ class SharpnessAware(Optimizer):
             ``"batch"`` forwards the whole batch in every pass; ``"context"`` forwards the pass's own rows beside
             ``context_rows`` other rows of the batch, whose losses have no weight and which stand for all rows that are
             left out in the statistics.
-        context_rows: How many.
+        context_rows: How many, at least 1; by default 8, and 32 where a BatchNorm sees one place a row, as on tables,
+            or is not torch's 2-D or 3-D one.
         row_multiple: Round the rows of a pass up to a multiple of this, by other rows of the batch whose losses have no
             weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.
         ascent: Where the perturbation points; by default the gradient, undamped.
@@ -91,7 +92,7 @@ class SharpnessAware(Optimizer):
         rho: float = 0.05,
         model: nn.Module | None = None,
         batch_statistics: BatchStatistics = "context",
-        context_rows: int = 8,
+        context_rows: int | None = None,
         row_multiple: int = 1,
         ascent: Ascent | None = None,
         nonfinite: OnNonFinite = "raise",
@@ -103,7 +104,7 @@ class SharpnessAware(Optimizer):
             raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
         if batch_statistics not in ("batch", "context"):
             raise OptionError(f"batch_statistics must be 'batch' or 'context'; got {batch_statistics!r}.")
-        if context_rows < 1:
+        if context_rows is not None and context_rows < 1:
             raise OptionError(f"context_rows must be at least 1; got {context_rows}.")
         if row_multiple < 1:
             raise OptionError(f"row_multiple must be at least 1; got {row_multiple}.")
@@ -204,7 +205,7 @@ class SharpnessAware(Optimizer):
             need,
             coupled=self._statistics.live(),
             statistics=self.batch_statistics,
-            context_rows=self.context_rows,
+            context_rows=self._statistics.context_rows if self.context_rows is None else self.context_rows,
             row_multiple=self.row_multiple,
             share=self._ranks.size == 1,
             fresh=fresh,
@@ -234,7 +235,7 @@ class SharpnessAware(Optimizer):
 
         Args:
             parts: Gradients by slot.
-            values: Weighted loss by slot, scalars.
+            values: Weighted loss by slot, shape ``()`` each.
 
         Returns:
             The combined gradient and what to keep, or ``None`` to leave the step's gradient as it is.
