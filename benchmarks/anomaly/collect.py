@@ -41,8 +41,9 @@ TITLES = {"ap": "Average precision", "auroc": "Area under the ROC curve"}
 
 
 def complete(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """One row a task, one column a method, tasks that lack one left out."""
-    return runs.pivot(index=TASK, columns="method", values=measure).dropna()
+    """One row a task, one column a method; methods not run on most tasks are left out, then unfinished tasks."""
+    wide = runs.pivot(index=TASK, columns="method", values=measure)
+    return wide.dropna(axis=1, thresh=len(wide) // 2).dropna()
 
 
 def ranks(whole: pd.DataFrame) -> pd.Series:
@@ -52,9 +53,9 @@ def ranks(whole: pd.DataFrame) -> pd.Series:
 
 def section(runs: pd.DataFrame, measure: str, title: str) -> str:
     """Everything about one measure."""
-    whole = complete(runs, measure)
     lines = [f"## {title}", ""]
-    for (rest, labels), tasks in whole.groupby(["rest", "labels"], sort=False):
+    for (rest, labels), part in runs.groupby(["rest", "labels"], sort=False):
+        tasks = complete(part, measure)
         best = ranks(tasks)
         by_set = tasks.groupby("set").mean()[best.index].T
         seeds = tasks.groupby("set").size()

@@ -25,7 +25,14 @@ import torch
 from imbsam.anomaly import AnomalyDetector
 
 THREADS, ROWS, COLUMNS, ANOMALIES, REPEATS = 2, 1_000_000, 30, 1000, 5
-CASES = [("hsc", "double"), ("hsc", "single"), ("devnet", "double"), ("devnet", "single"), ("deep-sad", "double"), ("rosas", "double")]
+CASES = [
+    ("hsc", "double"),
+    ("hsc", "single"),
+    ("devnet", "double"),
+    ("devnet", "single"),
+    ("deep-sad", "double"),
+    ("rosas", "double"),
+]
 
 
 def main() -> None:
