@@ -7,32 +7,61 @@ from pathlib import Path
 import pytest
 
 from imbsam.cli import main
+from imbsam.cli.commands import Train, parse
 
 DOCS = Path(__file__).parent.parent / "docs"
-TUTORIALS = ["anomaly.md"]
+WRITTEN = {
+    "index.md": ["runs/digits/report.html", "runs/first/report.html", "predictions.csv"],
+    "choosing.md": ["runs/choice/report.html"],
+    "pitfalls.md": [],
+    "anomaly.md": ["detector/report.html", "scores.csv"],
+    "tutorials/images.md": ["runs/photos/report.html", "predictions.csv"],
+    "tutorials/table.md": ["runs/table/report.html", "predictions.csv"],
+    "tutorials/loop.md": ["checkpoint.pt"],
+}
+"""Pages, and files that they leave behind."""
+
+SHORT = {"train": ("--epochs", "1", "--threads", "1")}
+SHORT["compare"] = (*SHORT["train"], "--seeds", "1", "--jobs", "1")
 
 
-@pytest.mark.parametrize("page", TUTORIALS)
+def blocks(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"```(python|sh)\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def commands(block: str) -> list[list[str]]:
+    lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+    assert all(program == "imbsam" for program, *_ in lines)
+    return [words for _, *words in lines]
+
+
+@pytest.mark.parametrize("page", WRITTEN)
 def test_a_tutorial_runs_in_an_empty_folder(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(r"```(python|sh)\n(.*?)```", text, flags=re.DOTALL)
-    assert len(found) >= 4
+    found = blocks(page)
+    assert found
     names: dict[str, object] = {}
     for language, block in found:
         if language == "python":
             exec(compile(block, page, "exec"), names)
             continue
-        for line in block.splitlines():
-            program, *words = shlex.split(line)
-            assert program == "imbsam"
+        for words in commands(block):
             with pytest.raises(SystemExit) as ended:
-                main(words)
+                main([*words, *SHORT.get(words[0], ())])
             assert ended.value.code == 0, capsys.readouterr().err
+    assert not [name for name in WRITTEN[page] if not (tmp_path / name).exists()]
     if page == "anomaly.md":
         area = re.search(r"AUROC (0\.\d+)", capsys.readouterr().out)
         assert area is not None
         assert float(area[1]) > 0.8
-        assert (tmp_path / "detector/report.html").exists()
+    if page == "tutorials/loop.md":
+        assert names["flat"].few > names["plain"].few
+
+
+def test_every_recipe_is_a_command_that_exists() -> None:
+    recipes = [words for _, block in blocks("reproducing.md") for words in commands(block)]
+    assert len(recipes) >= 8
+    for words in recipes:
+        assert isinstance(parse(words), Train)

@@ -128,7 +128,7 @@ def test_weights_and_statistics_come_back_bitwise_when_a_pass_fails(
     case: Case, failure: str, when: str, failing: int
 ) -> None:
     model = case.model()
-    optimizer = imbsam(case, model, rho=1.0)
+    optimizer = imbsam(case, model, rho=1.0, context_rows=4)
     x, y = case.batch(HEAD_AND_TAIL.repeat(3))
     take_step(optimizer, model, case.loss, (x, y))
     before = contents(model, optimizer)

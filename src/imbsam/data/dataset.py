@@ -24,7 +24,13 @@ class Samples(Protocol):
         """N."""
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The raw samples: uint8 images ``(b, C, H, W)`` or float32 rows ``(b, F)``.
+        """Some raw samples.
+
+        Args:
+            indices: Which ones, shape ``(b,)``.
+
+        Returns:
+            uint8 images ``(b, C, H, W)`` or float32 rows ``(b, F)``.
 
         Raises:
             DataError: If an image that is decoded only now cannot be read.
@@ -49,7 +55,14 @@ class TensorSamples:
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The raw samples at ``indices``."""
+        """Some raw samples.
+
+        Args:
+            indices: Which ones, shape ``(b,)``.
+
+        Returns:
+            uint8 images ``(b, C, H, W)`` or float32 rows ``(b, F)``.
+        """
         return self.values[indices]
 
 

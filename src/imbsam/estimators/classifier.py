@@ -254,7 +254,14 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self._logits(X).softmax(dim=1))
 
     def predict_log_proba(self, X: object) -> "np.ndarray":
-        """Natural logarithm of :meth:`predict_proba`, exact where that is 0."""
+        """Natural logarithm of :meth:`predict_proba`, exact where that is 0.
+
+        Args:
+            X: Rows as in ``fit``.
+
+        Returns:
+            Shape ``(N, C)``.
+        """
         return np.asarray(self._logits(X).log_softmax(dim=1))
 
     def predict(self, X: object) -> "np.ndarray":

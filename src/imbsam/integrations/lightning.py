@@ -76,7 +76,14 @@ class SharpnessAwareMixin:
         raise NotImplementedError(f"{type(self).__name__} must define row_losses(batch): the loss of each row.")
 
     def row_targets(self, batch: object) -> Tensor:
-        """The class of each row of a batch, shape ``(B,)``; by default its labels, or the last element of a pair."""
+        """The class of each row of a batch; by default its labels, or the last element of a pair.
+
+        Args:
+            batch: The batch.
+
+        Returns:
+            Shape ``(B,)``.
+        """
         return targets_of(batch)
 
     def on_fit_start(self) -> None:

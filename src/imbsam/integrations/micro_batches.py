@@ -63,7 +63,7 @@ class MicroBatches:
         """Some of the rows, as one batch where the tensors' shapes agree, else as one for each micro-batch.
 
         Args:
-            rows: Ascending indices into :attr:`targets`, on the CPU.
+            rows: Ascending indices into :attr:`targets`, shape ``(R,)``, on the CPU.
         """
         parts: list[object] = []
         start = 0
@@ -113,7 +113,12 @@ def make_passes(
 
 
 def use_model(optimizer: SharpnessAware, model: nn.Module) -> None:
-    """Tell an optimizer into what its model has been wrapped since, as for distributed training."""
+    """Tell an optimizer into what its model has been wrapped since, as for distributed training.
+
+    Args:
+        optimizer: The method.
+        model: The model as it is called in training.
+    """
     if optimizer.model is not model:
         optimizer.model = model
         optimizer.load_state_dict(optimizer.state_dict())
@@ -121,6 +126,12 @@ def use_model(optimizer: SharpnessAware, model: nn.Module) -> None:
 
 def targets_of(batch: object) -> Tensor:
     """Find the classes in a batch: under ``"labels"``, ``"label"``, ``"targets"`` or ``"y"``, or its last element.
+
+    Args:
+        batch: A mapping or a sequence.
+
+    Returns:
+        The tensor found there; in a batch of B rows its shape is ``(B,)``.
 
     Raises:
         DataError: If they are not there.
@@ -142,7 +153,7 @@ def take_rows(batch: object, rows: Tensor, size: int) -> object:
 
     Args:
         batch: Tensors, alone or in mappings and sequences; lists of ``size`` other things, as names, are cut too.
-        rows: Indices, on the CPU.
+        rows: Indices, shape ``(R,)``, on the CPU.
         size: Rows of the batch.
 
     Raises:

@@ -62,7 +62,14 @@ class SharpnessAwareMixin:
         return F.cross_entropy(outputs.logits, labels, reduction="none", label_smoothing=smoothing)
 
     def row_targets(self, inputs: dict[str, object]) -> Tensor:
-        """The class of each row of a batch, shape ``(B,)``; by default its ``"labels"``."""
+        """The class of each row of a batch; by default its ``"labels"``.
+
+        Args:
+            inputs: The batch.
+
+        Returns:
+            Shape ``(B,)``.
+        """
         return targets_of(inputs)
 
     def train(self, *args: object, **kwargs: object) -> object:

@@ -40,7 +40,11 @@ class Deferred(nn.Module):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, counted from 0."""
+        """Say which epoch begins.
+
+        Args:
+            epoch: Its number, counted from 0.
+        """
         self.active = epoch >= self.start
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

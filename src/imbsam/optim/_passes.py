@@ -97,8 +97,8 @@ class Combined:
     """What a method makes of the gradients of its passes.
 
     Args:
-        gradient: For the base optimizer, aligned with the parts' ``params``.
-        memory: What the method keeps for each parameter, by name, once the step has been made.
+        gradient: For the base optimizer, aligned with the parts' ``params`` and of their shapes.
+        memory: What the method keeps for each parameter, of its shape, by name, once the step has been made.
     """
 
     gradient: Gradients
@@ -220,7 +220,12 @@ class Passes:
                 self._statistics.settle()
 
     def normalise(self, planned: PlannedPass, span: slice) -> None:
-        """Tell BatchNorm what the rows of the next forward stand for."""
+        """Tell BatchNorm what the rows of the next forward stand for.
+
+        Args:
+            planned: The pass.
+            span: Those of its rows that are forwarded next.
+        """
         if planned.own is None or planned.rows is None:
             self._statistics.weigh(None)
             return
@@ -285,6 +290,9 @@ class Passes:
     def run(self, closure: Callable[[], Tensor]) -> None:
         """Make every pass with a closure that computes the batch's mean loss and its gradient by itself.
 
+        Args:
+            closure: Clears gradients, forwards, calls backward; returns the mean loss, shape ``()``.
+
         Raises:
             PassError: If the closure returns no loss.
         """
@@ -304,7 +312,7 @@ class Passes:
         """Refuse a step that would poison the weights, and undo what it did to the running statistics.
 
         Args:
-            gradient_norm: Norm of the combined gradient.
+            gradient_norm: Norm of the combined gradient, shape ``()``; ``None`` where there is none.
 
         Raises:
             NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite.
@@ -323,7 +331,16 @@ class Passes:
         )
 
     def backpropagate(self, planned: PlannedPass, losses: Tensor, span: slice) -> None:
-        """Run the backwards of a pass, or of its micro-batch ``span``."""
+        """Run the backwards of a pass, or of a micro-batch of it.
+
+        Args:
+            planned: The pass.
+            losses: Loss of each row forwarded, shape ``(R,)``.
+            span: Those rows among the pass's.
+
+        Raises:
+            PassError: If the pass is over, or has fewer rows left.
+        """
         in_progress = self._open and self._made < len(self._planned) and planned is self._planned[self._made]
         if not in_progress or len(losses) > self._rows_left:
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")

@@ -37,7 +37,11 @@ class Term:
     label: int | None = None
 
     def scaled(self, scale: float) -> "Term":
-        """The term with every weight multiplied."""
+        """The term with every weight multiplied.
+
+        Args:
+            scale: By what.
+        """
         ascent = None if self.ascent is None else self.ascent * scale
         return replace(self, descent=self.descent * scale, ascent=ascent)
 

@@ -20,15 +20,22 @@ class Parts:
     """The gradients of one step before they are combined.
 
     Args:
-        params: Every parameter that a gradient may have.
-        slots: Gradients by slot, aligned with ``params``.
+        params: Every parameter that may have a gradient, of any shapes.
+        slots: Gradients by slot, aligned with ``params`` and of their shapes.
     """
 
     params: Sequence[Tensor]
     slots: Mapping[int, Gradients]
 
     def gradient(self, slot: int) -> list[Tensor]:
-        """The gradient of a slot; zero where backward did not reach a parameter that another slot has reached."""
+        """The gradient of a slot; zero where backward did not reach a parameter that another slot has reached.
+
+        Args:
+            slot: Place of the term whose gradient was kept apart.
+
+        Returns:
+            A gradient for each of :attr:`reached`.
+        """
         own = self.slots.get(slot, [None] * len(self.params))
         return [torch.zeros_like(self.params[i]) if own[i] is None else own[i] for i in self.reached]  # type: ignore[misc]
 
@@ -38,7 +45,14 @@ class Parts:
         return [i for i in range(len(self.params)) if any(grads[i] is not None for grads in self.slots.values())]
 
     def filled(self, gradient: Sequence[Tensor]) -> Gradients:
-        """A gradient over the reached parameters, aligned with ``params`` again."""
+        """A gradient over the reached parameters, aligned with ``params`` again.
+
+        Args:
+            gradient: One for each of :attr:`reached`, of the parameter's shape.
+
+        Returns:
+            One for each parameter; ``None`` for those that were not reached.
+        """
         by_index = dict(zip(self.reached, gradient, strict=True))
         return [by_index.get(i) for i in range(len(self.params))]
 

@@ -19,8 +19,8 @@ class Slope:
 
     Args:
         rho: Neighbourhood size.
-        params: Parameters.
-        grads: Their ascent gradients, which a rule may overwrite; empty for a rule that needs none.
+        params: Parameters, of any shapes.
+        grads: Their ascent gradients, of the same shapes, which a rule may overwrite; empty for a rule that needs none.
         names: Their names, where known.
     """
 
@@ -35,8 +35,8 @@ class Climbed:
     """What a rule did.
 
     Args:
-        norm: Of the gradient, a scalar tensor, so that a non-finite one is noticed; ``None`` where there is none.
-        memory: What to keep, once the step has been made.
+        norm: Of the gradient, shape ``()``, so that a non-finite one is noticed; ``None`` where there is none.
+        memory: What to keep, by parameter and shaped like it, once the step has been made.
     """
 
     norm: Tensor | None = None
@@ -55,7 +55,7 @@ class Ascent:
         """Whether the rule looks at the ascent gradient of this step; where not, a pass is spared.
 
         Args:
-            memory: What the rule kept in earlier steps of the same term.
+            memory: What the rule kept in earlier steps of the same term, by parameter and shaped like it.
             step: Steps made so far.
         """
         return True
@@ -65,7 +65,7 @@ class Ascent:
 
         Args:
             slopes: One entry per parameter group; the groups share one global norm.
-            memory: What the rule kept in earlier steps of the same term.
+            memory: What the rule kept in earlier steps of the same term, by parameter and shaped like it.
 
         Returns:
             The gradient's norm, and what to keep.
@@ -76,8 +76,8 @@ class Ascent:
         """Look at the gradient that a perturbed term had in the step; called where :attr:`learns` is set.
 
         Args:
-            gradient: By parameter, at the perturbed weights; not to be overwritten.
-            memory: What the rule kept in earlier steps of the same term.
+            gradient: By parameter and shaped like it, at the perturbed weights; not to be overwritten.
+            memory: What the rule kept in earlier steps of the same term, by parameter and shaped like it.
 
         Returns:
             What to keep, once the step has been made.

@@ -181,6 +181,9 @@ def list_methods() -> dict[str, str]:
 def options_of(name: str) -> dict[str, object]:
     """The options of a method and their defaults, without those that every method has.
 
+    Args:
+        name: One of :data:`METHODS`.
+
     Raises:
         OptionError: If the method is unknown.
     """
@@ -211,7 +214,7 @@ def create(
         model: Whose parameters that require a gradient are optimised.
         base: A name of :data:`BASES`, or an instance, to which ``lr``, ``momentum`` and ``weight_decay`` do not apply.
         priors: Of the training data; class-aware methods need them.
-        tail: Tail classes; by default those of ``priors`` with fewer than 20 samples.
+        tail: Tail classes, bool, shape ``(C,)``; by default those of ``priors`` with fewer than 20 samples.
         ascent: Another rule for the direction, a name of :data:`ASCENTS` or an instance.
         ascent_options: Options of a rule given by name.
         total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8.

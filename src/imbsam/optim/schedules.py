@@ -12,22 +12,42 @@ Shape = Callable[[int], float]
 
 
 def constant(value: float) -> Shape:
-    """The same value at every step."""
+    """The same value at every step.
+
+    Args:
+        value: The value.
+    """
     return lambda step: value
 
 
 def linear(start: float, end: float, steps: int) -> Shape:
-    """From ``start`` to ``end`` in ``steps`` steps, then ``end``."""
+    """From ``start`` to ``end`` in ``steps`` steps, then ``end``.
+
+    Args:
+        start: Value at step 0.
+        end: Value from step ``steps`` on.
+        steps: Optimizer steps.
+    """
     return lambda step: start + (end - start) * _share(step, steps)
 
 
 def cosine(start: float, end: float, steps: int) -> Shape:
-    """From ``start`` to ``end`` along half a cosine in ``steps`` steps, then ``end``."""
+    """From ``start`` to ``end`` along half a cosine in ``steps`` steps, then ``end``.
+
+    Args:
+        start: Value at step 0.
+        end: Value from step ``steps`` on.
+        steps: Optimizer steps.
+    """
     return lambda step: end + (start - end) * 0.5 * (1 + math.cos(math.pi * _share(step, steps)))
 
 
 def stepped(values: Sequence[float], milestones: Sequence[int]) -> Shape:
     """``values[0]`` until ``milestones[0]``, then ``values[1]`` until the next, and so on.
+
+    Args:
+        values: One more than milestones.
+        milestones: Optimizer steps, ascending.
 
     Raises:
         OptionError: If there is not one value more than milestones, or they do not ascend.
@@ -111,7 +131,11 @@ class Schedule:
         return {"steps": self.steps}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another schedule of the same shape was."""
+        """Go on where another schedule of the same shape was.
+
+        Args:
+            state: What its :meth:`state_dict` gave.
+        """
         self.steps = state["steps"]
         self._set()
 

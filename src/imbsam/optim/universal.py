@@ -102,7 +102,7 @@ class UniversalSAM(SharpnessAware):
 
         Args:
             losses: L_i, shape ``(n,)``, float64.
-            plain: L_0, a scalar.
+            plain: L_0, shape ``()``.
 
         Returns:
             Shape ``(n,)``.

@@ -111,7 +111,8 @@ class TargetBins:
     """Bins of a continuous target, so that rare ranges of it can be weighted as rare classes are.
 
     Args:
-        edges: Inner edges, ascending; K - 1 edges make K bins, and a target equal to an edge is in the upper one.
+        edges: Inner edges, ascending, shape ``(K - 1,)``; they make K bins, and a target equal to an edge is in the
+            upper one.
         counts: Training targets in each bin, shape ``(K,)``.
 
     Raises:
@@ -153,5 +154,15 @@ class TargetBins:
         return torch.bucketize(targets.detach().double(), self.edges.to(targets.device), right=True)
 
     def weights(self, *, power: float = 0.5) -> Tensor:
-        """The weight of each bin, see :func:`inverse_counts`."""
+        """The weight of each bin, ``n_k^-power``, mean 1 over the training samples.
+
+        Args:
+            power: 0.5 in the official code of balanced SAM.
+
+        Returns:
+            Shape ``(K,)``, float64.
+
+        Raises:
+            OptionError: If ``power`` is not finite.
+        """
         return inverse_counts(self.counts, power=power)

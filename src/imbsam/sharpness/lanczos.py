@@ -44,7 +44,14 @@ class Tridiagonal:
         return values, vectors, (self.beta * vectors[-1]).abs()
 
     def vector(self, coefficients: Tensor) -> Tensor:
-        """The Ritz vector of an eigenvector of T, unit length, shape ``(P,)``."""
+        """The Ritz vector of an eigenvector of T.
+
+        Args:
+            coefficients: The eigenvector, shape ``(k,)``.
+
+        Returns:
+            Unit length, shape ``(P,)``.
+        """
         found: Tensor = coefficients.to(self.basis) @ self.basis
         return torch.nn.functional.normalize(found, dim=0)
 

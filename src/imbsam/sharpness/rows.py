@@ -75,7 +75,7 @@ class Rows:
         """Keep the first rows of each class that a loader gives; the sizes count all of them.
 
         Args:
-            batches: Inputs ``(b, ...)`` and classes ``(b,)``; a loader that shuffles gives a random draw.
+            batches: Inputs, shape ``(b, ...)``, and classes, ``(b,)``; a loader that shuffles gives a random draw.
             num_classes: C; by default the largest target plus one.
             per_class: At most so many of each class; by default all.
 
@@ -141,6 +141,9 @@ class Rows:
     def places(self, classes: Sequence[int]) -> Tensor:
         """Where the rows of some classes are among those drawn, ascending.
 
+        Args:
+            classes: Indices of classes.
+
         Raises:
             OptionError: If a class is none of the C.
         """
@@ -155,7 +158,14 @@ class Rows:
         return marked
 
     def inputs(self, places: Tensor) -> Tensor:
-        """Inputs of the rows at some places among those drawn, shape ``(b, ...)``."""
+        """Inputs of some of the rows.
+
+        Args:
+            places: Among those drawn, shape ``(b,)``.
+
+        Returns:
+            Shape ``(b, ...)``.
+        """
         return self.fetch(self.indices[places])
 
     def in_memory(self) -> "Rows":

@@ -25,7 +25,7 @@ class Extremes:
         smallest_residual: The same of the smallest.
         steps: Hessian products made.
         converged: Whether both residuals are within the tolerance.
-        vectors: Unit eigenvectors of the largest and the smallest, each ``(P,)``; None unless asked for.
+        vectors: Unit eigenvectors of the largest and the smallest, shape ``(P,)`` each; None unless asked for.
     """
 
     largest: float

@@ -80,12 +80,28 @@ class LossSurface:
         return self.weights.device
 
     def shaped(self, vector: Tensor) -> dict[str, Tensor]:
-        """A vector ``(P,)`` as tensors of the weights' names and shapes; they share its memory."""
+        """A vector as tensors of the weights' names and shapes; they share its memory.
+
+        Args:
+            vector: Shape ``(P,)``.
+        """
         parts = torch.split(vector, [shape.numel() for shape in self.shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def losses(self, point: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each row at a point given by its tensors, shape ``(b,)``."""
+        """Loss of each row at a point.
+
+        Args:
+            point: The tensors of the point by name, of the weights' shapes.
+            inputs: Shape ``(b, ...)``.
+            targets: Shape ``(b,)``.
+
+        Returns:
+            Shape ``(b,)``.
+
+        Raises:
+            OptionError: If the criterion does not give one loss a row.
+        """
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         if inputs.is_floating_point():
             inputs = inputs.to(self.dtype)
@@ -142,7 +158,12 @@ class LossSurface:
         return class_losses[..., present] @ shares[present]
 
     def loss(self, classes: Sequence[int], point: Tensor | None = None) -> float:
-        """Loss of a part of the classes at a point, by default at the model's weights."""
+        """Loss of a part of the classes at a point.
+
+        Args:
+            classes: The part.
+            point: Shape ``(P,)``; by default the model's weights.
+        """
         return float(self.mean_loss(self.class_losses(point, self._present(classes)), classes))
 
     def gradient(self, classes: Sequence[int], point: Tensor | None = None) -> tuple[float, Tensor]:
@@ -173,8 +194,8 @@ class LossSurface:
         """What some of a part's rows add to its loss, with a graph.
 
         Args:
-            point: The tensors of a point.
-            places: Of the rows among those drawn.
+            point: The tensors of a point by name, of the weights' shapes.
+            places: Of the rows among those drawn, shape ``(b,)``.
             classes: The part.
 
         Returns:
@@ -186,16 +207,29 @@ class LossSurface:
         return losses @ each[targets].to(losses)
 
     def batches(self, classes: Sequence[int]) -> Sequence[Tensor]:
-        """Where the rows of a part are among those drawn, cut into batches."""
+        """Where the rows of a part are among those drawn, cut into batches.
+
+        Args:
+            classes: The part.
+        """
         return torch.split(self.rows.places(classes), self.batch_size)
 
     def leaves(self, point: Tensor | None = None) -> dict[str, Tensor]:
-        """The tensors of a point, to take gradients by."""
+        """The tensors of a point, to take gradients by.
+
+        Args:
+            point: Shape ``(P,)``; by default the model's weights.
+        """
         shaped = self.shaped(self.weights if point is None else point)
         return {name: part.detach().requires_grad_() for name, part in shaped.items()}
 
     def check_finite(self, values: Tensor, what: str, classes: Sequence[int]) -> None:
         """Refuse values that are NaN or infinite.
+
+        Args:
+            values: Of any shape.
+            what: Their name in the message.
+            classes: Of which they are.
 
         Raises:
             NonFiniteError: Naming the first of the classes whose own loss is not finite.

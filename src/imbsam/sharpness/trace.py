@@ -27,7 +27,11 @@ class Trace:
 
     @classmethod
     def of(cls, samples: Tensor) -> "Trace":
-        """Sum up the samples of the probes, shape ``(probes,)``."""
+        """Sum up the samples of the probes.
+
+        Args:
+            samples: Shape ``(probes,)``.
+        """
         error = float(samples.std()) / math.sqrt(len(samples)) if len(samples) > 1 else None
         return cls(float(samples.mean()), error)
 

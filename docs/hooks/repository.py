@@ -1,0 +1,56 @@
+"""Pages of files that lie beside ``docs``: examples with their code, read-me files of the benchmarks, the changelog."""
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SHOWN = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "benchmarks/*/README.md",
+    "benchmarks/anomaly/results/*.md",
+    "examples/*.py",
+)
+FIGURES = ("benchmarks/anomaly/results/*.png",)
+
+LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add a page for each file shown."""
+    for path in sorted(path for pattern in SHOWN for path in ROOT.glob(pattern)):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            text = f"---\nsearch:\n  exclude: true\n---\n# {path.name}\n\n```python\n{text}```\n"
+        files.append(File.generated(config, place_in_site(path), content=text))
+    for path in (path for pattern in FIGURES for path in ROOT.glob(pattern)):
+        files.append(File.generated(config, place_in_site(path), content=path.read_bytes()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links that hold in the repository into links that hold in the site."""
+    here = PurePosixPath(page.file.src_uri)
+    source = next((path for path in (DOCS / here, ROOT / here) if path.exists()), None)
+    if source is None:
+        return markdown
+
+    def in_site(link: re.Match[str]) -> str:
+        target = (source.parent / link[2]).resolve()
+        if not target.is_file():
+            return link[0]
+        return link[1] + os.path.relpath(place_in_site(target), here.parent) + link[3]
+
+    return LINK.sub(in_site, markdown)
+
+
+def place_in_site(path: Path) -> str:
+    """Where a file of the repository lies among the pages, with ``/`` between folders."""
+    inside = path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT)
+    return (inside.with_suffix(".md") if path.suffix == ".py" else inside).as_posix()

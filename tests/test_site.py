@@ -1,0 +1,92 @@
+"""The site builds without a warning, and every link inside it leads somewhere."""
+
+import os
+import subprocess
+import sys
+from functools import cached_property
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from imbsam.optim import METHODS
+
+ROOT = Path(__file__).parent.parent
+
+
+class Html(HTMLParser):
+    """What a page links to, and the places in it that can be linked to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.links: list[str] = []
+        self.places: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value is not None:
+                self.links.append(value)
+            if name in ("id", "name") and value is not None:
+                self.places.add(value)
+
+
+class Site:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def pages(self) -> dict[Path, Html]:
+        # The page for a wrong address links from the root of a server.
+        return {path: Html(path) for path in sorted(self.folder.rglob("*.html")) if path.name != "404.html"}
+
+    def leads_somewhere(self, page: Html, link: str) -> bool:
+        address = urlsplit(link)
+        if address.scheme:
+            return True
+        target = (page.path.parent / unquote(address.path)).resolve() if address.path else page.path
+        if not address.fragment or target.suffix != ".html":
+            return target.is_file()
+        return target in self.pages and unquote(address.fragment) in self.pages[target].places
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    folder = tmp_path_factory.mktemp("site").resolve()
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
+    return Site(folder)
+
+
+def test_every_link_inside_the_site_leads_somewhere(site: Site) -> None:
+    followed = [(page, link) for page in site.pages.values() for link in page.links]
+    assert len(followed) > 1000
+    assert not [(str(page.path), link) for page, link in followed if not site.leads_somewhere(page, link)]
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Site) -> None:
+    text = (site.folder / "index.html").read_text(encoding="utf-8")
+    fetched = [line for line in text.split("<") if line.startswith(("script src=", "link rel=stylesheet", "img"))]
+    assert fetched
+    assert not [line for line in fetched if "//" in line]
+
+
+def test_each_method_has_a_page_with_its_cost_and_source(site: Site) -> None:
+    for name, method in METHODS.items():
+        page = (site.folder / f"methods/{name}.html").read_text(encoding="utf-8")
+        assert f"<td>{method.cost}</td>" in page, name
+        assert method.link in page, name
+
+
+def test_no_role_of_a_docstring_is_left_as_it_was_written(site: Site) -> None:
+    for page in site.pages.values():
+        assert ":class:" not in page.path.read_text(encoding="utf-8"), page.path
