@@ -99,7 +99,7 @@ class MethodOptions:
     batch_statistics: Literal["batch", "context"] = "context"
     """BatchNorm: what normalises the rows of a pass."""
     context_rows: Count | None = None
-    """BatchNorm under context: how many other rows. Default: 8 for images, 32 where BatchNorm is over a table's rows."""
+    """BatchNorm under context: how many other rows. Default: 8 for images, 32 for tables."""
 
 
 @dataclass(frozen=True)

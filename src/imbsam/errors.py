@@ -39,3 +39,7 @@ class PriorsWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """Data that was used, but not as it stands: rows skipped, values filled in."""
+
+
+class RunWarning(UserWarning):
+    """A run's folder that is damaged in part, and is used as far as it is whole."""

@@ -3,11 +3,22 @@
 import contextlib
 import json
 import os
+import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from imbsam.errors import RunError
+
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
+
+WAIT = 8.0
+"""Seconds that :func:`alone` waits for another process to leave."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -52,6 +63,68 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
             aside.unlink(missing_ok=True)
 
 
+def keep_as(path: Path, other: Path) -> None:
+    """Give a file a second name, at which whatever stood there is replaced; both are whole at any moment.
+
+    Raises:
+        RunError: If the name cannot be written.
+    """
+    aside = other.with_name(f".{other.name}.{os.getpid()}.part")
+    try:
+        aside.unlink(missing_ok=True)
+        try:
+            os.link(path, aside)
+        except FileNotFoundError:
+            return
+        except OSError:  # A file system without links.
+            shutil.copyfile(path, aside)
+        aside.replace(other)
+    except OSError as error:
+        raise RunError(f"cannot write {other}: {error.strerror or error}. What stood there before is kept.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder for as long as the block runs, or this process lives.
+
+    Where the system has no such locks, nobody is kept out.
+
+    Raises:
+        RunError: If another process is in it and stays.
+    """
+    if fcntl is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror or error}.") from None
+    try:
+        # The processes that prepare batches outlive a killed run by a few seconds.
+        until = time.monotonic() + WAIT
+        while not _locked(descriptor):
+            if time.monotonic() > until:
+                raise RunError(f"another process is training in {folder}. Let it end, or choose another folder.")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A network file system without locks.
+        return True
+    return True
+
+
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON atomically.
 
@@ -76,3 +149,16 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: a JSON object was expected.")
     return content
+
+
+def harmless(cell: str) -> str:
+    """A text that a spreadsheet will not run as a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from imbsam.anomaly import saved, sources
 from imbsam.cli import main
-from imbsam.cli.anomaly import harmless
+from imbsam.files import harmless
 
 FAST = ("--epochs", "4", "--objective", "hsc", "--quiet")
 

@@ -222,6 +222,7 @@ def test_resuming_takes_no_other_options(fails, copied, words, told):
 @pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b"", lambda content: b"x" * 5000])
 def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(fails, copied, damage):
     (copied / "result.json").unlink()
+    (copied / "previous.ckpt").unlink()
     (copied / "last.ckpt").write_bytes(damage((copied / "last.ckpt").read_bytes()))
     before = contents(copied)
     assert "run/last.ckpt is damaged" in fails("train", "--resume", "run")
@@ -230,9 +231,9 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(fails, copied, dama
 
 def test_a_checkpoint_of_another_model_is_told_in_a_line(fails, copied):
     (copied / "result.json").unlink()
-    state = torch.load(copied / "last.ckpt")
+    state = RunFolder(copied).read_checkpoint()
     state["model"] = {"weight": torch.zeros(3)}
-    torch.save(state, copied / "last.ckpt")
+    RunFolder(copied).write_checkpoint(state)
     told = fails("train", "--resume", "run")
     assert "run/last.ckpt does not fit this run" in told
     assert "\n" not in told

@@ -37,7 +37,7 @@ def test_training_that_is_interrupted_says_how_to_go_on_and_that_works(tmp_path,
     code, err = interrupted(tmp_path, "train", "digits", *LONG, "--out", "run", begun="run/last.ckpt")
     assert code == 130
     assert err.strip().splitlines() == [
-        "interrupted. The checkpoint of the last finished epoch stands; go on with:",
+        "interrupted. The checkpoint stands; go on with:",
         "  imbsam train --resume run",
     ]
     assert not list((tmp_path / "run").glob(".*"))

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 import imbsam.cli.sharpness as command
+from imbsam.engine import RunFolder
 
 SMALL = ("--rows", 3, "--iterations", 3, "--probes", 2, "--points", 3, "--plane-points", 3)
 
@@ -77,9 +78,9 @@ def test_an_interruption_tells_how_to_go_on(imbsam, mine, monkeypatch):
 def test_a_loss_that_is_not_finite_names_the_run(fails, mine):
     import torch
 
-    state = torch.load(mine / "last.ckpt", weights_only=True)
+    state = RunFolder(mine).read_checkpoint()
     state["model"] = {name: t * torch.inf for name, t in state["model"].items()}
-    torch.save(state, mine / "last.ckpt")
+    RunFolder(mine).write_checkpoint(state)
     message = fails("sharpness", "mine", *SMALL, "--epoch", "last", "--quiet")
     assert message.startswith("mine: the Hessian of 10 of 10 classes is not finite (class 0). Look at ")
 

@@ -10,6 +10,7 @@ from imbsam.engine import RunFolder, fit
 from imbsam.engine.methods import NAMES
 from imbsam.errors import DataError, OptionError, RunError
 from imbsam.optim import ASCENTS
+from imbsam.seal import sealed
 from tiny_data import table
 
 EPOCHS = 4
@@ -178,7 +179,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(killed, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
 
-    torch.save({"schema": 1, "model": Evil()}, killed.checkpoint)
+    buffer = io.BytesIO()
+    torch.save({"schema": 1, "model": Evil()}, buffer)
+    killed.checkpoint.write_bytes(sealed(buffer.getvalue()))
     assert_refused(killed, RunError, "last.ckpt is damaged")
     assert not (tmp_path / "owned").exists()
 
@@ -193,14 +196,14 @@ def test_a_checkpoint_of_another_model_is_refused(killed, tmp_path, options):
 def test_a_checkpoint_of_another_schema_is_refused(killed):
     buffer = io.BytesIO()
     torch.save({**killed.read_checkpoint(), "schema": 2}, buffer)
-    killed.checkpoint.write_bytes(buffer.getvalue())
+    killed.checkpoint.write_bytes(sealed(buffer.getvalue()))
     assert_refused(killed, RunError, "another version of imbsam")
 
 
 def test_a_checkpoint_without_one_of_its_parts_is_refused(killed):
     state = killed.read_checkpoint()
     del state["optimizer"]
-    torch.save(state, killed.checkpoint)
+    killed.write_checkpoint(state)
     assert_refused(killed, RunError, "does not fit this run")
 
 

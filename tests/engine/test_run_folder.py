@@ -14,6 +14,13 @@ def folder(tmp_path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
+@pytest.fixture
+def begun(folder) -> RunFolder:
+    folder.write_data({"classes": ["a", "b"]})
+    folder.write_config("digits", Options())
+    return folder
+
+
 def test_options_come_back_as_they_were_written(folder):
     options = Options().updated({"rho": 0.3, "hidden": [3, 4], "weights": "a.pt", "ignore": ["id", "größe"]})
     folder.write_config("my data/ü.csv", options)
@@ -41,23 +48,23 @@ def test_an_unknown_option_in_the_config_is_named(folder):
         folder.read_config()
 
 
-def test_weights_come_back_bit_for_bit_in_their_dtype(folder):
+def test_weights_come_back_bit_for_bit_in_their_dtype(begun):
     state = {
         "a": torch.randn(3, 4).t(),
         "b": torch.randn(5, dtype=torch.bfloat16),
         "steps": torch.tensor(7),
         "view": torch.randn(10)[2:5],
     }
-    folder.write_weights(state, 3)
-    found = folder.read_weights()
+    begun.write_weights(state, 3)
+    found = begun.read_weights()
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in state.items())
 
 
-def test_tied_weights_are_written_once_for_each_name(folder):
+def test_tied_weights_are_written_once_for_each_name(begun):
     shared = torch.randn(4)
-    folder.write_weights({"first": shared, "second": shared}, 1)
-    assert torch.equal(folder.read_weights()["second"], shared)
+    begun.write_weights({"first": shared, "second": shared}, 1)
+    assert torch.equal(begun.read_weights()["second"], shared)
 
 
 def test_missing_weights_say_how_to_go_on(folder):

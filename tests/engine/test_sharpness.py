@@ -60,9 +60,9 @@ def test_a_measure_with_other_options_is_made_again_and_the_others_are_kept(run)
 def test_other_rows_or_weights_begin_anew(run, options):
     measured(run, measures=("trace",)).measure()
     weights = RunFolder(run).read_checkpoint()["model"]
-    state = torch.load(run / "last.ckpt", weights_only=True)
+    state = RunFolder(run).read_checkpoint()
     state["model"] = {name: t + 0.01 for name, t in weights.items()}
-    torch.save(state, run / "last.ckpt")
+    RunFolder(run).write_checkpoint(state)
     assert len(measured(run, measures=("trace",), **options).todo()) == 10
     assert measured(run, measures=("trace",)).todo() == []
 

@@ -202,6 +202,9 @@ def test_weights_of_another_model_are_refused(digits, tmp_path, train):
     shutil.copytree(digits, run)
     train(tmp_path / "other", hidden=[7], epochs=1)
     shutil.copy(tmp_path / "other" / "best.safetensors", run)
+    with pytest.raises(RunError, match=r"was not written beside this config\.yaml"):
+        Trained.open(run)
+    RunFolder(run).write_weights(RunFolder(tmp_path / "other").read_weights(), 1)
     with pytest.raises(RunError, match="does not fit the run's model"):
         Trained.open(run)
 

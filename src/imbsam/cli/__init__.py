@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from imbsam.cli.commands import COMMANDS, parse
 from imbsam.errors import ImbsamError
+from imbsam.interruption import exit_code, raised
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 some run of several failed, 2 bad input, 130 interrupted.
+    """Run a command and exit: 0 done, 1 some run of several failed, 2 bad input, 130 or 143 ended by a signal.
 
     Args:
         arguments: By default those of the process.
@@ -27,15 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if words[0] not in COMMANDS:
             raise SystemExit(_complain(f"there is no command {words[0]!r}.\n\n{usage()}"))
-        command = parse(words)
-        from imbsam.cli.actions import act
+        with raised():
+            command = parse(words)
+            from imbsam.cli.actions import act
 
-        raise SystemExit(act(command, words))
+            raise SystemExit(act(command, words))
     except ImbsamError as error:
         raise SystemExit(_complain(str(error))) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted.", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(exit_code(error)) from None
 
 
 def usage() -> str:

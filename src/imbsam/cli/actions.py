@@ -37,7 +37,10 @@ from imbsam.engine import (
     fit,
     plan_runs,
 )
+from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
+from imbsam.interruption import exit_code
+from imbsam.models import is_user_code
 from imbsam.report import write_report
 
 
@@ -96,7 +99,7 @@ def train(command: Train) -> int:
     else:
         source, options = _source(command.source, "train"), command.options
         folder = RunFolder(command.out or _free(Path("runs") / f"{_name(source)}-{_run_name(command)}"))
-        if folder.checkpoint.exists() and not command.overwrite:
+        if folder.has_checkpoint() and not command.overwrite:
             raise RunError(
                 f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
                 "or begin anew with --overwrite."
@@ -104,9 +107,9 @@ def train(command: Train) -> int:
     try:
         with show.EpochLines(quiet=command.quiet) as lines:
             result = fit(folder, source, options, overwrite=command.overwrite, on_begin=lines.begin, on_epoch=lines.add)
-    except KeyboardInterrupt:
-        _say_how_to_resume(folder)
-        return 130
+    except KeyboardInterrupt as error:
+        _say_how_to_resume(folder, options.model.model)
+        return exit_code(error)
     show.result(result)
     print(f"report: {write_report(folder.path)}")
     return 0
@@ -122,6 +125,9 @@ def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
         )
     asked, usual = command.options.flat(), type(command.options)().flat()
     given = {name: value for name, value in asked.items() if value != usual[name]}
+    check_named(folder, options.model.model, asked["model"])
+    if asked["model"] == options.model.model:
+        given.pop("model", None)
     if set(given) - set(WITHOUT_EFFECT):
         raise OptionError(
             f"--resume goes on with the options of the run; only {', '.join(map(show.flag, WITHOUT_EFFECT))} may be "
@@ -149,9 +155,9 @@ def compare_methods(command: Compare, words: Sequence[str]) -> int:
             for outcome in compare(folder, source, runs, jobs=command.jobs, command=typed):
                 progress.finished(outcome)
                 failed += [outcome] if outcome.error else []
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("\ninterrupted. Finished runs are kept; the same command goes on:\n  " + typed, file=sys.stderr)
-        return 130
+        return exit_code(error)
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
     show.comparison(folder, [run.folder for run in runs])
@@ -180,7 +186,7 @@ def _variants(labels: Sequence[str]) -> list[Variant]:
 
 def evaluate(command: Evaluate) -> int:
     """Measure a trained run."""
-    trained = Trained.open(command.run, device=command.device)
+    trained = Trained.open(command.run, device=command.device, model=command.model)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad)
     if command.json:
         print(json.dumps(metrics.to_dict()))
@@ -191,7 +197,7 @@ def evaluate(command: Evaluate) -> int:
 
 def predict(command: Predict) -> int:
     """Write predictions."""
-    trained = Trained.open(command.run, device=command.device)
+    trained = Trained.open(command.run, device=command.device, model=command.model)
     number, per_class = trained.predict(
         command.source, command.out, all_probabilities=command.all_probabilities, skip_bad=command.skip_bad
     )
@@ -226,12 +232,12 @@ def _free(path: Path) -> Path:
     return free
 
 
-def _say_how_to_resume(folder: RunFolder) -> None:
-    if folder.checkpoint.exists():
+def _say_how_to_resume(folder: RunFolder, model: str) -> None:
+    if folder.has_checkpoint():
         print(
-            f"\ninterrupted. The checkpoint of the last finished epoch stands; go on with:\n"
-            f"  imbsam train --resume {folder.path}",
+            f"\ninterrupted. The checkpoint stands; go on with:\n  imbsam train --resume {folder.path}"
+            + (f" --model {model}" if is_user_code(model) else ""),
             file=sys.stderr,
         )
     else:
-        print("\ninterrupted before the first epoch was finished: nothing to resume.", file=sys.stderr)
+        print("\ninterrupted before the first step: nothing to resume.", file=sys.stderr)

@@ -22,7 +22,7 @@ from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, Detec
 from imbsam.detection import AtThreshold, Evaluation, evaluated
 from imbsam.engine.methods import values_of
 from imbsam.errors import DataError, OptionError, RunError
-from imbsam.files import write_json, written_aside
+from imbsam.files import harmless, write_json, written_aside
 from imbsam.optim import options_of
 from imbsam.report.anomaly import AnomalyStudy, Outstanding, write_anomaly_report
 
@@ -120,7 +120,7 @@ def _score(command: AnomalyScore) -> int:
     with written_aside(command.out) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([command.id or "row", "score", "anomaly"])
+        writer.writerow([harmless(command.id or "row"), "score", "anomaly"])
         for block in read_further(command.source, saved.preprocess, saved.words, names=command.id):
             scores = saved.detector.score(block.rows)
             called = scores > saved.detector.threshold.value
@@ -131,19 +131,6 @@ def _score(command: AnomalyScore) -> int:
         text.detach()
     show.out.print(f"{alarms} anomalies in {rows} rows: {command.out}", markup=False)
     return 0
-
-
-def harmless(cell: str) -> str:
-    """A text that a spreadsheet will not run as a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _evaluate(command: AnomalyEvaluate) -> int:

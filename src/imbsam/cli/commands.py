@@ -92,6 +92,8 @@ class Evaluate(Command):
     """Labelled data. Default: the test data of the run."""
     skip_bad: bool = False
     """Go on without unreadable images."""
+    model: str | None = None
+    """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
     json: bool = False
@@ -112,6 +114,8 @@ class Predict(Command):
     """A column for each class too."""
     skip_bad: bool = False
     """Go on without unreadable images."""
+    model: str | None = None
+    """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
 
@@ -276,6 +280,8 @@ class Sharpness(Command):
     """Most rows forwarded at once."""
     out: Path | None = None
     """Folder for report, figures and JSON. Default: RUN/sharpness of a single run, else runs/sharpness."""
+    model: str | None = None
+    """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
     json: bool = False

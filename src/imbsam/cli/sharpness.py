@@ -17,6 +17,7 @@ from imbsam.cli.show import err, out
 from imbsam.engine import RunFolder, RunSharpness, SharpnessOptions
 from imbsam.errors import NonFiniteError, OptionError, RunError
 from imbsam.files import read_json, write_json
+from imbsam.interruption import exit_code
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
 
 
@@ -44,9 +45,9 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> int:
     try:
         for place, folder in enumerate(folders, start=1):
             measured.append(_measured(folder, options, command, f"{place} of {len(folders)}"))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("\ninterrupted. What was measured is kept; the same command goes on:\n  " + typed, file=sys.stderr)
-        return 130
+        return exit_code(error)
     write_json(target / "sharpness.json", {"schema": 1, "command": typed, "runs": measured})
     page = write_sharpness(target, measured, command=typed)
     if command.json:
@@ -79,7 +80,7 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def _measured(folder: Path, options: SharpnessOptions, command: Sharpness, place: str) -> Mapping[str, object]:
-    run = RunSharpness(folder, options, device=command.device)
+    run = RunSharpness(folder, options, device=command.device, model=command.model)
     if not command.quiet:
         err.print(f"{place}: {folder.name}: {_expected(run)}", markup=False)
     if run.without_rows:

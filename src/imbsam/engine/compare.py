@@ -18,9 +18,6 @@ from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.files import write_json
 
-WITHOUT_EFFECT = ("device", "tensorboard", "threads", "workers")
-"""Options that say how a run is made, not what comes out."""
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -184,7 +181,7 @@ def _state(run: PlannedRun, source: str) -> str:
         return "new"
     held_source, _ = folder.read_config()
     found = cast(dict[str, object], folder.read_data().get("asked", {}))
-    differing = [n for n, v in run.options.flat().items() if n not in WITHOUT_EFFECT and v != found.get(n)]
+    differing = [name for name, value in run.options.deciding().items() if value != found.get(name)]
     if held_source != source:
         differing.append("source")
     if differing:

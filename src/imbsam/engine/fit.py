@@ -1,8 +1,8 @@
-"""The training loop: epochs of steps, a checkpoint after each, the best epoch's weights at the end."""
+"""The training loop: epochs of steps, a checkpoint after each epoch, the best epoch's weights at the end."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import median
@@ -17,10 +17,13 @@ from imbsam.config import Options
 from imbsam.engine import setup
 from imbsam.engine.evaluation import autocast, measure
 from imbsam.engine.loop import train_step
+from imbsam.engine.random_numbers import random_state, set_random_state
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.schedule import factor
 from imbsam.engine.tracking import Tracker
 from imbsam.errors import NonFiniteError, RunError
+from imbsam.files import alone
+from imbsam.interruption import HeldBack, held_back
 from imbsam.losses import Deferred
 from imbsam.optim import SharpnessAware
 
@@ -47,6 +50,23 @@ class Progress:
     rows_forward: int = 0
 
 
+@dataclass
+class Begun:
+    """What an epoch that is not finished has come to.
+
+    Args:
+        lr: Learning rate of its first step.
+        rho: Neighbourhood size of its first step.
+        losses: Sum of the losses of each batch, scalars: as many as steps were made.
+        seconds: How long they took.
+    """
+
+    lr: float
+    rho: float
+    losses: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+
+
 def fit(
     folder: RunFolder,
     source: str,
@@ -58,6 +78,8 @@ def fit(
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, object]:
     """Train one model from the beginning, or go on from the folder's last checkpoint.
+
+    SIGINT and SIGTERM wait for the end of the step and a checkpoint; then they do what they did before.
 
     Args:
         folder: Where everything is written. If it holds a checkpoint of this run, training goes on from there.
@@ -78,30 +100,35 @@ def fit(
         torch.set_num_threads(options.training.threads)
     problem = setup.load_problem(source, options)
     training = Training(problem, folder)
-    if overwrite:
-        folder.clear()
-    if folder.checkpoint.exists():
-        training.resume()
-    else:
-        folder.keep_metrics(0)
-        folder.write_data({**problem.describe(), "asked": options.flat()})
-        folder.write_config(source, problem.options)
-    with Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker:
-        if on_begin is not None:
-            on_begin(cast(Sequence[str], problem.describe()["notes"]))
-        while training.progress.epoch < setup.epochs_of(problem.options):
-            try:
-                record = training.epoch()
-            except NonFiniteError as error:
-                finished = training.progress.epoch
-                kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
-                raise NonFiniteError(f"epoch {finished + 1}: {error} {kept}") from None
-            tracker.write(record)
-            if on_epoch is not None:
-                on_epoch(record)
-    result = training.result(label or problem.options.method.method)
-    folder.write_result(result)
-    return result
+    with alone(folder.path):
+        if overwrite:
+            folder.clear()
+        if folder.has_checkpoint():
+            training.resume()
+        else:
+            folder.keep_metrics(0)
+            folder.write_data({**problem.describe(), "asked": options.flat()})
+            folder.write_config(source, problem.options)
+        with (
+            Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker,
+            held_back() as signals,
+        ):
+            if on_begin is not None:
+                on_begin(cast(Sequence[str], problem.describe()["notes"]))
+            while training.progress.epoch < setup.epochs_of(problem.options):
+                try:
+                    record = training.epoch(signals)
+                except NonFiniteError as error:
+                    finished = training.progress.epoch
+                    kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
+                    raise NonFiniteError(f"epoch {finished + 1}: {error} {kept}") from None
+                tracker.write(record)
+                if on_epoch is not None:
+                    on_epoch(record)
+                signals.check()
+        result = training.result(label or problem.options.method.method)
+        folder.write_result(result)
+        return result
 
 
 class Training:
@@ -116,6 +143,7 @@ class Training:
         self.problem = problem
         self.folder = folder
         self.progress = Progress()
+        self.begun: Begun | None = None
         options = problem.options
         self.model = setup.build_model(problem)
         self.criterion = setup.build_criterion(problem)
@@ -134,7 +162,7 @@ class Training:
             ),
         )
 
-    def _batches(self, epoch: int) -> data.Epoch:
+    def _batches(self, epoch: int, start: int = 0) -> data.Epoch:
         options, dataset = self.problem.options, self.problem.dataset
         augment = cast(Literal["none", "cifar", "imagenet"], options.data.augment)
         return data.batches(
@@ -142,6 +170,7 @@ class Training:
             batch_size=setup.batch_size_of(options),
             seed=options.training.seed,
             epoch=epoch,
+            start=start,
             shuffle=True,
             transform=data.training_transform(dataset.spec, augment),
             workers=options.data.workers,
@@ -150,33 +179,45 @@ class Training:
             tail_rows=options.data.tail_rows,
         )
 
-    def epoch(self) -> dict[str, object]:
-        """Train one epoch, evaluate, write the checkpoint.
+    def epoch(self, signals: HeldBack) -> dict[str, object]:
+        """Train one epoch, or the rest of one, evaluate, write the checkpoint.
+
+        Args:
+            signals: Asked after each step whether to write the checkpoint there and stop.
 
         Returns:
             The epoch's line of metrics.
+
+        Raises:
+            Stopped: If a signal came.
         """
-        began = time.perf_counter()
         number = self.progress.epoch + 1
         if isinstance(self.criterion, Deferred):
             self.criterion.set_epoch(self.progress.epoch)
-        lr, rho = (float(self.optimizer.param_groups[0][name]) for name in ("lr", "rho"))
-        losses = []
+        if self.begun is None:
+            first = self.optimizer.param_groups[0]
+            self.begun = Begun(float(first["lr"]), float(first["rho"]))
+        begun, began = self.begun, time.perf_counter() - self.begun.seconds
         self.model.train()
-        for inputs, targets in self._batches(self.progress.epoch):
-            losses.append(self._step(inputs, targets) * len(targets))
+        for inputs, targets in self._batches(self.progress.epoch, start=len(begun.losses)):
+            begun.losses.append(self._step(inputs, targets) * len(targets))
             self.schedule.step()
+            if signals.number is not None:
+                begun.seconds = time.perf_counter() - began
+                self._write_checkpoint()
+                signals.check()
         rows = len(self.problem.dataset.train)
         # Steps that the method skipped have no finite loss; they are counted apart.
-        train_loss = float(torch.stack(losses).nansum()) / rows
+        train_loss = float(torch.stack(begun.losses).nansum()) / rows
         validation = self._measure(self.problem.dataset.validation)
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
+        self.begun = None
         record: dict[str, object] = {
             "epoch": number,
             "epochs": setup.epochs_of(self.problem.options),
-            "lr": lr,
-            "rho": rho,
+            "lr": begun.lr,
+            "rho": begun.rho,
             "train_loss": train_loss,
             "skipped": self.optimizer.skipped,
             "seconds": seconds,
@@ -218,11 +259,13 @@ class Training:
     def _write_checkpoint(self) -> None:
         self.folder.write_checkpoint(
             {
+                "options": self.problem.options.deciding(),
                 "progress": asdict(self.progress),
+                "begun": None if self.begun is None else vars(self.begun),
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": {"last_epoch": self.schedule.last_epoch},
-                "random": torch.get_rng_state(),
+                "random": random_state(self.problem.device),
             }
         )
 
@@ -231,21 +274,34 @@ class Training:
 
         Raises:
             DataError: If the data changed since.
-            RunError: If it is damaged or belongs to another model.
+            RunError: If none is whole, or it belongs to another run.
         """
         held = self.folder.read_data()
         self.problem.check_same_data(cast(list[str], held.get("classes", [])), cast(list[int], held.get("counts", [])))
         state = self.folder.read_checkpoint()
+        self._check_same_options(cast(dict[str, object], state.get("options", {})))
         try:
             self.model.load_state_dict(cast(dict[str, Tensor], state["model"]))
             self.optimizer.load_state_dict(cast(dict[str, object], state["optimizer"]))
             self.progress = Progress(**cast(dict[str, float], state["progress"]))  # type: ignore[arg-type]
             self.schedule.last_epoch = cast(dict[str, int], state["schedule"])["last_epoch"]
-            torch.set_rng_state(cast(Tensor, state["random"]))
+            begun = cast(dict[str, object] | None, state["begun"])
+            self.begun = None if begun is None else Begun(**begun)  # type: ignore[arg-type]
+            if self.begun is not None:
+                self.begun.losses = [loss.to(self.problem.device) for loss in self.begun.losses]
+            set_random_state(cast(dict[str, Tensor], state["random"]), self.problem.device)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise RunError(f"{self.folder.checkpoint} does not fit this run ({reason}).") from None
         self.folder.keep_metrics(self.progress.epoch)
+
+    def _check_same_options(self, held: Mapping[str, object]) -> None:
+        options = self.problem.options.deciding()
+        differing = [name for name, value in options.items() if held.get(name) != value]
+        if differing:
+            raise RunError(
+                f"{self.folder.checkpoint} does not fit this run: it is of one with another {', '.join(differing)}."
+            )
 
     def result(self, label: str) -> dict[str, object]:
         """Measure the kept epoch on the test data and sum the run up."""

@@ -1,10 +1,11 @@
-"""Random numbers of one's own from torch's global generators, which are handed back as they were."""
+"""Torch's global generators: their state in a checkpoint, and random numbers of one's own beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
 
 import torch
+from torch import Tensor
 
 # Torch's generators belong to the process: two fits in threads would draw from one another's stream.
 _TURN = RLock()
@@ -29,3 +30,16 @@ def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the generators of the CPU and of a device."""
+    state = {"cpu": torch.get_rng_state()}
+    return {**state, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set them to what :func:`random_state` gave; a device that it knows nothing of is left alone."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,20 +1,23 @@
 """A run's folder: what is in it, and how it is written and read."""
 
+import hashlib
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from imbsam.config import Options, read_yaml, to_yaml
-from imbsam.errors import OptionError, RunError
-from imbsam.files import read_json, write_atomically, write_json
+from imbsam.errors import OptionError, RunError, RunWarning
+from imbsam.files import keep_as, read_json, write_atomically, write_json
+from imbsam.seal import DamagedError, sealed, sealed_tensors, unsealed, unsealed_tensors
 
 SCHEMA = 1
 
@@ -24,16 +27,22 @@ class RunFolder:
     """One training run on disk.
 
     ``config.yaml`` holds every option as it was used, ``data.json`` what is needed to read further data,
-    ``metrics.jsonl`` a line an epoch, ``last.ckpt`` all that resuming needs, ``best.safetensors`` the weights of the
-    chosen epoch, ``result.json`` the outcome; ``sharpness-*.json`` what ``imbsam sharpness`` measured.
+    ``metrics.jsonl`` a line an epoch, ``last.ckpt`` all that resuming needs, ``previous.ckpt`` the one before it,
+    ``best.safetensors`` the weights of the chosen epoch, ``result.json`` the outcome; ``sharpness-*.json`` what
+    ``imbsam sharpness`` measured. Checkpoints and weights carry their SHA-256.
     """
 
     path: Path
 
     @property
     def checkpoint(self) -> Path:
-        """The last finished epoch."""
+        """The last finished epoch, or the step at which a signal ended the run."""
         return self.path / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the last, for the case that the last is damaged."""
+        return self.path / "previous.ckpt"
 
     @property
     def metrics(self) -> Path:
@@ -58,6 +67,10 @@ class RunFolder:
         """Whether a run was begun here."""
         return (self.path / "config.yaml").exists()
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from."""
+        return self.checkpoint.exists() or self.previous.exists()
+
     def clear(self) -> None:
         """Remove the files of a run, and no others.
 
@@ -65,7 +78,7 @@ class RunFolder:
             RunError: If one cannot be removed.
         """
         try:
-            for path in (self.result, self.checkpoint, self.weights, self.metrics):
+            for path in (self.result, self.checkpoint, self.previous, self.weights, self.metrics):
                 path.unlink(missing_ok=True)
             for name in ("report.html", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
@@ -145,44 +158,80 @@ class RunFolder:
 
     def write_weights(self, state: Mapping[str, Tensor], epoch: int) -> None:
         """Write the weights of the chosen epoch."""
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-        write_atomically(self.weights, save(tensors, metadata={"epoch": str(epoch)}))
+        write_atomically(self.weights, sealed_tensors(state, {"epoch": str(epoch), "run": self._digest()}))
+
+    def _digest(self) -> str:
+        """Of what a model is built by and fed, as ``config.yaml`` and ``data.json`` have it."""
+        held = {name: value for name, value in self.read_data().items() if name != "asked"}
+        about = [self.read_config()[1].deciding(), held]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def read_weights(self) -> dict[str, Tensor]:
         """The weights of the chosen epoch.
 
         Raises:
-            RunError: If there are none, or the file is damaged.
+            RunError: If there are none, or this file, ``config.yaml`` or ``data.json`` is not as it was written.
         """
         if not self.weights.exists():
             raise RunError(
                 f"{self.path} has no weights yet: no epoch is finished. Train it: imbsam train --resume {self.path}"
             )
         try:
-            return load_file(self.weights)
-        except Exception as error:
-            raise RunError(f"{self.weights} is damaged: {error}") from None
+            tensors, about = unsealed_tensors(self.weights.read_bytes())
+            digest = self._digest()
+        except (OSError, DamagedError) as error:
+            raise RunError(f"{self.weights} is damaged: {error}. Train anew with --overwrite.") from None
+        if about.get("run") != digest:
+            raise RunError(
+                f"{self.weights} was not written beside this config.yaml and data.json: one of them has changed, or "
+                "the weights are of another run. Restore it, or train anew with --overwrite."
+            )
+        return tensors
 
     def write_checkpoint(self, state: Mapping[str, object]) -> None:
-        """Write all that resuming needs."""
-        buffer = io.BytesIO()
-        torch.save({"schema": SCHEMA, **state}, buffer)
-        write_atomically(self.checkpoint, buffer.getvalue())
-
-    def read_checkpoint(self) -> dict[str, object]:
-        """Read it without running any code from it.
+        """Write all that resuming needs; the checkpoint that stood there becomes the previous one.
 
         Raises:
-            RunError: If it is missing, damaged, or of another schema.
+            RunError: If it cannot be written; the one that stood there stands.
         """
-        if not self.checkpoint.exists():
+        buffer = io.BytesIO()
+        torch.save({"schema": SCHEMA, **state}, buffer)
+        with suppress(OSError, DamagedError):  # A damaged one must not take the place of a whole one.
+            unsealed(self.checkpoint.read_bytes())
+            keep_as(self.checkpoint, self.previous)
+        write_atomically(self.checkpoint, sealed(buffer.getvalue()))
+
+    def read_checkpoint(self) -> dict[str, object]:
+        """Read it without running any code from it; where it is damaged, the previous one, and say so.
+
+        Raises:
+            RunError: If none is whole, or it is of another schema.
+        """
+        if not self.has_checkpoint():
             raise RunError(f"{self.path} has no checkpoint: no epoch was finished. Start again with --overwrite.")
         try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-        except Exception as error:
-            raise RunError(
-                f"{self.checkpoint} is damaged ({type(error).__name__}). Start again with --overwrite."
-            ) from None
-        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            state = self._read(self.checkpoint)
+        except DamagedError as fault:
+            told = f"{self.checkpoint} is damaged ({fault})."
+            try:
+                state = self._read(self.previous)
+            except DamagedError:
+                raise RunError(f"{told} There is none before it: start again with --overwrite.") from None
+            warnings.warn(f"{told} The one before it is used: {self.previous}.", RunWarning, stacklevel=2)
+        if state.get("schema") != SCHEMA:
             raise RunError(f"{self.checkpoint} was written by another version of imbsam (schema is not {SCHEMA}).")
+        return state
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, object]:
+        try:
+            state = torch.load(io.BytesIO(unsealed(path.read_bytes())), weights_only=True, map_location="cpu")
+        except FileNotFoundError:
+            raise DamagedError("it is missing") from None
+        except DamagedError:
+            raise
+        except Exception as error:  # Sealed by somebody else, it may hold anything.
+            raise DamagedError(type(error).__name__) from None
+        if not isinstance(state, dict):
+            raise DamagedError("it holds no mapping")
         return cast(dict[str, object], state)

@@ -60,14 +60,17 @@ class RunSharpness:
         path: The run's folder.
         options: What to measure.
         device: Where to compute.
+        model: As for :meth:`Trained.open`.
 
     Raises:
         ImbsamError: If there is no usable run, its data have no such part, or an option is out of range.
     """
 
-    def __init__(self, path: Path, options: SharpnessOptions, *, device: str = "auto") -> None:
+    def __init__(
+        self, path: Path, options: SharpnessOptions, *, device: str = "auto", model: str | None = None
+    ) -> None:
         options.check()
-        trained = Trained.open(path, device=device)
+        trained = Trained.open(path, device=device, model=model)
         if options.epoch == "last":
             trained.model.load_state_dict(cast(Mapping[str, Tensor], RunFolder(path).read_checkpoint()["model"]))
         problem = setup.load_problem(trained.source, trained.options)

@@ -15,12 +15,30 @@ from imbsam.config import Options
 from imbsam.engine import setup
 from imbsam.engine.evaluation import logits_of
 from imbsam.engine.run_folder import RunFolder
-from imbsam.errors import DataError, OptionError, RunError
-from imbsam.files import write_atomically
+from imbsam.errors import DataError, ModelError, OptionError, RunError
+from imbsam.files import harmless, write_atomically
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
 from imbsam.metrics import Metrics, classification
 from imbsam.priors import ClassPriors, ShotGroup
+
+
+def check_named(folder: RunFolder, held: str, named: object) -> None:
+    """Refuse to import what only a run's folder asks for: it may come from anybody.
+
+    Args:
+        folder: The run's.
+        held: The model of the run.
+        named: The model that the user named, if any.
+
+    Raises:
+        ModelError: If the model is a module of somebody's, and the user did not name it.
+    """
+    if models.is_user_code(held) and named != held:
+        raise ModelError(
+            f"the run in {folder.path} has the model {held}, whose module would be imported and run. "
+            f"If you trust it, name it: --model {held}"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,12 +64,13 @@ class Trained:
     preprocess: dict[str, object]
 
     @classmethod
-    def open(cls, path: Path, *, device: str = "auto") -> "Trained":
+    def open(cls, path: Path, *, device: str = "auto", model: str | None = None) -> "Trained":
         """Open a run's folder.
 
         Args:
             path: The folder.
             device: Where to compute.
+            model: ``package.module:callable`` where the run's model is one; it is imported by this name only.
 
         Returns:
             The trained run.
@@ -61,6 +80,7 @@ class Trained:
         """
         folder = RunFolder(path)
         source, options = folder.read_config()
+        check_named(folder, options.model.model, model)
         about = folder.read_data()
         try:
             classes = tuple(cast(Sequence[str], about["classes"]))
@@ -70,7 +90,8 @@ class Trained:
             spec = data.spec_of(preprocess)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path / 'data.json'} is damaged: {error}") from None
-        model = models.build(
+        weights = folder.read_weights()
+        network = models.build(
             options.model.model,
             spec,
             num_classes=len(classes),
@@ -80,10 +101,10 @@ class Trained:
             hidden=options.model.hidden,
         )
         try:
-            model.load_state_dict(folder.read_weights())
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"{folder.weights} does not fit the run's model: {error}") from None
-        return cls(source, options, model.to(setup.device_of(device)), classes, priors, groups, preprocess)
+        return cls(source, options, network.to(setup.device_of(device)), classes, priors, groups, preprocess)
 
     @property
     def spec(self) -> InputSpec:
@@ -144,9 +165,10 @@ class Trained:
         best, chosen = probabilities.max(dim=1)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "class", "probability", *(self.classes if all_probabilities else ())])
+        classes = [harmless(name) for name in self.classes]
+        writer.writerow(["name", "class", "probability", *(classes if all_probabilities else ())])
         for name, index, top, row in zip(samples.names, chosen.tolist(), best.tolist(), probabilities, strict=True):
             every = [f"{p:.6g}" for p in row.tolist()] if all_probabilities else []
-            writer.writerow([name, self.classes[index], f"{top:.6g}", *every])
+            writer.writerow([harmless(name), classes[index], f"{top:.6g}", *every])
         write_atomically(out, text.getvalue())
         return len(chosen), torch.bincount(chosen, minlength=len(self.classes))

@@ -49,6 +49,16 @@ def imported_model(name: str, spec: InputSpec, *, num_classes: int, cosine_class
     return model.train()
 
 
+def is_user_code(name: str) -> bool:
+    """Whether the model is made by a module of the user's, ``package.module:callable``.
+
+    Args:
+        name: As :func:`build` takes it.
+    """
+    module, colon, _ = name.partition(":")
+    return bool(colon) and module not in _LIBRARIES
+
+
 def _maker(name: str, spec: InputSpec) -> Callable[[InputSpec, int], object]:
     source, _, attribute = name.partition(":")
     if source not in _LIBRARIES:

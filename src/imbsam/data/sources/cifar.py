@@ -16,6 +16,8 @@ CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 CIFAR10_TEST, CIFAR10_META = "test_batch", "batches.meta"
 CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META = "train", "test", "meta"
 PIXELS = 3 * 32 * 32
+LARGEST = 2**28
+"""Bytes of one file; CIFAR-100's largest has 155 million."""
 
 Record = dict[str, object]
 
@@ -69,10 +71,14 @@ def _archive_files(path: Path) -> dict[str, bytes]:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
+                if member.size > LARGEST and name in known:
+                    raise DataError(f"{path}: {name} holds more than {LARGEST} bytes; this is no CIFAR archive.")
                 stream = archive.extractfile(member) if member.isfile() and name in known else None
                 if stream is not None:
                     files[name] = stream.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # A damaged archive may raise anything, zlib.error among it.
         raise DataError(f"{path}: cannot be read as a tar archive ({error}). Download it again.") from error
     return files
 

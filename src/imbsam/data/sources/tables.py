@@ -1,12 +1,10 @@
 """Tables: CSV, TSV, Parquet and npz, with one column for the class."""
 
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
@@ -130,9 +128,11 @@ def _blocks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 def _checked(path: Path, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     try:
         frame = read()
+    except StopIteration:
+        raise
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path}: the file is empty.") from error
-    except (OSError, ValueError, KeyError, EOFError, pa.ArrowException, zipfile.BadZipFile) as error:
+    except Exception as error:  # A damaged file may raise anything, MemoryError and zlib.error among it.
         raise DataError(f"{path}: cannot be read as a table ({str(error).strip()}).") from error
     if frame.empty:
         raise DataError(f"{path}: the table has {len(frame)} rows and {len(frame.columns)} columns; nothing to read.")

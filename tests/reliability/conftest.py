@@ -1,0 +1,18 @@
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import imbsam as imbsam
+from imbsam.engine import RunFolder
+from reliability import small
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory) -> Path:
+    return small.source(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, table) -> RunFolder:
+    """A finished run, not to be written to."""
+    return small.train(tmp_path_factory.mktemp("runs") / "run", table)

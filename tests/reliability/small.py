@@ -1,0 +1,75 @@
+"""Runs that take a tenth of a second, and what must be the same of two of them."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from imbsam.config import Options
+from imbsam.engine import RunFolder, fit
+from tiny_data import table
+
+STEPS = 3
+"""Of an epoch on the small table with the small options."""
+
+
+def source(folder: Path) -> Path:
+    return table(folder / "parts.csv", rows=60)
+
+
+def options(**values: object) -> Options:
+    small = {"target": "kind", "epochs": 2, "batch_size": 14, "hidden": [4], "tensorboard": False, "threads": 1}
+    return Options().updated({**small, **values})
+
+
+def train(folder: Path, data: Path, **values: object) -> RunFolder:
+    run = RunFolder(folder)
+    fit(run, str(data), options(**values), label="a")
+    return run
+
+
+def copied(run: RunFolder, folder: Path) -> RunFolder:
+    """A run that may be damaged."""
+    shutil.copytree(run.path, folder)
+    return RunFolder(folder)
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """All that a run comes to, but for names, dates and durations."""
+    run = RunFolder(folder)
+    changing = {"name", "train_seconds", "finished", "config", "source"}
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    state = run.read_checkpoint()
+    state["options"] = None
+    return {
+        "weights": run.weights.read_bytes(),
+        "metrics": [{name: value for name, value in line.items() if name != "seconds"} for line in lines],
+        "checkpoint": digest(state),
+        "result": {name: value for name, value in run.read_result().items() if name not in changing},
+    }
+
+
+def digest(value: object) -> str:
+    """SHA-256 of nested mappings, sequences, numbers and tensors, to the bit."""
+    whole = hashlib.sha256()
+
+    def add(part: object) -> None:
+        whole.update(type(part).__name__.encode())
+        if isinstance(part, torch.Tensor):
+            whole.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            whole.update(part.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        elif isinstance(part, Mapping):
+            for name, each in part.items():
+                add(str(name))
+                add(each)
+        elif isinstance(part, list | tuple):
+            for each in part:
+                add(each)
+        else:
+            whole.update(repr(part).encode())
+
+    add(value)
+    return whole.hexdigest()
