@@ -186,6 +186,14 @@ class Options:
         """Those that decide what comes out of a run."""
         return {name: value for name, value in self.flat().items() if name not in WITHOUT_EFFECT}
 
+    def differing(self, held: Mapping[str, object]) -> list[str]:
+        """Which of the deciding options a run was made with other values of.
+
+        Args:
+            held: Its options by name, as :meth:`flat` gives them.
+        """
+        return [name for name, value in self.deciding().items() if held.get(name) != value]
+
     def updated(self, values: Mapping[str, object]) -> "Options":
         """Replace some options by name, checked; for an option of several values, a single one stands for itself.
 

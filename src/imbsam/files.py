@@ -48,39 +48,42 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
     Raises:
         RunError: If the file cannot be written (disk full, no permission).
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}. What stood there before is kept.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with _aside(path) as aside, aside.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def keep_as(path: Path, other: Path) -> None:
     """Give a file a second name, at which whatever stood there is replaced; both are whole at any moment.
 
+    Args:
+        path: The file; where there is none, nothing happens.
+        other: Its second name.
+
     Raises:
         RunError: If the name cannot be written.
     """
-    aside = other.with_name(f".{other.name}.{os.getpid()}.part")
-    try:
+    if not path.exists():
+        return
+    with _aside(other) as aside:
         aside.unlink(missing_ok=True)
         try:
             os.link(path, aside)
-        except FileNotFoundError:
-            return
         except OSError:  # A file system without links.
             shutil.copyfile(path, aside)
-        aside.replace(other)
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Where to make what takes the place of a file when the block ends; nothing of it is left where that fails."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        aside.replace(path)
     except OSError as error:
-        raise RunError(f"cannot write {other}: {error.strerror or error}. What stood there before is kept.") from None
+        raise RunError(f"cannot write {path}: {error.strerror or error}. What stood there before is kept.") from None
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ class DamagedError(ValueError):
 
 def sealed(content: bytes) -> bytes:
     """Put a line with the digest of the content before it."""
-    return MARK + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+    return _head(content) + b"\n" + content
 
 
 def unsealed(data: bytes) -> bytes:
@@ -29,9 +29,13 @@ def unsealed(data: bytes) -> bytes:
         DamagedError: If it is not what was sealed, to the bit.
     """
     head, _, content = data.partition(b"\n")
-    if not hmac.compare_digest(head, sealed(content).partition(b"\n")[0]):
+    if not hmac.compare_digest(head, _head(content)):
         raise DamagedError("its SHA-256 is not that of its content")
     return content
+
+
+def _head(content: bytes) -> bytes:
+    return MARK + hashlib.sha256(content).hexdigest().encode()
 
 
 def sealed_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

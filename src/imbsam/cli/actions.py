@@ -25,10 +25,9 @@ from imbsam.cli.commands import (
     Sharpness,
     Train,
 )
-from imbsam.config import Options
+from imbsam.config import WITHOUT_EFFECT, Options
 from imbsam.engine import (
     NAMES,
-    WITHOUT_EFFECT,
     RunFolder,
     Trained,
     Variant,

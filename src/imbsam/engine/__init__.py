@@ -1,6 +1,5 @@
 """Training, resuming, comparing and scoring: the road from options to results."""
 
-from imbsam.config import WITHOUT_EFFECT as WITHOUT_EFFECT
 from imbsam.engine.compare import Outcome as Outcome
 from imbsam.engine.compare import PlannedRun as PlannedRun
 from imbsam.engine.compare import Variant as Variant

@@ -181,7 +181,7 @@ def _state(run: PlannedRun, source: str) -> str:
         return "new"
     held_source, _ = folder.read_config()
     found = cast(dict[str, object], folder.read_data().get("asked", {}))
-    differing = [name for name, value in run.options.deciding().items() if value != found.get(name)]
+    differing = run.options.differing(found)
     if held_source != source:
         differing.append("source")
     if differing:

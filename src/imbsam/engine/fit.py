@@ -296,8 +296,7 @@ class Training:
         self.folder.keep_metrics(self.progress.epoch)
 
     def _check_same_options(self, held: Mapping[str, object]) -> None:
-        options = self.problem.options.deciding()
-        differing = [name for name, value in options.items() if held.get(name) != value]
+        differing = self.problem.options.differing(held)
         if differing:
             raise RunError(
                 f"{self.folder.checkpoint} does not fit this run: it is of one with another {', '.join(differing)}."
