@@ -86,7 +86,6 @@ def methods_of(path: str) -> dict[str, Documented]:
 
 
 THINGS = {path: thing for listed in LISTED for path, thing in ({listed: named(listed)} | methods_of(listed)).items()}
-CHECKED = [path for path in THINGS if not path.startswith("imbsam.anomaly.")]
 
 
 def described(thing: Documented) -> Docstring:
@@ -122,7 +121,7 @@ def test_the_reference_lists_no_name_twice() -> None:
     assert sorted(LISTED) == sorted(set(LISTED))
 
 
-@pytest.mark.parametrize("path", CHECKED)
+@pytest.mark.parametrize("path", THINGS)
 def test_a_docstring_names_every_argument(path: str) -> None:
     assert inspect.getdoc(THINGS[path])
     describing = named(OPTIONS_OF[path]) if path in OPTIONS_OF else THINGS[path]
@@ -130,13 +129,13 @@ def test_a_docstring_names_every_argument(path: str) -> None:
     assert parameters_of(path).keys() <= told
 
 
-@pytest.mark.parametrize("path", CHECKED)
+@pytest.mark.parametrize("path", THINGS)
 def test_a_docstring_says_the_shape_of_every_tensor(path: str) -> None:
     told = {argument.arg_name: argument.description or "" for argument in described(THINGS[path]).params}
     tensors = [name for name, each in parameters_of(path).items() if re.search("^(?!.*Callable).*Tensor", str(each))]
     assert not [name for name in tensors if not re.search(r"[Ss]hape|\([NBb],", told[name])]
 
 
-@pytest.mark.parametrize("path", CHECKED)
+@pytest.mark.parametrize("path", THINGS)
 def test_a_docstring_names_every_error_that_the_body_raises(path: str) -> None:
     assert raised_by(THINGS[path]) <= {error.type_name for error in described(THINGS[path]).raises}

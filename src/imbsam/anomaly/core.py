@@ -41,7 +41,15 @@ class Member:
 
     @torch.inference_mode()
     def score(self, block: Tensor, settings: Settings) -> Tensor:
-        """Scores of a block of rows, shape ``(B,)``, float64, on the CPU."""
+        """Scores of a block of rows.
+
+        Args:
+            block: Shape ``(B, *shape)``, unscaled.
+            settings: Of the detector.
+
+        Returns:
+            Shape ``(B,)``, float64, on the CPU.
+        """
         rows = self.scaling(block, settings.dtype).to(settings.device)
         return (self.objective.score(rows).double().cpu() - self.shift) / self.spread
 
@@ -79,7 +87,17 @@ class Detector:
         return torch.cat(list(self.score_blocks(table))) if len(table) else torch.zeros(0, dtype=torch.float64)
 
     def score_blocks(self, table: Tensor) -> Iterator[Tensor]:
-        """Scores of some rows at a time, so that nothing of the table's size is made."""
+        """Scores of some rows at a time, so that nothing of the table's size is made.
+
+        Args:
+            table: Shape ``(N, *shape)``, finite.
+
+        Yields:
+            Shape ``(B,)``, float64.
+
+        Raises:
+            DataError: If the rows have another shape.
+        """
         if table.shape[1:] != self.shape:
             raise DataError(f"rows have shape {tuple(table.shape[1:])}; the detector was fitted on {self.shape}.")
         for block in torch.split(table, block_rows(self.shape)):

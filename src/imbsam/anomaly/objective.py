@@ -51,7 +51,11 @@ class Objective(nn.Module):
     anomaly_share: ClassVar[float] = 0.125
 
     def pretraining(self, draw: torch.Generator) -> Reconstruction | None:
-        """The auto-encoder to train first, on every row alike; ``None`` where there is none."""
+        """The auto-encoder to train first, on every row alike; ``None`` where there is none.
+
+        Args:
+            draw: Source of its weights.
+        """
         return None
 
     def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
@@ -64,7 +68,14 @@ class Objective(nn.Module):
         return
 
     def counts(self, kinds: Tensor) -> Tensor:
-        """How many samples of each kind there are to train on, shape ``(len(tail),)``."""
+        """How many samples of each kind there are to train on.
+
+        Args:
+            kinds: Of each training row, shape ``(N,)``.
+
+        Returns:
+            Shape ``(len(tail),)``.
+        """
         return torch.bincount(kinds, minlength=len(self.tail))
 
     def batches(self, kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -82,14 +93,22 @@ class Objective(nn.Module):
             yield index, kinds[index]
 
     def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Make samples ``(B, ...)`` of the scaled rows that :meth:`batches` names; by default they are the samples."""
+        """Make samples of the scaled rows that :meth:`batches` names; by default they are the samples.
+
+        Args:
+            rows: Shape ``(B, *shape)``, or several to a sample ``(B, k, *shape)``.
+            draw: Source of random numbers.
+
+        Returns:
+            Shape ``(B, ...)``.
+        """
         return rows
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
         """The loss of each sample.
 
         Args:
-            outputs: What :meth:`forward` gave.
+            outputs: What :meth:`forward` gave, shape ``(B, ...)``.
             kinds: Of each sample, shape ``(B,)``.
 
         Returns:
@@ -98,6 +117,13 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def score(self, rows: Tensor) -> Tensor:
-        """How anomalous each scaled row is, higher is more, shape ``(B,)``; by default what :meth:`forward` gives."""
+        """How anomalous each scaled row is, higher is more; by default what :meth:`forward` gives.
+
+        Args:
+            rows: Shape ``(B, *shape)``.
+
+        Returns:
+            Shape ``(B,)``.
+        """
         scores: Tensor = self(rows)
         return scores

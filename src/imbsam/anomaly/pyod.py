@@ -55,7 +55,12 @@ class PyODDetector(BaseDetector):
     thresholder_: Thresholder | None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Train; see :meth:`AnomalyDetector.fit <imbsam.anomaly.AnomalyDetector.fit>`."""
+        """Train; see :meth:`AnomalyDetector.fit <imbsam.anomaly.AnomalyDetector.fit>`.
+
+        Args:
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers.
+            y: 1 for a known anomaly, 0 unlabelled, -1 known to be normal, shape ``(n_samples,)``; by default no label.
+        """
         thresholder = clone(self.contamination) if isinstance(self.contamination, Thresholder) else None
         table = self._fit(X, y, USUAL_SHARE if thresholder else self.contamination)
         scores = self.decision_scores_ = self.detector_.score(table).numpy()
@@ -71,11 +76,26 @@ class PyODDetector(BaseDetector):
         return self
 
     def fit_predict(self, X: ArrayLike, y: ArrayLike | None = None) -> Labels:
-        """Train, and give the labels of the training rows."""
+        """Train, and give the labels of the training rows.
+
+        Args:
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers.
+            y: As of :meth:`fit`.
+
+        Returns:
+            1 for anomalies, 0 for the others, shape ``(n_samples,)``.
+        """
         return self.fit(X, y).labels_
 
     def decision_function(self, X: ArrayLike) -> Scores:
-        """How anomalous rows are, higher is more, shape ``(n_samples,)``."""
+        """How anomalous rows are, higher is more.
+
+        Args:
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers.
+
+        Returns:
+            Shape ``(n_samples,)``.
+        """
         return self._scores(X)
 
     def predict(

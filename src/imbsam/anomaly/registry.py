@@ -47,6 +47,9 @@ def objective_named(name: str) -> type[Objective]:
 def objective_options(name: str) -> dict[str, object]:
     """The options of an objective and their defaults.
 
+    Args:
+        name: One of :data:`OBJECTIVES`.
+
     Raises:
         OptionError: If there is none of this name.
     """
