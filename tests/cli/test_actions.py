@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -198,3 +199,14 @@ def test_the_default_folder_is_called_by_the_source(tmp_path, monkeypatch, sourc
     for name in ("pets", "my pets!"):
         (tmp_path / "here" / name).mkdir()
     assert _name(source) == folder
+
+
+def test_export_writes_the_model_and_how_to_feed_it(imbsam, run, tmp_path):
+    ran = imbsam("export", run, "--out", tmp_path / "model.pt2")
+    assert ran.code == 0
+    assert re.search(r"model\.pt2: probabilities as the run's, to \S+; model\.json says how to feed it", ran.out)
+    assert json.loads((tmp_path / "model.json").read_text())["classes"] == [str(digit) for digit in range(10)]
+
+
+def test_export_refuses_another_suffix(fails, run):
+    assert "--out model.pth: the suffix must be .onnx or .pt2" in fails("export", run, "--out", "model.pth")

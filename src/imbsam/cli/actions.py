@@ -19,6 +19,7 @@ from imbsam.cli.commands import (
     Cost,
     Doctor,
     Evaluate,
+    Export,
     Methods,
     Predict,
     Report,
@@ -69,6 +70,8 @@ def act(command: Command, words: Sequence[str]) -> int:
             return evaluate(command)
         case Predict():
             return predict(command)
+        case Export():
+            return export_run(command)
         case AnomalyFit() | AnomalyScore() | AnomalyEvaluate():
             from imbsam.cli.anomaly import anomaly
 
@@ -201,6 +204,18 @@ def predict(command: Predict) -> int:
         command.source, command.out, all_probabilities=command.all_probabilities, skip_bad=command.skip_bad
     )
     show.predictions(command.out, number, trained.classes, per_class.tolist())
+    return 0
+
+
+def export_run(command: Export) -> int:
+    """Write a run's model as one file."""
+    from imbsam.engine.export import export
+
+    out = command.out or command.run / "model.onnx"
+    trained = Trained.open(command.run, device="cpu", model=command.model)
+    difference = export(trained, out, adjust=command.adjust)
+    about = out.with_suffix(".json")
+    print(f"{out}: probabilities as the run's, to {difference:.1g}; {about.name} says how to feed it.")
     return 0
 
 

@@ -121,6 +121,21 @@ class Predict(Command):
 
 
 @dataclass(frozen=True)
+class Export(Command):
+    """Write a trained run as one ONNX or torch.export file, preprocessing and logit adjustment inside."""
+
+    run: Positional[Path]
+    """The run's folder."""
+    out: Path | None = None
+    """The file: .onnx, or .pt2 for torch.export.load. The .json beside it says how to feed it.
+    Default: RUN/model.onnx."""
+    adjust: float | None = None
+    """Strength tau of the logit adjustment inside. Default: that of the run."""
+    model: str | None = None
+    """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
+
+
+@dataclass(frozen=True)
 class LabelWords:
     """Labels: how they are written. An empty cell is unlabelled."""
 
@@ -314,6 +329,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "cost": Cost,
     "evaluate": Evaluate,
     "predict": Predict,
+    "export": Export,
     "anomaly fit": AnomalyFit,
     "anomaly score": AnomalyScore,
     "anomaly evaluate": AnomalyEvaluate,

@@ -10,6 +10,7 @@ import torch
 REQUIRED = ("imbsam", "torch", "numpy", "scikit-learn", "pandas", "pyarrow", "pillow", "pydantic", "safetensors")
 OPTIONAL = {
     "tensorboard": "TensorBoard events of each run: pip install 'imbsam[tensorboard]'",
+    "onnxruntime": "imbsam export to ONNX: pip install 'imbsam[onnx]'",
     "torchvision": "models named torchvision:NAME",
     "timm": "models named timm:NAME",
 }
