@@ -149,3 +149,11 @@ def test_only_ldam_needs_a_cosine_classifier():
 
 def test_every_loss_is_a_module(priors):
     assert all(isinstance(losses.build(name, priors), nn.Module) for name in losses.LOSSES)
+
+
+def test_only_cosines_are_scaled_to_be_logits():
+    assert {name: losses.output_scale(name) for name in losses.LOSSES if name != "ldam"} == {
+        name: 1.0 for name in losses.LOSSES if name != "ldam"
+    }
+    assert losses.output_scale("ldam") == losses.default_options("ldam")["scale"]
+    assert losses.output_scale("ldam", {"scale": 5.0}) == 5.0

@@ -13,9 +13,7 @@ from torch.nn.functional import one_hot
 from imbsam import data
 from imbsam.anomaly.labels import ANOMALY, NORMAL, UNLABELLED
 from imbsam.data.columns import (
-    CategoricalColumn,
     Columns,
-    NumericColumn,
     encoded,
     fit_columns,
     notes_on,
@@ -163,9 +161,7 @@ def read_further(
     if preprocess["kind"] == "image":
         yield _further_images(source, preprocess, words, labelled=labelled)
         return
-    columns = Columns(
-        cast(list[NumericColumn], preprocess["numeric"]), cast(list[CategoricalColumn], preprocess["categorical"])
-    )
+    columns = Columns.of(preprocess)
     label = str(preprocess["labels"])
     for frame in read_blocks(Path(source), BLOCK):
         for needed in [*columns.names, *([label] if labelled else []), *([names] if names else [])]:
@@ -181,16 +177,14 @@ def read_further(
 
 def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
     """Which places of a row stand for each column of the table, in the columns' order."""
-    numeric = cast(list[NumericColumn], preprocess["numeric"])
-    categorical = cast(list[CategoricalColumn], preprocess["categorical"])
-    groups = {column["name"]: [place] for place, column in enumerate(numeric)}
-    place = len(numeric)
-    for column in numeric:
+    columns = Columns.of(preprocess)
+    groups = {column["name"]: [place] for place, column in enumerate(columns.numeric)}
+    place = len(columns.numeric)
+    for column in columns.numeric:
         if column["indicator"]:
             groups[column["name"]].append(place)
             place += 1
-    for category in categorical:
-        size = 1 + len(category["values"]) + category["missing"]
+    for category, size in zip(columns.categorical, columns.spec.cardinalities, strict=True):
         groups[category["name"]] = list(range(place, place + size))
         place += size
     return groups

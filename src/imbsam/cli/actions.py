@@ -37,6 +37,7 @@ from imbsam.engine import (
     fit,
     plan_runs,
 )
+from imbsam.engine.export import export
 from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
 from imbsam.interruption import exit_code
@@ -209,8 +210,6 @@ def predict(command: Predict) -> int:
 
 def export_run(command: Export) -> int:
     """Write a run's model as one file."""
-    from imbsam.engine.export import export
-
     out = command.out or command.run / "model.onnx"
     trained = Trained.open(command.run, device="cpu", model=command.model)
     difference = export(trained, out, adjust=command.adjust)

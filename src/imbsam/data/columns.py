@@ -59,6 +59,17 @@ class Columns:
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
 
+    @classmethod
+    def of(cls, preprocess: Mapping[str, object]) -> "Columns":
+        """Those of a table read before.
+
+        Args:
+            preprocess: As :func:`table_parts` gave it, also after a way through JSON.
+        """
+        return cls(
+            cast(list[NumericColumn], preprocess["numeric"]), cast(list[CategoricalColumn], preprocess["categorical"])
+        )
+
     @property
     def spec(self) -> TableSpec:
         """What the model gets to see."""
@@ -130,9 +141,7 @@ def further_rows(part: Part, preprocess: Mapping[str, object]) -> tuple[Samples,
     Raises:
         DataError: If a column is missing, or holds a value that cannot be read.
     """
-    columns = Columns(
-        cast(list[NumericColumn], preprocess["numeric"]), cast(list[CategoricalColumn], preprocess["categorical"])
-    )
+    columns = Columns.of(preprocess)
     frame = part.frame
     missing = [name for name in columns.names if name not in frame.columns]
     if missing:
@@ -323,9 +332,14 @@ def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object]) -> tu
     return torch.from_numpy(np.stack([*numbers, *indicators, *codes], axis=1)), notes
 
 
-def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
+def codes_of(category: CategoricalColumn) -> tuple[dict[str, int], int]:
+    """The code of each value that training had, and that of a missing one; all others have :data:`UNSEEN`."""
     index = {text: code for code, text in enumerate(category["values"], start=1)}
-    missing_code = len(index) + 1 if category["missing"] else UNSEEN
+    return index, len(index) + 1 if category["missing"] else UNSEEN
+
+
+def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
+    index, missing_code = codes_of(category)
     missing = column.isna().tolist()
     values = column.tolist()
     return np.array(

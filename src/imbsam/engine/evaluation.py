@@ -45,18 +45,8 @@ def logits_of(
         with autocast(device, options):
             parts.append(model(inputs.to(device)).float().cpu())
     model.train(was_training)
-    logits = torch.cat(parts) * output_scale(options)
+    logits = torch.cat(parts) * losses.output_scale(options.loss.loss, loss_values(options))
     return losses.adjust_logits(logits, priors, tau=options.loss.adjust) if options.loss.adjust else logits
-
-
-def output_scale(options: Options) -> float:
-    """What the model's outputs are to be multiplied by to be logits: 1, but for cosines the scale of the loss.
-
-    Without it every probability of a cosine classifier would be near 1 / C.
-    """
-    if not losses.needs_cosine_classifier(options.loss.loss):
-        return 1.0
-    return float({**losses.default_options(options.loss.loss), **loss_values(options)}["scale"])
 
 
 def autocast(device: torch.device, options: Options) -> torch.autocast:

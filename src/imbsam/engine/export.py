@@ -1,9 +1,10 @@
 """A trained run as one file that needs none of this package: ONNX, or torch.export's own format."""
 
+import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from imbsam import data, losses
-from imbsam.engine.evaluation import output_scale
+from imbsam.data.columns import UNSEEN, Columns, codes_of
+from imbsam.engine.setup import loss_values
 from imbsam.engine.trained import Trained
 from imbsam.errors import OptionError, RunError
 from imbsam.files import write_atomically, write_json
@@ -41,9 +43,9 @@ class Deployed(nn.Module):
     def __init__(self, trained: Trained, *, adjust: float | None = None) -> None:
         super().__init__()
         self.network = trained.model.cpu().eval()
-        self.inputs = TableColumns(trained.preprocess) if isinstance(trained.spec, TableSpec) else None
+        self.inputs = TableColumns(Columns.of(trained.preprocess)) if isinstance(trained.spec, TableSpec) else None
         self.normalise = data.evaluation_transform(trained.spec)
-        self.scale = output_scale(trained.options)
+        self.scale = losses.output_scale(trained.options.loss.loss, loss_values(trained.options))
         self.adjust = trained.options.loss.adjust if adjust is None else adjust
         shift = torch.zeros(1, len(trained.classes))
         if self.adjust:
@@ -61,18 +63,16 @@ class TableColumns(nn.Module):
     """Raw rows to what the network sees, as :func:`imbsam.data.columns.encoded` does it: filled, standardised, marked.
 
     Args:
-        preprocess: Of the run.
+        columns: Of the run.
     """
 
-    def __init__(self, preprocess: Mapping[str, object]) -> None:
+    def __init__(self, columns: Columns) -> None:
         super().__init__()
-        columns = cast(list[Mapping[str, float]], preprocess["numeric"])
-        self.numeric = len(columns)
-        self.median, self.mean, self.std = (
-            nn.Buffer(torch.tensor([column[name] for column in columns], dtype=torch.float64))
-            for name in ("median", "mean", "std")
-        )
-        marked = [place for place, column in enumerate(columns) if column["indicator"]]
+        self.numeric = len(columns.numeric)
+        statistics = [(column["median"], column["mean"], column["std"]) for column in columns.numeric]
+        table = torch.tensor(statistics, dtype=torch.float64).view(self.numeric, 3)
+        self.median, self.mean, self.std = map(nn.Buffer, table.unbind(dim=1))
+        marked = [place for place, column in enumerate(columns.numeric) if column["indicator"]]
         self.marked = nn.Buffer(torch.tensor(marked, dtype=torch.long))
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -106,9 +106,9 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
     rows = sample(trained, CHECKED_ROWS)
     with torch.no_grad():
         expected = module(rows)[1]
-    content = _onnx(module, rows[:2]) if out.suffix == ".onnx" else _pt2(_program(module, rows[:2]))
-    found = _run_onnx(content, rows) if out.suffix == ".onnx" else _run_pt2(content, rows)
-    difference = float((found - expected).abs().max())
+    write, run = (_onnx, _run_onnx) if out.suffix == ".onnx" else (_pt2, _run_pt2)
+    content = write(module, rows[:2])
+    difference = float((run(content, rows) - expected).abs().max())
     if not difference <= TOLERANCE:
         raise RunError(
             f"the exported model's probabilities differ from the run's by {difference:.2g}, more than {TOLERANCE:g}; "
@@ -134,7 +134,7 @@ def sample(trained: Trained, count: int) -> Tensor:
     if isinstance(spec, ImageSpec):
         shape = (count, spec.channels, spec.height, spec.width)
         return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    columns = TableColumns(trained.preprocess)
+    columns = TableColumns(Columns.of(trained.preprocess))
     noise = torch.randn(count, columns.numeric, dtype=torch.float64, generator=generator)
     numbers = columns.mean + columns.std * noise
     numbers[0, columns.marked] = torch.nan
@@ -158,17 +158,16 @@ def description(trained: Trained, adjust: float) -> dict[str, object]:
     if isinstance(spec, ImageSpec):
         shape = ["batch", spec.channels, spec.height, spec.width]
         return about | {"input": {"name": "samples", "dtype": "uint8", "shape": shape, "values": "pixels, 0 to 255"}}
-    numeric = cast(list[Mapping[str, object]], trained.preprocess["numeric"])
-    categorical = cast(list[Mapping[str, object]], trained.preprocess["categorical"])
+    held = Columns.of(trained.preprocess)
     columns: list[dict[str, object]] = [
         {"name": column["name"], "kind": "date, in days since 1970-01-01" if column["date"] else "number"}
-        for column in numeric
+        for column in held.numeric
     ]
-    for column in categorical:
-        values = cast(list[str], column["values"])
-        codes = {"codes": {text: code for code, text in enumerate(values, start=1)}, "unseen": 0}
-        codes["missing"] = len(values) + 1 if column["missing"] else 0
-        columns.append({"name": column["name"], "kind": "category", **codes})
+    for category in held.categorical:
+        codes, missing = codes_of(category)
+        columns.append(
+            {"name": category["name"], "kind": "category", "codes": codes, "unseen": UNSEEN, "missing": missing}
+        )
     shape = ["batch", len(columns)]
     return about | {
         "input": {"name": "samples", "dtype": "float64", "shape": shape, "missing number": "NaN", "columns": columns}
@@ -182,9 +181,9 @@ def _program(module: Deployed, example: Tensor) -> torch.export.ExportedProgram:
         raise RunError(f"torch.export cannot trace this model: {str(error).splitlines()[0]}") from error
 
 
-def _pt2(program: torch.export.ExportedProgram) -> bytes:
+def _pt2(module: Deployed, example: Tensor) -> bytes:
     content = io.BytesIO()
-    torch.export.save(program, content)
+    torch.export.save(_program(module, example), content)
     return content.getvalue()
 
 
@@ -194,22 +193,31 @@ def _onnx(module: Deployed, example: Tensor) -> bytes:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise OptionError(f"ONNX needs {error.name}: pip install 'imbsam[onnx]'. Or export to .pt2.") from None
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings():
-        # The exporter warns of its own deprecated calls and of packages not asked for, which no user can change.
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
+    traced = _program(module, example)
+    with _quiet():
         program = torch.onnx.export(
-            _program(module, example),
+            traced,
             input_names=["samples"],
             output_names=["logits", "probabilities"],
             dynamo=True,
             verbose=False,
         )
-    logger.setLevel(level)
     assert program is not None
     return cast(bytes, program.model_proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The ONNX exporter warns of its own deprecated calls and of packages not asked for, which no user can change."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _run_onnx(content: bytes, rows: Tensor) -> Tensor:

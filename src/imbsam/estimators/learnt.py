@@ -58,11 +58,10 @@ class Learnt:
             OptionError: If the loss is unknown.
         """
         cosine = losses.needs_cosine_classifier(loss)
-        # Cosines become logits by the loss's own scale; without it every probability would be near 1 / C.
-        usual = losses.default_options(loss)["scale"] if cosine else 1.0
+        factor = losses.output_scale(loss, {} if scale is None else {"scale": scale})
         nothing = torch.zeros(1, priors.num_classes, dtype=torch.float64)
         shift = nothing - losses.adjust_logits(nothing, priors, tau=adjust)
-        return cls(columns, hidden, cosine, usual if scale is None or not cosine else scale, shift[0])
+        return cls(columns, hidden, cosine, factor, shift[0])
 
     def new_model(self) -> nn.Module:
         """A network with random weights, from torch's global generator.

@@ -13,4 +13,5 @@ from imbsam.losses.registry import LOSSES as LOSSES
 from imbsam.losses.registry import build as build
 from imbsam.losses.registry import default_options as default_options
 from imbsam.losses.registry import needs_cosine_classifier as needs_cosine_classifier
+from imbsam.losses.registry import output_scale as output_scale
 from imbsam.losses.vector_scaling import VectorScaling as VectorScaling

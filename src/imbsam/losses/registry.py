@@ -81,6 +81,24 @@ def needs_cosine_classifier(name: str) -> bool:
     return _known(name) is LDAM
 
 
+def output_scale(name: str, options: Mapping[str, float] = {}) -> float:
+    """What a model's outputs are multiplied by to be logits: for cosines the scale of the loss, else 1.
+
+    Without it every probability of a cosine classifier would be near 1 / C.
+
+    Args:
+        name: One of :data:`LOSSES`.
+        options: Values for some of :func:`default_options`.
+
+    Returns:
+        The factor.
+
+    Raises:
+        OptionError: If the name is unknown.
+    """
+    return {**default_options(name), **options}["scale"] if needs_cosine_classifier(name) else 1.0
+
+
 def _known(name: str) -> type[nn.Module]:
     if name not in LOSSES:
         raise OptionError(f"there is no loss {name!r}; choose one of {', '.join(LOSSES)}.")
