@@ -204,8 +204,8 @@ def test_the_default_folder_is_called_by_the_source(tmp_path, monkeypatch, sourc
 def test_export_writes_the_model_and_how_to_feed_it(imbsam, run, tmp_path):
     ran = imbsam("export", run, "--out", tmp_path / "model.pt2")
     assert ran.code == 0
-    assert re.search(r"model\.pt2: probabilities as the run's, to \S+; model\.json says how to feed it", ran.out)
-    assert json.loads((tmp_path / "model.json").read_text())["classes"] == [str(digit) for digit in range(10)]
+    assert re.search(r"model\.pt2: probabilities as the run's, to \S+; model\.pt2\.json says how to feed it", ran.out)
+    assert json.loads((tmp_path / "model.pt2.json").read_text())["classes"] == [str(digit) for digit in range(10)]
 
 
 def test_export_refuses_another_suffix(fails, run):

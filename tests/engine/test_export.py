@@ -63,7 +63,7 @@ def test_images_give_the_logits_of_the_run(runs, tmp_path, name):
 def test_rows_as_they_are_in_the_table_give_the_logits_of_the_run(runs, tmp_path):
     trained = runs["table"]
     export(trained, tmp_path / "model.onnx")
-    about = json.loads((tmp_path / "model.json").read_text())["input"]
+    about = json.loads((tmp_path / "model.onnx.json").read_text())["input"]
     colour = about["columns"][2]
     assert [column["name"] for column in about["columns"]] == ["size", "age", "colour"]
     frame = pd.read_csv(trained.source)[:9]
@@ -83,7 +83,7 @@ def test_the_adjustment_asked_for_goes_before_that_of_the_run(runs, tmp_path):
         export(trained, tmp_path / "model.onnx", adjust=tau)
         logits[tau], probabilities = run_onnx(tmp_path / "model.onnx", rows)
         torch.testing.assert_close(probabilities, logits[tau].softmax(dim=1))
-        assert json.loads((tmp_path / "model.json").read_text())["logit_adjustment"] == tau
+        assert json.loads((tmp_path / "model.onnx.json").read_text())["logit_adjustment"] == tau
     shares = trained.priors.counts / trained.priors.counts.sum()
     expected = (logits[0.0] - 2 * shares.log()).to(torch.float32)
     torch.testing.assert_close(logits[2.0], expected, rtol=1e-4, atol=1e-4)
@@ -117,3 +117,12 @@ def test_onnx_without_its_packages_says_what_to_install(runs, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(OptionError, match=r"imbsam\[onnx\]"):
         export(runs["images"], tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", ["data", "result"])
+def test_a_model_named_like_a_file_of_the_run_does_not_replace_it(runs, tmp_path, name):
+    held = tmp_path / f"{name}.json"
+    held.write_text("{}")
+    export(runs["images"], tmp_path / f"{name}.pt2")
+    assert held.read_text() == "{}"
+    assert json.loads((tmp_path / f"{name}.pt2.json").read_text())["classes"] == list(runs["images"].classes)

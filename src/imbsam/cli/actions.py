@@ -37,7 +37,7 @@ from imbsam.engine import (
     fit,
     plan_runs,
 )
-from imbsam.engine.export import export
+from imbsam.engine.export import about, export
 from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
 from imbsam.interruption import exit_code
@@ -213,8 +213,7 @@ def export_run(command: Export) -> int:
     out = command.out or command.run / "model.onnx"
     trained = Trained.open(command.run, device="cpu", model=command.model)
     difference = export(trained, out, adjust=command.adjust)
-    about = out.with_suffix(".json")
-    print(f"{out}: probabilities as the run's, to {difference:.1g}; {about.name} says how to feed it.")
+    print(f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it.")
     return 0
 
 

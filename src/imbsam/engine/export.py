@@ -84,7 +84,7 @@ class TableColumns(nn.Module):
 
 
 def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float:
-    """Write a run's model as ``out``, and how to feed it as ``out`` with the suffix ``.json``.
+    """Write a run's model as ``out``, and how to feed it at :func:`about`.
 
     The file is read back and run before it is kept.
 
@@ -114,9 +114,17 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
             f"the exported model's probabilities differ from the run's by {difference:.2g}, more than {TOLERANCE:g}; "
             "nothing was written."
         )
-    write_json(out.with_suffix(".json"), description(trained, module.adjust))
+    write_json(about(out), description(trained, module.adjust))
     write_atomically(out, content)
     return difference
+
+
+def about(out: Path) -> Path:
+    """The file that says how to feed an exported model: with ``.json`` after its whole name.
+
+    A run's folder has a ``data.json`` of its own, which ``data.onnx`` must not replace.
+    """
+    return out.with_name(f"{out.name}.json")
 
 
 def sample(trained: Trained, count: int) -> Tensor:
@@ -153,11 +161,11 @@ def description(trained: Trained, adjust: float) -> dict[str, object]:
         Names of classes in the order of the outputs; shape, dtype and meaning of the input.
     """
     spec = trained.spec
-    about: dict[str, object] = {"outputs": ["logits", "probabilities"], "classes": list(trained.classes)}
-    about |= {"training_counts": trained.priors.counts.tolist(), "logit_adjustment": adjust}
+    found: dict[str, object] = {"outputs": ["logits", "probabilities"], "classes": list(trained.classes)}
+    found |= {"training_counts": trained.priors.counts.tolist(), "logit_adjustment": adjust}
     if isinstance(spec, ImageSpec):
         shape = ["batch", spec.channels, spec.height, spec.width]
-        return about | {"input": {"name": "samples", "dtype": "uint8", "shape": shape, "values": "pixels, 0 to 255"}}
+        return found | {"input": {"name": "samples", "dtype": "uint8", "shape": shape, "values": "pixels, 0 to 255"}}
     held = Columns.of(trained.preprocess)
     columns: list[dict[str, object]] = [
         {"name": column["name"], "kind": "date, in days since 1970-01-01" if column["date"] else "number"}
@@ -169,7 +177,7 @@ def description(trained: Trained, adjust: float) -> dict[str, object]:
             {"name": category["name"], "kind": "category", "codes": codes, "unseen": UNSEEN, "missing": missing}
         )
     shape = ["batch", len(columns)]
-    return about | {
+    return found | {
         "input": {"name": "samples", "dtype": "float64", "shape": shape, "missing number": "NaN", "columns": columns}
     }
 
