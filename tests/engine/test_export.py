@@ -73,6 +73,9 @@ def test_rows_as_they_are_in_the_table_give_the_logits_of_the_run(runs, tmp_path
     frame.to_csv(tmp_path / "further.csv", index=False)
     expected = trained.logits(data.load_like(str(tmp_path / "further.csv"), trained.preprocess)[0])
     torch.testing.assert_close(run_onnx(tmp_path / "model.onnx", raw)[0], expected, rtol=1e-4, atol=1e-4)
+    export(trained, tmp_path / "model.pt2")
+    loaded = torch.export.load(tmp_path / "model.pt2").module()
+    torch.testing.assert_close(loaded(raw)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_adjustment_asked_for_goes_before_that_of_the_run(runs, tmp_path):

@@ -71,7 +71,8 @@ class TableColumns(nn.Module):
         self.numeric = len(columns.numeric)
         statistics = [(column["median"], column["mean"], column["std"]) for column in columns.numeric]
         table = torch.tensor(statistics, dtype=torch.float64).view(self.numeric, 3)
-        self.median, self.mean, self.std = map(nn.Buffer, table.unbind(dim=1))
+        # Copies: buffers that share memory make torch.export.save warn.
+        self.median, self.mean, self.std = (nn.Buffer(values.clone()) for values in table.unbind(dim=1))
         marked = [place for place, column in enumerate(columns.numeric) if column["indicator"]]
         self.marked = nn.Buffer(torch.tensor(marked, dtype=torch.long))
 
