@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as sklearn_metrics
 
 from imbsam.errors import DataError, NonFiniteError
-from imbsam.metrics import MAX_CONFUSION_CLASSES, classification
+from imbsam.metrics import MAX_CONFUSION_CLASSES, classification, worst_confusions
 
 GROUPS = ("many", "many", "medium", "few", "few")
 
@@ -151,3 +151,14 @@ def test_a_class_masked_with_minus_infinity_is_no_error():
 def test_inputs_that_do_not_fit_are_named(logits, targets, groups, message):
     with pytest.raises(DataError, match=message):
         classification(logits, targets, groups)
+
+
+def test_the_worst_confusions_are_of_rare_classes_with_more_frequent_ones():
+    confusion = [[5, 5, 0], [2, 8, 0], [1, 3, 6]]
+    found = worst_confusions(confusion, [100, 20, 3], limit=2)
+    assert [(pair.true, pair.predicted, pair.taken, pair.samples) for pair in found] == [(2, 1, 3, 10), (1, 0, 2, 10)]
+    assert found[0].share == 0.3
+
+
+def test_classes_of_equal_count_are_not_confusions_of_the_rare():
+    assert worst_confusions([[1, 9], [9, 1]], [7, 7], limit=5) == []

@@ -54,6 +54,48 @@ class Metrics:
         return figures
 
 
+@dataclass(frozen=True)
+class Confused:
+    """Samples of one class taken for another.
+
+    Args:
+        true: Their class.
+        predicted: What they were taken for.
+        taken: How many.
+        samples: Of how many of the class.
+    """
+
+    true: int
+    predicted: int
+    taken: int
+    samples: int
+
+    @property
+    def share(self) -> float:
+        """Of the class's samples, in (0, 1]."""
+        return self.taken / self.samples
+
+
+def worst_confusions(confusion: Sequence[Sequence[int]], counts: Sequence[int], limit: int) -> list[Confused]:
+    """The rare classes that are most often taken for a more frequent one.
+
+    Args:
+        confusion: C x C counts, rows true classes, columns predicted.
+        counts: Training samples of each class, length C.
+        limit: At most so many.
+
+    Returns:
+        The largest share of a class first; of equal ones the rarest class first.
+    """
+    pairs = [
+        Confused(true, predicted, taken, sum(row))
+        for true, row in enumerate(confusion)
+        for predicted, taken in enumerate(row)
+        if taken and counts[true] < counts[predicted]
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.share, counts[pair.true], pair.true, pair.predicted))[:limit]
+
+
 def classification(logits: Tensor, targets: Tensor, groups: Sequence[str]) -> Metrics:
     """Measure predictions against targets; ties go to the lower class.
 

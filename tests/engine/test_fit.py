@@ -29,6 +29,7 @@ def test_a_run_leaves_all_its_files_and_no_other(tmp_path, train):
         "previous.ckpt",
         "best.safetensors",
         "result.json",
+        "examples.json",
     }
 
 

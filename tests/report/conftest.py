@@ -1,5 +1,7 @@
 """Folders of runs and comparisons with made-up scores, in the layout that training writes."""
 
+import base64
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from imbsam.report import write_report
 
@@ -164,6 +167,31 @@ def hostile_names() -> list[str]:
 def digits_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a comparison of three methods over three seeds that redraw which classes are rare."""
     return write_report(make_comparison(tmp_path_factory.mktemp("digits"), shuffle=True))
+
+
+def add_examples(run: Path, pairs: Sequence[tuple[int, int]]) -> None:
+    """Write ``examples.json`` with an image of 8 x 8 pixels for each pair of classes."""
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), 120).save(buffer, format="PNG")
+    image = {"name": "photo.png", "probability": 0.75, "png": base64.b64encode(buffer.getvalue()).decode()}
+    confused = [{"true": true, "predicted": predicted, "images": [image]} for true, predicted in pairs]
+    (run / "examples.json").write_text(json.dumps({"schema": 1, "split": "test", "confused": confused}))
+
+
+@pytest.fixture(scope="session")
+def examples_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a comparison with the same rare classes in both seeds, and images of two confusions."""
+    folder = make_comparison(tmp_path_factory.mktemp("examples"), seeds=2)
+    confusion = np.diag([40] * 10)
+    confusion[9, :2], confusion[9, 9] = (20, 10), 10
+    for label in ("sgd", "imbsam"):
+        for seed in range(2):
+            path = folder / f"runs/{label}-seed{seed}"
+            result = json.loads((path / "result.json").read_text())
+            result["test"]["confusion"] = confusion.tolist()
+            (path / "result.json").write_text(json.dumps(result))
+            add_examples(path, [(9, 0), (9, 1)])
+    return write_report(folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from imbsam.report import summarise
 from imbsam.report.confusion import confusion_matrix
 from imbsam.report.curves import learning_curves
 from imbsam.report.drawing import Picture, drawing, to_svg
-from imbsam.report.figures import recall_by_count, shot_group_bars
+from imbsam.report.figures import cost_against_gain, recall_by_count, shot_group_bars
 from imbsam.report.files import read_run, read_study
 
 
@@ -82,7 +84,7 @@ def test_confusion_is_summed_in_the_order_of_each_runs_counts(run, tmp_path):
         edit(run(tmp_path / "b", seed=1, counts=[10, 100], epochs=1), second),
     ]
     picture = confusion_matrix(runs, "test", name="confusion", label="sgd")
-    shares = picture.figure.axes[0].images[0].get_array()
+    shares = picture.figure.axes[0].collections[0].get_array()
     # The frequent class: 8 and 6 of 20 stay; the rare one: 5 and 9 of 20 are taken for the frequent one.
     np.testing.assert_allclose(shares, [[70, 30], [70, 30]])
     assert "rank 2 (10) taken for rank 1 (100), 70 %" in picture.alt
@@ -96,7 +98,7 @@ def test_confusion_of_many_classes_pools_neighbours_and_keeps_every_sample(run, 
 
     counts = list(range(2 * size, size, -1))
     read = edit(run(tmp_path, counts=counts, epochs=1), shifted)
-    shares = confusion_matrix([read], "test", name="confusion", label="sgd").figure.axes[0].images[0].get_array()
+    shares = confusion_matrix([read], "test", name="confusion", label="sgd").figure.axes[0].collections[0].get_array()
     assert shares.shape == (50, 50)
     np.testing.assert_allclose(shares.sum(axis=1), 100)
 
@@ -115,3 +117,46 @@ def test_in_the_page_texts_stay_texts_and_ink_follows_the_scheme(comparison, tmp
     assert "currentcolor" in svg
     assert "#1b1f24" not in svg
     assert "#ffffff" not in svg
+
+
+def test_every_cell_of_a_confusion_says_what_it_counts(run, tmp_path):
+    read = edit(
+        run(tmp_path, counts=[100, 10], epochs=1, names=["cat", "eel"]),
+        lambda result: result["test"].update(confusion=[[8, 2], [3, 0]]),
+    )
+    picture = confusion_matrix([read], "test", name="confusion", label="sgd")
+    assert picture.tips["cells"] == [
+        "cat (100) taken for cat (100): 8 of 10, 80.0 %",
+        "cat (100) taken for eel (10): 2 of 10, 20.0 %",
+        "eel (10) taken for cat (100): 3 of 3, 100.0 %",
+        "eel (10) taken for eel (10): 0 of 3, 0.0 %",
+    ]
+    root = ET.fromstring(to_svg(picture))
+    assert [mark.get("data-tip") for mark in root.iter() if mark.get("data-tip")] == picture.tips["cells"]
+
+
+def test_a_mark_and_its_words_are_at_the_same_place(run, comparison, tmp_path):
+    study = read_study(comparison(tmp_path, methods=("sgd", "imbsam"), seeds=2, epochs=3))
+    picture = recall_by_count(study, "test")
+    assert picture is not None
+    root = ET.fromstring(to_svg(picture))
+    marks = [m for g in root.iter("g") if g.get("id") == "classes-mean-1" for m in g.iter("use")]
+    heights = [float(mark.get("y")) for mark in marks]
+    recalls = [float(re.search(r"([\d.]+) %", mark.get("data-tip"))[1]) for mark in marks]
+    assert len(recalls) > 3
+    np.testing.assert_allclose(np.polyval(np.polyfit(recalls, heights, 1), recalls), heights, atol=0.2)
+
+
+def test_cost_against_gain_shows_each_method_beside_the_baseline(comparison, tmp_path):
+    study = read_study(comparison(tmp_path, seeds=3, epochs=1))
+    summary = summarise([r.result for r in study.runs], labels=study.labels)
+    picture = cost_against_gain(summary)
+    gain = summary.differences["imbsam"]["few"]
+    (line,) = [line for line in picture.figure.axes[0].lines if line.get_gid() == "gain-2"]
+    np.testing.assert_allclose(line.get_xydata(), [[1.13, 100 * gain.mean]])
+    assert picture.tips["gain-2"][0].endswith("points over 3 seeds, at 1.13 times the rows")
+
+
+def test_one_method_has_no_gain(run, tmp_path):
+    read = run(tmp_path, epochs=1)
+    assert cost_against_gain(summarise([read_run(read).result])) is None

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from imbsam import data
 from imbsam.config import Options
 from imbsam.engine import setup
-from imbsam.engine.evaluation import autocast, measure
+from imbsam.engine.evaluation import autocast, logits_of, measure
+from imbsam.engine.examples import confused_examples
 from imbsam.engine.loop import train_step
 from imbsam.engine.random_numbers import random_state, set_random_state
 from imbsam.engine.run_folder import SCHEMA, RunFolder
@@ -25,6 +26,7 @@ from imbsam.errors import NonFiniteError, RunError
 from imbsam.files import alone
 from imbsam.interruption import HeldBack, held_back
 from imbsam.losses import Deferred
+from imbsam.metrics import classification
 from imbsam.optim import SharpnessAware
 
 OnBegin = Callable[[Sequence[str]], None]
@@ -249,6 +251,19 @@ class Training:
         problem = self.problem
         return measure(self.model, samples, problem.dataset.spec, problem.options, problem.priors, problem.groups)
 
+    def _measure_and_show(self, split: str, samples: data.Samples | None) -> dict[str, object] | None:
+        """Measure, and keep images of what was taken for what."""
+        if samples is None:
+            return None
+        problem = self.problem
+        spec = problem.dataset.spec
+        logits = logits_of(self.model, samples, spec, problem.options, problem.priors)
+        scores = classification(logits, samples.targets, problem.groups).to_dict()
+        confused = confused_examples(logits, samples, spec, scores["confusion"], problem.priors.counts.tolist())
+        if confused:
+            self.folder.write_examples(split, confused)
+        return scores
+
     def _keep_if_best(self, validation: Mapping[str, object] | None) -> None:
         """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
         score = cast(float, validation["balanced"]) if validation is not None else self.progress.best_score
@@ -307,6 +322,9 @@ class Training:
         problem = self.problem
         self.model.load_state_dict(self.folder.read_weights())
         about = problem.describe()
+        # The confusions of the test data are the ones to show, where there are test data.
+        validation = self._measure_and_show("validation", problem.dataset.validation)
+        test = self._measure_and_show("test", problem.dataset.test)
         return {
             "schema": SCHEMA,
             "name": self.folder.path.name,
@@ -318,8 +336,8 @@ class Training:
             **{name: about[name] for name in ("classes", "counts", "groups", "tail", "notes")},
             "best_epoch": self.progress.best_epoch,
             "epochs": self.progress.epoch,
-            "test": self._measure(problem.dataset.test),
-            "validation": self._measure(problem.dataset.validation),
+            "test": test,
+            "validation": validation,
             # Start-up, and what else the machine was busy with, is in some epochs only.
             "train_seconds": self.progress.epoch * median(self.folder.epoch_seconds()),
             "rows_forward": self.progress.rows_forward,

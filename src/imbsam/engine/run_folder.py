@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,8 @@ class RunFolder:
     ``config.yaml`` holds every option as it was used, ``data.json`` what is needed to read further data,
     ``metrics.jsonl`` a line an epoch, ``last.ckpt`` all that resuming needs, ``previous.ckpt`` the one before it,
     ``best.safetensors`` the weights of the chosen epoch, ``result.json`` the outcome; ``sharpness-*.json`` what
-    ``imbsam sharpness`` measured. Checkpoints and weights carry their SHA-256.
+    ``imbsam sharpness`` measured; ``examples.json`` images of the worst confusions. Checkpoints and weights carry their
+    SHA-256.
     """
 
     path: Path
@@ -80,7 +81,7 @@ class RunFolder:
         try:
             for path in (self.result, self.checkpoint, self.previous, self.weights, self.metrics):
                 path.unlink(missing_ok=True)
-            for name in ("report.html", "data.json", "config.yaml"):
+            for name in ("report.html", "examples.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
             for split in ("train", "validation"):
                 self.sharpness(split).unlink(missing_ok=True)
@@ -132,6 +133,10 @@ class RunFolder:
             RunError: If the run is not finished, or the file is damaged.
         """
         return read_json(self.result)
+
+    def write_examples(self, split: str, confused: Sequence[Mapping[str, object]]) -> None:
+        """Write images of the worst confusions in a split."""
+        write_json(self.path / "examples.json", {"schema": SCHEMA, "split": split, "confused": confused})
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Add the line of an epoch.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imbsam.detection import AtThreshold, Estimate, Evaluation
-from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture
+from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture, points_to_hover
 from imbsam.report.page import write_page
 from imbsam.report.tables import NOTHING, Cell, Table
 from imbsam.report.words import percent, printable
@@ -166,6 +166,7 @@ def _curves(found: Evaluation) -> Picture:
     figure = Figure(figsize=(FIGURE_WIDTH, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     chosen = found.chosen
+    tips: dict[str, Sequence[str]] = {}
     for axis, curve, point, labels in (
         (left, found.roc, (chosen.false_alarm_rate, chosen.recall), ("false-alarm rate", "recall")),
         (right, found.precision_recall, (chosen.recall, chosen.precision), ("recall", "precision")),
@@ -173,6 +174,8 @@ def _curves(found: Evaluation) -> Picture:
         kept = curve[np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))]
         axis.step(kept[:, 0], kept[:, 1], color=CURVE, where="post")
         axis.plot(*point, marker="o", color=INK, markersize=7, linestyle="none", label="threshold")
+        words = f"{labels[0]} {{:.3f}}, {labels[1]} {{:.3f}}"
+        tips |= points_to_hover(axis, *kept.T[:2], gid=f"of {labels[1]}", colour=CURVE, label="curve", words=words)
         axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
     left.plot([0, 1], [0, 1], color=OTHERS, linewidth=1, linestyle="--")
     right.axhline(found.anomalies / found.rows, color=OTHERS, linewidth=1, linestyle="--")
@@ -185,6 +188,7 @@ def _curves(found: Evaluation) -> Picture:
         f"{found.average_precision.value:.3f}.",
         caption="The dot is the detector's threshold, the dashed line chance.",
         figure=figure,
+        tips=tips,
     )
 
 
@@ -194,9 +198,16 @@ def _histogram(study: AnomalyStudy) -> Picture:
     # A few extreme scores would leave all others in one bar.
     low, high = np.quantile(study.scores, [0.001, 0.999])
     high = max(high, study.evaluation.chosen.threshold)
+    tips: dict[str, Sequence[str]] = {}
     bins = np.linspace(low, high if high > low else low + 1, 50).tolist()
     for rows, colour, label in ((~study.anomalous, OTHERS, "other rows"), (study.anomalous, ANOMALIES, "anomalies")):
-        axis.hist(study.scores[rows].clip(low, high), bins=bins, color=colour, alpha=0.75, label=label)
+        counts, edges = np.histogram(study.scores[rows].clip(low, high), bins)
+        bars = axis.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colour, alpha=0.75, label=label)
+        for place, bar in enumerate(bars):
+            if counts[place]:
+                bar.set_gid(f"{label} {place}")
+                said = f"{counts[place]} {label}, score {edges[place]:.3g} to {edges[place + 1]:.3g}"
+                tips[f"{label} {place}"] = [said]
     axis.axvline(study.evaluation.chosen.threshold, color=INK, linewidth=1.2, linestyle="--", label="threshold")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -211,6 +222,7 @@ def _histogram(study: AnomalyStudy) -> Picture:
         f"{np.median(study.scores[~study.anomalous]):.3g}.",
         caption="The lowest and highest 0.1 % are drawn in the outer bars.",
         figure=figure,
+        tips=tips,
     )
 
 
@@ -219,8 +231,15 @@ def _trade_off(found: Evaluation) -> Picture:
     axis: Axes = figure.subplots()
     points = sorted(found.trade_off, key=lambda at: at.alarms)
     alarms = [at.alarms for at in points]
-    axis.plot(alarms, [100 * at.recall for at in points], color=CURVE, marker="o", label="recall")
-    axis.plot(alarms, [100 * at.precision for at in points], color=ANOMALIES, marker="^", label="precision")
+    axis.plot(alarms, [100 * at.recall for at in points], color=CURVE, marker="o", label="recall", gid="recall")
+    axis.plot(
+        alarms, [100 * at.precision for at in points], color=ANOMALIES, marker="^", label="precision", gid="precision"
+    )
+    at_each = [
+        f"threshold {at.threshold:.4g}: {at.alarms:.1f} alarms in 1,000, recall {percent(at.recall)}, precision "
+        f"{percent(at.precision)}"
+        for at in points
+    ]
     axis.axvline(found.chosen.alarms, color=INK, linewidth=1.2, linestyle="--", label="threshold")
     axis.set_xscale("symlog", linthresh=1)
     axis.set_xlim(left=0)
@@ -235,4 +254,5 @@ def _trade_off(found: Evaluation) -> Picture:
         f"{percent(points[-1].recall)} at {points[-1].alarms:.1f}.",
         caption="Each point is a threshold of the table above.",
         figure=figure,
+        tips={"recall": at_each, "precision": at_each},
     )

@@ -62,6 +62,7 @@ def confusion_matrix(runs: Sequence[Run], split: Split, *, name: str, label: str
     side = 9.0 if wide else FIGURE_WIDTH
     figure = Figure(figsize=(side, side * 0.92), layout="constrained")
     _draw(figure, confusion, label)
+    pointed = {"cells": _cells_in_words(confusion)} if confusion.labelled else {}
     order = ["Classes from frequent to rare", *(["training samples in brackets"] if confusion.labelled else [])]
     if len(confusion.names) < confusion.classes:
         order.append(f"pooled in {POOLS} groups of neighbours, so the diagonal holds confusions within a group too")
@@ -74,6 +75,7 @@ def confusion_matrix(runs: Sequence[Run], split: Split, *, name: str, label: str
             f"over {seeds(confusion.runs)}."
         ),
         figure=figure,
+        tips=pointed,
         wide=wide,
     )
 
@@ -113,9 +115,13 @@ def _by_count(run: Run, split: Split) -> tuple[Floats, list[str]] | None:
 def _draw(figure: Figure, confusion: _Confusion, label: str) -> None:
     axis = figure.subplots()
     classes = confusion.classes
-    # Cells are centred on the ranks 1 to C.
-    extent = (0.5, classes + 0.5, classes + 0.5, 0.5)
-    image = axis.imshow(confusion.shares, cmap="Blues", vmin=0, vmax=100, extent=extent)
+    # Cells are centred on the ranks 1 to C. Few enough are drawn one by one, to be pointed at.
+    edges = np.linspace(0.5, classes + 0.5, len(confusion.counts) + 1)
+    image = axis.pcolormesh(
+        edges, edges, confusion.shares, cmap="Blues", vmin=0, vmax=100, gid="cells", rasterized=not confusion.labelled
+    )
+    axis.invert_yaxis()
+    axis.set_aspect("equal")
     axis.grid(visible=False)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -138,6 +144,15 @@ def _label_cells(axis: Axes, shares: Floats) -> None:
         if share >= 1:
             tone = "#fdfdfd" if share > 55 else "#000000"
             axis.text(column + 1, row + 1, f"{share:.0f}", ha="center", va="center", fontsize=size, color=tone)
+
+
+def _cells_in_words(confusion: _Confusion) -> list[str]:
+    return [
+        f"{confusion.names[row]} taken for {confusion.names[column]}: {count:g} of {total:g}"
+        + (f", {100 * count / total:.1f} %" if total else "")
+        for row, (counts, total) in enumerate(zip(confusion.counts, confusion.counts.sum(axis=1), strict=True))
+        for column, count in enumerate(counts)
+    ]
 
 
 def _in_words(confusion: _Confusion, label: str) -> str:

@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from imbsam.report.drawing import FIGURE_WIDTH, INK, Picture, add_legend, dashes, method_colour, plain_log_ticks
+from imbsam.report.drawing import (
+    FIGURE_WIDTH,
+    INK,
+    Picture,
+    add_legend,
+    dashes,
+    method_colour,
+    plain_log_ticks,
+    points_to_hover,
+)
 from imbsam.report.files import Epoch, Run, Study
 from imbsam.report.summary import Measure
 from imbsam.report.words import short
@@ -34,11 +43,22 @@ def learning_curves(study: Study) -> Picture | None:
     figure = Figure(figsize=(FIGURE_WIDTH, 1.0 + 2.6 * len(curves)), layout="constrained")
     banded = len(study.runs) > len(study.labels) and len(study.labels) <= MAX_BANDS
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (name, by_label) in zip(axes, curves.items(), strict=True):
+    tips: dict[str, Sequence[str]] = {}
+    for panel, (axis, (name, by_label)) in enumerate(zip(axes, curves.items(), strict=True)):
         for place, (label, curve) in enumerate(by_label.items()):
             epoch, mean, low, high = curve.T
             tone = method_colour(place, len(by_label))
             axis.plot(epoch, mean, color=tone, linestyle=dashes(place), label=short(label), linewidth=1.8)
+            if len(by_label) <= MAX_BANDS:
+                tips |= points_to_hover(
+                    axis,
+                    epoch,
+                    mean,
+                    gid=f"{panel}-{place}",
+                    colour=tone,
+                    label=label,
+                    words=f"epoch {{:g}}, {name}: {{:.3g}}",
+                )
             if banded:
                 axis.fill_between(epoch, low, high, color=tone, alpha=0.18, linewidth=0)
         axis.set_ylabel(name)
@@ -63,7 +83,7 @@ def learning_curves(study: Study) -> Picture | None:
             + (", bands span the lowest to the highest seed." if banded else ".")
         ),
         figure=figure,
-        tall=True,
+        tips=tips,
     )
 
 

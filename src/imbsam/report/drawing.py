@@ -3,16 +3,20 @@
 import io
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import matplotlib.style
+import numpy as np
+import numpy.typing as npt
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+Floats = npt.NDArray[np.float64]
 
 FIGURE_WIDTH = 6.4  # inches
 
@@ -28,6 +32,9 @@ COLOURS = ("#858585", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 
+MAX_POINTED = 60
+"""Points of a line that say their value; more could not be told apart with a finger."""
+
 # Used where installed, for class names that DejaVu Sans has no glyphs for.
 _MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Segoe UI Symbol")
 
@@ -42,6 +49,8 @@ class Picture:
         alt: What a reader who does not see it needs to know.
         caption: How to read it.
         figure: The drawing.
+        tips: What each mark says when it is pointed at, by the ``gid`` of the artist that draws the marks, in the order
+            in which it draws them.
         wide: Whether it needs both columns of the page.
         tall: Whether it takes the height of two others.
     """
@@ -51,6 +60,7 @@ class Picture:
     alt: str
     caption: str
     figure: Figure
+    tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wide: bool = False
     tall: bool = False
 
@@ -116,6 +126,31 @@ def add_legend(figure: Figure, axis: Axes, methods: int) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(methods, columns), fontsize=10)
 
 
+def points_to_hover(
+    axis: Axes, x: Floats, y: Floats, *, gid: str, colour: str, label: str, words: str
+) -> dict[str, Sequence[str]]:
+    """Put marks along a line that show when they are pointed at.
+
+    Args:
+        axis: Where the line is.
+        x: Shape ``(points,)``.
+        y: Shape ``(points,)``, within the axis where finite; marks are put at some of its finite points.
+        gid: Of the marks, one of the figure's own.
+        colour: Of the line.
+        label: What the words begin with.
+        words: What follows, with a place for x and one for y.
+
+    Returns:
+        The words, for :attr:`Picture.tips`.
+    """
+    finite = np.flatnonzero(np.isfinite(y))
+    if not len(finite):
+        return {}
+    some = finite[np.unique(np.linspace(0, len(finite) - 1, MAX_POINTED).astype(int))]
+    axis.plot(x[some], y[some], linestyle="none", marker="o", markersize=9, color=colour, alpha=0, gid=gid)
+    return {gid: [f"{label}, {words.format(x[i], y[i])}" for i in some]}
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Write 1, 2, 5, 10, 20, ... on a logarithmic axis."""
     # The formatter of matplotlib writes powers as formulas, which the report's style leaves unread.
@@ -152,6 +187,8 @@ def to_svg(picture: Picture) -> str:
     prefix = f"{picture.name}-"
     for element in root.iter():
         element.tag = _local(element.tag)
+    _add_tips(root, picture)
+    for element in root.iter():
         element.attrib = {_local(key): _placed(_local(key), value, prefix) for key, value in element.items()}
     root.set("role", "img")
     root.set("aria-label", picture.alt)
@@ -160,6 +197,17 @@ def to_svg(picture: Picture) -> str:
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     return ET.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def _add_tips(root: ET.Element, picture: Picture) -> None:
+    groups = {element.get("id"): element for element in root.iter("g")}
+    for gid, texts in picture.tips.items():
+        defined = {id(mark) for definition in groups[gid].iter("defs") for mark in definition.iter()}
+        drawn = [mark for mark in groups[gid].iter() if id(mark) not in defined]
+        # Marks of one shape are uses of it; a line under them is a path.
+        marks = [mark for mark in drawn if mark.tag == "use"] or [mark for mark in drawn if mark.tag == "path"]
+        for mark, text in zip(marks, texts, strict=True):
+            mark.set("data-tip", text)
 
 
 def _local(name: str) -> str:
@@ -171,6 +219,8 @@ def _placed(key: str, value: str, prefix: str) -> str:
         return prefix + value
     if key == "href" and value.startswith("#"):
         return f"#{prefix}{value[1:]}"
+    if key == "data-tip":
+        return value
     value = value.replace("url(#", f"url(#{prefix}")
     if key in {"style", "fill", "stroke"}:
         for drawn, shown in _THEMED.items():

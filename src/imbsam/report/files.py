@@ -1,12 +1,12 @@
 """The files of a run and of a comparison, read and checked."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypeVar
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import Base64Bytes, BeforeValidator, TypeAdapter, ValidationError
 
 # pydantic reads the annotations of typing.TypedDict from Python 3.12 on only.
 from typing_extensions import TypedDict
@@ -74,6 +74,26 @@ class Epoch(TypedDict):
     validation: Metrics | None
 
 
+class Example(TypedDict):
+    """An image that was taken for something else; ``png`` in base64."""
+
+    name: Text
+    probability: float
+    png: Base64Bytes
+
+
+class _Confused(TypedDict):
+    true: int
+    predicted: int
+    images: list[Example]
+
+
+class _Examples(TypedDict):
+    schema: Literal[1]
+    split: Split
+    confused: list[_Confused]
+
+
 class _Comparison(TypedDict):
     schema: Literal[1]
     source: Text
@@ -86,15 +106,23 @@ T = TypeVar("T")
 
 _RESULT = TypeAdapter(Result)
 _EPOCH = TypeAdapter(Epoch)
+_EXAMPLES = TypeAdapter(_Examples)
 _COMPARISON = TypeAdapter(_Comparison)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its result and what was measured after each epoch."""
+    """A finished run.
+
+    Args:
+        result: Its outcome.
+        epochs: What was measured after each epoch.
+        examples: Images of samples of a class that were taken for another, by both classes.
+    """
 
     result: Result
     epochs: Sequence[Epoch]
+    examples: Mapping[tuple[int, int], Sequence[Example]] = field(default_factory=dict)
 
     def metrics(self, split: Split) -> Metrics | None:
         """The scores on one set, None if the run was not evaluated on it."""
@@ -122,6 +150,13 @@ class Study:
     def runs_of(self, label: str) -> list[Run]:
         """The finished runs of one method."""
         return [run for run in self.runs if run.result["label"] == label]
+
+    @property
+    def alike(self) -> "Study":
+        """The runs with the classes and counts of the first: a seed may draw other classes to be rare."""
+        first = self.runs[0].result
+        same = [run for run in self.runs if all(run.result[key] == first[key] for key in ("classes", "counts"))]
+        return replace(self, runs=tuple(same))
 
 
 def read_study(folder: Path) -> Study:
@@ -171,7 +206,7 @@ def read_run(folder: Path) -> Run:
     """Read a finished run.
 
     Args:
-        folder: Holds ``result.json``, and ``metrics.jsonl`` unless that was deleted.
+        folder: Holds ``result.json``, and ``metrics.jsonl`` and ``examples.json`` unless there are none.
 
     Returns:
         The run.
@@ -184,7 +219,14 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"{path} is missing: the run did not finish. Train again.")
     result = _checked(_RESULT, _json(path.read_bytes(), path), path)
     _check_lengths(result, path)
-    return Run(result=result, epochs=_read_epochs(folder / "metrics.jsonl"))
+    return Run(result, _read_epochs(folder / "metrics.jsonl"), _read_examples(folder / "examples.json"))
+
+
+def _read_examples(path: Path) -> dict[tuple[int, int], Sequence[Example]]:
+    if not path.is_file():
+        return {}
+    held = _checked(_EXAMPLES, _json(path.read_bytes(), path), path)
+    return {(pair["true"], pair["predicted"]): pair["images"] for pair in held["confused"]}
 
 
 def _read_epochs(path: Path) -> list[Epoch]:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from imbsam.report.drawing import FIGURE_WIDTH, INK, Picture, add_legend, dashes, method_colour
+from imbsam.report.drawing import FIGURE_WIDTH, INK, Picture, add_legend, dashes, method_colour, points_to_hover
 from imbsam.report.sharpness_runs import Floats, SharpnessRun, SharpnessStudy, losses_of
 from imbsam.report.words import short
 
@@ -35,7 +35,7 @@ def density_picture(study: SharpnessStudy) -> Picture | None:
     reach = (high - low) or 1.0
     points = np.linspace(low - 0.05 * reach, high + 0.05 * reach, DENSITY_POINTS)
     figure, axes = _panels(study, 3.4)
-    highest = 0.0
+    highest, lines = 0.0, []
     for axis, part in zip(axes, study.contrast, strict=True):
         for place, label in enumerate(study.labels):
             densities = [d for run in study.runs_of(label) if (d := _density(run, part, points)) is not None]
@@ -43,10 +43,15 @@ def density_picture(study: SharpnessStudy) -> Picture | None:
                 mean = np.mean(densities, axis=0)
                 highest = max(highest, float(mean.max()))
                 _line(axis, points, mean, place, study)
+                lines.append((axis, part, place, mean))
         axis.set_yscale("log")
         axis.set_xlabel("eigenvalue of the Hessian")
         axis.set_title(part, fontsize=11, fontweight="normal")
     axes[0].set_ylim(LEAST_DENSITY * highest, 2 * highest)
+    tips: dict[str, Sequence[str]] = {}
+    for axis, part, place, mean in lines:
+        seen = np.where(mean > LEAST_DENSITY * highest, mean, np.nan)
+        tips |= _pointed(axis, points, seen, place, study, f"{part}, eigenvalue {{:.3g}}: density {{:.2g}}")
     axes[0].set_ylabel("density")
     axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     figure.suptitle("Spectral density of the Hessian", fontweight="bold")
@@ -62,6 +67,7 @@ def density_picture(study: SharpnessStudy) -> Picture | None:
             + (", mean over the runs of a method." if len(study.runs) > len(study.labels) else ".")
         ),
         figure=figure,
+        tips=tips,
         wide=True,
     )
 
@@ -72,13 +78,16 @@ def line_picture(study: SharpnessStudy) -> Picture | None:
     if not runs:
         return None
     figure, axes = _panels(study, 3.4)
+    tips: dict[str, Sequence[str]] = {}
     for axis, part in zip(axes, study.contrast, strict=True):
         for place, label in enumerate(study.labels):
             curves = [curve for run in study.runs_of(label) if (curve := _curve(run, part)) is not None]
             if not curves:
                 continue
             offsets, losses = curves[0][0], np.array([losses for _, losses in curves])
-            _line(axis, offsets, losses.mean(axis=0), place, study)
+            mean = losses.mean(axis=0)
+            _line(axis, offsets, mean, place, study)
+            tips |= _pointed(axis, offsets, mean, place, study, f"{part}, at {{:.2g}}: mean loss {{:.3g}}")
             if len(losses) > 1:
                 tone = method_colour(place, len(study.labels))
                 axis.fill_between(offsets, losses.min(axis=0), losses.max(axis=0), color=tone, alpha=0.15, linewidth=0)
@@ -96,6 +105,7 @@ def line_picture(study: SharpnessStudy) -> Picture | None:
         caption=_direction(runs[0], "line")
         + (" Bands span the runs of a method." if len(study.runs) > len(study.labels) else ""),
         figure=figure,
+        tips=tips,
         wide=True,
     )
 
@@ -152,6 +162,14 @@ def _panels(study: SharpnessStudy, height: float) -> tuple[Figure, Sequence[Axes
 def _line(axis: Axes, x: Floats, y: Floats, place: int, study: SharpnessStudy) -> None:
     label, tone = study.labels[place], method_colour(place, len(study.labels))
     axis.plot(x, y, color=tone, linestyle=dashes(place), label=short(label), linewidth=1.8)
+
+
+def _pointed(
+    axis: Axes, x: Floats, y: Floats, place: int, study: SharpnessStudy, words: str
+) -> dict[str, Sequence[str]]:
+    label, tone = study.labels[place], method_colour(place, len(study.labels))
+    gid = f"{words.partition(',')[0]}-{place}"
+    return points_to_hover(axis, x, y, gid=gid, colour=tone, label=label, words=words)
 
 
 def _density(run: SharpnessRun, part: str, points: Floats) -> Floats | None:

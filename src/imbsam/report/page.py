@@ -13,6 +13,7 @@ from markupsafe import Markup
 from imbsam.files import write_atomically
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report import figures, tables
+from imbsam.report.classes import class_table, confusion_table, one_by_one, shown_labels
 from imbsam.report.confusion import confusion_matrix
 from imbsam.report.curves import learning_curves
 from imbsam.report.drawing import Picture, drawing, to_png, to_svg
@@ -70,11 +71,14 @@ def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], c
         drawn = [(picture, Markup(to_svg(picture))) for picture in pictures]
     for path, picture in files.items():
         write_atomically(path, picture)
-    script = _resource("sort.js")
+    script = _resource("page.js")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template.filters["base64"] = lambda content: base64.b64encode(content).decode()
     text = template.from_string(_resource("template.html")).render(
         {
-            **dict.fromkeys(("differences", "classes", "cost", "differing", "shared", "command")),
+            **dict.fromkeys(
+                ("differences", "confusions", "one_by_one", "classes", "cost", "differing", "shared", "command")
+            ),
             "notes": (),
             "pictures": drawn,
             "style": Markup(_resource("style.css")),
@@ -94,18 +98,17 @@ def _pictures(study: Study, summary: Summary) -> list[Picture]:
         figures.shot_group_bars(summary),
         figures.recall_by_count(study, summary.split),
         learning_curves(study),
+        figures.cost_against_gain(summary),
         *(
             confusion_matrix(study.runs_of(label), summary.split, name=name, label=label)
-            for label, name in _confusions(summary).items()
+            for label, name in zip(shown_labels(summary), _confusions(summary), strict=True)
         ),
     ]
     return [picture for picture in found if picture is not None]
 
 
-def _confusions(summary: Summary) -> dict[str, str]:
-    if len(summary.labels) == 1:
-        return {summary.baseline: "confusion"}
-    return {summary.baseline: "confusion_baseline", summary.leader: "confusion_leader"}
+def _confusions(summary: Summary) -> Sequence[str]:
+    return ("confusion",) if len(summary.labels) == 1 else ("confusion_baseline", "confusion_leader")
 
 
 def _content(study: Study, summary: Summary) -> dict[str, object]:
@@ -119,7 +122,9 @@ def _content(study: Study, summary: Summary) -> dict[str, object]:
         "sentences": others,
         "scores": (tables.run_scores(single) if single else None) or tables.scores(summary),
         "differences": tables.differences(summary),
-        "classes": tables.classes(single, single.metrics(summary.split)) if single else None,
+        "confusions": confusion_table(study, summary),
+        "one_by_one": one_by_one(study, summary),
+        "classes": class_table(study, summary),
         "each": "Classes",
         "cost": tables.cost(study),
         "differing": differing,

@@ -53,12 +53,14 @@ class Summary:
         labels: What was compared; the first is the baseline.
         scores: Per label and measure; None where no seed has the measure.
         differences: Per label but the baseline and measure; None where no seed has both.
+        costs: Rows forwarded for each row trained on per label, the mean over its seeds; None where no run has it.
     """
 
     split: Split
     labels: tuple[str, ...]
     scores: Mapping[str, Mapping[Measure, Estimate | None]]
     differences: Mapping[str, Mapping[Measure, Difference | None]]
+    costs: Mapping[str, float | None]
 
     @property
     def baseline(self) -> str:
@@ -110,6 +112,7 @@ def summarise(results: Sequence[Mapping[str, object]], *, labels: Sequence[str] 
         differences={
             label: {m: _difference(values[label][m], values[ordered[0]][m]) for m in MEASURES} for label in ordered[1:]
         },
+        costs={label: _cost([r for r in results if r["label"] == label]) for label in ordered},
     )
 
 
@@ -132,6 +135,11 @@ def _by_seed(results: Sequence[Mapping[str, object]], split: Split) -> dict[Meas
             if isinstance(value, int | float) and math.isfinite(value):
                 values[measure][seed] = float(value)
     return values
+
+
+def _cost(results: Sequence[Mapping[str, object]]) -> float | None:
+    ratios = [float(ratio) for r in results if isinstance(ratio := r.get("cost_ratio"), int | float)]
+    return _mean(ratios) if ratios else None
 
 
 def _score(values: BySeed) -> Estimate | None:

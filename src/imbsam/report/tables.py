@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from imbsam.report.files import Metrics, Run, Study
+from imbsam.report.files import Example, Run, Study
 from imbsam.report.summary import MEASURES, Difference, Measure, Summary, t_half_width
 from imbsam.report.words import MEASURE_NAMES, plus_minus, printable
 
@@ -19,11 +19,13 @@ class Cell:
         text: What it shows.
         strong: Whether it stands out: the best of its column, a setting that differs.
         key: What to sort by instead of the text.
+        images: What to show below it.
     """
 
     text: str
     strong: bool = False
     key: float | None = None
+    images: Sequence[Example] = ()
 
 
 @dataclass(frozen=True)
@@ -115,28 +117,6 @@ def run_scores(run: Run) -> Table | None:
     rows.append([Cell("expected calibration error"), *(_share(metrics["ece"]) for metrics in shown.values())])
     rows.append([Cell("log loss (nats)"), *(_number(metrics["log_loss"]) for metrics in shown.values())])
     return Table(caption="Scores in percent, log loss in nats", columns=["measure", *shown], rows=rows)
-
-
-def classes(run: Run, metrics: Metrics | None) -> Table:
-    """A single run's recall of every class, from frequent to rare."""
-    result = run.result
-    recalls: Sequence[float | None] = [None] * len(result["classes"]) if metrics is None else metrics["per_class"]
-    order = sorted(range(len(recalls)), key=lambda i: -result["counts"][i])
-    return Table(
-        caption="Classes from frequent to rare, recall in percent",
-        columns=["class", "training samples", "group", "tail", "recall"],
-        rows=[
-            [
-                Cell(result["classes"][i]),
-                Cell(str(result["counts"][i]), key=result["counts"][i]),
-                Cell(result["groups"][i]),
-                Cell("yes" if result["tail"][i] else "no"),
-                _share(recalls[i]),
-            ]
-            for i in order
-        ],
-        sortable=True,
-    )
 
 
 def cost(study: Study) -> Table:

@@ -105,8 +105,13 @@ def _against(summary: Summary, label: str, measure: Measure) -> str:
     return (
         f"{MEASURE_NAMES[measure]}: {label} {percent(difference.method)} against "
         f"{percent(difference.baseline)} for {summary.baseline}, {points(difference.mean)} points "
-        f"({interval(difference)})"
+        f"({interval(difference)})" + (_at_cost(summary, label) if measure == summary.primary else "")
     )
+
+
+def _at_cost(summary: Summary, label: str) -> str:
+    cost, baseline = summary.costs[label], summary.costs[summary.baseline]
+    return f", at {cost / baseline:.2f} times the rows forwarded" if cost and baseline else ""
 
 
 def _scores_alone(summary: Summary, label: str) -> str:

@@ -1,0 +1,57 @@
+"""Images of the worst confusions, kept beside a run's result."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from imbsam import data
+from imbsam.inputs import ImageSpec, InputSpec
+from imbsam.metrics import worst_confusions
+
+PAIRS, IMAGES, SIDE = 8, 3, 64
+
+
+def confused_examples(
+    logits: Tensor, samples: data.Samples, spec: InputSpec, confusion: object, counts: Sequence[int]
+) -> list[dict[str, object]]:
+    """Show what was taken for what: of each of the worst confusions the images that the model was surest about.
+
+    Args:
+        logits: Of every sample, shape ``(N, C)``.
+        samples: N samples.
+        spec: Of the model's inputs.
+        confusion: Of these logits, C x C counts; None if none was kept.
+        counts: Training samples of each class, length C.
+
+    Returns:
+        Plain JSON values: for each pair of classes up to three images of at most 64 pixels a side, PNG in base64.
+        Nothing for rows of a table.
+    """
+    if not isinstance(spec, ImageSpec) or not isinstance(confusion, list):
+        return []
+    surest, predictions = logits.softmax(dim=1).max(dim=1)
+    found = []
+    for pair in worst_confusions(confusion, counts, PAIRS):
+        rows = ((samples.targets == pair.true) & (predictions == pair.predicted)).nonzero().flatten()
+        rows = rows[surest[rows].argsort(descending=True, stable=True)][:IMAGES]
+        images = [
+            {"name": samples.names[row], "probability": float(surest[row]), "png": _png(pixels)}
+            for row, pixels in zip(rows.tolist(), samples.batch(rows), strict=True)
+        ]
+        found.append({"true": pair.true, "predicted": pair.predicted, "images": images})
+    return found
+
+
+def _png(pixels: Tensor) -> str:
+    """A small copy of a uint8 image ``(C, H, W)``."""
+    array: np.ndarray = pixels.to(torch.uint8).permute(1, 2, 0).numpy()
+    image = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
