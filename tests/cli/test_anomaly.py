@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_fit_says_what_it_read_and_what_its_threshold_is_estimated_to_do(
     assert "240 rows, 6 columns: 7 labelled anomalies, 233 unlabelled, 0 known to be normal" in shown.err
     assert "held out: 2 labelled anomalies" in shown.out
     assert f"imbsam anomaly score {tmp_path / 'd'} FILE" in shown.out
+    assert f"report: {tmp_path / 'd' / 'fit.html'}" in shown.out
+
+
+def test_the_report_of_a_fit_shows_the_unlabelled_rows_to_look_at_next(fitted: Path) -> None:
+    page = (fitted / "det/fit.html").read_text()
+    training = table()
+    shown = [int(row) for row in re.findall(r'<th scope="row">(\d+)</th>', page)]
+    assert len(shown) == 20
+    assert (training["known"].iloc[[row - 1 for row in shown]] == 0).all()
+    # Of the 240 rows 13 are far off and not labelled: by chance one of them would be among these.
+    assert sum((row - 1) % 12 == 0 for row in shown) >= 7
+    assert "labelled anomalies</dt><dd>7</dd>" in page
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "tsv"])

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imbsam.report import write_report
+from imbsam.report import write_report, write_sharpness
+from imbsam.report.anomaly import Outstanding
+from imbsam.report.anomaly_fit import FitStudy, write_fit_report
+from made_sharpness import made_sharpness
 
 Json = dict[str, object]
 
@@ -192,6 +195,32 @@ def examples_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (path / "result.json").write_text(json.dumps(result))
             add_examples(path, [(9, 0), (9, 1)])
     return write_report(folder)
+
+
+@pytest.fixture(scope="session")
+def fit_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an anomaly detector's fit."""
+    scores = np.random.default_rng(0).gamma(2.0, size=500)
+    top = [Outstanding(f"row {n}", 9.0 - n, False, [("width", "4.2", 1.5)]) for n in range(3)]
+    study = FitStudy(
+        source="log.csv",
+        detector="devnet",
+        method="imbsam",
+        counts=(480, 20, 0),
+        estimate="threshold 4: nothing was estimated",
+        threshold=4.0,
+        scores=scores,
+        anomalous=scores > 5,
+        top=top,
+        seconds=1.0,
+    )
+    return write_fit_report(tmp_path_factory.mktemp("fit"), study)
+
+
+@pytest.fixture(scope="session")
+def sharpness_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the sharpness of two methods."""
+    return write_sharpness(tmp_path_factory.mktemp("sharpness"), [made_sharpness(), made_sharpness("imbsam")])
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,19 @@ def test_points_of_a_line_without_markers_appear_when_they_are_pointed_at(visit,
     assert mark.evaluate("mark => getComputedStyle(mark).fillOpacity") == "1"
 
 
+@pytest.mark.parametrize(
+    ("report", "mark", "words"),
+    [
+        ("sharpness_report", "#line-tail-1 [data-tip] >> nth=0", "imbsam, tail, at -1: mean loss 1.57"),
+        ("fit_report", "#fit-scores-b10 [data-tip]", "other rows, score"),
+    ],
+)
+def test_figures_of_other_reports_say_their_values_too(visit, request, report, mark, words):
+    page = visit(request.getfixturevalue(report))
+    page.locator(mark).hover(force=True)
+    assert words in page.locator("#tip").inner_text()
+
+
 def test_arrow_keys_go_from_mark_to_mark_and_escape_leaves(visit, digits_report):
     page = visit(digits_report)
     figure = page.locator("figure .scroll").first
@@ -124,7 +137,7 @@ def test_hostile_names_never_run(visit, hostile_report, hostile_names):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("report", ["digits_report", "examples_report"])
+@pytest.mark.parametrize("report", ["digits_report", "examples_report", "sharpness_report", "fit_report"])
 def test_no_rule_of_accessibility_is_broken(visit, request, report, scheme):
     page = visit(request.getfixturevalue(report), color_scheme=scheme)
     broken = Axe().run(page).response["violations"]

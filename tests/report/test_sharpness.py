@@ -7,53 +7,8 @@ import pytest
 from imbsam.errors import RunError
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
 from imbsam.report.sharpness_runs import losses_of
-
-NAMES = ("spectrum", "trace", "sam", "line", "plane")
-
-
-def made(label="sgd", seed=0, *, height=1.0, measures=NAMES, **changed):
-    """A run of three classes, whose numbers are ``height`` times those of the first."""
-    classes, offsets = 3, [-1.0, 0.0, 1.0]
-    parts = {"overall": [0, 1, 2], "many": [0], "few": [1, 2], "head": [0], "tail": [1, 2]}
-    everyone = [*parts, *map(str, range(classes))]
-    losses = [[height * (a * a + 0.1), 2 * height * (a * a + 0.1), None if a > 0 else 0.3] for a in offsets]
-    found = {
-        "spectrum": {
-            "largest": 4.0 * height,
-            "smallest": -height,
-            "largest_residual": 0.2 * height,
-            "smallest_residual": 0.0,
-            "converged": True,
-            "nodes": [-height, 0.0, 4.0 * height],
-            "weights": [0.1, 0.8, 0.1],
-        },
-        "trace": {"value": 9.0 * height, "standard_error": 0.5},
-        "sam": {"rise": 0.5 * height, "adaptive_rise": 0.25 * height, "loss": 0.1, "gradient_norm": 2.0},
-    }
-    options = {"iterations": 30, "probes": 10, "rho": 0.05, "adaptive_rho": 0.5, "along": "random"}
-    measured = {name: {"options": options, "found": dict.fromkeys(everyone, each)} for name, each in found.items()}
-    measured["line"] = {"options": options, "found": {"line": {"offsets": offsets, "losses": losses}}}
-    rows = {f"row {n}": {"offsets": offsets, "losses": losses} for n in range(3)}
-    measured["plane"] = {"options": options, "found": rows}
-    return {
-        "schema": 1,
-        "name": f"{label}-seed{seed}",
-        "label": label,
-        "seed": seed,
-        "source": "digits",
-        "loss": "cross-entropy",
-        "split": "train",
-        "settings": {"rows": 32, "epoch": "kept"},
-        "parameters": 1000,
-        "classes": ["a", "b", "<i>c</i>"],
-        "counts": [120, 12, 6],
-        "groups": ["many", "few", "few"],
-        "sizes": [120, 12, 6],
-        "drawn": [32, 12, 6],
-        "parts": parts,
-        "measured": {name: measured[name] for name in measures},
-        **changed,
-    }
+from made_sharpness import MEASURED
+from made_sharpness import made_sharpness as made
 
 
 def words(page):
@@ -95,7 +50,7 @@ def test_one_run_alone_is_told_beside_its_head():
     assert findings(SharpnessStudy.of([made()]))[0] == "largest eigenvalue of the tail: 4, of the head: 4"
 
 
-@pytest.mark.parametrize("measures", [[name] for name in NAMES])
+@pytest.mark.parametrize("measures", [[name] for name in MEASURED])
 def test_each_measure_alone_gives_a_page(tmp_path, measures):
     page = write_sharpness(tmp_path, [made(measures=measures), made("sam", measures=measures)])
     assert page.read_text().count("<svg") == (0 if measures[0] in ("trace", "sam") else 1)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from imbsam.anomaly.core import Detector, fit
-from imbsam.anomaly.labels import ANOMALY
+from imbsam.anomaly.labels import ANOMALY, UNLABELLED
 from imbsam.anomaly.outstanding import outstanding
 from imbsam.anomaly.registry import objective_named, objective_options
 from imbsam.anomaly.saved import ABOUT, SavedDetector
@@ -25,6 +26,7 @@ from imbsam.errors import DataError, OptionError, RunError
 from imbsam.files import harmless, write_json, written_aside
 from imbsam.optim import options_of
 from imbsam.report.anomaly import AnomalyStudy, Outstanding, write_anomaly_report
+from imbsam.report.anomaly_fit import FitStudy, write_fit_report
 
 TOP = 20
 """Rows that the report shows."""
@@ -74,14 +76,40 @@ def _fit(command: AnomalyFit) -> int:
             f"warning: no row is labelled as an anomaly ({words.anomaly!r}): deep-svdd is fitted, which needs none.",
             file=sys.stderr,
         )
+    began = time.perf_counter()
     detector = fit(block.rows, block.kinds, settings, seed=command.seed)
+    seconds = time.perf_counter() - began
     typical = block.rows.median(dim=0).values if block.rows.ndim == 2 else torch.zeros(0)
     counts = (unlabelled, anomalies, normal)
-    SavedDetector(detector, preprocess, words, typical, command.source, counts).write(folder)
+    saved = SavedDetector(detector, preprocess, words, typical, command.source, counts)
+    saved.write(folder)
     show.out.print(f"{detector.objective} detector: {folder}", markup=False)
     show.out.print(about_threshold(detector), markup=False)
     show.out.print(f"score other rows: imbsam anomaly score {folder} FILE", markup=False)
+    show.out.print(f"report: {_fit_report(folder, saved, block, seconds)}", markup=False)
     return 0
+
+
+def _fit_report(folder: Path, saved: SavedDetector, block: Block, seconds: float) -> Path:
+    assert block.kinds is not None
+    scores, anomalous = saved.detector.score(block.rows).numpy(), (block.kinds == ANOMALY).numpy()
+    top = _Top(TOP)
+    top.add(block, np.where((block.kinds == UNLABELLED).numpy(), scores, -np.inf))
+    return write_fit_report(
+        folder,
+        FitStudy(
+            source=saved.source,
+            detector=saved.detector.objective,
+            method=saved.detector.settings.method,
+            counts=saved.counts,
+            estimate=about_threshold(saved.detector),
+            threshold=saved.detector.threshold.value,
+            scores=scores,
+            anomalous=anomalous,
+            top=top.outstanding(saved),
+            seconds=seconds,
+        ),
+    )
 
 
 def about_threshold(detector: Detector) -> str:
@@ -149,9 +177,6 @@ def _evaluate(command: AnomalyEvaluate) -> int:
     evaluation = evaluated(every, anomalous, saved.detector.threshold.value)
     folder = command.out or command.detector
     write_json(folder / "evaluation.json", {"source": command.source, **_numbers(evaluation)})
-    rows = [
-        Outstanding(name, score, known, outstanding(saved, row, frame)) for score, name, known, row, frame in top.rows
-    ]
     page = write_anomaly_report(
         folder,
         AnomalyStudy(
@@ -164,7 +189,7 @@ def _evaluate(command: AnomalyEvaluate) -> int:
             evaluation=evaluation,
             scores=every,
             anomalous=anomalous,
-            top=rows,
+            top=top.outstanding(saved),
         ),
     )
     if command.json:
@@ -190,6 +215,14 @@ class _Top:
             known = bool(block.kinds[place] == ANOMALY)
             self.rows.append((float(scores[place]), block.names[place], known, block.rows[place], frame))
         self.rows = sorted(self.rows, key=lambda row: -row[0])[: self.number]
+
+    def outstanding(self, saved: SavedDetector) -> list[Outstanding]:
+        """The rows with what stands out in them."""
+        return [
+            Outstanding(name, score, known, outstanding(saved, row, frame))
+            for score, name, known, row, frame in self.rows
+            if np.isfinite(score)
+        ]
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from imbsam.detection import AtThreshold, Estimate, Evaluation
 from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture, points_to_hover
 from imbsam.report.page import write_page
-from imbsam.report.tables import NOTHING, Cell, Table
+from imbsam.report.tables import NOTHING, Cell, Table, versions_here
 from imbsam.report.words import percent, printable
 
 ANOMALIES, OTHERS = COLOURS[2], COLOURS[0]
@@ -88,7 +87,18 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     return write_page(
         folder,
         "report.html",
-        lambda: [_curves(found), _histogram(study), _trade_off(found)],
+        lambda: [
+            _curves(found),
+            histogram(
+                study.scores,
+                study.anomalous,
+                chosen.threshold,
+                name="scores",
+                anomalies="anomalies",
+                others="other rows",
+            ),
+            _trade_off(found),
+        ],
         {
             "title": f"{study.detector} detector on {printable(Path(study.source).name)}",
             "answer": f"At its threshold the detector finds {percent(chosen.recall)} of the anomalies{right}.",
@@ -108,11 +118,9 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
                 ("optimizer", study.method),
             ],
             "scores": _thresholds(found),
-            "classes": _top(study.top),
+            "classes": top_table(study.top),
             "each": "Highest scores",
-            "versions": Table(
-                "Versions", ["package", "version"], [[Cell(n), Cell(version(n))] for n in ("imbsam", "torch")]
-            ),
+            "versions": versions_here(),
         },
     )
 
@@ -141,7 +149,9 @@ def _thresholds(found: Evaluation) -> Table:
     )
 
 
-def _top(rows: Sequence[Outstanding]) -> Table:
+def top_table(rows: Sequence[Outstanding], *, labels: bool = True) -> Table:
+    """The rows with the highest scores, and what stands out in them."""
+
     def shown(row: Outstanding) -> str:
         parts = [f"{printable(name)} = {printable(value)} ({loss:+.3g})" for name, value, loss in row.columns]
         return ", ".join(parts) or NOTHING
@@ -149,12 +159,12 @@ def _top(rows: Sequence[Outstanding]) -> Table:
     return Table(
         "Rows with the highest scores. Columns: those without whose value, the column at its median of the fit, the "
         "score would fall most, and by how much",
-        ["row", "score", "label", "columns that stand out"],
+        ["row", "score", *(["label"] if labels else []), "columns that stand out"],
         [
             [
                 Cell(printable(row.name)),
                 Cell(f"{row.score:.4g}", key=row.score),
-                Cell("anomaly" if row.anomaly else "other", strong=row.anomaly),
+                *([Cell("anomaly" if row.anomaly else "other", strong=row.anomaly)] if labels else []),
                 Cell(shown(row)),
             ]
             for row in rows
@@ -175,7 +185,7 @@ def _curves(found: Evaluation) -> Picture:
         axis.step(kept[:, 0], kept[:, 1], color=CURVE, where="post")
         axis.plot(*point, marker="o", color=INK, markersize=7, linestyle="none", label="threshold")
         words = f"{labels[0]} {{:.3f}}, {labels[1]} {{:.3f}}"
-        tips |= points_to_hover(axis, *kept.T[:2], gid=f"of {labels[1]}", colour=CURVE, label="curve", words=words)
+        tips |= points_to_hover(axis, *kept.T[:2], gid=f"{labels[1]}-curve", colour=CURVE, label="curve", words=words)
         axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
     left.plot([0, 1], [0, 1], color=OTHERS, linewidth=1, linestyle="--")
     right.axhline(found.anomalies / found.rows, color=OTHERS, linewidth=1, linestyle="--")
@@ -192,34 +202,55 @@ def _curves(found: Evaluation) -> Picture:
     )
 
 
-def _histogram(study: AnomalyStudy) -> Picture:
+def histogram(
+    scores: NDArray[np.float64],
+    anomalous: NDArray[np.bool_],
+    threshold: float,
+    *,
+    name: str,
+    anomalies: str,
+    others: str,
+) -> Picture:
+    """Scores of anomalies beside the others.
+
+    Args:
+        scores: Shape ``(N,)``.
+        anomalous: Shape ``(N,)``.
+        threshold: The detector's.
+        name: Of the picture's file.
+        anomalies: What to call the anomalies.
+        others: What to call the others.
+
+    Returns:
+        The picture.
+    """
     figure = Figure(figsize=(FIGURE_WIDTH, 3.4), layout="constrained")
     axis: Axes = figure.subplots()
     # A few extreme scores would leave all others in one bar.
-    low, high = np.quantile(study.scores, [0.001, 0.999])
-    high = max(high, study.evaluation.chosen.threshold)
+    low, high = np.quantile(scores, [0.001, 0.999])
+    high = max(high, threshold)
     tips: dict[str, Sequence[str]] = {}
     bins = np.linspace(low, high if high > low else low + 1, 50).tolist()
-    for rows, colour, label in ((~study.anomalous, OTHERS, "other rows"), (study.anomalous, ANOMALIES, "anomalies")):
-        counts, edges = np.histogram(study.scores[rows].clip(low, high), bins)
+    for kind, rows, colour, label in (("b", ~anomalous, OTHERS, others), ("a", anomalous, ANOMALIES, anomalies)):
+        counts, edges = np.histogram(scores[rows].clip(low, high), bins)
         bars = axis.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colour, alpha=0.75, label=label)
         for place, bar in enumerate(bars):
             if counts[place]:
-                bar.set_gid(f"{label} {place}")
+                bar.set_gid(f"{kind}{place}")
                 said = f"{counts[place]} {label}, score {edges[place]:.3g} to {edges[place + 1]:.3g}"
-                tips[f"{label} {place}"] = [said]
-    axis.axvline(study.evaluation.chosen.threshold, color=INK, linewidth=1.2, linestyle="--", label="threshold")
+                tips[f"{kind}{place}"] = [said]
+    axis.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label="threshold")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlabel="score", ylabel="rows (log scale)")
     axis.set_title("Scores")
     axis.legend(fontsize=10)
+    found = ((anomalies, scores[anomalous]), (others, scores[~anomalous]))
+    medians = [f"{name} have a median of {np.median(own):.3g}" for name, own in found if len(own)]
     return Picture(
-        name="scores",
-        title="Scores of anomalies and other rows",
-        alt="Histogram of scores; anomalies "
-        f"have a median of {np.median(study.scores[study.anomalous]):.3g}, other rows of "
-        f"{np.median(study.scores[~study.anomalous]):.3g}.",
+        name=name,
+        title=f"Scores of {anomalies} and {others}",
+        alt=f"Histogram of scores; {', '.join(medians)}.",
         caption="The lowest and highest 0.1 % are drawn in the outer bars.",
         figure=figure,
         tips=tips,

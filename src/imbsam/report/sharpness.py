@@ -1,13 +1,12 @@
 """The report of the sharpness of runs: tables by group and class, the spectra, the loss surfaces."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from imbsam.report.landscapes import density_picture, line_picture, plane_picture
 from imbsam.report.page import Note, write_page
 from imbsam.report.sharpness_runs import NUMBERS, Found, SharpnessRun, SharpnessStudy, number
-from imbsam.report.tables import NOTHING, Cell, Table
+from imbsam.report.tables import NOTHING, Cell, Table, versions_here
 
 JUDGED_BY = ("largest eigenvalue", "SAM sharpness", "trace")
 """What the answer is told in: the first of these that was measured, then the others."""
@@ -45,9 +44,7 @@ def write_sharpness(folder: Path, runs: Sequence[Mapping[str, object]], *, comma
             "each": "Classes",
             "notes": [Note(text, about) for text, about in notes(study)],
             "command": command,
-            "versions": Table(
-                "Versions", ["package", "version"], [[Cell(n), Cell(version(n))] for n in ("imbsam", "torch")]
-            ),
+            "versions": versions_here(),
         },
     )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from imbsam.report.files import Example, Run, Study
 from imbsam.report.summary import MEASURES, Difference, Measure, Summary, t_half_width
@@ -187,6 +188,11 @@ def versions(study: Study) -> Table:
         columns=["what", "value"],
         rows=[[Cell(key), Cell(value)] for key, value in merged.items()],
     )
+
+
+def versions_here() -> Table:
+    """Versions of the packages that are at work."""
+    return Table("Versions", ["package", "version"], [[Cell(n), Cell(version(n))] for n in ("imbsam", "torch")])
 
 
 def _share(value: float | None) -> Cell:

@@ -1,0 +1,115 @@
+"""The report of a fitted anomaly detector: its threshold, the scores of its rows, the rows to look at next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbsam.report.anomaly import Outstanding, histogram, top_table
+from imbsam.report.page import write_page
+from imbsam.report.tables import Cell, Table, versions_here
+from imbsam.report.words import percent, printable
+
+
+@dataclass(frozen=True)
+class FitStudy:
+    """What the report is about.
+
+    Args:
+        source: What the detector was fitted on.
+        detector: Its objective.
+        method: Its optimizer.
+        counts: Rows of the fit: unlabelled, anomalies, normal.
+        estimate: What is known of its threshold, a sentence without a full stop.
+        threshold: On the scores.
+        scores: Of the rows of the fit, shape ``(N,)``.
+        anomalous: The labelled anomalies, shape ``(N,)``.
+        top: The rows with the highest scores that are not labelled.
+        seconds: What the fit took.
+    """
+
+    source: str
+    detector: str
+    method: str
+    counts: tuple[int, int, int]
+    estimate: str
+    threshold: float
+    scores: NDArray[np.float64]
+    anomalous: NDArray[np.bool_]
+    top: Sequence[Outstanding]
+    seconds: float
+
+
+def write_fit_report(folder: Path, study: FitStudy) -> Path:
+    """Write ``fit.html`` and its figure.
+
+    Args:
+        folder: Where.
+        study: What it is about.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If a file cannot be written.
+    """
+    unlabelled, anomalies, normal = study.counts
+    above = study.scores > study.threshold
+    new = int((above & ~study.anomalous).sum())
+    return write_page(
+        folder,
+        "fit.html",
+        lambda: [
+            histogram(
+                study.scores,
+                study.anomalous,
+                study.threshold,
+                name="fit-scores",
+                anomalies="labelled anomalies",
+                others="other rows",
+            )
+        ],
+        {
+            "title": f"{study.detector} detector fitted on {printable(Path(study.source).name)}",
+            "answer": f"{study.estimate[0].upper()}{study.estimate[1:]}.",
+            "sentences": [
+                f"{new:,} rows that are not labelled anomalies score above it: the ones below are worth a look, and a "
+                "label for the next fit.",
+                "Scores of rows that a detector was fitted on flatter it; labelled rows that it has not seen say how "
+                "good it is: imbsam anomaly evaluate.",
+            ],
+            "facts": [
+                ("data", printable(study.source)),
+                ("rows", f"{len(study.scores):,}"),
+                ("labelled anomalies", f"{anomalies:,}"),
+                ("unlabelled", f"{unlabelled:,}"),
+                ("known to be normal", f"{normal:,}"),
+                ("optimizer", study.method),
+                ("fitted in", f"{study.seconds:.1f} s"),
+            ],
+            "scores": _above(study, above),
+            "classes": top_table(study.top, labels=False),
+            "each": "Highest scores without a label",
+            "versions": versions_here(),
+        },
+    )
+
+
+def _above(study: FitStudy, above: NDArray[np.bool_]) -> Table:
+    kinds = {"labelled anomalies": study.anomalous, "other rows": ~study.anomalous}
+    return Table(
+        f"Rows of the fit above the threshold, {study.threshold:.4g}",
+        ["rows", "number", "above", "share"],
+        [
+            [
+                Cell(name),
+                Cell(f"{rows.sum():,}"),
+                Cell(f"{(above & rows).sum():,}"),
+                Cell(percent(float(above[rows].mean()))),
+            ]
+            for name, rows in kinds.items()
+            if rows.any()
+        ],
+    )
