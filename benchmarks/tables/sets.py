@@ -37,7 +37,7 @@ def make_task(name: str, seed: int) -> Task:
     frame, y = SETS[name]()
     if len(frame) > MOST_ROWS:
         frame, _, y, _ = train_test_split(frame, y, train_size=MOST_ROWS, stratify=y, random_state=seed)
-    classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     kept = counts[codes] >= LEAST_ROWS
     frame, y = frame[kept].reset_index(drop=True), np.unique(codes[kept], return_inverse=True)[1]
     rest, test, y_rest, y_test = train_test_split(frame, y, test_size=TEST, stratify=y, random_state=seed)

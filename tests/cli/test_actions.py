@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+import torch
 
 from imbsam.report.files import read_run, read_study
 from tiny_data import image_folder, table
@@ -210,3 +211,37 @@ def test_export_writes_the_model_and_how_to_feed_it(imbsam, run, tmp_path):
 
 def test_export_refuses_another_suffix(fails, run):
     assert "--out model.pth: the suffix must be .onnx or .pt2" in fails("export", run, "--out", "model.pth")
+
+
+def test_every_command_answers_in_json(imbsam, run, tmp_path, quick):
+    """One mechanism for all; what needs more preparation is in the tests of its own."""
+    trained = json.loads(imbsam("train", "digits", *quick, "--out", "t", "--json").out)
+    assert {k: v for k, v in trained.items() if k not in ("folder", "report")} == json.loads(
+        (tmp_path / "t/result.json").read_text()
+    )
+    assert trained["report"] == "t/report.html"
+    compared = json.loads(
+        imbsam("compare", "digits", "--methods", "sgd", "imbsam", "--seeds", 2, "--jobs", 1, *quick, "--json").out
+    )
+    assert compared["scores"]["sgd"]["overall"]["n"] == 2
+    assert compared["differences"]["imbsam"]["few"]["half_width"] > 0
+    assert compared["costs"]["sgd"] == 1
+    assert compared["answer"][0].startswith("few-shot recall: imbsam")
+    assert compared["failed"] == {}
+    predicted = json.loads(imbsam("predict", run, "digits", "--json").out)
+    assert predicted["predictions"] == sum(each["predicted"] for each in predicted["classes"]) == 539
+    exported = json.loads(imbsam("export", run, "--out", "m.pt2", "--json").out)
+    assert exported["difference"] < 1e-4
+    assert json.loads(imbsam("report", "t", "--json").out) == {"report": "t/report.html"}
+    named = {method["name"]: method for method in json.loads(imbsam("methods", "--json").out)}
+    assert named["imbsam"]["options"]["rho"] == 0.05
+    assert json.loads(imbsam("doctor", "--json").out)["packages"]["torch"] == torch.__version__
+    costs = json.loads(imbsam("cost", "digits", "--methods", "sgd", "sam", "--json").out)
+    assert costs["sam"]["ratio"] == 2
+
+
+def test_a_failed_run_of_a_comparison_is_in_the_json_and_in_the_exit_code(imbsam, quick):
+    ran = imbsam("compare", "digits", "--methods", "sgd", "sgd:lr=1e30", "--seeds", 1, "--jobs", 1, *quick, "--json")
+    assert ran.code == 1
+    (failed,) = json.loads(ran.out)["failed"].values()
+    assert "NaN" in failed or "infinite" in failed or "not finite" in failed

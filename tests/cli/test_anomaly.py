@@ -74,6 +74,16 @@ def test_the_report_of_a_fit_shows_the_unlabelled_rows_to_look_at_next(fitted: P
     assert "labelled anomalies</dt><dd>7</dd>" in page
 
 
+def test_fit_and_score_answer_in_json(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("fit", fitted / "train.csv", "--labels", "known", "--ignore", "name", "--out", fitted / "j", *FAST, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == {"unlabelled": 233, "anomalies": 7, "normal": 0}
+    assert found["threshold"]["anomalies"] == 2
+    run("score", fitted / "det", fitted / "test.csv", "--out", fitted / "s.csv", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["anomalies"]) == (240, sum(row["anomaly"] == "1" for row in scores(fitted / "s.csv")))
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "tsv"])
 def test_scores_do_not_depend_on_the_file_the_order_of_columns_or_the_size_of_blocks(
     fitted: Path, ending: str, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +140,7 @@ def test_evaluate_prints_and_writes_the_report(fitted: Path, capsys: pytest.Capt
     capsys.readouterr()
     run("evaluate", fitted / "det", fitted / "test.csv", "--json", "--out", fitted / "ev")
     found = json.loads(capsys.readouterr().out)
+    assert found.pop("report") == str(fitted / "ev/report.html")
     assert found["auroc"]["value"] > 0.7
     assert found == {k: v for k, v in json.loads((fitted / "ev/evaluation.json").read_text()).items() if k != "source"}
 

@@ -1,6 +1,5 @@
 """What each command does: call the library, print what came out."""
 
-import json
 import re
 import shlex
 import sys
@@ -10,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from imbsam.cli import show
+from imbsam.cli.answer import Answer
 from imbsam.cli.commands import (
     AnomalyEvaluate,
     AnomalyFit,
@@ -42,7 +42,7 @@ from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
 from imbsam.interruption import exit_code
 from imbsam.models import is_user_code
-from imbsam.report import write_report
+from imbsam.report import answer, write_report
 
 
 def act(command: Command, words: Sequence[str]) -> int:
@@ -60,6 +60,12 @@ def act(command: Command, words: Sequence[str]) -> int:
         KeyboardInterrupt: If the user interrupts; what was finished is kept.
     """
     warnings.showwarning = show.warning
+    found = _acted(command, words)
+    return found if isinstance(found, int) else found.give(as_json=command.json)
+
+
+def _acted(command: Command, words: Sequence[str]) -> Answer | int:
+    """What a command found out, or the exit code of one that was interrupted."""
     match command:
         case Train():
             return train(command)
@@ -82,11 +88,10 @@ def act(command: Command, words: Sequence[str]) -> int:
 
             return measure_sharpness(command, words)
         case Report():
-            print(f"report: {write_report(command.folder)}")
-            return 0
+            page = write_report(command.folder)
+            return Answer({"report": page}, lambda: print(f"report: {page}"))
         case Methods():
-            show.methods()
-            return 0
+            return Answer(show.about_methods(), show.methods)
         case Doctor():
             from imbsam.cli.doctor import doctor
 
@@ -95,7 +100,7 @@ def act(command: Command, words: Sequence[str]) -> int:
             raise OptionError(f"there is no action for {command!r}.")
 
 
-def train(command: Train) -> int:
+def train(command: Train) -> Answer | int:
     """Train one model, or go on with one."""
     if command.resume is not None:
         folder, source, options = _resumed(command)
@@ -108,14 +113,26 @@ def train(command: Train) -> int:
                 "or begin anew with --overwrite."
             )
     try:
-        with show.EpochLines(quiet=command.quiet) as lines:
-            result = fit(folder, source, options, overwrite=command.overwrite, on_begin=lines.begin, on_epoch=lines.add)
+        with show.RunProgress(quiet=command.quiet) as progress:
+            result = fit(
+                folder,
+                source,
+                options,
+                overwrite=command.overwrite,
+                on_begin=progress.begin,
+                on_step=progress.step,
+                on_epoch=progress.epoch,
+            )
     except KeyboardInterrupt as error:
         _say_how_to_resume(folder, options.model.model)
         return exit_code(error)
-    show.result(result)
-    print(f"report: {write_report(folder.path)}")
-    return 0
+    page = write_report(folder.path)
+
+    def shown() -> None:
+        show.result(result)
+        print(f"report: {page}")
+
+    return Answer({**result, "folder": folder.path, "report": page}, shown)
 
 
 def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
@@ -142,7 +159,7 @@ def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
     return folder, source, options
 
 
-def compare_methods(command: Compare, words: Sequence[str]) -> int:
+def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     """Train methods times seeds, and report."""
     source = _source(command.source, "compare")
     folder = command.out or Path("runs") / f"compare-{_name(source)}"
@@ -163,23 +180,27 @@ def compare_methods(command: Compare, words: Sequence[str]) -> int:
         return exit_code(error)
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
-    show.comparison(folder, [run.folder for run in runs])
-    print(f"report: {write_report(folder)}")
+    page = write_report(folder)
     for outcome in failed:
         print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)
-    return 1 if failed else 0
+    summary = show.summary_of(folder, [run.folder for run in runs])
+
+    def shown() -> None:
+        show.comparison(summary, source)
+        print(f"report: {page}")
+
+    content = {"source": source, "folder": folder, "report": page, "answer": answer(summary), **asdict(summary)}
+    content["failed"] = {outcome.run.folder.name: outcome.error for outcome in failed}
+    return Answer(content, shown, code=1 if failed else 0)
 
 
-def cost(command: Cost) -> int:
+def cost(command: Cost) -> Answer:
     """Count the work of each method's steps."""
     source = _source(command.source, "train")
     runs = plan_runs(Path(), command.options, _variants(command.methods), [command.options.training.seed])
     found = {run.label: expected_cost(source, run.options) for run in runs}
-    if command.json:
-        print(json.dumps({label: {**asdict(each), "ratio": each.ratio} for label, each in found.items()}))
-    else:
-        show.costs(found)
-    return 0
+    content = {label: {**asdict(each), "ratio": each.ratio} for label, each in found.items()}
+    return Answer(content, lambda: show.costs(found))
 
 
 def _variants(labels: Sequence[str]) -> list[Variant]:
@@ -187,34 +208,35 @@ def _variants(labels: Sequence[str]) -> list[Variant]:
     return [Variant.parse(label) for label in (every if tuple(labels) == ("all",) else labels)]
 
 
-def evaluate(command: Evaluate) -> int:
+def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
     trained = Trained.open(command.run, device=command.device, model=command.model)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad)
-    if command.json:
-        print(json.dumps(metrics.to_dict()))
-    else:
-        show.metrics(trained, metrics)
-    return 0
+    return Answer(metrics.to_dict(), lambda: show.metrics(trained, metrics))
 
 
-def predict(command: Predict) -> int:
+def predict(command: Predict) -> Answer:
     """Write predictions."""
     trained = Trained.open(command.run, device=command.device, model=command.model)
     number, per_class = trained.predict(
         command.source, command.out, all_probabilities=command.all_probabilities, skip_bad=command.skip_bad
     )
-    show.predictions(command.out, number, trained.classes, per_class.tolist())
-    return 0
+    counts = per_class.tolist()
+    content = {
+        "out": command.out,
+        "predictions": number,
+        "classes": [{"name": name, "predicted": n} for name, n in zip(trained.classes, counts, strict=True)],
+    }
+    return Answer(content, lambda: show.predictions(command.out, number, trained.classes, counts))
 
 
-def export_run(command: Export) -> int:
+def export_run(command: Export) -> Answer:
     """Write a run's model as one file."""
     out = command.out or command.run / "model.onnx"
     trained = Trained.open(command.run, device="cpu", model=command.model)
     difference = export(trained, out, adjust=command.adjust)
-    print(f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it.")
-    return 0
+    text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it."
+    return Answer({"out": out, "about": about(out), "difference": difference}, lambda: print(text))
 
 
 def _source(source: str | None, command: str) -> str:

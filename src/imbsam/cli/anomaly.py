@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import sys
 import time
 from dataclasses import asdict, replace
@@ -18,7 +17,9 @@ from imbsam.anomaly.registry import objective_named, objective_options
 from imbsam.anomaly.saved import ABOUT, SavedDetector
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.sources import Block, Words, read_further, read_training
+from imbsam.anomaly.threshold import Threshold
 from imbsam.cli import show
+from imbsam.cli.answer import Answer
 from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, DetectorOptions
 from imbsam.detection import AtThreshold, Evaluation, evaluated
 from imbsam.engine.methods import values_of
@@ -32,11 +33,11 @@ TOP = 20
 """Rows that the report shows."""
 
 
-def anomaly(command: AnomalyFit | AnomalyScore | AnomalyEvaluate) -> int:
+def anomaly(command: AnomalyFit | AnomalyScore | AnomalyEvaluate) -> Answer:
     """Run one of the commands.
 
     Returns:
-        The exit code.
+        What it found out.
 
     Raises:
         ImbsamError: If the input cannot be used.
@@ -50,7 +51,7 @@ def anomaly(command: AnomalyFit | AnomalyScore | AnomalyEvaluate) -> int:
             return _evaluate(command)
 
 
-def _fit(command: AnomalyFit) -> int:
+def _fit(command: AnomalyFit) -> Answer:
     name = Path(command.source).resolve().name.partition(".")[0]
     folder = command.out or Path("runs") / f"anomaly-{name}"
     if (folder / ABOUT).exists() and not command.overwrite:
@@ -83,11 +84,21 @@ def _fit(command: AnomalyFit) -> int:
     counts = (unlabelled, anomalies, normal)
     saved = SavedDetector(detector, preprocess, words, typical, command.source, counts)
     saved.write(folder)
-    show.out.print(f"{detector.objective} detector: {folder}", markup=False)
-    show.out.print(about_threshold(detector), markup=False)
-    show.out.print(f"score other rows: imbsam anomaly score {folder} FILE", markup=False)
-    show.out.print(f"report: {_fit_report(folder, saved, block, seconds)}", markup=False)
-    return 0
+    page = _fit_report(folder, saved, block, seconds)
+    content = {
+        "folder": folder,
+        "objective": detector.objective,
+        "rows": {"unlabelled": unlabelled, "anomalies": anomalies, "normal": normal},
+        "threshold": _plain(detector.threshold),
+        "report": page,
+    }
+    sentences = [
+        f"{detector.objective} detector: {folder}",
+        about_threshold(detector),
+        f"score other rows: imbsam anomaly score {folder} FILE",
+        f"report: {page}",
+    ]
+    return Answer(content, lambda: show.lines(sentences))
 
 
 def _fit_report(folder: Path, saved: SavedDetector, block: Block, seconds: float) -> Path:
@@ -140,7 +151,7 @@ def _settings(chosen: DetectorOptions, *, strict: bool) -> Settings:
     return replace(settings, objective_options=own, method_options=method)
 
 
-def _score(command: AnomalyScore) -> int:
+def _score(command: AnomalyScore) -> Answer:
     if command.out.resolve() == Path(command.source).resolve():
         raise OptionError(f"--out {command.out} would replace the rows to score. Choose another file.")
     saved = SavedDetector.open(command.detector, device=command.device)
@@ -157,11 +168,11 @@ def _score(command: AnomalyScore) -> int:
             rows += len(scores)
             alarms += int(called.sum())
         text.detach()
-    show.out.print(f"{alarms} anomalies in {rows} rows: {command.out}", markup=False)
-    return 0
+    sentences = [f"{alarms} anomalies in {rows} rows: {command.out}"]
+    return Answer({"out": command.out, "rows": rows, "anomalies": alarms}, lambda: show.lines(sentences))
 
 
-def _evaluate(command: AnomalyEvaluate) -> int:
+def _evaluate(command: AnomalyEvaluate) -> Answer:
     saved = SavedDetector.open(command.detector, device=command.device)
     preprocess = saved.preprocess if command.labels is None else {**saved.preprocess, "labels": command.labels}
     scores, truth, top = [], [], _Top(TOP)
@@ -192,13 +203,8 @@ def _evaluate(command: AnomalyEvaluate) -> int:
             top=top.outstanding(saved),
         ),
     )
-    if command.json:
-        print(json.dumps(_numbers(evaluation)))
-        return 0
-    for sentence in _sentences(evaluation):
-        show.out.print(sentence, markup=False)
-    show.out.print(f"report: {page}", markup=False)
-    return 0
+    sentences = [*_sentences(evaluation), f"report: {page}"]
+    return Answer({**_numbers(evaluation), "report": page}, lambda: show.lines(sentences))
 
 
 class _Top:
@@ -226,17 +232,19 @@ class _Top:
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, object]:
-    def plain(found: AtThreshold) -> dict[str, float | None]:
-        return {name: value if value == value else None for name, value in asdict(found).items()}
-
     return {
         "rows": evaluation.rows,
         "anomalies": evaluation.anomalies,
         "auroc": asdict(evaluation.auroc),
         "average_precision": asdict(evaluation.average_precision),
-        "at_threshold": plain(evaluation.chosen),
-        "trade_off": [plain(found) for found in evaluation.trade_off],
+        "at_threshold": _plain(evaluation.chosen),
+        "trade_off": [_plain(found) for found in evaluation.trade_off],
     }
+
+
+def _plain(found: AtThreshold | Threshold) -> dict[str, float | None]:
+    """Its values, None where it has none."""
+    return {name: value if value == value else None for name, value in asdict(found).items()}
 
 
 def _sentences(evaluation: Evaluation) -> list[str]:

@@ -20,6 +20,9 @@ FlatOptions = Annotated[Options, OmitArgPrefixes, arg(name="")]
 class Command:
     """One command; its docstring's first line is its help."""
 
+    json: bool = field(default=False, kw_only=True)
+    """Print what was found out as JSON on standard output."""
+
     @classmethod
     def summary(cls) -> str:
         """The first line of its help."""
@@ -77,8 +80,6 @@ class Cost(Command):
     """METHOD or METHOD:OPTION=VALUE,..., as for compare. all: every method."""
     config: Path | None = None
     """YAML file with any of the options below; the command line goes before it."""
-    json: bool = False
-    """Print JSON."""
     options: FlatOptions = field(default_factory=Options)
 
 
@@ -96,8 +97,6 @@ class Evaluate(Command):
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
-    json: bool = False
-    """Print JSON."""
 
 
 @dataclass(frozen=True)
@@ -249,8 +248,6 @@ class AnomalyEvaluate(Command):
     """Table: the column that names the rows."""
     device: str = "cpu"
     """cpu, cuda, ..."""
-    json: bool = False
-    """Print JSON."""
 
 
 @dataclass(frozen=True)
@@ -299,8 +296,6 @@ class Sharpness(Command):
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
-    json: bool = False
-    """Print JSON."""
     quiet: bool = False
     """Print the result only."""
 

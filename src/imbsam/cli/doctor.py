@@ -4,8 +4,11 @@ import importlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import cast
 
 import torch
+
+from imbsam.cli.answer import Answer
 
 REQUIRED = ("imbsam", "torch", "numpy", "scikit-learn", "pandas", "pyarrow", "pillow", "pydantic", "safetensors")
 OPTIONAL = {
@@ -16,27 +19,42 @@ OPTIONAL = {
 }
 
 
-def doctor() -> int:
-    """Print the state of the machine; 1 if a required package is missing."""
-    print(f"python        {platform.python_version()} on {platform.platform()}")
-    missing = 0
-    for name in REQUIRED:
-        try:
-            print(f"{name:<13} {version(name)}")
-        except PackageNotFoundError:
-            missing += 1
-            print(f"{name:<13} MISSING: pip install {name}")
-    print(f"threads       {torch.get_num_threads()} of {os.cpu_count()} cores")
-    capability = torch.backends.cpu.get_cpu_capability()
-    print(f"cpu           {capability}; bfloat16 arithmetic: {_bfloat16()}")
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            print(f"cuda:{index}        {torch.cuda.get_device_name(index)}")
-    else:
-        print("cuda          no device")
-    for name, gives in OPTIONAL.items():
-        print(f"{name:<13} {_state(name)}; gives {gives}")
-    return 1 if missing else 0
+def doctor() -> Answer:
+    """The state of the machine; the exit code is 1 if a required package is missing."""
+    packages = {name: _version(name) for name in REQUIRED}
+    cuda = torch.cuda.is_available()
+    content = {
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "packages": packages,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": _bfloat16(),
+        "cuda": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
+        "optional": {name: _state(name) for name in OPTIONAL},
+    }
+
+    def shown() -> None:
+        print(f"python        {content['python']}")
+        for name, found in packages.items():
+            print(f"{name:<13} {found or f'MISSING: pip install {name}'}")
+        print(f"threads       {content['threads']} of {content['cores']} cores")
+        print(f"cpu           {content['cpu']}; bfloat16 arithmetic: {content['bfloat16']}")
+        for index, device in enumerate(cast(list[str], content["cuda"])):
+            print(f"cuda:{index}        {device}")
+        if not cuda:
+            print("cuda          no device")
+        for name, state in cast(dict[str, str], content["optional"]).items():
+            print(f"{name:<13} {state}; gives {OPTIONAL[name]}")
+
+    return Answer(content, shown, code=0 if all(packages.values()) else 1)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _bfloat16() -> str:

@@ -1,7 +1,6 @@
 """``imbsam sharpness``: measure runs, show their groups side by side, write the report."""
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Sharpness
 from imbsam.cli.show import err, out
 from imbsam.engine import RunFolder, RunSharpness, SharpnessOptions
@@ -21,7 +21,7 @@ from imbsam.interruption import exit_code
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
 
 
-def measure_sharpness(command: Sharpness, words: Sequence[str]) -> int:
+def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
     """Measure each run, what was measured before aside.
 
     Args:
@@ -29,7 +29,7 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> int:
         words: What the user typed.
 
     Returns:
-        The exit code.
+        What it found out; the exit code where it was interrupted.
 
     Raises:
         ImbsamError: If a run or an option cannot be used.
@@ -50,12 +50,12 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> int:
         return exit_code(error)
     write_json(target / "sharpness.json", {"schema": 1, "command": typed, "runs": measured})
     page = write_sharpness(target, measured, command=typed)
-    if command.json:
-        print(json.dumps({"schema": 1, "runs": measured}))
-        return 0
-    _show(SharpnessStudy.of(measured))
-    out.print(f"report: {page}", markup=False)
-    return 0
+
+    def shown() -> None:
+        _show(SharpnessStudy.of(measured))
+        out.print(f"report: {page}", markup=False)
+
+    return Answer({"schema": 1, "runs": measured, "report": page}, shown)
 
 
 def _folders(paths: Sequence[Path]) -> list[Path]:

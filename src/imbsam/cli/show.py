@@ -1,5 +1,6 @@
 """What the command prints: progress, tables, warnings. Tables go to standard output, all else to standard error."""
 
+import json
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from imbsam.engine import Cost, Outcome, RunFolder, Trained
 from imbsam.files import read_json
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
-from imbsam.report import MEASURES, answer, summarise
+from imbsam.report import MEASURES, Summary, answer, summarise
 
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, 110)
@@ -41,18 +42,33 @@ def warning(
     print(f"warning: {message}", file=sys.stderr)
 
 
-class EpochLines:
-    """The epochs of one run as they end: every one that took long, about twenty of a quick run.
+class RunProgress:
+    """One run as it goes: in a terminal a bar with the last epoch's scores, else a line for every epoch that took long.
+
+    Of a quick run without a terminal about twenty lines are printed.
 
     Args:
-        quiet: Print nothing.
+        quiet: Show nothing.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
+        self._live = err.is_terminal and not quiet
         self._shown = 0.0
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
+            console=err,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=None, epoch="", scores="")
 
-    def __enter__(self) -> "EpochLines":
+    def __enter__(self) -> "RunProgress":
+        self._bar.start()
         return self
 
     def begin(self, notes: Sequence[str]) -> None:
@@ -60,26 +76,46 @@ class EpochLines:
         for note in notes if not self._quiet else ():
             err.print(f"note: {note}", markup=False)
 
-    def add(self, record: Mapping[str, object]) -> None:
+    def step(self, done: int, steps: int, epoch: int, epochs: int) -> None:
+        """Show how far the run is.
+
+        Args:
+            done: Steps made of the epoch.
+            steps: Of the epoch.
+            epoch: Which it is, from 1.
+            epochs: Of the run.
+        """
+        if self._live:
+            self._bar.update(
+                self._task, completed=(epoch - 1) * steps + done, total=epochs * steps, epoch=f"{epoch}/{epochs}"
+            )
+
+    def epoch(self, record: Mapping[str, object]) -> None:
         """Show an epoch's line of metrics."""
+        if self._live:
+            self._bar.update(self._task, scores=_scores(record))
+            return
         epoch, epochs = int(str(record["epoch"])), int(str(record["epochs"]))
         every, now = max(1, epochs // 20), time.monotonic()
         if self._quiet or (epoch % every and epoch not in (1, epochs) and now - self._shown < SECONDS_WITHOUT_A_LINE):
             return
         self._shown = now
-        text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {cast(float, record['train_loss']):.4f}"
-        validation = record["validation"]
-        if isinstance(validation, Mapping):
-            shown = ((name, validation.get(name)) for name in ("balanced", "few"))
-            text += "  validation" + "".join(
-                f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None
-            )
+        text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {_scores(record)}"
         err.print(f"{text}  {cast(float, record['seconds']):.2f} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self._bar.stop()
+
+
+def _scores(record: Mapping[str, object]) -> str:
+    text = f"loss {cast(float, record['train_loss']):.4f}"
+    validation = record["validation"]
+    if not isinstance(validation, Mapping):
+        return text
+    shown = ((name, validation.get(name)) for name in ("balanced", "few"))
+    return f"{text}  validation" + "".join(f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None)
 
 
 class ComparisonProgress:
@@ -103,10 +139,11 @@ class ComparisonProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
             console=err,
             disable=quiet or not err.is_terminal,
         )
-        self._task = self._bar.add_task(f"0 of {len(folders)} runs", total=None)
+        self._task = self._bar.add_task(scores="", description=f"0 of {len(folders)} runs", total=None)
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> "ComparisonProgress":
@@ -126,13 +163,22 @@ class ComparisonProgress:
         while not self._stop.wait(0.5):
             self._bar.update(self._task, **self._epochs())  # type: ignore[arg-type]
 
-    def _epochs(self) -> dict[str, int]:
+    def _epochs(self) -> dict[str, object]:
+        """Epochs written and expected, and what the last one of each method's runs measured on the rare classes."""
         done, each = 0, 0
+        few: dict[str, list[float]] = {}
         for folder in map(RunFolder, self._folders):
             if folder.metrics.exists():
-                done += folder.metrics.read_bytes().count(b"\n")
+                lines = folder.metrics.read_bytes().splitlines(keepends=True)
+                whole = [line for line in lines if line.endswith(b"\n")]
+                done += len(whole)
                 each = each or int(str(read_yaml(folder.path / "config.yaml").get("epochs", 0)))
-        return {"completed": done, "total": each * len(self._folders)} if each else {}
+                last = json.loads(whole[-1]).get("validation") if whole else None
+                if last and last.get("few") is not None:
+                    few.setdefault(folder.path.name.rpartition("-seed")[0] or folder.path.name, []).append(last["few"])
+        scores = "  ".join(f"{label} {percent(sum(found) / len(found))}" for label, found in few.items())
+        bar = {"completed": done, "total": each * len(self._folders)} if each else {}
+        return {**bar, "scores": f"few-shot so far: {scores}" if scores else ""}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -157,15 +203,18 @@ def result(content: Mapping[str, object]) -> None:
     out.print(table)
 
 
-def comparison(folder: Path, runs: Sequence[Path]) -> None:
-    """Show a comparison: mean and interval of each method, and the answer in a sentence."""
+def summary_of(folder: Path, runs: Sequence[Path]) -> Summary:
+    """Average the finished runs of a comparison."""
     labels = cast(list[str], read_json(folder / "comparison.json")["methods"])
     results = [RunFolder(run).read_result() for run in runs if RunFolder(run).result.exists()]
-    summary = summarise(results, labels=[label for label in labels if any(r["label"] == label for r in results)])
-    seeds = len({result["seed"] for result in results})
-    table = _table(
-        f"{results[0]['source']}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %", "method"
-    )
+    return summarise(results, labels=[label for label in labels if any(r["label"] == label for r in results)])
+
+
+def comparison(summary: Summary, source: str) -> None:
+    """Show a comparison: mean and interval of each method, and the answer in a sentence."""
+    every = [estimate for scores in summary.scores.values() for estimate in scores.values() if estimate is not None]
+    seeds = max((estimate.n for estimate in every), default=0)
+    table = _table(f"{source}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %", "method")
     for label in summary.labels:
         cells = []
         for measure in MEASURES:
@@ -225,6 +274,21 @@ def predictions(path: Path, number: int, classes: Sequence[str], per_class: Sequ
     out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n), markup=False)
 
 
+def about_methods() -> list[dict[str, object]]:
+    """Every method of the family, as plain values."""
+    return [
+        {
+            "name": name,
+            "cost": method.cost,
+            "does": method.does,
+            "options": options_of(name),
+            "source": method.source,
+            "link": method.link,
+        }
+        for name, method in METHODS.items()
+    ]
+
+
 def methods() -> None:
     """Show every method of the family, a paragraph each."""
     print(f"{'method':<14}{'cost':<14}what it does\n")
@@ -236,6 +300,12 @@ def methods() -> None:
             print(f"{'':<28}{options}\n{'':<28}{method.source}, {method.link}")
     print("\ncost: forward-backwards of a row in a step where rows do not see each other; t: share of tail rows.")
     print(f"ascents, for --ascent: {', '.join(ASCENTS)}.")
+
+
+def lines(sentences: Sequence[str]) -> None:
+    """Show sentences, a line each."""
+    for sentence in sentences:
+        out.print(sentence, markup=False)
 
 
 def _table(title: str, first: str) -> Table:

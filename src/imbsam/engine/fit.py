@@ -30,6 +30,7 @@ from imbsam.metrics import classification
 from imbsam.optim import SharpnessAware
 
 OnBegin = Callable[[Sequence[str]], None]
+OnStep = Callable[[int, int, int, int], None]
 OnEpoch = Callable[[Mapping[str, object]], None]
 
 
@@ -77,6 +78,7 @@ def fit(
     label: str | None = None,
     overwrite: bool = False,
     on_begin: OnBegin | None = None,
+    on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, object]:
     """Train one model from the beginning, or go on from the folder's last checkpoint.
@@ -90,6 +92,8 @@ def fit(
         label: What to call the variant in reports; by default the method.
         overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
         on_begin: Called with the notes on the data, before the first epoch.
+        on_step: Called after each step with how many of the epoch's are made, how many it has, the epoch from 1,
+            and the number of epochs.
         on_epoch: Called with each epoch's line of metrics.
 
     Returns:
@@ -119,7 +123,7 @@ def fit(
                 on_begin(cast(Sequence[str], problem.describe()["notes"]))
             while training.progress.epoch < setup.epochs_of(problem.options):
                 try:
-                    record = training.epoch(signals)
+                    record = training.epoch(signals, on_step)
                 except NonFiniteError as error:
                     finished = training.progress.epoch
                     kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
@@ -181,11 +185,12 @@ class Training:
             tail_rows=options.data.tail_rows,
         )
 
-    def epoch(self, signals: HeldBack) -> dict[str, object]:
+    def epoch(self, signals: HeldBack, on_step: OnStep | None = None) -> dict[str, object]:
         """Train one epoch, or the rest of one, evaluate, write the checkpoint.
 
         Args:
             signals: Asked after each step whether to write the checkpoint there and stop.
+            on_step: Called after each step.
 
         Returns:
             The epoch's line of metrics.
@@ -201,9 +206,13 @@ class Training:
             self.begun = Begun(float(first["lr"]), float(first["rho"]))
         begun, began = self.begun, time.perf_counter() - self.begun.seconds
         self.model.train()
-        for inputs, targets in self._batches(self.progress.epoch, start=len(begun.losses)):
+        batches = self._batches(self.progress.epoch, start=len(begun.losses))
+        steps, epochs = len(begun.losses) + len(batches), setup.epochs_of(self.problem.options)
+        for inputs, targets in batches:
             begun.losses.append(self._step(inputs, targets) * len(targets))
             self.schedule.step()
+            if on_step is not None:
+                on_step(len(begun.losses), steps, number, epochs)
             if signals.number is not None:
                 begun.seconds = time.perf_counter() - began
                 self._write_checkpoint()
@@ -217,7 +226,7 @@ class Training:
         self.begun = None
         record: dict[str, object] = {
             "epoch": number,
-            "epochs": setup.epochs_of(self.problem.options),
+            "epochs": epochs,
             "lr": begun.lr,
             "rho": begun.rho,
             "train_loss": train_loss,

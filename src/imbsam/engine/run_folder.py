@@ -81,7 +81,7 @@ class RunFolder:
         try:
             for path in (self.result, self.checkpoint, self.previous, self.weights, self.metrics):
                 path.unlink(missing_ok=True)
-            for name in ("report.html", "examples.json", "data.json", "config.yaml"):
+            for name in ("report.html", "model-card.md", "examples.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
             for split in ("train", "validation"):
                 self.sharpness(split).unlink(missing_ok=True)

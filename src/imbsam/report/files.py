@@ -115,11 +115,13 @@ class Run:
     """A finished run.
 
     Args:
+        folder: Where it is.
         result: Its outcome.
         epochs: What was measured after each epoch.
         examples: Images of samples of a class that were taken for another, by both classes.
     """
 
+    folder: Path
     result: Result
     epochs: Sequence[Epoch]
     examples: Mapping[tuple[int, int], Sequence[Example]] = field(default_factory=dict)
@@ -219,7 +221,7 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"{path} is missing: the run did not finish. Train again.")
     result = _checked(_RESULT, _json(path.read_bytes(), path), path)
     _check_lengths(result, path)
-    return Run(result, _read_epochs(folder / "metrics.jsonl"), _read_examples(folder / "examples.json"))
+    return Run(folder, result, _read_epochs(folder / "metrics.jsonl"), _read_examples(folder / "examples.json"))
 
 
 def _read_examples(path: Path) -> dict[tuple[int, int], Sequence[Example]]:

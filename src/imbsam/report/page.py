@@ -13,6 +13,7 @@ from markupsafe import Markup
 from imbsam.files import write_atomically
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report import figures, tables
+from imbsam.report.card import write_card
 from imbsam.report.classes import class_table, confusion_table, one_by_one, shown_labels
 from imbsam.report.confusion import confusion_matrix
 from imbsam.report.curves import learning_curves
@@ -31,7 +32,7 @@ class Note:
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` into the folder of a run or of a comparison.
+    """Write ``report.html`` and ``figures/*.png`` into the folder of a run or of a comparison, and model cards.
 
     The page needs no other file and no network. A report that is there already is replaced as a whole.
 
@@ -46,6 +47,8 @@ def write_report(folder: Path) -> Path:
     """
     folder = Path(folder)
     study = read_study(folder)
+    for run in study.runs:
+        write_card(run)
     summary = summarise([run.result for run in study.runs], labels=study.labels)
     return write_page(folder, "report.html", lambda: _pictures(study, summary), _content(study, summary))
 

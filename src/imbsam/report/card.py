@@ -1,0 +1,108 @@
+"""The model card of a run: what it is, what it was made of, how well it does, what to know before it is used."""
+
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from imbsam.files import write_atomically
+from imbsam.report.files import Metrics, Result, Run
+from imbsam.report.summary import MEASURES
+from imbsam.report.words import MEASURE_NAMES
+
+NAME = "model-card.md"
+MOST_CLASSES = 50
+
+
+def write_card(run: Run) -> Path:
+    """Write ``model-card.md`` (Mitchell et al. 2019), with the head that model hubs read.
+
+    Args:
+        run: A finished one.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    result = run.result
+    counts = result["counts"]
+    shown = {
+        name: metrics for name, metrics in (("test", result["test"]), ("validation", result["validation"])) if metrics
+    }
+    text = _template().render(
+        {
+            "result": result,
+            "name": _cell(result["name"]),
+            "task": "tabular-classification" if result["config"].get("target") else "image-classification",
+            "tail": sum(result["tail"]),
+            "model": [(key.replace("_", " "), _cell(result["config"].get(key))) for key in _TOLD],
+            "samples": f"{sum(counts):,}",
+            "source": _code(result["source"]),
+            "most": max(counts),
+            "least": min(counts),
+            "notes": [_cell(note) for note in result["notes"]],
+            "scores": list(shown),
+            "rows": _rows(list(shown.values())),
+            "few": f"classes of fewer than {result['config'].get('few_below')} training samples",
+            "split": next(iter(shown), ""),
+            "classes": _classes(result, next(iter(shown.values()), None)),
+            "left_out": max(0, len(counts) - MOST_CLASSES),
+            "shift": _shift(result),
+            "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        }
+    )
+    write_atomically(run.folder / NAME, text)
+    return run.folder / NAME
+
+
+_TOLD = ("model", "method", "rho", "loss", "adjust", "base", "lr", "epochs", "batch_size", "seed")
+
+
+def _template() -> Template:
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    return environment.from_string(resources.files("imbsam.report").joinpath("card.md").read_text(encoding="utf-8"))
+
+
+def _rows(scored: list[Metrics]) -> list[tuple[str, list[str]]]:
+    rows = [(MEASURE_NAMES[measure], [_percent(metrics[measure]) for metrics in scored]) for measure in MEASURES]
+    rows.append(("expected calibration error", [_percent(metrics["ece"]) for metrics in scored]))
+    return [*rows, ("log loss", ["–" if (m := metrics["log_loss"]) is None else f"{m:.3f}" for metrics in scored])]
+
+
+def _classes(result: Result, metrics: Metrics | None) -> list[tuple[str, str, str, str]]:
+    counts = result["counts"]
+    recalls = [None] * len(counts) if metrics is None else metrics["per_class"]
+    order = sorted(range(len(counts)), key=lambda index: counts[index])[:MOST_CLASSES]
+    return [(_cell(result["classes"][i]), str(counts[i]), result["groups"][i], _percent(recalls[i])) for i in order]
+
+
+def _shift(result: Result) -> str:
+    """What the probabilities take the classes' frequencies to be."""
+    if result["config"].get("adjust") or result["config"].get("loss") in ("logit-adjustment", "balanced-softmax"):
+        return (
+            "its probabilities take every class to be equally frequent, and call rare ones too often where they are "
+            "as rare as in training."
+        )
+    return (
+        "its probabilities take classes to be as frequent as in training, and call rare ones too seldom where they "
+        "are more frequent; `--adjust 1` in training or export takes them to be equally frequent."
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _cell(value: object) -> str:
+    """A value that stands in a cell of a Markdown table and is nothing but text there."""
+    text = str(value)
+    for special in "\\`*_[]<>|#":
+        text = text.replace(special, f"\\{special}")
+    return text
+
+
+def _code(text: str) -> str:
+    """A text that stands between back quotes."""
+    return text.replace("`", "'")
