@@ -1,5 +1,6 @@
 """The site builds without a warning, and every link inside it leads somewhere."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from imbsam.cli.commands import COMMANDS
 from imbsam.optim import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -90,3 +92,15 @@ def test_each_method_has_a_page_with_its_cost_and_source(site: Site) -> None:
 def test_no_role_of_a_docstring_is_left_as_it_was_written(site: Site) -> None:
     for page in site.pages.values():
         assert ":class:" not in page.path.read_text(encoding="utf-8"), page.path
+
+
+def test_the_page_of_the_command_has_every_option_of_every_command(site: Site) -> None:
+    text = (site.folder / "reference/command.html").read_text(encoding="utf-8")
+    sections = text.split('<h2 id="imbsam-')
+    assert len(sections) == len(COMMANDS) + 1
+    for section, kind in zip(sections[1:], COMMANDS.values(), strict=True):
+        for option in dataclasses.fields(kind):
+            # Positional arguments have no name there; groups of options are told apart by the options in them.
+            if option.name not in ("source", "run", "runs", "folder", "detector", "options", "words"):
+                assert f"--{option.name.replace('_', '-')}" in section, (kind.__name__, option.name)
+    assert "\x1b" not in text

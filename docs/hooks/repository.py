@@ -13,6 +13,7 @@ DOCS = ROOT / "docs"
 SHOWN = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "benchmarks/PROTOCOL.md",
     "benchmarks/*/README.md",
     "benchmarks/anomaly/results/*.md",
     "examples/*.py",

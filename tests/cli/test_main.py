@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -53,3 +54,14 @@ def test_help_imports_nothing_heavy(words):
 def test_the_package_runs_as_a_module():
     ran = subprocess.run([sys.executable, "-m", "imbsam", "--version"], capture_output=True, text=True, check=True)
     assert ran.stdout == f"imbsam {version('imbsam')}\n"
+
+
+@pytest.mark.parametrize("words", [["methods"], ["train", "--help"]])
+def test_a_reader_that_goes_away_is_no_error(words):
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        [sys.executable, "-m", "imbsam", *words], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (141, "")

@@ -1,5 +1,6 @@
 """The command ``imbsam``: parse, call, print. Nothing heavy is imported before a command needs it."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from imbsam.interruption import exit_code, raised
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 some run of several failed, 2 bad input, 130 or 143 ended by a signal.
+    """Run a command and exit: 0 done, 1 some run of several failed, 2 bad input, 130, 141 or 143 ended by a signal.
 
     Args:
         arguments: By default those of the process.
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(act(command, words))
     except ImbsamError as error:
         raise SystemExit(_complain(str(error))) from None
+    except BrokenPipeError:
+        # Who reads the output has seen enough; Python would complain again when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except KeyboardInterrupt as error:
         print("interrupted.", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
