@@ -32,6 +32,7 @@ from imbsam.engine import (
     RunFolder,
     Trained,
     Variant,
+    Workers,
     compare,
     expected_cost,
     fit,
@@ -165,6 +166,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     folder = command.out or Path("runs") / f"compare-{_name(source)}"
     if command.seeds < 1:
         raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
+    workers = Workers(command.jobs, command.backend, command.address)
     first = command.options.training.seed
     variants = _variants(command.methods)
     runs = plan_runs(folder, command.options, variants, range(first, first + command.seeds))
@@ -172,7 +174,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     failed = []
     try:
         with show.ComparisonProgress([run.folder for run in runs], quiet=command.quiet) as progress:
-            for outcome in compare(folder, source, runs, jobs=command.jobs, command=typed):
+            for outcome in compare(folder, source, runs, workers=workers, command=typed):
                 progress.finished(outcome)
                 failed += [outcome] if outcome.error else []
     except KeyboardInterrupt as error:

@@ -63,6 +63,11 @@ class Compare(Command):
     """Folder for the comparison. Default: runs/compare-SOURCE. Finished runs in it are not run again."""
     jobs: int | None = None
     """Processes. Default: one a core."""
+    backend: Literal["local", "dask", "ray"] = "local"
+    """Who makes the runs: processes of this machine, or the workers of a Dask or Ray cluster that see the same
+    folders."""
+    address: str | None = None
+    """Of the cluster's scheduler, as tcp://10.0.0.1:8786."""
     config: Path | None = None
     """YAML file with any of the options below; the command line goes before it."""
     quiet: bool = False

@@ -13,3 +13,4 @@ from imbsam.engine.run_folder import RunFolder as RunFolder
 from imbsam.engine.sharpness import RunSharpness as RunSharpness
 from imbsam.engine.sharpness_options import SharpnessOptions as SharpnessOptions
 from imbsam.engine.trained import Trained as Trained
+from imbsam.engine.workers import Workers as Workers

@@ -1,6 +1,5 @@
 """Many runs: methods times seeds, in parallel processes, none of them run twice."""
 
-import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -8,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import joblib
 import yaml
 
 from imbsam.config import Options
 from imbsam.engine.fit import fit
 from imbsam.engine.methods import with_own_options
 from imbsam.engine.run_folder import SCHEMA, RunFolder
+from imbsam.engine.workers import HERE, Workers
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.files import write_json
 
@@ -103,7 +102,7 @@ def compare(
     source: str,
     runs: Sequence[PlannedRun],
     *,
-    jobs: int | None = None,
+    workers: Workers = HERE,
     command: str = "",
 ) -> Iterator[Outcome]:
     """Make every run that is not finished yet, and say how each ended.
@@ -112,25 +111,17 @@ def compare(
         folder: Of the comparison.
         source: The data.
         runs: From :func:`plan_runs`.
-        jobs: Processes; by default one a core.
+        workers: Who makes them.
         command: What the user typed, for the report.
 
     Yields:
         The outcome of each run, finished ones first.
 
     Raises:
-        OptionError: If ``jobs`` is below 1.
-        RunError: If a folder holds a run with other options, or a process died.
+        OptionError: If the workers cannot be used.
+        RunError: If a folder holds a run with other options, or a process died again and again.
     """
-    if jobs is not None and jobs < 1:
-        raise OptionError(f"--jobs must be at least 1; got {jobs}.")
-    todo = []
-    for run in runs:
-        held = _state(run, source)
-        if held == "finished":
-            yield Outcome(run, None)
-        else:
-            todo.append(run)
+    finished = [run for run in runs if state_of(run, source) == "finished"]
     write_json(
         folder / "comparison.json",
         {
@@ -142,25 +133,22 @@ def compare(
             "command": command,
         },
     )
-    if not todo:
-        return
-    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-    jobs = min(jobs or cores or 1, len(todo))
-    threads = max(1, (cores or 1) // jobs)
-    work = (joblib.delayed(_make)(source, run, threads) for run in todo)
-    try:
-        with joblib.parallel_config(backend="loky" if jobs > 1 else "sequential"):
-            yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work)
-    except joblib.externals.loky.process_executor.TerminatedWorkerError:
-        raise RunError(
-            "a process of the comparison died, perhaps for lack of memory. Finished runs are kept: "
-            "run the same command again, with fewer --jobs if it was memory."
-        ) from None
+    yield from (Outcome(run, None) for run in finished)
+    yield from make_runs(source, [run for run in runs if run not in finished], workers)
 
 
-def _make(source: str, run: PlannedRun, threads: int) -> Outcome:
+def make_runs(source: str, runs: Sequence[PlannedRun], workers: Workers) -> Iterator[Outcome]:
+    """Make runs, or go on with those that were begun, and say how each ended, in the order in which they end."""
+    threads = workers.threads(len(runs))
+    yield from workers.carry_out(_make, [(source, run, threads) for run in runs])
+
+
+def _make(work: tuple[str, PlannedRun, int | None]) -> Outcome:
     """Make one run, in whatever process this is."""
-    options = run.options if run.options.training.threads else run.options.updated({"threads": threads})
+    source, run, threads = work
+    options = run.options
+    if options.training.threads is None and threads is not None:
+        options = options.updated({"threads": threads})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -170,7 +158,7 @@ def _make(source: str, run: PlannedRun, threads: int) -> Outcome:
     return Outcome(run, None)
 
 
-def _state(run: PlannedRun, source: str) -> str:
+def state_of(run: PlannedRun, source: str) -> str:
     """Whether a run is finished, begun, or new.
 
     Raises:

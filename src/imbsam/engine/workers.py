@@ -1,0 +1,164 @@
+"""Where many runs are made: processes of this machine, or the workers of a Dask or Ray cluster; all of it by joblib."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from imbsam.errors import OptionError, RunError, RunWarning
+
+Backend = Literal["local", "dask", "ray"]
+ATTEMPTS = 3
+"""Times that work is begun whose process dies under it."""
+
+PATIENCE = 10
+"""Seconds to wait for a scheduler."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who makes the runs.
+
+    Args:
+        jobs: Of this machine: processes; by default one a core. Of a cluster: how many of its workers at most.
+        backend: ``"local"``, or ``"dask"`` or ``"ray"`` for a cluster. Its workers need this library and the same
+            folders; each makes one run at a time.
+        address: Of the cluster's scheduler.
+
+    Raises:
+        OptionError: If ``jobs`` is below 1, or an address is missing or not needed.
+    """
+
+    jobs: int | None = None
+    backend: Backend = "local"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise OptionError(f"--jobs must be at least 1; got {self.jobs}.")
+        if self.backend == "local" and self.address is not None:
+            raise OptionError("--address is of a cluster: name its kind, --backend dask or --backend ray.")
+        if self.backend != "local" and self.address is None:
+            example = "tcp://10.0.0.1:8786" if self.backend == "dask" else "10.0.0.1:6379"
+            raise OptionError(f"--backend {self.backend} needs the address of the cluster, as --address {example}.")
+
+    def number(self, work: int) -> int:
+        """How many run at once of so many pieces of work, on this machine."""
+        return min(self.jobs or cores(), work)
+
+    def threads(self, work: int) -> int | None:
+        """Threads of each run; None: what a worker of a cluster is started with."""
+        return max(1, cores() // self.number(work)) if self.backend == "local" and work else None
+
+    def carry_out(self, make: Callable[[T], R], work: Sequence[T]) -> Iterator[R]:
+        """Do each piece of work once, and again what a process that died had begun.
+
+        Args:
+            make: A function of a module.
+            work: What to call it with; anything that can be pickled.
+
+        Yields:
+            What came out of each, in the order in which they end.
+
+        Raises:
+            OptionError: If the cluster's package is not installed, or its workers share a process.
+            RunError: If the cluster does not answer, or a process died each time.
+        """
+        left = dict(enumerate(work))
+        here = Path.cwd()
+        for _ in range(ATTEMPTS):
+            try:
+                with self._configured(len(left)) as (number, streams):
+                    how = "generator_unordered" if streams else "list"
+                    calls = [joblib.delayed(_numbered)(make, here, place, piece) for place, piece in left.items()]
+                    for place, made in joblib.Parallel(n_jobs=number, return_as=how, batch_size=1)(calls):
+                        del left[place]
+                        yield made
+                return
+            except TerminatedWorkerError:
+                text = f"a process died, perhaps for lack of memory; {len(left)} runs are begun again or gone on with."
+                warnings.warn(text, RunWarning, stacklevel=2)
+        raise RunError(
+            f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
+            "command again, with fewer --jobs if it was memory."
+        )
+
+    @contextmanager
+    def _configured(self, work: int) -> Iterator[tuple[int, bool]]:
+        """Joblib set up: how many at once, and whether results come as they are made."""
+        if self.backend == "local":
+            number = self.number(work)
+            with joblib.parallel_config(backend="loky" if number > 1 else "sequential"):
+                yield number, True
+        elif self.backend == "dask":
+            with _dask(str(self.address)), joblib.parallel_config(backend="dask"):
+                yield self.jobs or -1, True
+        else:
+            with _ray(str(self.address)) as number, joblib.parallel_config(backend="ray"):
+                yield min(self.jobs or number, number), False
+
+
+HERE = Workers()
+"""A process for each core of this machine."""
+
+
+def _numbered(make: Callable[[T], R], here: Path, place: int, piece: T) -> tuple[int, R]:
+    """A worker may have been started in another folder, and paths are of ours."""
+    if Path.cwd() != here:
+        os.chdir(here)
+    return place, make(piece)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    found = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    return found or 1
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[None]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise OptionError("--backend dask needs the package distributed: pip install 'imbsam[dask]'") from None
+    try:
+        client = Client(address, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise RunError(f"no Dask scheduler answers at {address} ({error}). Start one, or mend --address.") from None
+    with client:
+        busy = [
+            name for name, worker in client.scheduler_info(n_workers=-1)["workers"].items() if worker["nthreads"] > 1
+        ]
+        if busy:
+            raise OptionError(
+                f"the Dask worker {busy[0]} has several threads, and runs would share its random numbers: start "
+                f"workers of one thread, dask worker {address} --nworkers 4 --nthreads 1."
+            )
+        yield
+
+
+@contextmanager
+def _ray(address: str) -> Iterator[int]:
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise OptionError("--backend ray needs the package ray: pip install 'imbsam[ray]'") from None
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise RunError(f"no Ray cluster answers at {address} ({error}). Start one, or mend --address.") from None
+    try:
+        register_ray()  # type: ignore[no-untyped-call]
+        yield int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()
