@@ -25,6 +25,7 @@ from imbsam.cli.commands import (
     Report,
     Sharpness,
     Train,
+    Tune,
 )
 from imbsam.config import WITHOUT_EFFECT, Options
 from imbsam.engine import (
@@ -72,6 +73,12 @@ def _acted(command: Command, words: Sequence[str]) -> Answer | int:
             return train(command)
         case Compare():
             return compare_methods(command, words)
+        case Tune():
+            from imbsam.cli.tune import tune_options
+
+            source = _source(command.source, "tune")
+            usual = Path("runs") / f"tune-{_name(source)}-{command.options.method.method}"
+            return tune_options(command, source, command.out or usual, words)
         case Cost():
             return cost(command)
         case Evaluate():

@@ -76,6 +76,40 @@ class Compare(Command):
 
 
 @dataclass(frozen=True)
+class Tune(Command):
+    """Search options on validation data, with trials that are never lost."""
+
+    source: Positional[str | None] = None
+    """What to train on."""
+    search: tuple[str, ...] = ()
+    """Options and where: rho=0.02:0.5, a range; tail=auto|fewer-than=20, choices; lr, weight-decay, rho or tail alone
+    where they are usually looked for. Default: those of these four that the method has."""
+    trials: int = 30
+    """How many the study is to have; the same command with a higher number goes on."""
+    seeds: int = 1
+    """Runs of a trial, with seeds 0 to N-1; the score is their mean."""
+    objective: Literal["balanced", "few", "macro_f1", "overall"] = "balanced"
+    """Score on the validation data: balanced accuracy, few-shot recall, macro F1 or accuracy."""
+    out: Path | None = None
+    """Folder for the study. Default: runs/tune-SOURCE-METHOD. Finished trials in it are not made again."""
+    storage: str | None = None
+    """Address of an Optuna storage that several machines share, as sqlite:///study.db. Default: a file in the
+    folder."""
+    jobs: int | None = None
+    """Processes. Default: one a core."""
+    backend: Literal["local", "dask", "ray"] = "local"
+    """Who makes the runs: processes of this machine, or the workers of a Dask or Ray cluster that see the same
+    folders."""
+    address: str | None = None
+    """Of the cluster's scheduler, as tcp://10.0.0.1:8786."""
+    config: Path | None = None
+    """YAML file with any of the options below; the command line goes before it."""
+    quiet: bool = False
+    """Print the result only."""
+    options: FlatOptions = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
 class Cost(Command):
     """Say what each method's steps will cost beside plain ones, before training."""
 
@@ -326,6 +360,7 @@ class Doctor(Command):
 COMMANDS: Mapping[str, type[Command]] = {
     "train": Train,
     "compare": Compare,
+    "tune": Tune,
     "cost": Cost,
     "evaluate": Evaluate,
     "predict": Predict,
@@ -365,14 +400,14 @@ def parse(words: Sequence[str]) -> Command:
             description=kind.summary(),
         ),
     )
-    if isinstance(command, Train | Compare):
+    if isinstance(command, Train | Compare | Tune):
         command = dataclasses.replace(command, options=command.options.updated({}))
     return command
 
 
 def _with_yaml(kind: type[Command], words: Sequence[str]) -> Command | None:
     """The command's defaults with those of its --config file, so that the command line overrides both."""
-    if kind not in (Train, Compare):
+    if kind not in (Train, Compare, Tune):
         return None
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")

@@ -1,0 +1,115 @@
+"""The command that searches options."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from imbsam.cli import show
+from imbsam.cli.answer import Answer
+from imbsam.cli.commands import Tune
+from imbsam.config import to_yaml
+from imbsam.engine.methods import with_own_options
+from imbsam.engine.tune import Range, Search, Tried, best_of, tune, usual_search
+from imbsam.engine.workers import Workers
+from imbsam.errors import OptionError
+from imbsam.files import write_atomically
+from imbsam.interruption import exit_code
+
+SHOWN = 10
+"""Trials in the table."""
+
+
+def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str]) -> Answer | int:
+    """Run ``imbsam tune``.
+
+    Args:
+        command: As typed.
+        source: The data.
+        folder: Of the study.
+        words: What the user typed.
+
+    Returns:
+        What it found out; the exit code where it was interrupted.
+
+    Raises:
+        ImbsamError: If the input cannot be used.
+    """
+    if command.seeds < 1:
+        raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
+    search = Search(
+        [Range.parse(text) for text in command.search] or usual_search(command.options),
+        command.trials,
+        range(command.seeds),
+        command.objective,
+        command.storage,
+    )
+    workers = Workers(command.jobs, command.backend, command.address)
+    typed = "imbsam " + shlex.join(words)
+    tried: list[Tried] = []
+    try:
+        for each in tune(folder, source, command.options, search, workers=workers, command=typed):
+            tried.append(each)
+            if not command.quiet:
+                show.err.print(_line(each, tried, search), markup=False)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted. No trial is lost; the same command goes on:\n  {typed}", file=sys.stderr)
+        return exit_code(error)
+    best = best_of(tried)
+    config = folder / "best.yaml"
+    write_atomically(config, to_yaml(with_own_options(command.options, best.values).flat()))
+
+    def shown() -> None:
+        show.out.print(_table(tried, search))
+        show.lines(
+            [
+                f"best of {len(tried)}: trial {best.number}; being the best of many on these validation data flatters "
+                "its score",
+                f"train with it: imbsam train {shlex.quote(source)} --config {config}",
+                f"judge it on test data: imbsam compare {shlex.quote(source)} --config {config} --methods sgd "
+                f"{command.options.method.method}",
+            ]
+        )
+
+    content = {
+        "source": source,
+        "objective": command.objective,
+        "best": {**vars(best), "config": config},
+        "trials": [vars(each) for each in tried],
+    }
+    return Answer(content, shown)
+
+
+def _line(each: Tried, tried: Sequence[Tried], search: Search) -> str:
+    scores = [other.score for other in tried if other.score is not None]
+    got = f"failed: {each.error}" if each.score is None else f"{search.objective} {show.percent(each.score)}"
+    best = f" (best {show.percent(max(scores))})" if scores else ""
+    return f"trial {len(tried)} of {search.trials}: {got}{best}  {_values(each)}"
+
+
+def _values(each: Tried) -> str:
+    return "  ".join(f"{name.replace('_', '-')}={_value(value)}" for name, value in each.values.items())
+
+
+def _value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _table(tried: Sequence[Tried], search: Search) -> Table:
+    scored = sorted((each for each in tried if each.score is not None), key=lambda each: -(each.score or 0))[:SHOWN]
+    table = Table(
+        title=f"the best of {len(tried)} trials, {search.objective} on validation data, %",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("trial", justify="right")
+    table.add_column(search.objective, justify="right")
+    for searched in search.ranges:
+        table.add_column(searched.name.replace("_", "-"), justify="right")
+    for each in scored:
+        values = (_value(each.values.get(searched.name, "")) for searched in search.ranges)
+        table.add_row(str(each.number), f"{100 * (each.score or 0):.1f}", *(v.replace("[", r"\[") for v in values))
+    return table
