@@ -18,11 +18,13 @@ WRITTEN = {
     "tutorials/images.md": ["runs/photos/report.html", "predictions.csv"],
     "tutorials/table.md": ["runs/table/report.html", "predictions.csv"],
     "tutorials/loop.md": ["checkpoint.pt"],
+    "tutorials/cluster.md": ["runs/spread/report.html", "runs/tuned/tune.json", "runs/best/report.html"],
 }
 """Pages, and files that they leave behind."""
 
 SHORT = {"train": ("--epochs", "1", "--threads", "1")}
 SHORT["compare"] = (*SHORT["train"], "--seeds", "1", "--jobs", "1")
+SHORT["tune"] = ("--epochs", "1", "--threads", "1", "--trials", "2")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

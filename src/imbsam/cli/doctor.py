@@ -14,6 +14,9 @@ REQUIRED = ("imbsam", "torch", "numpy", "scikit-learn", "pandas", "pyarrow", "pi
 OPTIONAL = {
     "tensorboard": "TensorBoard events of each run: pip install 'imbsam[tensorboard]'",
     "onnxruntime": "imbsam export to ONNX: pip install 'imbsam[onnx]'",
+    "optuna": "imbsam tune: pip install 'imbsam[tune]'",
+    "distributed": "--backend dask: pip install 'imbsam[dask]'",
+    "ray": "--backend ray: pip install 'imbsam[ray]'",
     "torchvision": "models named torchvision:NAME",
     "timm": "models named timm:NAME",
 }
