@@ -94,6 +94,8 @@ class MethodOptions:
     own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
+    nonfinite: Literal["raise", "skip"] = "raise"
+    """A step whose loss or gradient is NaN or infinite: an error, or skipped and counted, at most 20 in a row."""
     tail: str = "auto"
     """fewer-than=20, rarest-classes=0.3, rarest-samples=0.1, classes=A,B. auto: fewer-than=20 or the rarest third."""
     batch_statistics: Literal["batch", "context"] = "context"
@@ -154,6 +156,8 @@ class TrainingOptions:
     """Of everything random: split, long tail, weights, batches."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ... auto: cuda where there is one."""
+    deterministic: bool = False
+    """Use torch's deterministic algorithms, and say which operations have none."""
     threads: Count | None = None
     """Threads of one run. Default: all cores, shared among the processes of compare."""
     tensorboard: bool = True

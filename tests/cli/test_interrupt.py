@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 
-def interrupted(folder: Path, *words: object, begun: str) -> tuple[int, str]:
-    """Start the command, send it SIGINT as a terminal would once a file is there, and give its code and messages."""
+
+def interrupted(folder: Path, *words: object, begun: str, number: int = signal.SIGINT) -> tuple[int, str]:
+    """Start the command, send it a signal as a terminal would once a file is there, and give its code and messages."""
     process = subprocess.Popen(
         [sys.executable, "-m", "imbsam", *map(str, words)],
         cwd=folder,
@@ -25,7 +27,7 @@ def interrupted(folder: Path, *words: object, begun: str) -> tuple[int, str]:
     until = time.monotonic() + 60
     while not list(folder.glob(begun)) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     return process.returncode, err
 
@@ -33,16 +35,18 @@ def interrupted(folder: Path, *words: object, begun: str) -> tuple[int, str]:
 LONG = ("--epochs", 80, "--threads", 1, "--no-tensorboard", "--quiet")
 
 
-def test_training_that_is_interrupted_says_how_to_go_on_and_that_works(tmp_path, imbsam):
-    code, err = interrupted(tmp_path, "train", "digits", *LONG, "--out", "run", begun="run/last.ckpt")
-    assert code == 130
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_training_that_a_signal_ends_says_how_to_go_on_and_that_works(tmp_path, imbsam, number, expected):
+    words = ("train", "digits", *LONG, "--workers", 2, "--out", "run")
+    code, err = interrupted(tmp_path, *words, begun="run/last.ckpt", number=number)
+    assert code == expected
     assert err.strip().splitlines() == [
         "interrupted. The checkpoint stands; go on with:",
         "  imbsam train --resume run",
     ]
     assert not list((tmp_path / "run").glob(".*"))
     assert not (tmp_path / "run" / "result.json").exists()
-    assert imbsam("train", "--resume", "run", "--quiet").code == 0
+    assert imbsam("train", "--resume", "run", "--workers", "0", "--quiet").code == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 81))
 

@@ -80,6 +80,10 @@ def test_workers_work_in_our_folder(tmp_path, cluster, monkeypatch, processes):
             assert os.getpid() not in {process for _, process, _ in made}
 
 
+def test_where_there_is_nothing_to_do_nothing_is_done():
+    assert list(Workers(2).carry_out(twice, [])) == []
+
+
 def test_a_process_that_dies_is_replaced_and_said(tmp_path, processes):
     work = [(tmp_path / "mark", number) for number in range(3)]
     with pytest.warns(RunWarning, match="a process died, perhaps for lack of memory"):

@@ -1,6 +1,6 @@
-"""Real commands in processes of their own that are killed (SIGKILL, all of their processes) at random moments.
+"""Real commands in processes of their own that are killed (SIGKILL) at random moments.
 
-python tests/reliability/kills.py [COUNT]  kills each of train, compare and anomaly fit so many times (default 200).
+python tests/reliability/kills.py [COUNT [NAME ...]]  kills each of train, compare and anomaly so many times (200).
 """
 
 import multiprocessing.connection
@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def kill(work: Work, count: int, place: Path, seed: int = 0) -> dict[str, int]:
             words = work.again(folder)
         if code == 2 and _ended(folder, words):
             code = 0  # Killed between its last file and its end.
-        assert code == 0
+        assert code == 0, (folder / "log.txt").read_text()
         assert work.outcome(folder) == expected
         ends += 1
     return {"kills": kills, "ends": ends}
@@ -163,12 +164,15 @@ def _be_the_command(words: Sequence[str], folder: Path) -> NoReturn:
         main(words)
     except SystemExit as end:
         code = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(code)
 
 
 if __name__ == "__main__":
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    for name, make in WORKS.items():
+    for name in sys.argv[2:] or WORKS:
         with tempfile.TemporaryDirectory() as place:
-            print(name, kill(make(30), number, Path(place)))
+            print(name, kill(WORKS[name](6), number, Path(place)), flush=True)

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO, cast
@@ -173,9 +174,12 @@ class ComparisonProgress:
                 whole = [line for line in lines if line.endswith(b"\n")]
                 done += len(whole)
                 each = each or int(str(read_yaml(folder.path / "config.yaml").get("epochs", 0)))
-                last = json.loads(whole[-1]).get("validation") if whole else None
-                if last and last.get("few") is not None:
-                    few.setdefault(folder.path.name.rpartition("-seed")[0] or folder.path.name, []).append(last["few"])
+                with suppress(ValueError, AttributeError):  # A damaged line; training says so.
+                    last = json.loads(whole[-1]).get("validation") if whole else None
+                    if last and last.get("few") is not None:
+                        few.setdefault(folder.path.name.rpartition("-seed")[0] or folder.path.name, []).append(
+                            last["few"]
+                        )
         scores = "  ".join(f"{label} {percent(sum(found) / len(found))}" for label, found in few.items())
         bar = {"completed": done, "total": each * len(self._folders)} if each else {}
         return {**bar, "scores": f"few-shot so far: {scores}" if scores else ""}

@@ -1,6 +1,7 @@
 """The training loop: epochs of steps, a checkpoint after each epoch, the best epoch's weights at the end."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from imbsam import data
 from imbsam.config import Options
 from imbsam.engine import setup
+from imbsam.engine.determinism import deterministic
 from imbsam.engine.evaluation import autocast, logits_of, measure
 from imbsam.engine.examples import confused_examples
 from imbsam.engine.loop import train_step
@@ -22,7 +24,7 @@ from imbsam.engine.random_numbers import random_state, set_random_state
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.schedule import factor
 from imbsam.engine.tracking import Tracker
-from imbsam.errors import NonFiniteError, RunError
+from imbsam.errors import NonFiniteError, RunError, RunWarning
 from imbsam.files import alone
 from imbsam.interruption import HeldBack, held_back
 from imbsam.losses import Deferred
@@ -106,7 +108,7 @@ def fit(
         torch.set_num_threads(options.training.threads)
     problem = setup.load_problem(source, options)
     training = Training(problem, folder)
-    with alone(folder.path):
+    with alone(folder.path), deterministic(options.training.deterministic) as training.without:
         if overwrite:
             folder.clear()
         if folder.has_checkpoint():
@@ -134,6 +136,8 @@ def fit(
                 signals.check()
         result = training.result(label or problem.options.method.method)
         folder.write_result(result)
+        for note in training.notes():
+            warnings.warn(note, RunWarning, stacklevel=2)
         return result
 
 
@@ -150,6 +154,7 @@ class Training:
         self.folder = folder
         self.progress = Progress()
         self.begun: Begun | None = None
+        self.without: list[str] = []
         options = problem.options
         self.model = setup.build_model(problem)
         self.criterion = setup.build_criterion(problem)
@@ -326,6 +331,12 @@ class Training:
                 f"{self.folder.checkpoint} does not fit this run: it is of one with another {', '.join(differing)}."
             )
 
+    def notes(self) -> list[str]:
+        """What has to be said of the training, a sentence each."""
+        skipped, without = self.optimizer.skipped, ", ".join(self.without)
+        notes = [f"{skipped} steps were skipped: a loss or gradient was NaN or infinite."] if skipped else []
+        return notes + ([f"without a deterministic algorithm, so that runs may differ: {without}."] if without else [])
+
     def result(self, label: str) -> dict[str, object]:
         """Measure the kept epoch on the test data and sum the run up."""
         problem = self.problem
@@ -342,13 +353,14 @@ class Training:
             "seed": problem.options.training.seed,
             "source": problem.source,
             "config": problem.options.flat(),
-            **{name: about[name] for name in ("classes", "counts", "groups", "tail", "notes")},
+            **{name: about[name] for name in ("classes", "counts", "groups", "tail")},
+            "notes": [*cast(Sequence[str], about["notes"]), *self.notes()],
             "best_epoch": self.progress.best_epoch,
             "epochs": self.progress.epoch,
             "test": test,
             "validation": validation,
             # Start-up, and what else the machine was busy with, is in some epochs only.
-            "train_seconds": self.progress.epoch * median(self.folder.epoch_seconds()),
+            "train_seconds": self.progress.epoch * median(self.folder.epoch_seconds() or [0.0]),
             "rows_forward": self.progress.rows_forward,
             "cost_ratio": self.progress.rows_forward / self.progress.rows if self.progress.rows else None,
             "versions": {name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},

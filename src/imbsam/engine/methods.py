@@ -92,6 +92,7 @@ def make_optimizer(
         lr=lr,
         momentum=momentum,
         weight_decay=weight_decay,
+        nonfinite=chosen.nonfinite,
         **own,
     )
 

@@ -152,14 +152,30 @@ class RunFolder:
 
     def epoch_seconds(self) -> list[float]:
         """How long each epoch took, evaluation included."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        return [float(json.loads(line)["seconds"]) for line in lines]
+        return [seconds for line in self._metric_lines() if (seconds := _seconds(line)) is not None]
 
     def keep_metrics(self, epochs: int) -> None:
-        """Drop the lines of epochs that the last checkpoint does not hold."""
+        """Drop the lines of epochs that the last checkpoint does not hold, and lines that are damaged, which is said.
+
+        Raises:
+            RunError: If the file cannot be read or written.
+        """
+        lines = self._metric_lines()[:epochs]
+        whole = [line for line in lines if _seconds(line) is not None]
+        if len(whole) < epochs:
+            warnings.warn(
+                f"{self.metrics} lacks the lines of {epochs - len(whole)} epochs; curves will lack them, too.",
+                RunWarning,
+                stacklevel=2,
+            )
         if self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_atomically(self.metrics, "".join(lines[:epochs]))
+            write_atomically(self.metrics, b"".join(whole))
+
+    def _metric_lines(self) -> list[bytes]:
+        try:
+            return self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+        except OSError as error:
+            raise RunError(f"cannot read {self.metrics}: {error.strerror or error}.") from None
 
     def write_weights(self, state: Mapping[str, Tensor], epoch: int) -> None:
         """Write the weights of the chosen epoch."""
@@ -167,8 +183,11 @@ class RunFolder:
 
     def _digest(self) -> str:
         """Of what a model is built by and fed, as ``config.yaml`` and ``data.json`` have it."""
-        held = {name: value for name, value in self.read_data().items() if name != "asked"}
-        about = [self.read_config()[1].deciding(), held]
+        held = self.read_data()
+        read = cast(dict[str, object], held.get("preprocess", {}))
+        # Not where the data lie: the same run in two places has the same bytes.
+        how = {name: value for name, value in read.items() if name != "source"}
+        about = [self.read_config()[1].deciding(), *(held.get(name) for name in ("classes", "counts", "groups")), how]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def read_weights(self) -> dict[str, Tensor]:
@@ -240,3 +259,11 @@ class RunFolder:
         if not isinstance(state, dict):
             raise DamagedError("it holds no mapping")
         return cast(dict[str, object], state)
+
+
+def _seconds(line: bytes) -> float | None:
+    """How long the epoch of a line of metrics took; ``None`` of a damaged line."""
+    try:
+        return float(json.loads(line)["seconds"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -1,6 +1,8 @@
 """Where many runs are made: processes of this machine, or the workers of a Dask or Ray cluster; all of it by joblib."""
 
 import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,11 +77,14 @@ class Workers:
         """
         left = dict(enumerate(work))
         here = Path.cwd()
-        for _ in range(ATTEMPTS):
+        for _ in range(ATTEMPTS if left else 0):
             try:
                 with self._configured(len(left)) as (number, streams):
                     how = "generator_unordered" if streams else "list"
-                    calls = [joblib.delayed(_numbered)(make, here, place, piece) for place, piece in left.items()]
+                    asked_by = os.getpid() if self.backend == "local" else None
+                    calls = [
+                        joblib.delayed(_numbered)(make, here, asked_by, place, piece) for place, piece in left.items()
+                    ]
                     for place, made in joblib.Parallel(n_jobs=number, return_as=how, batch_size=1)(calls):
                         del left[place]
                         yield made
@@ -87,10 +92,11 @@ class Workers:
             except TerminatedWorkerError:
                 text = f"a process died, perhaps for lack of memory; {len(left)} runs are begun again or gone on with."
                 warnings.warn(text, RunWarning, stacklevel=2)
-        raise RunError(
-            f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
-            "command again, with fewer --jobs if it was memory."
-        )
+        if left:
+            raise RunError(
+                f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
+                "command again, with fewer --jobs if it was memory."
+            )
 
     @contextmanager
     def _configured(self, work: int) -> Iterator[tuple[int, bool]]:
@@ -111,11 +117,27 @@ HERE = Workers()
 """A process for each core of this machine."""
 
 
-def _numbered(make: Callable[[T], R], here: Path, place: int, piece: T) -> tuple[int, R]:
+def _numbered(make: Callable[[T], R], here: Path, asked_by: int | None, place: int, piece: T) -> tuple[int, R]:
     """A worker may have been started in another folder, and paths are of ours."""
     if Path.cwd() != here:
         os.chdir(here)
+    if asked_by == os.getppid():
+        end_with(asked_by)
     return place, make(piece)
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent was killed: the same command again would find the run in training."""
+    name = f"ends with {parent}"
+    if any(thread.name == name for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name=name, daemon=True).start()
 
 
 def cores() -> int:

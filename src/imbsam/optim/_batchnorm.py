@@ -70,6 +70,17 @@ class RunningStatistics:
         """Undo the whole step."""
         _copied(self._before, self._buffers())
 
+    @torch.no_grad()
+    def undo_unless_finite(self) -> None:
+        """Undo the whole step in layers where it left NaN or infinity; an accelerator does not wait for it."""
+        before = iter(self._before)
+        for layer in self.layers:
+            held = [(buffer, next(before)) for buffer in layer.buffers(recurse=False)]
+            if held:
+                sound = torch.stack([buffer.isfinite().all() for buffer, _ in held]).all()
+                for buffer, kept in held:
+                    buffer.copy_(torch.where(sound, buffer, kept))
+
     def weigh(self, groups: Sequence[Group] | None) -> None:
         """Let the rows of the next forward enter the statistics by these weights; ``None`` for alike.
 

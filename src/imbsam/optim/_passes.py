@@ -189,6 +189,11 @@ class Passes:
         return self
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether the losses come multiplied, as by a ``GradScaler``, which skips steps without a word."""
+        return self._loss_scale != 1
+
+    @property
     def is_open(self) -> bool:
         """Whether the ``with`` block is being run."""
         return self._open

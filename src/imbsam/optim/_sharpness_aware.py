@@ -24,10 +24,14 @@ class SharpnessState(TypedDict):
 
     steps: int
     skipped: int
+    skipped_in_a_row: int
     memory: dict[str, dict[int, Tensor]]
 
 
 OnNonFinite = Literal["raise", "skip", "unchecked"]
+
+MOST_SKIPS_IN_A_ROW = 20
+"""After so many the trouble is no single batch."""
 
 RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
@@ -65,13 +69,14 @@ class SharpnessAware(Optimizer):
             weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.
         ascent: Where the perturbation points; by default the gradient, undamped.
         nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
-            ``"raise"`` an error, or ``"skip"`` the step and count it. Looking costs an accelerator one synchronisation
-            a step; ``"unchecked"`` does not look, and such a step spoils the weights.
+            ``"raise"`` an error, or ``"skip"`` the step and count it, at most 20 in a row. Looking costs an accelerator
+            one synchronisation a step; ``"unchecked"`` does not look, and such a step spoils the weights.
         radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
 
     Attributes:
         steps: Steps made.
         skipped: Steps skipped because a loss or gradient was NaN or infinite.
+        skipped_in_a_row: Those since the last step made.
         memory: What method and ascent keep for each parameter, by name.
 
     Raises:
@@ -133,6 +138,7 @@ class SharpnessAware(Optimizer):
         self.nonfinite = nonfinite
         self.steps = 0
         self.skipped = 0
+        self.skipped_in_a_row = 0
         self.memory: dict[str, dict[Tensor, Tensor]] = {}
         self._start()
 
@@ -251,6 +257,9 @@ class SharpnessAware(Optimizer):
         self._ready = passes if complete else None
         if complete:
             self._watch = None
+        if complete and (passes.is_scaled or self.nonfinite == "unchecked"):
+            # Nobody may look at this step, or tell that it was skipped.
+            self._statistics.undo_unless_finite()
 
     def step(  # type: ignore[override]
         self, closure: RowsClosure | LossClosure | None = None, *, targets: Tensor | None = None
@@ -314,9 +323,11 @@ class SharpnessAware(Optimizer):
         self._ready = None
         if self.nonfinite != "unchecked" and not self._is_sound(passes):
             self.skipped += 1
+            self.skipped_in_a_row += 1
             return
         self.base.step()
         self.steps += 1
+        self.skipped_in_a_row = 0
         for name, kept in passes.memory.items():
             self.memory.setdefault(name, {}).update(kept)
 
@@ -324,9 +335,11 @@ class SharpnessAware(Optimizer):
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         try:
             passes.check(global_norm(grads) if grads else None)
-        except NonFiniteError:
+        except NonFiniteError as error:
             if self.nonfinite == "raise":
                 raise
+            if self.skipped_in_a_row == MOST_SKIPS_IN_A_ROW:
+                raise NonFiniteError(f"{MOST_SKIPS_IN_A_ROW} steps in a row were skipped, and {error}") from None
             return False
         return True
 
@@ -362,7 +375,8 @@ class SharpnessAware(Optimizer):
         self._refuse_open_passes("state_dict()")
         number = {p: i for i, p in enumerate(self._own_params())}
         memory = {name: {number[p]: kept for p, kept in part.items()} for name, part in self.memory.items()}
-        return {**self.base.state_dict(), "sharpness": {"steps": self.steps, "skipped": self.skipped, "memory": memory}}
+        counts = {"steps": self.steps, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        return {**self.base.state_dict(), "sharpness": {**counts, "memory": memory}}
 
     def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
         """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
@@ -375,9 +389,10 @@ class SharpnessAware(Optimizer):
         self.base.load_state_dict(cast(dict[str, object], state_dict))
         for group, held in zip(self.base.param_groups, radii, strict=True):
             group.update({name: value for name, value in held.items() if name not in group})
-        own = cast(SharpnessState, state_dict.get("sharpness", {"steps": 0, "skipped": 0, "memory": {}}))
+        nothing: SharpnessState = {"steps": 0, "skipped": 0, "skipped_in_a_row": 0, "memory": {}}
+        own = cast(SharpnessState, {**nothing, **cast(SharpnessState, state_dict.get("sharpness", nothing))})
         params = self._own_params()
-        self.steps, self.skipped = own["steps"], own["skipped"]
+        self.steps, self.skipped, self.skipped_in_a_row = own["steps"], own["skipped"], own["skipped_in_a_row"]
         self.memory = {
             name: {params[i]: kept.to(params[i].device) for i, kept in part.items()}
             for name, part in own["memory"].items()
