@@ -17,7 +17,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 WITHOUT_EFFECT = ("device", "tensorboard", "threads", "workers")
-"""Options that say how a run is made, not what comes out."""
+"""Options that say how a run is made, not what comes out, rounding aside: device and threads sum in another order."""
 
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -159,7 +159,8 @@ class TrainingOptions:
     deterministic: bool = False
     """Use torch's deterministic algorithms, and say which operations have none."""
     threads: Count | None = None
-    """Threads of one run. Default: all cores, shared among the processes of compare."""
+    """Threads of one run; bits repeat with the same number only, as others round in another order. Default: all cores,
+    shared among the processes of compare."""
     tensorboard: bool = True
     """Write TensorBoard events too, where it is installed."""
 

@@ -229,3 +229,11 @@ def test_a_text_column_with_one_impossible_date_stays_text(tmp_path):
     pd.DataFrame({"day": days, "size": range(60), "kind": ["a", "b", "b"] * 20}).to_csv(path, index=False)
     dataset = load(str(path), target="kind", validation_fraction=0, test_fraction=0)
     assert dataset.spec == TableSpec(1, (3,))
+
+
+def test_dates_of_any_century_are_read(tmp_path):
+    days = ["0024-12-28", "1500-06-01", "2024-05-01", "9999-12-31"] * 5
+    pd.DataFrame({"made": days, "kind": ["a", "b"] * 10}).to_csv(tmp_path / "old.csv", index=False)
+    column = load(str(tmp_path / "old.csv"), target="kind", validation_fraction=0, test_fraction=0).train.values[:, 0]
+    numbers = np.array([datetime.date.fromisoformat(day).toordinal() for day in days], dtype=np.float64)
+    np.testing.assert_allclose(column, (numbers - numbers.mean()) / numbers.std(), rtol=1e-6)

@@ -244,7 +244,9 @@ def _numbers(column: pd.Series, rows: Sequence[object], *, date: bool) -> "np.nd
     if date:
         dates = _dates(column)
         _check_read(column, dates, rows, "a date")
-        return cast(np.ndarray, ((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64))
+        # In the unit of the dates: in nanoseconds there is no date before 1677 or after 2262.
+        days = (dates - pd.Timestamp(0, tz="UTC").as_unit(dates.dt.unit)) / pd.Timedelta(days=1)
+        return cast(np.ndarray, days.to_numpy(np.float64))
     if pd.api.types.is_timedelta64_dtype(column):
         return cast(np.ndarray, (column / pd.Timedelta(days=1)).to_numpy(np.float64))
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_datetime64_any_dtype(column):
