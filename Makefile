@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: demo test lint docs format clean
+.PHONY: demo test lint docs evidence format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ lint: $(DEV)  ## style, types, layers
 
 docs: $(DEV)  ## the site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+evidence: $(DEV)  ## tables and figures of the studies, out of their runs
+	$(BIN)/python benchmarks/anomaly/collect.py
+	$(BIN)/python benchmarks/tables/collect.py
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

@@ -15,10 +15,10 @@ SHOWN = (
     "CONTRIBUTING.md",
     "benchmarks/PROTOCOL.md",
     "benchmarks/*/README.md",
-    "benchmarks/anomaly/results/*.md",
+    "benchmarks/*/results/*.md",
     "examples/*.py",
 )
-FIGURES = ("benchmarks/anomaly/results/*.png",)
+FIGURES = ("benchmarks/*/results/*.png",)
 
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
 

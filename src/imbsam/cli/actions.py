@@ -27,6 +27,7 @@ from imbsam.cli.commands import (
     Train,
     Tune,
 )
+from imbsam.cli.progress import ComparisonProgress, RunProgress
 from imbsam.config import WITHOUT_EFFECT, Options
 from imbsam.engine import (
     NAMES,
@@ -121,7 +122,7 @@ def train(command: Train) -> Answer | int:
                 "or begin anew with --overwrite."
             )
     try:
-        with show.RunProgress(quiet=command.quiet) as progress:
+        with RunProgress(quiet=command.quiet) as progress:
             result = fit(
                 folder,
                 source,
@@ -180,7 +181,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     typed = "imbsam " + shlex.join(words)
     failed = []
     try:
-        with show.ComparisonProgress([run.folder for run in runs], quiet=command.quiet) as progress:
+        with ComparisonProgress([run.folder for run in runs], quiet=command.quiet) as progress:
             for outcome in compare(folder, source, runs, workers=workers, command=typed):
                 progress.finished(outcome)
                 failed += [outcome] if outcome.error else []

@@ -1,22 +1,15 @@
 """What the command prints: progress, tables, warnings. Tables go to standard output, all else to standard error."""
 
-import json
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO, cast
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from imbsam.config import read_yaml
-from imbsam.engine import Cost, Outcome, RunFolder, Trained
+from imbsam.engine import Cost, RunFolder, Trained
 from imbsam.files import read_json
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
@@ -25,8 +18,6 @@ from imbsam.report import MEASURES, Summary, answer, summarise
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, 110)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-SECONDS_WITHOUT_A_LINE = 10
 
 MEASURE_TITLES = ("overall", "balanced", "many", "medium", "few", "macro F1")
 
@@ -41,157 +32,6 @@ def warning(
 ) -> None:
     """Print a warning as one sentence, without the place in the code."""
     print(f"warning: {message}", file=sys.stderr)
-
-
-class RunProgress:
-    """One run as it goes: in a terminal a bar with the last epoch's scores, else a line for every epoch that took long.
-
-    Of a quick run without a terminal about twenty lines are printed.
-
-    Args:
-        quiet: Show nothing.
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._live = err.is_terminal and not quiet
-        self._shown = 0.0
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[scores]}"),
-            console=err,
-            disable=not self._live,
-        )
-        self._task = self._bar.add_task("", total=None, epoch="", scores="")
-
-    def __enter__(self) -> "RunProgress":
-        self._bar.start()
-        return self
-
-    def begin(self, notes: Sequence[str]) -> None:
-        """Show what was done to the data."""
-        for note in notes if not self._quiet else ():
-            err.print(f"note: {note}", markup=False)
-
-    def step(self, done: int, steps: int, epoch: int, epochs: int) -> None:
-        """Show how far the run is.
-
-        Args:
-            done: Steps made of the epoch.
-            steps: Of the epoch.
-            epoch: Which it is, from 1.
-            epochs: Of the run.
-        """
-        if self._live:
-            self._bar.update(
-                self._task, completed=(epoch - 1) * steps + done, total=epochs * steps, epoch=f"{epoch}/{epochs}"
-            )
-
-    def epoch(self, record: Mapping[str, object]) -> None:
-        """Show an epoch's line of metrics."""
-        if self._live:
-            self._bar.update(self._task, scores=_scores(record))
-            return
-        epoch, epochs = int(str(record["epoch"])), int(str(record["epochs"]))
-        every, now = max(1, epochs // 20), time.monotonic()
-        if self._quiet or (epoch % every and epoch not in (1, epochs) and now - self._shown < SECONDS_WITHOUT_A_LINE):
-            return
-        self._shown = now
-        text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {_scores(record)}"
-        err.print(f"{text}  {cast(float, record['seconds']):.2f} s")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-
-def _scores(record: Mapping[str, object]) -> str:
-    text = f"loss {cast(float, record['train_loss']):.4f}"
-    validation = record["validation"]
-    if not isinstance(validation, Mapping):
-        return text
-    shown = ((name, validation.get(name)) for name in ("balanced", "few"))
-    return f"{text}  validation" + "".join(f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None)
-
-
-class ComparisonProgress:
-    """A bar over the epochs of all runs, read off their folders; plain lines where there is no terminal.
-
-    Args:
-        folders: Of the runs.
-        quiet: Show nothing.
-    """
-
-    def __init__(self, folders: Sequence[Path], *, quiet: bool) -> None:
-        self._folders = folders
-        self._quiet = quiet
-        self._finished = 0
-        self._stop = threading.Event()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[scores]}"),
-            console=err,
-            disable=quiet or not err.is_terminal,
-        )
-        self._task = self._bar.add_task(scores="", description=f"0 of {len(folders)} runs", total=None)
-        self._thread = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> "ComparisonProgress":
-        self._bar.start()
-        self._thread.start()
-        return self
-
-    def finished(self, outcome: Outcome) -> None:
-        """Count a run that has ended."""
-        self._finished += 1
-        text = f"{self._finished} of {len(self._folders)} runs"
-        self._bar.update(self._task, description=text)
-        if not (self._quiet or err.is_terminal):
-            err.print(f"{text}: {outcome.run.folder.name} {'failed' if outcome.error else 'done'}")
-
-    def _poll(self) -> None:
-        while not self._stop.wait(0.5):
-            self._bar.update(self._task, **self._epochs())  # type: ignore[arg-type]
-
-    def _epochs(self) -> dict[str, object]:
-        """Epochs written and expected, and what the last one of each method's runs measured on the rare classes."""
-        done, each = 0, 0
-        few: dict[str, list[float]] = {}
-        for folder in map(RunFolder, self._folders):
-            if folder.metrics.exists():
-                lines = folder.metrics.read_bytes().splitlines(keepends=True)
-                whole = [line for line in lines if line.endswith(b"\n")]
-                done += len(whole)
-                each = each or int(str(read_yaml(folder.path / "config.yaml").get("epochs", 0)))
-                with suppress(ValueError, AttributeError):  # A damaged line; training says so.
-                    last = json.loads(whole[-1]).get("validation") if whole else None
-                    if last and last.get("few") is not None:
-                        few.setdefault(folder.path.name.rpartition("-seed")[0] or folder.path.name, []).append(
-                            last["few"]
-                        )
-        scores = "  ".join(f"{label} {percent(sum(found) / len(found))}" for label, found in few.items())
-        bar = {"completed": done, "total": each * len(self._folders)} if each else {}
-        return {**bar, "scores": f"few-shot so far: {scores}" if scores else ""}
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        if kind is None:
-            self._bar.update(self._task, **self._epochs())  # type: ignore[arg-type]
-        self._bar.stop()
 
 
 def result(content: Mapping[str, object]) -> None:
