@@ -122,7 +122,7 @@ def draw(runs: pd.DataFrame, file: Path) -> None:
         axis.errorbar(gaps[name].mean(), place, xerr=half_width(gaps[name]), fmt="D", color=colour, capsize=3, ms=5)
     axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
     axis.set_yticks(range(len(names)), names)
-    axis.set_xlabel("balanced accuracy over SGD, points; small: each set, large: mean over the sets and 95 % interval")
+    axis.set_xlabel("balanced accuracy over SGD (points)\nsmall: each set; large: mean over the sets, 95 % interval")
     axis.grid(alpha=0.3, axis="x")
     figure.savefig(file, dpi=150)
 
