@@ -53,15 +53,20 @@ def write_card(run: Run) -> Path:
             "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
         }
     )
-    write_atomically(run.folder / NAME, text)
-    return run.folder / NAME
+    path = run.folder / NAME
+    # A report that is written again leaves the folders of its runs as they are.
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomically(path, text)
+    return path
 
 
 _TOLD = ("model", "method", "rho", "loss", "adjust", "base", "lr", "epochs", "batch_size", "seed")
 
 
 def _template() -> Template:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     return environment.from_string(resources.files("imbsam.report").joinpath("card.md").read_text(encoding="utf-8"))
 
 
