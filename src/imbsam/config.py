@@ -19,6 +19,12 @@ Count = Annotated[int, Field(ge=1)]
 WITHOUT_EFFECT = ("device", "tensorboard", "threads", "workers")
 """Options that say how a run is made, not what comes out, rounding aside: device and threads sum in another order."""
 
+Backend = Literal["local", "dask", "ray"]
+"""Who makes many runs: processes of this machine, or the workers of a cluster."""
+
+Objective = Literal["balanced", "few", "macro_f1", "overall"]
+"""The score on validation data that a search goes by."""
+
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imbsam.cli.commands import COMMANDS, Compare, Evaluate, Predict, Train, parse
+from imbsam.cli.commands import COMMANDS, Compare, Configured, Evaluate, Predict, Train, parse
 from imbsam.config import Options
 from imbsam.errors import OptionError
 
@@ -137,3 +137,11 @@ def test_a_file_that_is_missing_is_named():
 def test_a_value_out_of_range_is_named(words):
     with pytest.raises(OptionError, match=f"^{words[0]}: .*got"):
         parse(["train", "digits", *words])
+
+
+@pytest.mark.parametrize("name", [name for name, kind in COMMANDS.items() if issubclass(kind, Configured)])
+def test_every_command_that_has_a_configuration_file_reads_it(tmp_path, name):
+    path = tmp_path / "options.yaml"
+    path.write_text("batch_size: 7\nlr: 0.5\n")
+    command = parse([name, "digits", "--config", str(path), "--lr", "0.25"])
+    assert (command.options.training.batch_size, command.options.training.lr) == (7, 0.25)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from imbsam.config import Options, checked, read_yaml
+from imbsam.config import Backend, Objective, Options, checked, read_yaml
 from imbsam.errors import OptionError
 
 # Without a name of its own the help's boxes are headed "data options", not "options.data options".
@@ -30,7 +30,29 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Train(Command):
+class Configured(Command):
+    """A command with the options of a run, which a YAML file may hold."""
+
+    config: Path | None = field(default=None, kw_only=True)
+    """YAML file with any of the options below; the command line goes before it."""
+    options: FlatOptions = field(default_factory=Options, kw_only=True)
+
+
+@dataclass(frozen=True)
+class ManyRuns(Configured):
+    """A command that makes many runs."""
+
+    jobs: int | None = field(default=None, kw_only=True)
+    """Processes. Default: one a core."""
+    backend: Backend = field(default="local", kw_only=True)
+    """Who makes the runs: processes of this machine, or the workers of a Dask or Ray cluster that see the same
+    folders."""
+    address: str | None = field(default=None, kw_only=True)
+    """Of the cluster's scheduler, as tcp://10.0.0.1:8786."""
+
+
+@dataclass(frozen=True)
+class Train(Configured):
     """Train one model and report its accuracy on the rare classes."""
 
     source: Positional[str | None] = None
@@ -41,15 +63,12 @@ class Train(Command):
     """Go on with the run in this folder, with the options it was begun with."""
     overwrite: bool = False
     """Begin anew where a run exists."""
-    config: Path | None = None
-    """YAML file with any of the options below; the command line goes before it."""
     quiet: bool = False
     """Print the result only."""
-    options: FlatOptions = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
-class Compare(Command):
+class Compare(ManyRuns):
     """Train several methods over several seeds, and report with intervals."""
 
     source: Positional[str | None] = None
@@ -61,22 +80,12 @@ class Compare(Command):
     """Seeds 0 to N-1; each draws its own split, long tail, weights and batches, the same for every method."""
     out: Path | None = None
     """Folder for the comparison. Default: runs/compare-SOURCE. Finished runs in it are not run again."""
-    jobs: int | None = None
-    """Processes. Default: one a core."""
-    backend: Literal["local", "dask", "ray"] = "local"
-    """Who makes the runs: processes of this machine, or the workers of a Dask or Ray cluster that see the same
-    folders."""
-    address: str | None = None
-    """Of the cluster's scheduler, as tcp://10.0.0.1:8786."""
-    config: Path | None = None
-    """YAML file with any of the options below; the command line goes before it."""
     quiet: bool = False
     """Print the result only."""
-    options: FlatOptions = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
-class Tune(Command):
+class Tune(ManyRuns):
     """Search options on validation data, with trials that are never lost."""
 
     source: Positional[str | None] = None
@@ -88,38 +97,25 @@ class Tune(Command):
     """How many the study is to have; the same command with a higher number goes on."""
     seeds: int = 1
     """Runs of a trial, with seeds 0 to N-1; the score is their mean."""
-    objective: Literal["balanced", "few", "macro_f1", "overall"] = "balanced"
+    objective: Objective = "balanced"
     """Score on the validation data: balanced accuracy, few-shot recall, macro F1 or accuracy."""
     out: Path | None = None
     """Folder for the study. Default: runs/tune-SOURCE-METHOD. Finished trials in it are not made again."""
     storage: str | None = None
     """Address of an Optuna storage that several machines share, as sqlite:///study.db. Default: a file in the
     folder."""
-    jobs: int | None = None
-    """Processes. Default: one a core."""
-    backend: Literal["local", "dask", "ray"] = "local"
-    """Who makes the runs: processes of this machine, or the workers of a Dask or Ray cluster that see the same
-    folders."""
-    address: str | None = None
-    """Of the cluster's scheduler, as tcp://10.0.0.1:8786."""
-    config: Path | None = None
-    """YAML file with any of the options below; the command line goes before it."""
     quiet: bool = False
     """Print the result only."""
-    options: FlatOptions = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
-class Cost(Command):
+class Cost(Configured):
     """Say what each method's steps will cost beside plain ones, before training."""
 
     source: Positional[str | None] = None
     """What to train on."""
     methods: tuple[str, ...] = ("sgd", "sam", "imbsam", "imbsam:ascent=reuse")
     """METHOD or METHOD:OPTION=VALUE,..., as for compare. all: every method."""
-    config: Path | None = None
-    """YAML file with any of the options below; the command line goes before it."""
-    options: FlatOptions = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
@@ -400,14 +396,14 @@ def parse(words: Sequence[str]) -> Command:
             description=kind.summary(),
         ),
     )
-    if isinstance(command, Train | Compare | Tune):
+    if isinstance(command, Configured):
         command = dataclasses.replace(command, options=command.options.updated({}))
     return command
 
 
 def _with_yaml(kind: type[Command], words: Sequence[str]) -> Command | None:
     """The command's defaults with those of its --config file, so that the command line overrides both."""
-    if kind not in (Train, Compare, Tune):
+    if not issubclass(kind, Configured):
         return None
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")

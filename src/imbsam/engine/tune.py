@@ -1,7 +1,6 @@
 """Searching options on validation data: trials proposed by Optuna, each an ordinary run a seed, none of them lost."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import yaml
 
-from imbsam.config import Options
-from imbsam.engine.compare import Outcome, PlannedRun, make_runs, state_of
+from imbsam.config import Objective, Options
+from imbsam.engine.compare import PlannedRun, make_runs, state_of
 from imbsam.engine.methods import PLAIN, checked_name, with_own_options
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.workers import Workers
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-Objective = Literal["balanced", "few", "macro_f1", "overall"]
 STUDY = "imbsam"
 PLACE = "folder"
 """What a trial says of where its runs are: a trial of another folder is somebody else's."""
@@ -186,8 +184,7 @@ def tune(
         raise OptionError("imbsam tune needs the package optuna: pip install 'imbsam[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for each in search.ranges:
-        first = each.values[0]
-        with_own_options(options, {each.name: first})
+        with_own_options(options, {each.name: each.values[0]})
     folder = folder.resolve()
     with alone(folder):
         study = _study(folder, source, options, search)
@@ -269,10 +266,11 @@ def _carried_out(
             runs[number] = [_planned(folder, options, number, values, seed) for seed in search.seeds]
         except OptionError as error:
             errors[number] = str(error)
+    of_trial = {run.folder: number for number, planned in runs.items() for run in planned}
     todo = [run for planned in runs.values() for run in planned if state_of(run, source) != "finished"]
     for outcome in make_runs(source, todo, workers):
         if outcome.error:
-            errors.setdefault(_number_of(outcome), outcome.error)
+            errors.setdefault(of_trial[outcome.run.folder], outcome.error)
     for number, values in batch:
         score = None if number in errors else _score(runs[number], search.objective)
         if score is None:
@@ -288,12 +286,6 @@ def _carried_out(
 def _planned(folder: Path, options: Options, number: int, values: Mapping[str, object], seed: int) -> PlannedRun:
     chosen = with_own_options(options, {**values, "seed": seed})
     return PlannedRun(folder / "runs" / f"trial{number:04}-seed{seed}", f"trial{number:04}", chosen)
-
-
-def _number_of(outcome: Outcome) -> int:
-    found = re.match(r"trial(\d+)", outcome.run.label)
-    assert found is not None
-    return int(found[1])
 
 
 def _score(runs: Sequence[PlannedRun], objective: Objective) -> float | None:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from imbsam.config import Backend
 from imbsam.errors import OptionError, RunError, RunWarning
 
-Backend = Literal["local", "dask", "ray"]
 ATTEMPTS = 3
 """Times that work is begun whose process dies under it."""
 
@@ -75,9 +75,11 @@ class Workers:
             OptionError: If the cluster's package is not installed, or its workers share a process.
             RunError: If the cluster does not answer, or a process died each time.
         """
+        if not work:
+            return
         left = dict(enumerate(work))
         here = Path.cwd()
-        for _ in range(ATTEMPTS if left else 0):
+        for _ in range(ATTEMPTS):
             try:
                 with self._configured(len(left)) as (number, streams):
                     how = "generator_unordered" if streams else "list"
@@ -92,11 +94,10 @@ class Workers:
             except TerminatedWorkerError:
                 text = f"a process died, perhaps for lack of memory; {len(left)} runs are begun again or gone on with."
                 warnings.warn(text, RunWarning, stacklevel=2)
-        if left:
-            raise RunError(
-                f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
-                "command again, with fewer --jobs if it was memory."
-            )
+        raise RunError(
+            f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
+            "command again, with fewer --jobs if it was memory."
+        )
 
     @contextmanager
     def _configured(self, work: int) -> Iterator[tuple[int, bool]]:
