@@ -9,8 +9,7 @@ because it pins a torch of 2022.
 """
 
 import argparse
-import json
-import os
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,12 +19,15 @@ from itertools import product
 from pathlib import Path
 
 import torch
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import lines
 from methods import METHODS
 from protocol import LABELS, REST, load, make_task, measures
 
 RESULTS = Path(__file__).parent / "results" / "runs.jsonl"
 KEY = ("rest", "labels", "seed", "set", "method")
-Key = tuple[str, str, int, str, str]
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,7 @@ class Job:
             }
 
 
-def done(results: Path) -> set[Key]:
-    """The runs that need not be made again."""
-    lines = results.read_text().splitlines() if results.exists() else []
-    return {tuple(run[part] for part in KEY) for run in map(json.loads, lines)}
-
-
-def append(results: Path, run: dict[str, object]) -> None:
-    """Add a line whole or not at all: one write to a file opened for appending."""
-    file = os.open(results, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(file, (json.dumps(run) + "\n").encode())
-    finally:
-        os.close(file)
-
-
-def jobs(asked: argparse.Namespace, finished: set[Key]) -> Iterator[Job]:
+def jobs(asked: argparse.Namespace, finished: set[tuple[object, ...]]) -> Iterator[Job]:
     """What is left to do; labels outermost and seeds next, so that an interrupted study is a smaller study."""
     for rest, labels, seed, name in product(asked.rest, asked.labels, range(asked.seeds), asked.sets):
         left = tuple(method for method in asked.methods if (rest, labels, seed, name, method) not in finished)
@@ -96,11 +83,11 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(words)
     asked.sets = asked.sets or sorted(file.stem for file in asked.data.glob("*.npz"))
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    left = list(jobs(asked, done(asked.out)))
+    left = list(jobs(asked, lines.finished(asked.out, KEY)))
     with ProcessPoolExecutor(asked.jobs) as pool:
         for number, (job, runs) in enumerate(zip(left, pool.map(carry_out, left), strict=True), start=1):
             for run in runs:
-                append(asked.out, run)
+                lines.append(asked.out, run)
             print(f"{number}/{len(left)}", job.rest, job.labels, "seed", job.seed, job.name, flush=True)
 
 

@@ -7,8 +7,7 @@ A line of JSON for each run is added to results/runs.jsonl; `collect.py` makes t
 """
 
 import argparse
-import json
-import os
+import sys
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import lines
 from methods import METHODS
 from sets import SETS, Task, make_task
 from sklearn.metrics import balanced_accuracy_score
@@ -77,15 +80,6 @@ def measures(probabilities: np.ndarray, task: Task) -> dict[str, object]:
     }
 
 
-def append(results: Path, run: dict[str, object]) -> None:
-    """Add a line whole or not at all: one write to a file opened for appending."""
-    file = os.open(results, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(file, (json.dumps(run) + "\n").encode())
-    finally:
-        os.close(file)
-
-
 def main() -> None:
     """Make the runs that are missing; seeds outermost, so that an interrupted study is a smaller study."""
     parser = argparse.ArgumentParser()
@@ -96,12 +90,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    lines = asked.out.read_text().splitlines() if asked.out.exists() else []
-    finished = {tuple(run[part] for part in KEY) for run in map(json.loads, lines)}
-    left = [job for job in product(range(asked.seeds), asked.sets, asked.methods) if job not in finished]
+    made = lines.finished(asked.out, KEY)
+    left = [job for job in product(range(asked.seeds), asked.sets, asked.methods) if job not in made]
     with ProcessPoolExecutor(asked.jobs) as pool:
         for number, (job, run) in enumerate(zip(left, pool.map(carry_out, left), strict=True), start=1):
-            append(asked.out, run)
+            lines.append(asked.out, run)
             print(f"{number}/{len(left)}", *job, f"{run['balanced']:.1f} {run['seconds']} s", flush=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from imbsam.report import write_report, write_sharpness
-from imbsam.report.anomaly import Outstanding
+from imbsam.report.anomaly import Fitted, Outstanding
 from imbsam.report.anomaly_fit import FitStudy, write_fit_report
 from made_sharpness import made_sharpness
 
@@ -203,11 +203,7 @@ def fit_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scores = np.random.default_rng(0).gamma(2.0, size=500)
     top = [Outstanding(f"row {n}", 9.0 - n, False, [("width", "4.2", 1.5)]) for n in range(3)]
     study = FitStudy(
-        source="log.csv",
-        detector="devnet",
-        method="imbsam",
-        counts=(480, 20, 0),
-        estimate="threshold 4: nothing was estimated",
+        detector=Fitted("devnet", "imbsam", "log.csv", (480, 20, 0), "threshold 4: nothing was estimated"),
         threshold=4.0,
         scores=scores,
         anomalous=scores > 5,

@@ -26,7 +26,7 @@ from imbsam.engine.methods import values_of
 from imbsam.errors import DataError, OptionError, RunError
 from imbsam.files import harmless, write_json, written_aside
 from imbsam.optim import options_of
-from imbsam.report.anomaly import AnomalyStudy, Outstanding, write_anomaly_report
+from imbsam.report.anomaly import AnomalyStudy, Fitted, Outstanding, write_anomaly_report
 from imbsam.report.anomaly_fit import FitStudy, write_fit_report
 
 TOP = 20
@@ -109,11 +109,7 @@ def _fit_report(folder: Path, saved: SavedDetector, block: Block, seconds: float
     return write_fit_report(
         folder,
         FitStudy(
-            source=saved.source,
-            detector=saved.detector.objective,
-            method=saved.detector.settings.method,
-            counts=saved.counts,
-            estimate=about_threshold(saved.detector),
+            detector=_fitted(saved),
             threshold=saved.detector.threshold.value,
             scores=scores,
             anomalous=anomalous,
@@ -121,6 +117,11 @@ def _fit_report(folder: Path, saved: SavedDetector, block: Block, seconds: float
             seconds=seconds,
         ),
     )
+
+
+def _fitted(saved: SavedDetector) -> Fitted:
+    detector = saved.detector
+    return Fitted(detector.objective, detector.settings.method, saved.source, saved.counts, about_threshold(detector))
 
 
 def about_threshold(detector: Detector) -> str:
@@ -191,12 +192,8 @@ def _evaluate(command: AnomalyEvaluate) -> Answer:
     page = write_anomaly_report(
         folder,
         AnomalyStudy(
+            detector=_fitted(saved),
             source=command.source,
-            detector=saved.detector.objective,
-            method=saved.detector.settings.method,
-            fitted_on=saved.source,
-            counts=saved.counts,
-            estimate=about_threshold(saved.detector),
             evaluation=evaluation,
             scores=every,
             anomalous=anomalous,

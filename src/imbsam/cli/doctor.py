@@ -4,7 +4,6 @@ import importlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import cast
 
 import torch
 
@@ -25,7 +24,10 @@ OPTIONAL = {
 def doctor() -> Answer:
     """The state of the machine; the exit code is 1 if a required package is missing."""
     packages = {name: _version(name) for name in REQUIRED}
-    cuda = torch.cuda.is_available()
+    cuda = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    optional = {name: _state(name) for name in OPTIONAL}
     content = {
         "python": f"{platform.python_version()} on {platform.platform()}",
         "packages": packages,
@@ -33,8 +35,8 @@ def doctor() -> Answer:
         "cores": os.cpu_count(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "bfloat16": _bfloat16(),
-        "cuda": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
-        "optional": {name: _state(name) for name in OPTIONAL},
+        "cuda": cuda,
+        "optional": optional,
     }
 
     def shown() -> None:
@@ -43,11 +45,11 @@ def doctor() -> Answer:
             print(f"{name:<13} {found or f'MISSING: pip install {name}'}")
         print(f"threads       {content['threads']} of {content['cores']} cores")
         print(f"cpu           {content['cpu']}; bfloat16 arithmetic: {content['bfloat16']}")
-        for index, device in enumerate(cast(list[str], content["cuda"])):
+        for index, device in enumerate(cuda):
             print(f"cuda:{index}        {device}")
         if not cuda:
             print("cuda          no device")
-        for name, state in cast(dict[str, str], content["optional"]).items():
+        for name, state in optional.items():
             print(f"{name:<13} {state}; gives {OPTIONAL[name]}")
 
     return Answer(content, shown, code=0 if all(packages.values()) else 1)

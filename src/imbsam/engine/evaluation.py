@@ -1,15 +1,13 @@
-"""What a trained model says: logits, metrics, predictions."""
-
-from collections.abc import Sequence
+"""What a trained model says: its logits."""
 
 import torch
 from torch import Tensor, nn
 
-from imbsam import data, losses, metrics
+from imbsam import data, losses
 from imbsam.config import Options
 from imbsam.engine.setup import loss_values
 from imbsam.inputs import InputSpec
-from imbsam.priors import ClassPriors, ShotGroup
+from imbsam.priors import ClassPriors
 
 EVALUATION_BATCH = 512
 
@@ -52,18 +50,3 @@ def logits_of(
 def autocast(device: torch.device, options: Options) -> torch.autocast:
     """The precision of forward passes."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.training.precision == "bfloat16")
-
-
-def measure(
-    model: nn.Module,
-    samples: data.Samples | None,
-    spec: InputSpec,
-    options: Options,
-    priors: ClassPriors,
-    groups: Sequence[ShotGroup],
-) -> dict[str, object] | None:
-    """Metrics of a model on labelled samples, as plain JSON values; ``None`` without samples."""
-    if samples is None:
-        return None
-    logits = logits_of(model, samples, spec, options, priors)
-    return metrics.classification(logits, samples.targets, groups).to_dict()

@@ -17,7 +17,7 @@ from imbsam import data
 from imbsam.config import Options
 from imbsam.engine import setup
 from imbsam.engine.determinism import deterministic
-from imbsam.engine.evaluation import autocast, logits_of, measure
+from imbsam.engine.evaluation import autocast, logits_of
 from imbsam.engine.examples import confused_examples
 from imbsam.engine.loop import train_step
 from imbsam.engine.random_numbers import random_state, set_random_state
@@ -261,21 +261,18 @@ class Training:
         self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
         return loss
 
-    def _measure(self, samples: data.Samples | None) -> dict[str, object] | None:
-        problem = self.problem
-        return measure(self.model, samples, problem.dataset.spec, problem.options, problem.priors, problem.groups)
-
-    def _measure_and_show(self, split: str, samples: data.Samples | None) -> dict[str, object] | None:
-        """Measure, and keep images of what was taken for what."""
+    def _measure(self, samples: data.Samples | None, *, show_as: str | None = None) -> dict[str, object] | None:
+        """Measure; under the name of a split images of what was taken for what are kept, too."""
         if samples is None:
             return None
         problem = self.problem
         spec = problem.dataset.spec
         logits = logits_of(self.model, samples, spec, problem.options, problem.priors)
         scores = classification(logits, samples.targets, problem.groups).to_dict()
-        confused = confused_examples(logits, samples, spec, scores["confusion"], problem.priors.counts.tolist())
-        if confused:
-            self.folder.write_examples(split, confused)
+        if show_as is not None:
+            confused = confused_examples(logits, samples, spec, scores["confusion"], problem.priors.counts.tolist())
+            if confused:
+                self.folder.write_examples(show_as, confused)
         return scores
 
     def _keep_if_best(self, validation: Mapping[str, object] | None) -> None:
@@ -342,9 +339,7 @@ class Training:
         problem = self.problem
         self.model.load_state_dict(self.folder.read_weights())
         about = problem.describe()
-        # The confusions of the test data are the ones to show, where there are test data.
-        validation = self._measure_and_show("validation", problem.dataset.validation)
-        test = self._measure_and_show("test", problem.dataset.test)
+        dataset = problem.dataset
         return {
             "schema": SCHEMA,
             "name": self.folder.path.name,
@@ -357,8 +352,8 @@ class Training:
             "notes": [*cast(Sequence[str], about["notes"]), *self.notes()],
             "best_epoch": self.progress.best_epoch,
             "epochs": self.progress.epoch,
-            "test": test,
-            "validation": validation,
+            "test": self._measure(dataset.test, show_as="test"),
+            "validation": self._measure(dataset.validation, show_as="validation" if dataset.test is None else None),
             # Start-up, and what else the machine was busy with, is in some epochs only.
             "train_seconds": self.progress.epoch * median(self.folder.epoch_seconds() or [0.0]),
             "rows_forward": self.progress.rows_forward,

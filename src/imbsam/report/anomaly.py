@@ -39,28 +39,39 @@ class Outstanding:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The detector that a report is about.
+
+    Args:
+        objective: What it was trained for.
+        method: Its optimizer.
+        source: What it was fitted on.
+        counts: Rows of the fit: unlabelled, anomalies, normal.
+        estimate: What is known of its threshold, a sentence without a full stop.
+    """
+
+    objective: str
+    method: str
+    source: str
+    counts: tuple[int, int, int]
+    estimate: str
+
+
+@dataclass(frozen=True)
 class AnomalyStudy:
     """What the report is about.
 
     Args:
+        detector: Whose scores they are.
         source: The labelled data.
-        detector: Its objective.
-        method: Its optimizer.
-        fitted_on: What it was fitted on.
-        counts: Rows of the fit: unlabelled, anomalies, normal.
-        estimate: What the fit estimated of its threshold, a sentence.
         evaluation: Scores against labels.
         scores: Shape ``(N,)``.
         anomalous: Shape ``(N,)``.
         top: Rows with the highest scores.
     """
 
+    detector: Fitted
     source: str
-    detector: str
-    method: str
-    fitted_on: str
-    counts: tuple[int, int, int]
-    estimate: str
     evaluation: Evaluation
     scores: NDArray[np.float64]
     anomalous: NDArray[np.bool_]
@@ -82,7 +93,7 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     """
     found = study.evaluation
     chosen = found.chosen
-    unlabelled, anomalies, normal = study.counts
+    unlabelled, anomalies, normal = study.detector.counts
     right = f", and {percent(chosen.precision)} of its alarms are right" if chosen.alarms else ", with no alarm at all"
     return write_page(
         folder,
@@ -100,22 +111,22 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
             _trade_off(found),
         ],
         {
-            "title": f"{study.detector} detector on {printable(Path(study.source).name)}",
+            "title": f"{study.detector.objective} detector on {printable(Path(study.source).name)}",
             "answer": f"At its threshold the detector finds {percent(chosen.recall)} of the anomalies{right}.",
             "sentences": [
                 f"AUROC {_interval(found.auroc)}: how often an anomaly scores above another row.",
                 f"Average precision {_interval(found.average_precision)}; chance: {found.anomalies / found.rows:.3f}.",
                 f"{chosen.alarms:.1f} alarms in 1,000 rows; false alarms on {percent(chosen.false_alarm_rate)} of the "
                 "other rows.",
-                f"In the fit: {study.estimate}.",
+                f"In the fit: {study.detector.estimate}.",
             ],
             "facts": [
                 ("data", printable(study.source)),
                 ("rows", f"{found.rows:,}"),
                 ("anomalies", f"{found.anomalies:,} ({percent(found.anomalies / found.rows)})"),
-                ("fitted on", printable(study.fitted_on)),
+                ("fitted on", printable(study.detector.source)),
                 ("labels of the fit", f"{anomalies:,} anomalies, {unlabelled:,} unlabelled, {normal:,} normal"),
-                ("optimizer", study.method),
+                ("optimizer", study.detector.method),
             ],
             "scores": _thresholds(found),
             "classes": top_table(study.top),
@@ -246,7 +257,7 @@ def histogram(
     axis.set_title("Scores")
     axis.legend(fontsize=10)
     found = ((anomalies, scores[anomalous]), (others, scores[~anomalous]))
-    medians = [f"{name} have a median of {np.median(own):.3g}" for name, own in found if len(own)]
+    medians = [f"{label} have a median of {np.median(own):.3g}" for label, own in found if len(own)]
     return Picture(
         name=name,
         title=f"Scores of {anomalies} and {others}",

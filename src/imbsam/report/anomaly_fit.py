@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imbsam.report.anomaly import Outstanding, histogram, top_table
+from imbsam.report.anomaly import Fitted, Outstanding, histogram, top_table
 from imbsam.report.page import write_page
 from imbsam.report.tables import Cell, Table, versions_here
 from imbsam.report.words import percent, printable
@@ -18,11 +18,7 @@ class FitStudy:
     """What the report is about.
 
     Args:
-        source: What the detector was fitted on.
-        detector: Its objective.
-        method: Its optimizer.
-        counts: Rows of the fit: unlabelled, anomalies, normal.
-        estimate: What is known of its threshold, a sentence without a full stop.
+        detector: What was fitted.
         threshold: On the scores.
         scores: Of the rows of the fit, shape ``(N,)``.
         anomalous: The labelled anomalies, shape ``(N,)``.
@@ -30,11 +26,7 @@ class FitStudy:
         seconds: What the fit took.
     """
 
-    source: str
-    detector: str
-    method: str
-    counts: tuple[int, int, int]
-    estimate: str
+    detector: Fitted
     threshold: float
     scores: NDArray[np.float64]
     anomalous: NDArray[np.bool_]
@@ -55,7 +47,8 @@ def write_fit_report(folder: Path, study: FitStudy) -> Path:
     Raises:
         RunError: If a file cannot be written.
     """
-    unlabelled, anomalies, normal = study.counts
+    detector = study.detector
+    unlabelled, anomalies, normal = detector.counts
     above = study.scores > study.threshold
     new = int((above & ~study.anomalous).sum())
     return write_page(
@@ -72,8 +65,8 @@ def write_fit_report(folder: Path, study: FitStudy) -> Path:
             )
         ],
         {
-            "title": f"{study.detector} detector fitted on {printable(Path(study.source).name)}",
-            "answer": f"{study.estimate[0].upper()}{study.estimate[1:]}.",
+            "title": f"{detector.objective} detector fitted on {printable(Path(detector.source).name)}",
+            "answer": f"{detector.estimate[0].upper()}{detector.estimate[1:]}.",
             "sentences": [
                 f"{new:,} rows that are not labelled anomalies score above it: the ones below are worth a look, and a "
                 "label for the next fit.",
@@ -81,12 +74,12 @@ def write_fit_report(folder: Path, study: FitStudy) -> Path:
                 "good it is: imbsam anomaly evaluate.",
             ],
             "facts": [
-                ("data", printable(study.source)),
+                ("data", printable(detector.source)),
                 ("rows", f"{len(study.scores):,}"),
                 ("labelled anomalies", f"{anomalies:,}"),
                 ("unlabelled", f"{unlabelled:,}"),
                 ("known to be normal", f"{normal:,}"),
-                ("optimizer", study.method),
+                ("optimizer", detector.method),
                 ("fitted in", f"{study.seconds:.1f} s"),
             ],
             "scores": _above(study, above),

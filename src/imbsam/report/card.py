@@ -1,5 +1,6 @@
 """The model card of a run: what it is, what it was made of, how well it does, what to know before it is used."""
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def write_card(run: Run) -> Path:
 _TOLD = ("model", "method", "rho", "loss", "adjust", "base", "lr", "epochs", "batch_size", "seed")
 
 
+@cache
 def _template() -> Template:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

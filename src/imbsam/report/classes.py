@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from imbsam.metrics import worst_confusions
 from imbsam.report.drawing import method_colour
 from imbsam.report.files import Example, Run, Study
@@ -153,7 +155,7 @@ def _confusions(alike: Study, summary: Summary) -> dict[str, list[list[int]]]:
         scores = [metrics for run in alike.runs_of(label) if (metrics := run.metrics(summary.split)) is not None]
         held = [matrix for metrics in scores if (matrix := metrics.get("confusion"))]
         if held:
-            found[label] = [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*held, strict=True)]
+            found[label] = np.sum(held, axis=0).tolist()
     return found
 
 
