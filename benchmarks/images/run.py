@@ -1,0 +1,162 @@
+"""Images with rare classes, by ../PROTOCOL.md; finished runs are kept, so it goes on where it was interrupted.
+
+    python benchmarks/images/run.py SOURCES [--jobs 2] [--stages tune main ...]
+
+SOURCES is a folder with ``cifar10`` (its Parquet files) and ``fashion-mnist`` (its IDX files). A line of JSON for each
+run is added to results/runs.jsonl; `collect.py` makes tables and figures of them.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import lines
+import pools
+from methods import ABLATION_RHO, ABLATIONS, CORE, LOSSES, METHODS, Configuration
+from train import carried_out
+
+RESULTS = Path(__file__).parent / "results" / "runs.jsonl"
+KEY = ("stage", "set", "imbalance", "loss", "method", "number", "seed")
+TUNING_SEED = 100
+SEEDS, ABLATION_SEEDS = range(5), range(3)
+MAIN = (("cifar10", 100), ("fashion-mnist", 100))
+BESIDE = (("cifar10", 10), ("cifar10", 50), ("cifar10", 200))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    stage: str
+    set: str
+    imbalance: int
+    loss: str
+    method: str
+    number: int
+    seed: int
+    values: Configuration = field(compare=False)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it goes by."""
+        return tuple(getattr(self, name) for name in KEY)
+
+
+def pairs(losses: Iterable[str], methods: Iterable[str]) -> list[tuple[str, str]]:
+    """Losses and methods that go together: SAM+DRW re-weights by itself."""
+    return [(loss, method) for loss, method in product(losses, methods) if (loss, method) != ("LDAM-DRW", "SAM+DRW")]
+
+
+def tuning(name: str, losses: Sequence[str]) -> list[Job]:
+    """Every configuration of every method, at a seed that counts nowhere else."""
+    return [
+        Job("tune", name, 100, loss, method, number, TUNING_SEED, {**LOSSES[loss], **values})
+        for loss, method in pairs(losses, METHODS)
+        for number, values in enumerate(METHODS[method])
+    ]
+
+
+def main_runs(
+    made: Sequence[Mapping[str, object]], name: str, imbalance: int, losses: Sequence[str], methods: Iterable[str]
+) -> list[Job]:
+    """Each method in the configuration that validation chose, seeds outermost."""
+    jobs = []
+    for seed in SEEDS:
+        for loss, method in pairs(losses, methods):
+            number = chosen(made, name, loss, method)
+            values = {**LOSSES[loss], **METHODS[method][number]}
+            jobs.append(Job("main", name, imbalance, loss, method, number, seed, values))
+    return jobs
+
+
+def chosen(made: Sequence[Mapping[str, object]], name: str, loss: str, method: str) -> int:
+    """The configuration with the highest balanced accuracy on the validation data of the tuning seed."""
+    tried = {
+        run["number"]: run["validation"]["balanced"]
+        for run in made
+        if (run["stage"], run["set"], run["loss"], run["method"]) == ("tune", name, loss, method)
+    }
+    if len(tried) != len(METHODS[method]):
+        raise SystemExit(f"{name}, {loss}, {method}: {len(tried)} of {len(METHODS[method])} configurations are tuned.")
+    return max(tried, key=tried.__getitem__)
+
+
+def ablations(losses: Sequence[str]) -> list[Job]:
+    """One thing changed at a time, without tuning."""
+    return [
+        Job("ablation", "cifar10", 100, loss, name, 0, seed, {**LOSSES[loss], **own, **_usual_rho(own)})
+        for seed in ABLATION_SEEDS
+        for loss in losses
+        for name, own in ABLATIONS.items()
+    ]
+
+
+def _usual_rho(own: Configuration) -> Configuration:
+    return {} if "rho" in own or own["method"] == "sgd" else {"rho": ABLATION_RHO}
+
+
+def carry_out(job: Job, sources: Path) -> dict[str, object]:
+    """Make a run, in whatever process this is."""
+    dataset = pools.drawn(job.set, _pool(job.set, sources), job.imbalance, job.seed)
+    found = carried_out(dataset, job.values, job.seed, look=job.stage == "main")
+    return {**asdict(job), **found}
+
+
+@cache
+def _pool(name: str, sources: Path) -> pools.Pool:
+    return pools.read(name, sources)
+
+
+def make(jobs: Sequence[Job], sources: Path, workers: int) -> None:
+    """Make the runs that are missing."""
+    made = lines.finished(RESULTS, KEY)
+    left = [job for job in jobs if job.key not in made]
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        waiting = {pool.submit(carry_out, job, sources): job for job in left}
+        for number, done in enumerate(as_completed(waiting), start=1):
+            run = done.result()
+            lines.append(RESULTS, run)
+            scores = f"{run['test']['balanced']:.1f} / {run['test']['few']:.1f}, {run['seconds']} s"
+            print(f"{number}/{len(left)}", *waiting[done].key, scores, flush=True)
+
+
+def stages() -> dict[str, object]:
+    """What is done, in this order; each looks at the runs that are there."""
+    tuned, weighted = ("CE", "LA"), ("LDAM-DRW",)
+    return {
+        "tune": lambda made: tuning("cifar10", tuned),
+        "main": lambda made: main_runs(made, "cifar10", 100, tuned, METHODS),
+        "ablations": lambda made: ablations(tuned),
+        "tune-fashion": lambda made: tuning("fashion-mnist", tuned),
+        "main-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, METHODS),
+        "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, tuned, CORE)],
+        "tune-ldam": lambda made: [job for name, _ in MAIN for job in tuning(name, weighted)],
+        "main-ldam": lambda made: [job for at in MAIN for job in main_runs(made, *at, weighted, METHODS)],
+        "beside-ldam": lambda made: [job for at in BESIDE for job in main_runs(made, *at, weighted, CORE)],
+    }
+
+
+def main() -> None:
+    """Make what is asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--stages", nargs="+", default=list(stages()), choices=list(stages()))
+    asked = parser.parse_args()
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    for name in asked.stages:
+        made = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+        make(stages()[name](made), asked.sources.resolve(), asked.jobs)
+
+
+if __name__ == "__main__":
+    main()
