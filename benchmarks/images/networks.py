@@ -7,9 +7,9 @@ from imbsam.models.resnet import ResNet
 
 
 def resnet8(spec: ImageSpec, num_classes: int) -> nn.Module:
-    """A CIFAR ResNet of one block in each stage (He et al. 2016, n = 1), half as wide, whose stem has stride 2."""
-    model = ResNet(spec.channels, num_classes, widths=(8, 16, 32), depths=(1, 1, 1), projection=False)
-    stem = nn.Conv2d(spec.channels, 8, 3, stride=2, padding=1, bias=False)
+    """A CIFAR ResNet of one block in each stage (He et al. 2016, n = 1), whose stem has stride 2."""
+    model = ResNet(spec.channels, num_classes, widths=(16, 32, 64), depths=(1, 1, 1), projection=False)
+    stem = nn.Conv2d(spec.channels, 16, 3, stride=2, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     model.stem = stem
     return model

@@ -1,6 +1,6 @@
 """Images with rare classes, by ../PROTOCOL.md; finished runs are kept, so it goes on where it was interrupted.
 
-    python benchmarks/images/run.py SOURCES [--jobs 2] [--stages tune main ...]
+    python benchmarks/images/run.py SOURCES [--jobs 2] [--stages tune-cifar main-cifar ...]
 
 SOURCES is a folder with ``cifar10`` (its Parquet files) and ``fashion-mnist`` (its IDX files). A line of JSON for each
 run is added to results/runs.jsonl; `collect.py` makes tables and figures of them.
@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results" / "runs.jsonl"
 KEY = ("stage", "set", "imbalance", "loss", "method", "number", "seed")
 TUNING_SEED = 100
 SEEDS, ABLATION_SEEDS = range(5), range(3)
-MAIN = (("cifar10", 100), ("fashion-mnist", 100))
+SETS = ("fashion-mnist", "cifar10")
 BESIDE = (("cifar10", 10), ("cifar10", 50), ("cifar10", 200))
 
 
@@ -90,13 +90,13 @@ def chosen(made: Sequence[Mapping[str, object]], name: str, loss: str, method: s
     return max(tried, key=tried.__getitem__)
 
 
-def ablations(losses: Sequence[str]) -> list[Job]:
+def ablations(name: str, losses: Sequence[str]) -> list[Job]:
     """One thing changed at a time, without tuning."""
     return [
-        Job("ablation", "cifar10", 100, loss, name, 0, seed, {**LOSSES[loss], **own, **_usual_rho(own)})
+        Job("ablation", name, 100, loss, variant, 0, seed, {**LOSSES[loss], **own, **_usual_rho(own)})
         for seed in ABLATION_SEEDS
         for loss in losses
-        for name, own in ABLATIONS.items()
+        for variant, own in ABLATIONS.items()
     ]
 
 
@@ -133,15 +133,15 @@ def stages() -> dict[str, object]:
     """What is done, in this order; each looks at the runs that are there."""
     tuned, weighted = ("CE", "LA"), ("LDAM-DRW",)
     return {
-        "tune": lambda made: tuning("cifar10", tuned),
-        "main": lambda made: main_runs(made, "cifar10", 100, tuned, METHODS),
-        "ablations": lambda made: ablations(tuned),
         "tune-fashion": lambda made: tuning("fashion-mnist", tuned),
         "main-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, METHODS),
-        "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, tuned, CORE)],
-        "tune-ldam": lambda made: [job for name, _ in MAIN for job in tuning(name, weighted)],
-        "main-ldam": lambda made: [job for at in MAIN for job in main_runs(made, *at, weighted, METHODS)],
-        "beside-ldam": lambda made: [job for at in BESIDE for job in main_runs(made, *at, weighted, CORE)],
+        "ablations-fashion": lambda made: ablations("fashion-mnist", tuned),
+        "tune-cifar": lambda made: tuning("cifar10", tuned),
+        "main-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, METHODS),
+        "tune-ldam": lambda made: [job for name in SETS for job in tuning(name, weighted)],
+        "main-ldam": lambda made: [job for name in SETS for job in main_runs(made, name, 100, weighted, METHODS)],
+        "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, LOSSES, CORE)],
+        "ablations-cifar": lambda made: ablations("cifar10", tuned),
     }
 
 
