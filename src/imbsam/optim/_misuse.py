@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -13,6 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import OptionError, PassError
 from imbsam.optim._batchnorm import normalises_the_batch, sees_the_batch
+from imbsam.optim._shards import is_sharded
+from imbsam.optim.ascent import Ascent
 
 
 def refuse_line_search(base: Optimizer) -> None:
@@ -48,6 +50,29 @@ def refuse_scaler() -> None:
         frame = frame.f_back
 
 
+def described(optimizer: object, prefix: str = "") -> dict[str, object]:
+    """The options of an optimizer as plain values by name, for ranks to compare.
+
+    Args:
+        optimizer: Or a part of one; its public attributes count.
+        prefix: Of the names.
+    """
+    found: dict[str, object] = {f"{prefix}kind": type(optimizer).__name__}
+    for name, value in vars(optimizer).items():
+        if name.startswith("_") or name in ("base", "model", "state", "memory", "defaults"):
+            continue
+        if isinstance(value, Ascent):
+            found.update(described(value, f"{name}."))
+        elif isinstance(value, Tensor):
+            found[prefix + name] = value.tolist()
+        elif name == "param_groups":
+            plain = (float, int, str, bool)
+            found[name] = [{k: v for k, v in group.items() if isinstance(v, plain)} for group in value]
+        elif value is None or isinstance(value, float | int | str | bool | dict):
+            found[prefix + name] = value
+    return found
+
+
 class Unseen:
     """Looks at the modules that the first step calls, for one that changes the passes and that nobody told of.
 
@@ -78,6 +103,11 @@ class Unseen:
             raise PassError(
                 "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
                 "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
+            )
+        if hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
+            raise PassError(
+                "fully_shard was applied to the model after the optimizer was made, which still holds the weights from "
+                "before: make base and optimizer afterwards, with the model: ImbSAM(base, tail, model=model)."
             )
         # Forwarding the tail alone would normalise it by itself and spoil the running statistics.
         if not self._model_known and normalises_the_batch(module) and sees_the_batch(module):

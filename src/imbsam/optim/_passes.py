@@ -61,7 +61,7 @@ class Pass:
             raise OptionError(f"a micro-batch needs at least 1 row; got size={size}.")
         for start in range(self._span.start, self._span.stop, size):
             stop = min(start + size, self._span.stop)
-            self._passes.normalise(self._planned, slice(start, stop))
+            self._passes.prepare(self._planned, slice(start, stop))
             yield Pass(self._passes, self._planned, start, stop)
 
     @property
@@ -115,6 +115,7 @@ class Rules:
         fresh: For each term, whether its direction is made of a gradient of this step.
         memory: What ascent and method kept in earlier steps, by name.
         keeps_ascents: Whether :attr:`combine` needs the ascent gradients.
+        shared_ascent: Whether ranks climb along the gradient of all their rows, else each along that of its own.
         combine: Makes one gradient of the parts, given the weighted loss of each slot; ``None`` leaves the step's.
     """
 
@@ -123,6 +124,7 @@ class Rules:
     fresh: Sequence[bool]
     memory: Mapping[str, Memory]
     keeps_ascents: bool
+    shared_ascent: bool
     combine: Callable[[Parts, Mapping[int, Tensor]], Combined | None]
 
     def kept(self, term: int) -> Memory:
@@ -157,6 +159,7 @@ class Passes:
         weights: Weights,
         statistics: RunningStatistics,
         watch: Unseen | None,
+        send: Callable[..., None],
         on_open: Callable[["Passes"], None],
         on_close: Callable[["Passes", bool], None],
     ) -> None:
@@ -171,6 +174,7 @@ class Passes:
         self._weights = weights
         self._statistics = statistics
         self._watch = watch
+        self._send = send
         self._on_open = on_open
         self._on_close = on_close
         self._open = False
@@ -210,7 +214,7 @@ class Passes:
                 self._climb(planned.term)
             rows = self.batch_size if planned.rows is None else len(planned.rows)
             self._rows_left = rows
-            self.normalise(planned, slice(0, rows))
+            self.prepare(planned, slice(0, rows))
             yield Pass(self, planned, 0, rows)
             if self._rows_left:
                 raise PassError(
@@ -224,13 +228,24 @@ class Passes:
             if self._made == 1:
                 self._statistics.settle()
 
-    def normalise(self, planned: PlannedPass, span: slice) -> None:
-        """Tell BatchNorm what the rows of the next forward stand for.
+    def prepare(self, planned: PlannedPass, span: slice) -> None:
+        """Tell BatchNorm what the rows of the next forward stand for, and the ranks whether its gradients are shared.
 
         Args:
             planned: The pass.
             span: Those of its rows that are forwarded next.
         """
+        rows = self.batch_size if planned.rows is None else len(planned.rows)
+        self._send(gradients=span.stop == rows and self._is_needed_everywhere(planned))
+        self._weigh(planned, span)
+
+    def _is_needed_everywhere(self, planned: PlannedPass) -> bool:
+        """Whether ranks need each other's part of the gradient now; a later pass may send the sum of several."""
+        later = {use.slot for other in self._planned[self._made + 1 :] for use in other.uses}
+        slots = {use.slot for use in planned.uses}
+        return any(slot not in later if slot < 0 else self._rules.shared_ascent for slot in slots)
+
+    def _weigh(self, planned: PlannedPass, span: slice) -> None:
         if planned.own is None or planned.rows is None:
             self._statistics.weigh(None)
             return
@@ -263,6 +278,7 @@ class Passes:
         self._open = False
         self._weights.restore()
         self._statistics.weigh(None)
+        self._send(gradients=True)
         if self._watch is not None:
             self._watch.stop()
         try:

@@ -1,13 +1,15 @@
 """What the ranks of a distributed run agree on before a step: its passes and the size of the whole batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from imbsam.errors import OptionError, PassError
 from imbsam.optim._plan import Need
+from imbsam.optim._shards import is_sharded
 from imbsam.optim._terms import Term
 
 
@@ -17,34 +19,90 @@ class Ranks:
     A rank without a tail row must make the same passes as the others, or their all-reduces never meet.
 
     Args:
-        model: A ``DistributedDataParallel``, compiled or wrapped further, makes its process group the ranks; anything
-            else is one process.
+        model: A ``DistributedDataParallel``, compiled or wrapped further, makes its process group the ranks, and so do
+            weights sharded by ``fully_shard``; anything else is one process.
+
+    Raises:
+        OptionError: If the weights are sharded over fewer processes than there are.
     """
 
     def __init__(self, model: nn.Module | None) -> None:
-        modules = model.modules() if model is not None else ()
-        self._group = next((m.process_group for m in modules if isinstance(m, DistributedDataParallel)), None)
-        self.size = dist.get_world_size(self._group) if self._group is not None else 1
+        modules = list(model.modules()) if model is not None else []
+        self._replicas = next((m for m in modules if isinstance(m, DistributedDataParallel)), None)
+        self.sharded = model is not None and any(is_sharded(p) for p in model.parameters())
+        self._group = self._replicas.process_group if self._replicas is not None else None
+        if self.sharded and model is not None:
+            _refuse_a_part_of_the_ranks(model)
+        self.size = dist.get_world_size(self._group) if self.sharded or self._replicas is not None else 1
+        self._compared = self.size == 1
         self._device = torch.device("cpu")
-        if self._group is not None and dist.get_backend(self._group) == "nccl":
+        if self.size > 1 and dist.get_backend(self._group) == "nccl":
             self._device = torch.device("cuda", torch.cuda.current_device())
 
-    def agree(self, rows: int, terms: Sequence[Term]) -> tuple[float, Need]:
+    def compare(self, described: Mapping[str, object]) -> None:
+        """See, before the first step, that the ranks were given the same options.
+
+        Args:
+            described: Options by name, plain values.
+
+        Raises:
+            OptionError: On every rank, if one differs.
+        """
+        if self._compared:
+            return
+        self._compared = True
+        held: list[Mapping[str, object]] = [{} for _ in range(self.size)]
+        self._meet(lambda: dist.all_gather_object(held, dict(described), group=self._group), step=0)
+        for rank, other in enumerate(held):
+            differing = [name for name in described if other.get(name) != held[0].get(name)]
+            if differing:
+                name = differing[0]
+                raise OptionError(
+                    f"the ranks were given different options: {name} is {_short(held[0].get(name))} on rank 0 and "
+                    f"{_short(other.get(name))} on rank {rank}. Count the classes over all of the training data, and "
+                    "make the optimizer alike on every rank."
+                )
+
+    def send(self, *, gradients: bool) -> None:
+        """Say whether the next backward shares its gradients with the other replicas.
+
+        Args:
+            gradients: If not, they add up on this rank, and the next one that shares sends the sum.
+        """
+        # Of a static graph every backward has to be the same.
+        if self._replicas is not None and not self._replicas.static_graph:
+            self._replicas.require_backward_grad_sync = gradients
+
+    def _meet(self, message: Callable[[], object], *, step: int) -> None:
+        try:
+            message()
+        except RuntimeError as error:
+            raise PassError(
+                f"rank {dist.get_rank(self._group)} came to step {step + 1} and another rank did not "
+                f"({str(error).splitlines()[0][:200]}). Every rank has to make as many steps: give each as many "
+                "batches (a DistributedSampler does), and look for an error on another rank."
+            ) from error
+
+    def agree(self, rows: int, terms: Sequence[Term], *, step: int = 0) -> tuple[float, Need]:
         """Gather what any rank needs.
 
         Args:
             rows: Batch size of this rank.
             terms: The method's terms for this rank's batch.
+            step: Steps made, for the message.
 
         Returns:
             The mean batch size of the ranks (their gradients are averaged, so each divides by it), and the needs.
+
+        Raises:
+            PassError: If a rank does not come, in the time that the process group allows.
         """
         perturbed = [term.ascent is not None and bool(term.ascent.any()) for term in terms]
         present = [bool(term.descent.any()) for term in terms]
         if self.size == 1:
             return float(rows), Need(tuple(perturbed), tuple(present))
         mine = torch.tensor([rows, *perturbed, *present], dtype=torch.float64, device=self._device)
-        dist.all_reduce(mine, group=self._group)
+        self._meet(lambda: dist.all_reduce(mine, group=self._group), step=step)
         total, *anywhere = mine.tolist()
         needs = tuple(ranks > 0 for ranks in anywhere)
         return total / self.size, Need(needs[: len(terms)], needs[len(terms) :])
@@ -64,3 +122,17 @@ class Ranks:
             dist.all_reduce(together, group=self._group)
             together /= self.size
         return dict(zip(values, together.unbind(), strict=True))
+
+
+def _refuse_a_part_of_the_ranks(model: nn.Module) -> None:
+    meshes = {p.device_mesh for p in model.parameters() if is_sharded(p)}  # type: ignore[attr-defined]
+    if any(mesh.size() != dist.get_world_size() for mesh in meshes):
+        raise OptionError(
+            "the weights are sharded over a part of the processes, whose gradients then depend on the others: shard "
+            "over all of them (fully_shard(model) without a mesh, or with one of all processes)."
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

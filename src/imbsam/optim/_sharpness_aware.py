@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics
-from imbsam.optim._misuse import Unseen, refuse_line_search, refuse_scaler
+from imbsam.optim._misuse import Unseen, described, refuse_line_search, refuse_scaler
 from imbsam.optim._passes import Combined, Passes, Rules, ascent_name
 from imbsam.optim._plan import BatchStatistics, plan
 from imbsam.optim._ranks import Ranks
@@ -29,6 +29,7 @@ class SharpnessState(TypedDict):
 
 
 OnNonFinite = Literal["raise", "skip", "unchecked"]
+Climb = Literal["together", "apart"]
 
 MOST_SKIPS_IN_A_ROW = 20
 """After so many the trouble is no single batch."""
@@ -45,6 +46,7 @@ class Common(TypedDict, total=False):
     context_rows: int | None
     row_multiple: int
     nonfinite: OnNonFinite
+    climb: Climb
 
 
 class SharpnessAware(Optimizer):
@@ -71,6 +73,9 @@ class SharpnessAware(Optimizer):
         nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
             ``"raise"`` an error, or ``"skip"`` the step and count it, at most 20 in a row. Looking costs an accelerator
             one synchronisation a step; ``"unchecked"`` does not look, and such a step spoils the weights.
+        climb: On several ranks under ``DistributedDataParallel``: ``"together"``, along the gradient of all their rows,
+            so that N processes make the step that one makes with the whole batch; or ``"apart"``, each along that of
+            its own rows (m-sharpness, Foret et al. 2021, section 4.1), which spares the ascent's all-reduce.
         radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
 
     Attributes:
@@ -101,6 +106,7 @@ class SharpnessAware(Optimizer):
         row_multiple: int = 1,
         ascent: Ascent | None = None,
         nonfinite: OnNonFinite = "raise",
+        climb: Climb = "together",
         radii: Mapping[str, float] | None = None,
     ) -> None:
         if nonfinite not in ("raise", "skip", "unchecked"):
@@ -136,11 +142,13 @@ class SharpnessAware(Optimizer):
         self.context_rows = context_rows
         self.row_multiple = row_multiple
         self.nonfinite = nonfinite
+        self.climb = climb
         self.steps = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
         self.memory: dict[str, dict[Tensor, Tensor]] = {}
         self._start()
+        self._check_climb()
 
     def _start(self) -> None:
         """Set up what lives in memory only: no checkpoint or copy carries it."""
@@ -199,9 +207,11 @@ class SharpnessAware(Optimizer):
         on_cpu = _checked_targets(targets)
         terms = [term if self._moves(term) else term.at_the_weights() for term in self.terms(on_cpu)]
         rows = len(on_cpu)
-        mean_rows, need = self._ranks.agree(rows, terms)
+        self._ranks.compare(described(self))
+        mean_rows, need = self._ranks.agree(rows, terms, step=self.steps)
         if mean_rows != rows:
-            terms = [term.scaled(rows / mean_rows) for term in terms]
+            apart = self.climb == "apart"
+            terms = [term.scaled(rows / mean_rows, ascent=not apart) for term in terms]
         fresh = [
             self.ascent.needs_gradient(self.memory.get(ascent_name(k, term), {}), self.steps)
             for k, term in enumerate(terms)
@@ -221,13 +231,14 @@ class SharpnessAware(Optimizer):
         self._ready = None
         self._passes = Passes(
             planned,
-            Rules(terms, self.ascent, fresh, self.memory, self.keeps_ascents, self.combine),
+            Rules(terms, self.ascent, fresh, self.memory, self.keeps_ascents, self.climb == "together", self.combine),
             batch_size=rows,
             loss_scale=loss_scale,
             device=targets.device,
             weights=weights,
             statistics=self._statistics,
             watch=self._watch,
+            send=self._ranks.send,
             on_open=self._open,
             on_close=self._close,
         )
@@ -404,6 +415,19 @@ class SharpnessAware(Optimizer):
             value = cast(float, group.get(name, default))
             if not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{name} must be finite and at least 0; got {value}.")
+
+    def _check_climb(self) -> None:
+        if self.climb not in ("together", "apart"):
+            raise OptionError(f"climb must be 'together' or 'apart'; got {self.climb!r}.")
+        if self.climb == "together":
+            return
+        if self.keeps_ascents or self.ascent.remembers:
+            raise OptionError(
+                f"climb='apart' leaves each rank a gradient of its own, and {type(self).__name__} with {self.ascent!r} "
+                "keeps it for the step or for later ones, so that the replicas would part: choose climb='together'."
+            )
+        if self._ranks.sharded:
+            raise OptionError("climb='apart' moves each replica by itself, and sharded weights have none: 'together'.")
 
     @property
     def distributed(self) -> bool:

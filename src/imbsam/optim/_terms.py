@@ -36,14 +36,15 @@ class Term:
     select: Selection | None = None
     label: int | None = None
 
-    def scaled(self, scale: float) -> "Term":
+    def scaled(self, scale: float, *, ascent: bool = True) -> "Term":
         """The term with every weight multiplied.
 
         Args:
             scale: By what.
+            ascent: Whether those of the direction, too.
         """
-        ascent = None if self.ascent is None else self.ascent * scale
-        return replace(self, descent=self.descent * scale, ascent=ascent)
+        direction = self.ascent * scale if ascent and self.ascent is not None else self.ascent
+        return replace(self, descent=self.descent * scale, ascent=direction)
 
     def at_the_weights(self) -> "Term":
         """The term without its perturbation."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from imbsam.errors import PassError
 from imbsam.optim._plan import STEP
+from imbsam.optim._shards import gathered_again, local
 from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
 
@@ -136,8 +137,10 @@ class Weights:
         if slopes:
             self._save([p for slope in slopes for p in slope.params])
             climbed = ascent.climb(slopes, memory)
-            # Autocast keeps the weights it has cast; the next forward must cast the perturbed ones.
+            # Autocast keeps the weights it has cast, and the root of a sharded model those it has gathered; the next
+            # forward needs the perturbed ones.
             torch.clear_autocast_cache()
+            gathered_again(self._model)
         self.collect(STEP)
         if not keep:
             self._slots.pop(slot, None)
@@ -203,15 +206,17 @@ class Weights:
         Copied back, not subtracted: w + e - e differs from w in the last bit, and bf16 loses all of it.
         """
         if self._moved:
-            torch._foreach_copy_(self._moved, [self._saved[p] for p in self._moved])
+            torch._foreach_copy_([local(p) for p in self._moved], [self._saved[p] for p in self._moved])
             torch.clear_autocast_cache()
+            gathered_again(self._model)
             self._moved = []
             self._guard.remove()
 
     def _save(self, params: list[Tensor]) -> None:
-        fresh = [p for p in params if p not in self._saved or not _fits(self._saved[p], p)]
-        self._saved.update((p, torch.empty_like(p)) for p in fresh)
-        torch._foreach_copy_([self._saved[p] for p in params], params)
+        own = [local(p) for p in params]
+        fresh = [(p, kept) for p, kept in zip(params, own, strict=True) if not _fits(self._saved.get(p), kept)]
+        self._saved.update((p, torch.empty_like(kept)) for p, kept in fresh)
+        torch._foreach_copy_([self._saved[p] for p in params], own)
         self._guard = _StateDictGuard(self._model)
         self._moved = params
 
@@ -226,8 +231,8 @@ def _own(grad: Tensor | None) -> Tensor | None:
     return grad.clone() if grad is not None and shared else grad
 
 
-def _fits(kept: Tensor, p: Tensor) -> bool:
-    return (kept.device, kept.dtype, kept.shape) == (p.device, p.dtype, p.shape)
+def _fits(kept: Tensor | None, p: Tensor) -> bool:
+    return kept is not None and (kept.device, kept.dtype, kept.shape) == (p.device, p.dtype, p.shape)
 
 
 class _StateDictGuard:

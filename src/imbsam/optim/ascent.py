@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.optim._shards import is_sharded, local, summed_over_shards
 
 Memory = Mapping[Tensor, Tensor]
 """What a rule keeps for each parameter from step to step."""
@@ -50,6 +51,8 @@ class Ascent:
     """Whether some steps, or all, are made without an ascent gradient."""
     learns = False
     """Whether the rule looks at the gradients that its terms had in the step, see :meth:`learn`."""
+    remembers = False
+    """Whether a direction depends on those of earlier steps: ranks that climb apart would remember other ones."""
 
     def needs_gradient(self, memory: Memory, step: int) -> bool:
         """Whether the rule looks at the ascent gradient of this step; where not, a pass is spared.
@@ -133,12 +136,13 @@ def add_normalised(slopes: Sequence[Slope], norm: Tensor, damping: float) -> Non
                 for p, g in zip(params, grads, strict=True):
                     p.add_(g * on_device.to(g.dtype))
             else:
-                torch._foreach_mul_(grads, on_device)
-                torch._foreach_add_(params, grads)
+                own = [local(g) for g in grads]
+                torch._foreach_mul_(own, on_device)
+                torch._foreach_add_([local(p) for p in params], own)
 
 
 def global_norm(grads: Sequence[Tensor]) -> Tensor:
-    """The Euclidean norm over all tensors together.
+    """The Euclidean norm over all tensors together; of sharded ones over the parts of all ranks.
 
     Args:
         grads: Dense or sparse tensors of any floating or complex dtype, on any devices; at least one.
@@ -147,13 +151,27 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
         A scalar on the first tensor's device, float64 if any tensor is, else float32: half precision would
         overflow in the squares.
     """
-    values = [g.coalesce().values() if g.is_sparse else g for g in grads]
+    values = [g.coalesce().values() if g.is_sparse else local(g) for g in grads]
     values = [torch.view_as_real(v) if v.is_complex() else v for v in values]
     dtype = torch.float64 if any(v.dtype == torch.float64 for v in values) else torch.float32
     norms: Sequence[Tensor] = torch._foreach_norm(values, 2, dtype=dtype)
+    if any(map(is_sharded, grads)):
+        return _over_ranks([norm.square() for norm in norms], grads).sqrt()
     home = norms[0].device
     norm: Tensor = torch.linalg.vector_norm(torch.stack([n.to(home, non_blocking=True) for n in norms]))
     return norm
+
+
+def _over_ranks(own: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    """Sum of numbers that belong to tensors; one message for all that are spread over the same ranks."""
+    layouts: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
+    for number, tensor in zip(own, tensors, strict=True):
+        key = (tensor.device_mesh, *tensor.placements) if is_sharded(tensor) else ()  # type: ignore[attr-defined]
+        layouts.setdefault(key, (tensor, []))[1].append(number)
+    home = own[0].device
+    sums = [(tensor, torch.stack([n.to(home) for n in numbers]).sum()) for tensor, numbers in layouts.values()]
+    whole = [summed_over_shards(number, tensor) if is_sharded(tensor) else number for tensor, number in sums]
+    return torch.stack(whole).sum()
 
 
 def _by_device(params: list[Tensor], grads: list[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
@@ -179,5 +197,6 @@ def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     """
     dtype = torch.float64 if any(a.dtype == torch.float64 for a in first) else torch.float32
     home = first[0].device
-    products = [(a * b).sum(dtype=dtype).to(home, non_blocking=True) for a, b in zip(first, second, strict=True)]
-    return torch.stack(products).sum()
+    pairs = zip(map(local, first), map(local, second), strict=True)
+    products = [(a * b).sum(dtype=dtype).to(home, non_blocking=True) for a, b in pairs]
+    return _over_ranks(products, first) if any(map(is_sharded, first)) else torch.stack(products).sum()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
+from imbsam.optim._shards import is_sharded
 from imbsam.optim._sharpness_aware import Common, SharpnessAware
 from imbsam.optim._terms import Term, mean_weights
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, global_norm
@@ -24,7 +25,7 @@ class Stochastic(Ascent):
         beta: In (0, 1]; 1 is :class:`Gradient`.
 
     Raises:
-        OptionError: If ``beta`` is out of range.
+        OptionError: If ``beta`` is out of range; when climbing, if it is below 1 and the weights are sharded.
     """
 
     def __init__(self, beta: float = 1.0) -> None:
@@ -35,6 +36,11 @@ class Stochastic(Ascent):
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         """Add the perturbation to the chosen parameters."""
         if self.beta < 1:
+            if any(is_sharded(p) for slope in slopes for p in slope.params):
+                raise OptionError(
+                    "Stochastic draws which tensors to perturb, and ranks that hold parts of one would not draw alike: "
+                    "choose beta=1, or DistributedDataParallel in the place of fully_shard."
+                )
             slopes = [chosen for slope in slopes if (chosen := self._drawn(slope)).params]
         if not slopes:
             return Climbed()

@@ -25,6 +25,8 @@ class Friendly(Ascent):
         OptionError: If an option is out of range.
     """
 
+    remembers = True
+
     def __init__(self, sigma: float = 1.0, decay: float = 0.9, *, damping: float = 0.0) -> None:
         if not math.isfinite(sigma):
             raise OptionError(f"sigma must be finite; got {sigma}.")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.optim._shards import local
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 
 Sampler = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -56,13 +57,17 @@ class Random(Ascent):
     def _drawn(self, params: Sequence[Tensor]) -> Sequence[Tensor]:
         if callable(self.sampler):
             return self.sampler(params)
+        drawn = [torch.empty_like(p) for p in params]
         if self.sampler == "cube":
-            return [torch.rand_like(p).mul_(2).sub_(1).mul_(self.half_width) for p in params]
-        normal = [torch.randn_like(p) for p in params]
+            for x in drawn:
+                local(x).uniform_().mul_(2).sub_(1).mul_(self.half_width)
+            return drawn
+        for x in drawn:
+            local(x).normal_()
         if self.sampler == "sphere":
-            length = global_norm(normal)
-            normal = [x / length.to(x) for x in normal]
-        return normal
+            length = global_norm(drawn)
+            drawn = [x / length.to(x) for x in drawn]
+        return drawn
 
     def __repr__(self) -> str:
         return f"Random(sampler={self.sampler!r}, half_width={self.half_width})"

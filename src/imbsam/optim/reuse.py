@@ -29,6 +29,7 @@ class Reuse(Ascent):
 
     spares_passes = True
     learns = True
+    remembers = True
 
     def __init__(self, refresh: int = 0, decay: float = 0.0, *, damping: float = 0.0) -> None:
         if refresh < 0:
