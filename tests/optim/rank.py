@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cases import BATCH_NORM, MLP, ROUTED, TAIL, Case
 from imbsam.errors import NonFiniteError
 from imbsam.optim import SAM, Gradient, ImbSAM, SharpnessAware
+from imbsam.optim._sharpness_aware import Climb
 
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 3, 2, 1])
 HEAD_ROWS = [0, 2, 3, 4, 6, 7, 9, 10]
@@ -21,7 +22,7 @@ TAIL_ROWS = [1, 5, 8]
 STEPS = 3
 
 
-def imbsam(model: nn.Module) -> SharpnessAware:
+def imbsam(model: nn.Module, climb: Climb = "together") -> SharpnessAware:
     return ImbSAM(
         torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01),
         TAIL,
@@ -30,7 +31,12 @@ def imbsam(model: nn.Module) -> SharpnessAware:
         batch_statistics="batch",
         tail_weight=2.0,
         ascent=Gradient(damping=0.1),
+        climb=climb,
     )
+
+
+def imbsam_apart(model: nn.Module) -> SharpnessAware:
+    return imbsam(model, "apart")
 
 
 def sam(model: nn.Module) -> SharpnessAware:
@@ -79,6 +85,12 @@ SCENARIOS = {
     "batch norm": Scenario(([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10]), BATCH_NORM),
     "batch norm, a rank without tail rows": Scenario((HEAD_ROWS[:4], HEAD_ROWS[4:] + TAIL_ROWS), BATCH_NORM),
     "batch norm, SAM": Scenario(([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10]), BATCH_NORM, sam),
+    "climbing apart": Scenario((list(range(7)), [7, 8, 9, 10]), method=imbsam_apart),
+    "climbing apart, a rank without tail rows": Scenario(
+        (HEAD_ROWS[:5], HEAD_ROWS[5:] + TAIL_ROWS), method=imbsam_apart
+    ),
+    "climbing apart, batch norm": Scenario(([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10]), BATCH_NORM, imbsam_apart),
+    "climbing apart, three ranks": Scenario(([0, 1, 2], [3, 4, 6, 7, 9, 10], [5, 8]), method=imbsam_apart),
     "wrapped further": Scenario((list(range(9)), [9, 10]), wrap=Wrapped),
     "gradients in buckets": Scenario((HEAD_ROWS, TAIL_ROWS), options=(("gradient_as_bucket_view", True),)),
     "batch norm, gradients in buckets": Scenario(

@@ -14,7 +14,7 @@ import oracles
 from cases import MLP, TAIL
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._terms import Term
-from optim.rank import SCENARIOS, STEPS, TARGETS, Scenario, sam
+from optim.rank import SCENARIOS, STEPS, TARGETS, Scenario, imbsam_apart, sam
 
 RANKS = 3
 DEADLINE = 90.0
@@ -66,10 +66,26 @@ def in_one_process(scenario: Scenario) -> tuple[nn.Module, list[list[Tensor]]]:
             rank_losses.append([scenario.case.loss(model(x[rows]), y[rows]).mean() for rows in scenario.shards])
         if scenario.method is sam:
             grads = oracles.sam_gradient(params, losses_of, len(order), rhos, damping=0.1)
+        elif scenario.method is imbsam_apart:
+            grads = climbed_apart(scenario, model, x, y, rhos)
         else:
             grads = oracles.imbsam_gradient(params, losses_of, TAIL[y[order]], rhos, tail_weight=2.0, damping=0.1)
         base.step(params, grads)
     return model, rank_losses
+
+
+def climbed_apart(scenario: Scenario, model: nn.Module, x: Tensor, y: Tensor, rhos: list[float]) -> oracles.Grads:
+    """The ranks' own gradients, each at weights perturbed along its own tail's, by their share of the rows."""
+    params, size = list(model.parameters()), sum(map(len, scenario.shards))
+    total: oracles.Grads = [None] * len(params)
+    for shard in scenario.shards:
+
+        def losses_of(rows: Tensor, shard: list[int] = shard) -> Tensor:
+            return scenario.case.loss(model(x[shard][rows]), y[shard][rows])
+
+        own = oracles.imbsam_gradient(params, losses_of, TAIL[y[shard]], rhos, tail_weight=2.0, damping=0.1)
+        total = oracles.added(total, [None if g is None else g * len(shard) / size for g in own])
+    return total
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

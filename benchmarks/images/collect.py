@@ -1,0 +1,225 @@
+"""Tables and figures of results/runs.jsonl, by ../PROTOCOL.md: writes results/tables.md, gain.png and mechanism.png.
+
+    python benchmarks/images/collect.py [--runs FILE]
+
+Of the main runs only seeds count in which every method of a data set and loss has finished.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from scipy import stats
+
+HERE = Path(__file__).parent / "results"
+GROUP = ["set", "imbalance", "loss"]
+SCORES = {"balanced": "balanced", "many": "frequent", "few": "rare", "macro_f1": "macro F1", "ece": "ECE"}
+DRAWN = {"balanced": "balanced accuracy", "few": "recall of the rare classes"}
+SUBJECTS = ("ImbSAM", "SAM")
+PLAIN = "SGD"
+
+
+def main() -> None:
+    """Write what came out."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
+    asked = parser.parse_args()
+    runs = read(asked.runs)
+    made = whole_seeds(runs[runs.stage == "main"])
+    ablations = whole_seeds(runs[runs.stage == "ablation"])
+    parts = ["# Images with rare classes: all numbers", tuned(runs[runs.stage == "tune"])]
+    parts += [results(part, *key) for key, part in made.groupby(GROUP, sort=False)]
+    parts += [ablated(part, *key) for key, part in ablations.groupby(GROUP, sort=False)]
+    if len(made):
+        parts.append(mechanism(made))
+        draw_gains(made, asked.runs.with_name("gain.png"))
+        draw_mechanism(made, asked.runs.with_name("mechanism.png"))
+    asked.runs.with_name("tables.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def read(file: Path) -> pd.DataFrame:
+    """One row a run; the scores of a part as ``test.few``."""
+    return pd.json_normalize([json.loads(line) for line in file.read_text().splitlines()], max_level=1)
+
+
+def whole_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """The seeds in which no method of a data set and loss is missing."""
+    kept = []
+    for _, part in runs.groupby(GROUP, sort=False):
+        finished = part.groupby("seed").size()
+        kept.append(part[part.seed.isin(finished[finished == part.method.nunique()].index)])
+    return pd.concat(kept) if kept else runs
+
+
+def tuned(runs: pd.DataFrame) -> str:
+    """What validation chose at the tuning seed."""
+    if runs.empty:
+        return ""
+    best = runs.loc[runs.groupby(["set", "loss", "method"], sort=False)["validation.balanced"].idxmax()]
+    skipped = {"method", "loss", "reweight_from", "ascent", "drw", "gamma"}
+    own = [name for name in runs if name.startswith("values.") and name.removeprefix("values.") not in skipped]
+    chosen = [
+        ", ".join(f"{name.removeprefix('values.')} {value:g}" for name, value in run[own].dropna().items())
+        for _, run in best.iterrows()
+    ]
+    table = pd.DataFrame({"chosen": chosen, "validation": best["validation.balanced"].round(1)})
+    table.index = pd.MultiIndex.from_frame(best[["set", "loss", "method"]])
+    return f"## Configurations that validation chose, of three each\n\n{table.reset_index().to_markdown(index=False)}"
+
+
+def wide(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One row a seed, one column a method."""
+    return runs.pivot(index="seed", columns="method", values=column)
+
+
+def half_width(values: pd.Series) -> float:
+    """Of the 95 % t-interval of the mean."""
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else float("nan")
+
+
+def interval(values: pd.Series) -> str:
+    """Mean and half the interval."""
+    return f"{values.mean():.1f} ± {half_width(values):.1f}"
+
+
+def results(runs: pd.DataFrame, name: str, imbalance: int, loss: str) -> str:
+    """Every method of one data set and loss, and the paired differences."""
+    methods = list(dict.fromkeys(runs.method))
+    table = pd.DataFrame(
+        {title: {m: interval(wide(runs, f"test.{s}")[m]) for m in methods} for s, title in SCORES.items()}
+    )
+    table["log loss"] = [f"{wide(runs, 'test.log_loss')[m].mean():.2f}" for m in methods]
+    table["cost"] = [f"{wide(runs, 'cost')[m].mean():.2f}" for m in methods]
+    parts = [f"## {name}, imbalance {imbalance}, {loss}", f"{runs.seed.nunique()} seeds.", table.to_markdown()]
+    parts += [differences(runs, subject) for subject in SUBJECTS if runs.seed.nunique() > 1]
+    return "\n\n".join(parts)
+
+
+def differences(runs: pd.DataFrame, subject: str) -> str:
+    """A method against each other, paired by seed; t-tests, corrected by Holm."""
+    balanced, rare = wide(runs, "test.balanced"), wide(runs, "test.few")
+    others = [name for name in balanced if name != subject]
+    gaps = {name: balanced[subject] - balanced[name] for name in others}
+    p = {name: float(stats.ttest_1samp(gap, 0).pvalue) if gap.std() else 1.0 for name, gap in gaps.items()}
+    rows, worst = [], 0.0
+    for place, name in enumerate(sorted(others, key=p.__getitem__)):
+        worst = max(worst, min(1.0, (len(others) - place) * p[name]))
+        gap, of_rare = gaps[name], rare[subject] - rare[name]
+        low, high = gap.mean() - half_width(gap), gap.mean() + half_width(gap)
+        rows.append(
+            {
+                f"{subject} against": name,
+                "balanced": f"{gap.mean():+.1f} ({low:+.1f} to {high:+.1f})",
+                "rare": f"{of_rare.mean():+.1f} ± {half_width(of_rare):.1f}",
+                "seeds won": f"{(gap > 0).sum()} of {len(gap)}",
+                "p": f"{p[name]:.2g}",
+                "p (Holm)": f"{worst:.2g}",
+            }
+        )
+    return pd.DataFrame(rows).to_markdown(index=False)
+
+
+def ablated(runs: pd.DataFrame, name: str, imbalance: int, loss: str) -> str:
+    """Each change, and what ImbSAM changed is over SGD changed in the same way."""
+    balanced, rare = wide(runs, "test.balanced"), wide(runs, "test.few")
+    rows = []
+    for method in dict.fromkeys(runs.method):
+        twin = f"SGD, {method}"
+        against = twin if twin in balanced else PLAIN
+        gap, of_rare = balanced[method] - balanced[against], rare[method] - rare[against]
+        rows.append(
+            {
+                "changed": method,
+                "balanced": interval(balanced[method]),
+                "rare": interval(rare[method]),
+                "over": "" if method == against else against,
+                "balanced over it": "" if method == against else f"{gap.mean():+.1f} ± {half_width(gap):.1f}",
+                "rare over it": "" if method == against else f"{of_rare.mean():+.1f} ± {half_width(of_rare):.1f}",
+                "cost": f"{wide(runs, 'cost')[method].mean():.2f}",
+            }
+        )
+    title = f"## Ablations: {name}, imbalance {imbalance}, {loss}"
+    return f"{title}\n\n{runs.seed.nunique()} seeds, rho 0.1.\n\n{pd.DataFrame(rows).to_markdown(index=False)}"
+
+
+def mechanism(runs: pd.DataFrame) -> str:
+    """Sharpness of head and tail, and the gap between training and test data, of the same runs."""
+    columns = {
+        "sharpness.tail": "sharpness of the tail",
+        "sharpness.head": "of the head",
+        "train.few": "rare, training data",
+        "test.few": "rare, test data",
+    }
+    table = runs.groupby([*GROUP, "method"], sort=False)[list(columns)].mean().rename(columns=columns)
+    table["gap"] = table["rare, training data"] - table["rare, test data"]
+    table = table.round({column: 3 if "head" in column or "sharpness" in column else 1 for column in table})
+    lines = [f"## Mechanism\n\n{table.reset_index().to_markdown(index=False)}"]
+    for key, part in runs.groupby(GROUP, sort=False):
+        flatter, better = (wide(part, column) for column in ("sharpness.tail", "test.few"))
+        pairs = [(flatter[m] - flatter[PLAIN], better[m] - better[PLAIN]) for m in flatter if m != PLAIN]
+        x, y = (np.concatenate([pair[i] for pair in pairs]) for i in range(2))
+        found = stats.spearmanr(x, y)
+        lines.append(
+            f"{key[0]}, imbalance {key[1]}, {key[2]}: over {len(x)} runs, rank correlation of the change in the tail's "
+            "sharpness with the change in rare recall, both against SGD at the same seed: "
+            f"{found.statistic:+.2f} (p = {found.pvalue:.2g})."
+        )
+    return "\n\n".join(lines)
+
+
+def draw_gains(runs: pd.DataFrame, file: Path) -> None:
+    """Rare recall and balanced accuracy of each method over SGD: a point a seed, a mark for mean and interval."""
+    mpl.use("agg")
+    keys = list(runs.groupby(GROUP, sort=False).groups)
+    figure, axes = plt.subplots(len(keys), 2, figsize=(9, 0.9 + 2.7 * len(keys)), layout="constrained", squeeze=False)
+    for row, key in zip(axes, keys, strict=True):
+        part = runs[(runs[GROUP] == list(key)).all(axis=1)]
+        for axis, (score, title) in zip(row, DRAWN.items(), strict=True):
+            _draw_differences(axis, wide(part, f"test.{score}"))
+            axis.set_title(f"{key[0]}, {key[2]}, imbalance {key[1]}", fontsize=10)
+            axis.set_xlabel(f"{title} over SGD (points)")
+        row[1].set_yticklabels([])
+    figure.savefig(file, dpi=130)
+
+
+def _draw_differences(axis: plt.Axes, scores: pd.DataFrame) -> None:
+    names = [name for name in scores if name != PLAIN][::-1]
+    for place, name in enumerate(names):
+        gap = scores[name] - scores[PLAIN]
+        colour = "#d55e00" if name.startswith("ImbSAM") else "#0072b2"
+        axis.scatter(gap, np.full(len(gap), place), s=12, color=colour, alpha=0.45, linewidths=0)
+        axis.errorbar(gap.mean(), place, xerr=half_width(gap), fmt="D", color=colour, capsize=3, ms=4)
+    axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.grid(alpha=0.3, axis="x")
+
+
+def draw_mechanism(runs: pd.DataFrame, file: Path) -> None:
+    """Change in the tail's sharpness against change in rare recall, both against SGD at the same seed."""
+    keys: Sequence[tuple[str, int, str]] = list(runs.groupby(GROUP, sort=False).groups)
+    figure, axes = plt.subplots(1, len(keys), figsize=(4.2 * len(keys), 3.9), layout="constrained", squeeze=False)
+    names = [name for name in dict.fromkeys(runs.method) if name != PLAIN]
+    for axis, key in zip(axes[0], keys, strict=True):
+        part = runs[(runs[GROUP] == list(key)).all(axis=1)]
+        flatter, better = (wide(part, column) for column in ("sharpness.tail", "test.few"))
+        for place, name in enumerate(names):
+            if name in flatter:
+                marker = "osD^vPX<>*"[place % 10]
+                x, y = flatter[name] - flatter[PLAIN], better[name] - better[PLAIN]
+                axis.scatter(x, y, label=name, marker=marker, s=24, alpha=0.7, color=plt.cm.tab10(place % 10))
+        axis.axhline(0, color="#1b1f24", lw=0.8, ls=":")
+        axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
+        axis.set_title(f"{key[0]}, {key[2]}, imbalance {key[1]}", fontsize=10)
+        axis.set_xlabel("SAM sharpness of the tail, over SGD")
+    axes[0][0].set_ylabel("recall of the rare classes over SGD (points)")
+    axes[0][-1].legend(fontsize=7)
+    figure.savefig(file, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
