@@ -74,6 +74,7 @@ def usage() -> str:
             "  imbsam compare photos/ --seeds 3        sgd, sam and imbsam on your images, with a report",
             "  imbsam train table.csv --target defect  a table",
             "  imbsam anomaly fit log.csv --labels y   a detector from a few labelled anomalies",
+            "  torchrun --nproc-per-node 2 -m imbsam train photos/   one run shared by two processes",
             "",
             "imbsam COMMAND --help shows the options of a command.",
         ]
