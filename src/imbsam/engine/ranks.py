@@ -69,6 +69,7 @@ class World:
         if failed:
             self._over = True
             self.check()
+            raise RunError("another process of the run failed. What it said is above.")
         return number or None
 
     def stop(self, signals: HeldBack, number: int) -> NoReturn:
