@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from imbsam.interruption import SIGNALS, Stopped, exit_code, held_back, raised
+from imbsam.interruption import SIGNALS, Stopped, exit_code, held_back, ignored, raised
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,15 @@ def test_a_signal_is_raised_with_its_exit_code(number, code):
         signal.raise_signal(number)
     assert exit_code(caught.value) == code
     assert handlers() == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_once_signals_are_ignored_none_disturbs_what_is_left(number):
+    with raised(), held_back() as held:
+        ignored()
+        signal.raise_signal(number)
+        assert held.number is None
+    signal.raise_signal(number)
 
 
 def test_a_plain_keyboard_interrupt_is_sigint():

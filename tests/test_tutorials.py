@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,12 @@ WRITTEN = {
     "tutorials/images.md": ["runs/photos/report.html", "predictions.csv"],
     "tutorials/table.md": ["runs/table/report.html", "predictions.csv"],
     "tutorials/loop.md": ["checkpoint.pt"],
-    "tutorials/cluster.md": ["runs/spread/report.html", "runs/tuned/tune.json", "runs/best/report.html"],
+    "tutorials/cluster.md": [
+        "runs/spread/report.html",
+        "runs/tuned/tune.json",
+        "runs/best/report.html",
+        "runs/shared/report.html",
+    ],
 }
 """Pages, and files that they leave behind."""
 
@@ -33,8 +40,15 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 def commands(block: str) -> list[list[str]]:
     lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
-    assert all(program == "imbsam" for program, *_ in lines)
-    return [words for _, *words in lines]
+    assert all(program in ("imbsam", "torchrun") for program, *_ in lines)
+    return [words[program == "imbsam" :] for words in lines for program in words[:1]]
+
+
+def together(words: list[str]) -> None:
+    """Run a command that begins with torchrun, in a process of its own."""
+    line = [sys.executable, "-m", "torch.distributed.run", *words[1:], *SHORT["train"]]
+    ran = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("page", WRITTEN)
@@ -50,6 +64,9 @@ def test_a_tutorial_runs_in_an_empty_folder(
             exec(compile(block, page, "exec"), names)
             continue
         for words in commands(block):
+            if words[0] == "torchrun":
+                together(words)
+                continue
             with pytest.raises(SystemExit) as ended:
                 main([*words, *SHORT.get(words[0], ())])
             assert ended.value.code == 0, capsys.readouterr().err

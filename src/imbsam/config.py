@@ -135,7 +135,8 @@ class TrainingOptions:
     epochs: Count | None = None
     """Passes over the training data. Default: 100 for digits, 60 for tables, 30 for other images."""
     batch_size: Count | None = None
-    """Default: 32 for digits, 128 for others."""
+    """Rows of a step, of all processes together where torchrun starts several. Default: 32 for digits, 128 for
+    others."""
     lr: Positive | None = None
     """Learning rate. Default: 0.1, or 0.001 for adamw."""
     momentum: Share = 0.9

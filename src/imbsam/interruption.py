@@ -80,6 +80,13 @@ def held_back() -> Iterator[HeldBack]:
     held.check()
 
 
+def ignored() -> None:
+    """Let no further signal disturb the end of this process."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 Handlers = dict[int, object]
 
 
@@ -100,4 +107,5 @@ def _handled_by(handler: object) -> Iterator[Handlers]:
         yield before
     finally:
         for number, held in before.items():
-            signal.signal(number, held)  # type: ignore[arg-type]
+            if signal.getsignal(number) is handler:
+                signal.signal(number, held)  # type: ignore[arg-type]

@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if words[0] not in COMMANDS:
             raise SystemExit(_complain(f"there is no command {words[0]!r}.\n\n{usage()}"))
         with raised():
+            if several_processes():
+                from imbsam.cli.processes import act_together
+
+                raise SystemExit(act_together(words))
             command = parse(words)
             from imbsam.cli.actions import act
 
@@ -43,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         print("interrupted.", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
+
+
+def several_processes() -> bool:
+    """Whether torchrun started this process beside others."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    return all(os.environ.get(name, "").isdigit() for name in names) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def usage() -> str:
@@ -64,6 +74,7 @@ def usage() -> str:
             "  imbsam compare photos/ --seeds 3        sgd, sam and imbsam on your images, with a report",
             "  imbsam train table.csv --target defect  a table",
             "  imbsam anomaly fit log.csv --labels y   a detector from a few labelled anomalies",
+            "  torchrun --nproc-per-node 2 -m imbsam train photos/   one run shared by two processes",
             "",
             "imbsam COMMAND --help shows the options of a command.",
         ]

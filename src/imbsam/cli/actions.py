@@ -41,6 +41,7 @@ from imbsam.engine import (
     plan_runs,
 )
 from imbsam.engine.export import about, export
+from imbsam.engine.ranks import World
 from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
 from imbsam.interruption import exit_code
@@ -48,12 +49,13 @@ from imbsam.models import is_user_code
 from imbsam.report import answer, write_report
 
 
-def act(command: Command, words: Sequence[str]) -> int:
+def act(command: Command, words: Sequence[str], world: World | None = None) -> int:
     """Run a command.
 
     Args:
         command: From :func:`imbsam.cli.commands.parse`.
         words: What the user typed.
+        world: The processes that do it; by default there is one.
 
     Returns:
         The exit code.
@@ -63,15 +65,15 @@ def act(command: Command, words: Sequence[str]) -> int:
         KeyboardInterrupt: If the user interrupts; what was finished is kept.
     """
     warnings.showwarning = show.warning
-    found = _acted(command, words)
+    found = _acted(command, words, world or World())
     return found if isinstance(found, int) else found.give(as_json=command.json)
 
 
-def _acted(command: Command, words: Sequence[str]) -> Answer | int:
+def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int:
     """What a command found out, or the exit code of one that was interrupted."""
     match command:
         case Train():
-            return train(command)
+            return train(command, world)
         case Compare():
             return compare_methods(command, words)
         case Tune():
@@ -109,39 +111,46 @@ def _acted(command: Command, words: Sequence[str]) -> Answer | int:
             raise OptionError(f"there is no action for {command!r}.")
 
 
-def train(command: Train) -> Answer | int:
+def train(command: Train, world: World) -> Answer | int:
     """Train one model, or go on with one."""
-    if command.resume is not None:
-        folder, source, options = _resumed(command)
-    else:
-        source, options = _source(command.source, "train"), command.options
-        folder = RunFolder(command.out or _free(Path("runs") / f"{_name(source)}-{_run_name(command)}"))
-        if folder.has_checkpoint() and not command.overwrite:
-            raise RunError(
-                f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
-                "or begin anew with --overwrite."
-            )
+    folder, source, options = world.from_first(lambda: _asked(command))
     try:
-        with RunProgress(quiet=command.quiet) as progress:
+        with RunProgress(quiet=command.quiet or not world.first) as progress:
             result = fit(
                 folder,
                 source,
                 options,
                 overwrite=command.overwrite,
+                world=world,
                 on_begin=progress.begin,
                 on_step=progress.step,
                 on_epoch=progress.epoch,
             )
     except KeyboardInterrupt as error:
+        world.check()
         _say_how_to_resume(folder, options.model.model)
         return exit_code(error)
-    page = write_report(folder.path)
+    page = world.from_first(lambda: write_report(folder.path))
 
     def shown() -> None:
         show.result(result)
         print(f"report: {page}")
 
     return Answer({**result, "folder": folder.path, "report": page}, shown)
+
+
+def _asked(command: Train) -> tuple[RunFolder, str, Options]:
+    """The folder, the source and the options of the run."""
+    if command.resume is not None:
+        return _resumed(command)
+    source = _source(command.source, "train")
+    folder = RunFolder(command.out or _free(Path("runs") / f"{_name(source)}-{_run_name(command)}"))
+    if folder.has_checkpoint() and not command.overwrite:
+        raise RunError(
+            f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
+            "or begin anew with --overwrite."
+        )
+    return folder, source, command.options
 
 
 def _resumed(command: Train) -> tuple[RunFolder, str, Options]:

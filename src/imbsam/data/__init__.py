@@ -4,12 +4,14 @@ from imbsam.data.batches import Epoch, batches
 from imbsam.data.dataset import Dataset, Samples, TensorSamples
 from imbsam.data.load import load, load_like, spec_of
 from imbsam.data.longtail import long_tail, long_tail_counts
+from imbsam.data.shards import Shard
 from imbsam.data.transforms import evaluation_transform, training_transform
 
 __all__ = [
     "Dataset",
     "Epoch",
     "Samples",
+    "Shard",
     "TensorSamples",
     "batches",
     "evaluation_transform",

@@ -1,6 +1,6 @@
 """The batches of an epoch, each a pure function of (seed, epoch, batch number)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,14 +11,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from imbsam.data.dataset import Samples
 from imbsam.data.images import ImageFiles
-from imbsam.data.seeding import generator
-from imbsam.data.transforms import ImageNetAugmentation, Transform
+from imbsam.data.seeding import AUGMENTATION, ORDER, generator
+from imbsam.data.shards import WHOLE, Shard
+from imbsam.data.transforms import ImageNetAugmentation, Part, Source, Transform
 from imbsam.errors import DataError, OptionError
 
 Sampler = Literal["shuffle", "balanced", "gathered"]
 Batch = tuple[Tensor, Tensor]
-
-ORDER, AUGMENTATION = range(2)
 
 
 def batches(
@@ -34,6 +33,7 @@ def batches(
     sampler: Sampler = "shuffle",
     tail: Tensor | None = None,
     tail_rows: int = 16,
+    shard: Shard = WHOLE,
 ) -> "Epoch":
     """Go over the samples once.
 
@@ -57,6 +57,7 @@ def batches(
             tail classes together in some of the batches, so that what a method forwards for them alone is worth it.
         tail: Marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
         tail_rows: Tail samples that stand together, about; more where there are not enough batches for so few.
+        shard: The part of each batch that is wanted; its rows are the very ones the whole batch has.
 
     Returns:
         An iterable of ``(inputs, targets)``, float32 ``(b, ...)`` and int64 ``(b,)``, with a length.
@@ -80,7 +81,7 @@ def batches(
         order = gathered(tail[samples.targets], draw, batch_size=batch_size, together=tail_rows)
     elif shuffle:
         order = torch.randperm(len(samples), generator=draw)
-    epoch_batches = EpochBatches(samples, order, batch_size, seed, epoch, transform)
+    epoch_batches = EpochBatches(samples, order, batch_size, seed, epoch, transform, shard)
     if not 0 <= start <= len(epoch_batches):
         raise OptionError(f"start must be in 0..{len(epoch_batches)}, the batches of this epoch; got {start}.")
     loader = DataLoader(
@@ -91,7 +92,7 @@ def batches(
         # Without one of its own a DataLoader draws from the global generator, and dropout after a resume would differ.
         generator=generator(seed, epoch),
     )
-    return Epoch(loader)
+    return Epoch(loader, [epoch_batches.rows(number) for number in range(start, len(epoch_batches))])
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,11 @@ class Epoch:
 
     Args:
         loader: Gives batches, or the errors that workers met.
+        rows: Of each whole batch.
     """
 
     loader: "DataLoader[Batch | DataError]"
+    rows: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -125,17 +128,24 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         seed: int,
         epoch: int,
         transform: Transform,
+        shard: Shard = WHOLE,
     ) -> None:
         self.samples = samples
         self.order = order
         self.batch_size = batch_size
         self.transform = transform
         self.seed, self.epoch = seed, epoch
+        self.shard = shard
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.order), self.batch_size)
         joins_the_last = rest == 1 and full > 0
         return full + (rest > 0 and not joins_the_last)
+
+    def rows(self, number: int) -> int:
+        """How many rows a batch has, all its shards together."""
+        begin = number * self.batch_size
+        return len(self.order) - begin if number == len(self) - 1 else self.batch_size
 
     def __getitem__(self, number: int) -> Batch | DataError:
         try:
@@ -147,13 +157,15 @@ class EpochBatches(TorchDataset[Batch | DataError]):
             return error
 
     def _batch(self, number: int) -> Batch:
-        last = number == len(self) - 1
-        begin = number * self.batch_size
-        indices = self.order[begin : None if last else begin + self.batch_size]
+        begin, rows = number * self.batch_size, self.rows(number)
+        indices = self.order[begin : begin + rows]
         draw = generator(self.seed, self.epoch, AUGMENTATION, number)
-        return self._inputs(indices, draw), self.samples.targets[indices]
+        if self.shard == WHOLE:
+            return self._inputs(indices, draw), self.samples.targets[indices]
+        own = self.shard.positions(rows)
+        return self._inputs(indices[own], Part(draw, own, rows)), self.samples.targets[indices[own]]
 
-    def _inputs(self, indices: Tensor, draw: torch.Generator) -> Tensor:
+    def _inputs(self, indices: Tensor, draw: Source) -> Tensor:
         if isinstance(self.samples, ImageFiles) and isinstance(self.transform, ImageNetAugmentation):
             windows = self.transform.windows(self.samples.sizes[indices], draw)
             return self.transform.finish(self.samples.windows(indices, windows), draw)

@@ -3,6 +3,9 @@
 import numpy as np
 import torch
 
+ORDER, AUGMENTATION, DROPOUT = range(3)
+"""Streams of a run, by what is drawn."""
+
 
 def generator(*key: int) -> torch.Generator:
     """A generator whose draws depend on the key alone: same key, same draws, in any process.

@@ -15,7 +15,24 @@ from torch.nn import functional
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 
-Transform = Callable[[Tensor, torch.Generator | None], Tensor]
+
+@dataclass(frozen=True)
+class Part:
+    """A source of draws for some rows of a batch: each gets those it would get among all of them.
+
+    Args:
+        generator: Source of the draws of the whole batch.
+        rows: Places of these rows in it, shape ``(r,)``.
+        of: How many rows it has.
+    """
+
+    generator: torch.Generator
+    rows: Tensor
+    of: int
+
+
+Source = torch.Generator | Part | None
+Transform = Callable[[Tensor, Source], Tensor]
 Augment = Literal["none", "cifar", "imagenet"]
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
@@ -58,7 +75,7 @@ def evaluation_transform(spec: InputSpec) -> Transform:
     return Normalise(spec) if isinstance(spec, ImageSpec) else as_it_is
 
 
-def as_it_is(rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def as_it_is(rows: Tensor, generator: Source = None) -> Tensor:
     """Table rows are standardised when they are loaded."""
     return rows
 
@@ -69,7 +86,7 @@ class Normalise:
 
     spec: ImageSpec
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, images: Tensor, generator: Source = None) -> Tensor:
         """Normalise; draws nothing."""
         mean = torch.tensor(self.spec.mean).view(-1, 1, 1)
         std = torch.tensor(self.spec.std).view(-1, 1, 1)
@@ -82,7 +99,7 @@ class CifarAugmentation:
 
     spec: ImageSpec
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, images: Tensor, generator: Source = None) -> Tensor:
         """Crop and flip each image by its own draw.
 
         Args:
@@ -96,8 +113,8 @@ class CifarAugmentation:
         pad_y, pad_x = max(1, height // 8), max(1, width // 8)
         padded = functional.pad(images, (pad_x, pad_x, pad_y, pad_y))
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-        top = torch.randint(2 * pad_y + 1, (count,), generator=generator)
-        left = torch.randint(2 * pad_x + 1, (count,), generator=generator)
+        top = _whole_numbers(2 * pad_y + 1, count, generator)
+        left = _whole_numbers(2 * pad_x + 1, count, generator)
         cropped = windows[torch.arange(count), :, top, left]
         return Normalise(self.spec)(_flip_half(cropped, generator))
 
@@ -121,7 +138,7 @@ class ImageNetAugmentation:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     jitter: float = 0.4
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, images: Tensor, generator: Source = None) -> Tensor:
         """Augment each image by its own draws.
 
         Args:
@@ -142,7 +159,7 @@ class ImageNetAugmentation:
         ]
         return self.finish(torch.cat(cropped), generator)
 
-    def windows(self, sizes: Tensor, generator: torch.Generator | None = None, attempts: int = 10) -> Tensor:
+    def windows(self, sizes: Tensor, generator: Source = None, attempts: int = 10) -> Tensor:
         """Draw one window per image; where no attempt fits into the image, the largest central one of fair aspect.
 
         Args:
@@ -156,7 +173,7 @@ class ImageNetAugmentation:
         count = len(sizes)
         height, width = sizes[:, :1].double(), sizes[:, 1:].double()
         low, high = math.log(self.aspect[0]), math.log(self.aspect[1])
-        draws = torch.rand(4, count, attempts, generator=generator, dtype=torch.float64)
+        draws = _uniform((4, count, attempts), 1, generator, torch.float64)
         area = height * width * (self.area[0] + draws[0] * (self.area[1] - self.area[0]))
         aspect = (low + draws[1] * (high - low)).exp()
         wide, tall = (area * aspect).sqrt().round().clamp(min=1), (area / aspect).sqrt().round().clamp(min=1)
@@ -172,7 +189,7 @@ class ImageNetAugmentation:
         left = torch.where(fitted, (draws[3, :, :1] * (free_x + 1)).floor().minimum(free_x), (free_x / 2).floor())
         return torch.cat([top, left, tall, wide], 1).long()
 
-    def finish(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def finish(self, images: Tensor, generator: Source = None) -> Tensor:
         """Flip, jitter and normalise windows that already have the final size.
 
         Args:
@@ -186,19 +203,34 @@ class ImageNetAugmentation:
         return Normalise(self.spec)(pixels)
 
 
-def _flip_half(images: Tensor, generator: torch.Generator | None) -> Tensor:
-    flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+def _uniform(shape: tuple[int, ...], rows: int, generator: Source, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Draws in 0..1 of a shape whose dimension ``rows`` is the batch."""
+    if not isinstance(generator, Part):
+        return torch.rand(shape, generator=generator, dtype=dtype)
+    whole = (*shape[:rows], generator.of, *shape[rows + 1 :])
+    return torch.rand(whole, generator=generator.generator, dtype=dtype).index_select(rows, generator.rows)
+
+
+def _whole_numbers(below: int, count: int, generator: Source) -> Tensor:
+    """A draw in ``0 .. below - 1`` for each image."""
+    if not isinstance(generator, Part):
+        return torch.randint(below, (count,), generator=generator)
+    return torch.randint(below, (generator.of,), generator=generator.generator)[generator.rows]
+
+
+def _flip_half(images: Tensor, generator: Source) -> Tensor:
+    flip = _uniform((len(images), 1, 1, 1), 0, generator) < 0.5
     return torch.where(flip, images.flip(3), images)
 
 
-def _colour_jitter(images: Tensor, strength: float, generator: torch.Generator | None) -> Tensor:
+def _colour_jitter(images: Tensor, strength: float, generator: Source) -> Tensor:
     """Scale brightness, contrast and saturation of float images in 0..255, in an order drawn for each image.
 
     Every one of the three moves the image away from a base: black, its mean grey, or its own grey picture.
     """
     count = len(images)
-    factors = 1 + strength * (2 * torch.rand(3, count, 1, 1, 1, generator=generator) - 1)
-    order = torch.rand(3, count, generator=generator).argsort(0).view(3, count, 1, 1, 1)
+    factors = 1 + strength * (2 * _uniform((3, count, 1, 1, 1), 1, generator) - 1)
+    order = _uniform((3, count), 1, generator).argsort(0).view(3, count, 1, 1, 1)
     for factor, kind in zip(factors, order, strict=True):
         grey = _grey(images)
         # Row means first: a sum over a whole image may be split over threads, and then depends on their number.

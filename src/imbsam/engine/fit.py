@@ -1,8 +1,10 @@
 """The training loop: epochs of steps, a checkpoint after each epoch, the best epoch's weights at the end."""
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,16 +17,18 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from imbsam import data
 from imbsam.config import Options
+from imbsam.data.seeding import DROPOUT, generator
 from imbsam.engine import setup
 from imbsam.engine.determinism import deterministic
 from imbsam.engine.evaluation import autocast, logits_of
 from imbsam.engine.examples import confused_examples
 from imbsam.engine.loop import train_step
 from imbsam.engine.random_numbers import random_state, set_random_state
+from imbsam.engine.ranks import World
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.schedule import factor
 from imbsam.engine.tracking import Tracker
-from imbsam.errors import NonFiniteError, RunError, RunWarning
+from imbsam.errors import DataError, NonFiniteError, RunError, RunWarning
 from imbsam.files import alone
 from imbsam.interruption import HeldBack, held_back
 from imbsam.losses import Deferred
@@ -79,6 +83,7 @@ def fit(
     *,
     label: str | None = None,
     overwrite: bool = False,
+    world: World | None = None,
     on_begin: OnBegin | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
@@ -93,6 +98,8 @@ def fit(
         options: Those left open are filled in.
         label: What to call the variant in reports; by default the method.
         overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
+        world: The processes that share the run, each of which calls this; by default there is one. Of several the
+            first alone measures, writes and calls back.
         on_begin: Called with the notes on the data, before the first epoch.
         on_step: Called after each step with how many of the epoch's are made, how many it has, the epoch from 1,
             and the number of epochs.
@@ -104,21 +111,23 @@ def fit(
     Raises:
         ImbsamError: If the data, an option or the folder cannot be used, or the loss became NaN or infinite.
     """
+    world = world or World()
+    if not world.first:
+        on_begin = on_step = on_epoch = None
     if options.training.threads:
         torch.set_num_threads(options.training.threads)
     problem = setup.load_problem(source, options)
-    training = Training(problem, folder)
-    with alone(folder.path), deterministic(options.training.deterministic) as training.without:
-        if overwrite:
-            folder.clear()
-        if folder.has_checkpoint():
+    _check_same_data(problem, world)
+    training = Training(problem, folder, world)
+    with (
+        alone(folder.path) if world.first else nullcontext(),
+        deterministic(options.training.deterministic) as training.without,
+    ):
+        if world.from_first(lambda: _begin(folder, problem, options, overwrite)):
             training.resume()
-        else:
-            folder.keep_metrics(0)
-            folder.write_data({**problem.describe(), "asked": options.flat()})
-            folder.write_config(source, problem.options)
+        tracked = options.training.tensorboard and world.first
         with (
-            Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker,
+            Tracker(folder.path, enabled=tracked, from_epoch=training.progress.epoch) as tracker,
             held_back() as signals,
         ):
             if on_begin is not None:
@@ -133,12 +142,30 @@ def fit(
                 tracker.write(record)
                 if on_epoch is not None:
                     on_epoch(record)
-                signals.check()
-        result = training.result(label or problem.options.method.method)
-        folder.write_result(result)
-        for note in training.notes():
+                if (number := world.agree(signals.number)) is not None:
+                    world.stop(signals, number)
+        result = world.from_first(lambda: training.result(label or problem.options.method.method))
+        for note in training.notes() if world.first else ():
             warnings.warn(note, RunWarning, stacklevel=2)
         return result
+
+
+def _check_same_data(problem: setup.Problem, world: World) -> None:
+    mine = json.dumps(problem.describe())
+    if world.from_first(lambda: mine) != mine:
+        raise DataError(f"{problem.source} is not the same here as on rank 0: give all machines the same data.")
+
+
+def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrite: bool) -> bool:
+    """Make the folder that of a new run, unless there is one to go on with, which is said."""
+    if overwrite:
+        folder.clear()
+    if folder.has_checkpoint():
+        return True
+    folder.keep_metrics(0)
+    folder.write_data({**problem.describe(), "asked": options.flat()})
+    folder.write_config(problem.source, problem.options)
+    return False
 
 
 class Training:
@@ -147,16 +174,20 @@ class Training:
     Args:
         problem: The data and options.
         folder: Where checkpoints and metrics go.
+        world: The processes that share the run.
     """
 
-    def __init__(self, problem: setup.Problem, folder: RunFolder) -> None:
+    def __init__(self, problem: setup.Problem, folder: RunFolder, world: World) -> None:
         self.problem = problem
+        self.world = world
+        self.shard = data.Shard(world.rank, world.size)
         self.folder = folder
         self.progress = Progress()
         self.begun: Begun | None = None
         self.without: list[str] = []
         options = problem.options
-        self.model = setup.build_model(problem)
+        self.bare = setup.build_model(problem)
+        self.model = world.wrapped(self.bare, problem.device)
         self.criterion = setup.build_criterion(problem)
         steps = len(self._batches(0))
         self.optimizer: SharpnessAware = setup.build_optimizer(
@@ -172,6 +203,13 @@ class Training:
                 steps_per_epoch=steps,
             ),
         )
+        self._draw_apart()
+
+    def _draw_apart(self) -> None:
+        """Let dropout differ by rank, and after a resume by another number of ranks go on with fresh draws."""
+        if not self.world.first:
+            key = (self.problem.options.training.seed, self.schedule.last_epoch, DROPOUT, self.world.rank)
+            torch.manual_seed(generator(*key).initial_seed())
 
     def _batches(self, epoch: int, start: int = 0) -> data.Epoch:
         options, dataset = self.problem.options, self.problem.dataset
@@ -188,6 +226,7 @@ class Training:
             sampler=options.data.sampler,
             tail=self.problem.tail,
             tail_rows=options.data.tail_rows,
+            shard=self.shard,
         )
 
     def epoch(self, signals: HeldBack, on_step: OnStep | None = None) -> dict[str, object]:
@@ -211,27 +250,41 @@ class Training:
             self.begun = Begun(float(first["lr"]), float(first["rho"]))
         begun, began = self.begun, time.perf_counter() - self.begun.seconds
         self.model.train()
-        batches = self._batches(self.progress.epoch, start=len(begun.losses))
-        steps, epochs = len(begun.losses) + len(batches), setup.epochs_of(self.problem.options)
-        for inputs, targets in batches:
-            begun.losses.append(self._step(inputs, targets) * len(targets))
+        rest = self._batches(self.progress.epoch, start=len(begun.losses))
+        steps, epochs = len(begun.losses) + len(rest), setup.epochs_of(self.problem.options)
+        batches, sizes = iter(rest), iter(rest.rows)
+        while True:
+            batch = next(batches, None)
+            # Before the passes: a rank whose batch cannot be read is missed here, not in the middle of a step.
+            if (stop := self.world.agree(signals.number)) is not None:
+                begun.seconds = time.perf_counter() - began
+                self._write_checkpoint()
+                self.world.stop(signals, stop)
+            if batch is None:
+                break
+            rows = next(sizes)
+            begun.losses.append(self._step(*batch) * (rows * self.shard.share(rows)))
             self.schedule.step()
             if on_step is not None:
                 on_step(len(begun.losses), steps, number, epochs)
-            if signals.number is not None:
-                begun.seconds = time.perf_counter() - began
-                self._write_checkpoint()
-                signals.check()
-        rows = len(self.problem.dataset.train)
+        self._collect()
+        record = self.world.from_first(lambda: self._finish(number, began))
+        self.progress, self.begun = replace(self.progress, epoch=number), None
+        self._write_checkpoint()
+        return record
+
+    def _finish(self, number: int, began: float) -> dict[str, object]:
+        """Measure a finished epoch, keep its weights if it is the best, write its line of metrics."""
+        assert self.begun is not None
+        begun, rows = self.begun, len(self.problem.dataset.train)
         # Steps that the method skipped have no finite loss; they are counted apart.
         train_loss = float(torch.stack(begun.losses).nansum()) / rows
         validation = self._measure(self.problem.dataset.validation)
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
-        self.begun = None
         record: dict[str, object] = {
             "epoch": number,
-            "epochs": epochs,
+            "epochs": setup.epochs_of(self.problem.options),
             "lr": begun.lr,
             "rho": begun.rho,
             "train_loss": train_loss,
@@ -241,8 +294,20 @@ class Training:
         }
         self._keep_if_best(validation)
         self.folder.append_metrics(record)
-        self._write_checkpoint()
         return record
+
+    def _collect(self) -> None:
+        """Add up on the first rank what each has counted; the others count on from nothing."""
+        if self.world.size == 1:
+            return
+        losses = torch.stack(self.begun.losses).cpu() if self.begun is not None and self.begun.losses else None
+        found = self.world.gather((losses, self.progress.rows_forward))
+        self.progress = replace(self.progress, rows_forward=sum(n for _, n in found) if self.world.first else 0)
+        if self.begun is not None and losses is not None:
+            total = torch.zeros_like(losses)
+            for each, _ in found if self.world.first else ():
+                total = total if each is None else total + each
+            self.begun.losses = list(total.to(self.problem.device))
 
     def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         device, options = self.problem.device, self.problem.options
@@ -267,7 +332,7 @@ class Training:
             return None
         problem = self.problem
         spec = problem.dataset.spec
-        logits = logits_of(self.model, samples, spec, problem.options, problem.priors)
+        logits = logits_of(self.bare, samples, spec, problem.options, problem.priors)
         scores = classification(logits, samples.targets, problem.groups).to_dict()
         if show_as is not None:
             confused = confused_examples(logits, samples, spec, scores["confusion"], problem.priors.counts.tolist())
@@ -280,19 +345,24 @@ class Training:
         score = cast(float, validation["balanced"]) if validation is not None else self.progress.best_score
         if self.problem.options.training.select == "last" or score >= self.progress.best_score:
             self.progress = replace(self.progress, best_epoch=self.progress.epoch, best_score=score)
-            self.folder.write_weights(self.model.state_dict(), self.progress.epoch)
+            self.folder.write_weights(self.bare.state_dict(), self.progress.epoch)
 
     def _write_checkpoint(self) -> None:
-        self.folder.write_checkpoint(
-            {
-                "options": self.problem.options.deciding(),
-                "progress": asdict(self.progress),
-                "begun": None if self.begun is None else vars(self.begun),
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": {"last_epoch": self.schedule.last_epoch},
-                "random": random_state(self.problem.device),
-            }
+        self._collect()
+        first, *others = self.world.gather(random_state(self.problem.device))
+        self.world.from_first(
+            lambda: self.folder.write_checkpoint(
+                {
+                    "options": self.problem.options.deciding(),
+                    "progress": asdict(self.progress),
+                    "begun": None if self.begun is None else vars(self.begun),
+                    "model": self.bare.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "schedule": {"last_epoch": self.schedule.last_epoch},
+                    "random": first,
+                    "random_of_other_ranks": others,
+                }
+            )
         )
 
     def resume(self) -> None:
@@ -302,24 +372,36 @@ class Training:
             DataError: If the data changed since.
             RunError: If none is whole, or it belongs to another run.
         """
-        held = self.folder.read_data()
+        held = self.world.from_first(self.folder.read_data)
         self.problem.check_same_data(cast(list[str], held.get("classes", [])), cast(list[int], held.get("counts", [])))
-        state = self.folder.read_checkpoint()
+        state = self.world.from_first(self.folder.read_checkpoint)
         self._check_same_options(cast(dict[str, object], state.get("options", {})))
         try:
-            self.model.load_state_dict(cast(dict[str, Tensor], state["model"]))
+            self.bare.load_state_dict(cast(dict[str, Tensor], state["model"]))
             self.optimizer.load_state_dict(cast(dict[str, object], state["optimizer"]))
             self.progress = Progress(**cast(dict[str, float], state["progress"]))  # type: ignore[arg-type]
             self.schedule.last_epoch = cast(dict[str, int], state["schedule"])["last_epoch"]
             begun = cast(dict[str, object] | None, state["begun"])
             self.begun = None if begun is None else Begun(**begun)  # type: ignore[arg-type]
             if self.begun is not None:
-                self.begun.losses = [loss.to(self.problem.device) for loss in self.begun.losses]
-            set_random_state(cast(dict[str, Tensor], state["random"]), self.problem.device)
+                losses = [loss.to(self.problem.device) for loss in self.begun.losses]
+                self.begun.losses = losses if self.world.first else [torch.zeros_like(loss) for loss in losses]
+            if not self.world.first:
+                self.progress = replace(self.progress, rows_forward=0)
+            self._set_random_state(state)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise RunError(f"{self.folder.checkpoint} does not fit this run ({reason}).") from None
-        self.folder.keep_metrics(self.progress.epoch)
+        if self.world.first:
+            self.folder.keep_metrics(self.progress.epoch)
+
+    def _set_random_state(self, state: Mapping[str, object]) -> None:
+        """Each rank's own where they are as many as before; else that of the first, and fresh ones for the others."""
+        held = [state["random"], *cast(list[object], state.get("random_of_other_ranks", []))]
+        if self.world.first or len(held) == self.world.size:
+            set_random_state(cast(dict[str, Tensor], held[self.world.rank]), self.problem.device)
+        else:
+            self._draw_apart()
 
     def _check_same_options(self, held: Mapping[str, object]) -> None:
         differing = self.problem.options.differing(held)
@@ -335,12 +417,12 @@ class Training:
         return notes + ([f"without a deterministic algorithm, so that runs may differ: {without}."] if without else [])
 
     def result(self, label: str) -> dict[str, object]:
-        """Measure the kept epoch on the test data and sum the run up."""
+        """Measure the kept epoch on the test data, sum the run up, and write it down."""
         problem = self.problem
-        self.model.load_state_dict(self.folder.read_weights())
+        self.bare.load_state_dict(self.folder.read_weights())
         about = problem.describe()
         dataset = problem.dataset
-        return {
+        result = {
             "schema": SCHEMA,
             "name": self.folder.path.name,
             "method": problem.options.method.method,
@@ -362,3 +444,5 @@ class Training:
             "device": str(problem.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        self.folder.write_result(result)
+        return result

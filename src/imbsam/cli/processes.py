@@ -1,0 +1,32 @@
+"""The command among the processes that torchrun started: one speaks, all end alike."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from imbsam.cli.actions import act
+from imbsam.cli.commands import parse
+from imbsam.engine.ranks import joined
+from imbsam.errors import OptionError
+
+
+def act_together(words: Sequence[str]) -> int:
+    """Run a command in all processes; the first one alone prints.
+
+    Args:
+        words: What the user typed.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ImbsamError: If the input cannot be used, or a process failed, in every process.
+        KeyboardInterrupt: If the user interrupts.
+    """
+    with joined() as world:
+        if not world.first:
+            sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  As long as the process lives.
+        if words[0] != "train":
+            raise OptionError(f"imbsam {words[0]} is no work for several processes: run it without torchrun.")
+        return act(parse(words), words, world)
