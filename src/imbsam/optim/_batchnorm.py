@@ -1,6 +1,7 @@
 """BatchNorm couples the rows of a batch and keeps running statistics: a step of several passes must know both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from types import MethodType
 
 import torch
@@ -93,12 +94,20 @@ class RunningStatistics:
         """
         for layer in self._weighable:
             if groups is not None and sees_the_batch(layer):
-                layer.__dict__.update(row_groups=tuple(groups), forward=MethodType(_by_weight, layer))
+                layer.__dict__.update(row_groups=tuple(groups), forward=MethodType(_uncompiled(), layer))
             elif "row_groups" in layer.__dict__:
                 del layer.__dict__["forward"], layer.__dict__["row_groups"]
 
     def _buffers(self) -> list[Tensor]:
         return [b for layer in self.layers for b in layer.buffers(recurse=False)]
+
+
+@cache
+def _uncompiled() -> Callable[[_BatchNorm, Tensor], Tensor]:
+    """:func:`_by_weight` left out of compiled graphs, which would be made anew for every size of the groups."""
+    # Not a decorator: it imports torch's compiler, which an optimizer's first step does anyway.
+    left_out: Callable[[_BatchNorm, Tensor], Tensor] = torch.compiler.disable(_by_weight)  # type: ignore[no-untyped-call]
+    return left_out
 
 
 def _by_weight(layer: _BatchNorm, x: Tensor) -> Tensor:

@@ -74,12 +74,15 @@ class Pass:
         """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``."""
         return bool(self._planned.uses)
 
-    def backward(self, losses: Tensor) -> None:
+    def backward(self, losses: Tensor, *, by: Callable[..., object] | None = None) -> None:
         """Backpropagate the losses with the weights the method gives these rows.
 
         Args:
             losses: Loss of each row of the pass, in order, shape ``(R,)``; multiplied by the ``loss_scale`` that
                 ``passes`` was given, if any.
+            by: Called with the weighted sum of the losses, shape ``()``, and ``retain_graph``, in the place of
+                ``Tensor.backward``: a framework's own, as Fabric's, which multiplies by ``loss_scale`` itself, so that
+                the losses come as they are.
 
         Raises:
             PassError: If the losses are not one per row, or this is not the pass in progress.
@@ -89,7 +92,7 @@ class Pass:
                 f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
                 f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none'."
             )
-        self._passes.backpropagate(self._planned, losses, self._span)
+        self._passes.backpropagate(self._planned, losses, self._span, by)
 
 
 @dataclass(frozen=True)
@@ -351,13 +354,16 @@ class Passes:
             "Look for NaN in the inputs, lower the learning rate or rho, or skip the batch."
         )
 
-    def backpropagate(self, planned: PlannedPass, losses: Tensor, span: slice) -> None:
+    def backpropagate(
+        self, planned: PlannedPass, losses: Tensor, span: slice, by: Callable[..., object] | None = None
+    ) -> None:
         """Run the backwards of a pass, or of a micro-batch of it.
 
         Args:
             planned: The pass.
             losses: Loss of each row forwarded, shape ``(R,)``.
             span: Those rows among the pass's.
+            by: What stands in the place of ``Tensor.backward``, and multiplies by the loss scale itself.
 
         Raises:
             PassError: If the pass is over, or has fewer rows left.
@@ -365,19 +371,21 @@ class Passes:
         in_progress = self._open and self._made < len(self._planned) and planned is self._planned[self._made]
         if not in_progress or len(losses) > self._rows_left:
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
+        scale = self._loss_scale if by is None else 1.0
+        backward = Tensor.backward if by is None else by
         for use in planned.uses:
             self._weights.collect(use.slot)
             value = weighted_sum(losses, use.weights[span])
-            value.backward(retain_graph=use is not planned.uses[-1])  # type: ignore[no-untyped-call]
-            self._add(self._values, use.slot, value.detach() / self._loss_scale)
+            backward(value, retain_graph=use is not planned.uses[-1])
+            self._add(self._values, use.slot, value.detach() / scale)
         self._rows_left -= len(losses)
         if planned.counted is not None:
-            seen = losses.detach() if self._loss_scale == 1 else losses.detach() / self._loss_scale
+            seen = losses.detach() if scale == 1 else losses.detach() / scale
             self.loss = self.loss.to(losses.device) + weighted_sum(seen, planned.counted[span])
         if self._looks and (planned.term is None or planned.select is not None):
             seen = self._before if planned.term is None else self._after
             rows = torch.arange(self.batch_size) if planned.rows is None else planned.rows
-            seen[rows[span]] = losses.detach().to(seen) / self._loss_scale
+            seen[rows[span]] = losses.detach().to(seen) / scale
 
     @staticmethod
     def _add(values: dict[int, Tensor], slot: int, value: Tensor) -> None:

@@ -1,0 +1,93 @@
+"""Lightning Fabric: the backward of a step, in the place of ``fabric.backward``."""
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.integrations.micro_batches import MicroBatches, RowLosses, make_passes, targets_of, use_model
+from imbsam.optim import Pass, SharpnessAware
+
+
+class FabricBackward:
+    """Makes the passes of each step, each by ``fabric.backward``; everything else of a Fabric loop stays.
+
+    A batch of which the caller says that more follow waits, and the step is that over one batch of all rows that wait.
+
+    Args:
+        fabric: Any precision; one process or DDP.
+        model: As ``fabric.setup`` gave it.
+        optimizer: Likewise.
+
+    Raises:
+        OptionError: If the optimizer is none of ours, or was not set up, or the model's weights are sharded.
+
+    Example:
+        >>> model, optimizer = fabric.setup(model, optimizer)  # doctest: +SKIP
+        >>> backward = FabricBackward(fabric, model, optimizer)  # doctest: +SKIP
+        >>> for batch in loader:  # doctest: +SKIP
+        ...     loss = backward(batch, row_losses)
+        ...     optimizer.step()
+    """
+
+    def __init__(self, fabric: Fabric, model: _FabricModule, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, _FabricOptimizer):
+            raise OptionError(
+                f"{type(optimizer).__name__} was not set up: model, optimizer = fabric.setup(model, optimizer) comes "
+                "first."
+            )
+        ours = optimizer.optimizer
+        if not isinstance(ours, SharpnessAware):
+            raise OptionError(
+                f"the optimizer that was set up is {type(ours).__name__}: set up one of imbsam's around it, "
+                "as ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
+            )
+        # Not isinstance: DeepSpeed's is a kind of DDPStrategy.
+        if type(fabric.strategy) not in (SingleDeviceStrategy, DDPStrategy):
+            raise OptionError(
+                f"{type(fabric.strategy).__name__} may spread the weights over the processes, and a perturbation needs "
+                "them whole: use one process or strategy='ddp'."
+            )
+        self.fabric = fabric
+        self.model = model
+        self.optimizer = ours
+        self._waiting = MicroBatches()
+        # Not Fabric's own wrapper: its state_dict goes around the hooks that refuse perturbed weights.
+        distributed = (m for m in model.modules() if isinstance(m, DistributedDataParallel))
+        use_model(ours, next(distributed, model.module))
+
+    def __call__(
+        self, batch: object, row_losses: RowLosses, *, targets: Tensor | None = None, more: bool = False
+    ) -> Tensor | None:
+        """Make the passes over all batches of a step once its last is there.
+
+        Args:
+            batch: Tensors whose first dimension is the batch, alone or in mappings and sequences.
+            row_losses: Called with the batch, or some of its rows; gives the loss of each, shape ``(R,)``.
+            targets: Class of each row; by default the batch's labels, or the last element of a pair.
+            more: Whether further batches belong to this step; this one waits for them.
+
+        Returns:
+            Mean loss at the unperturbed weights of all rows of the step; ``None`` where the batch waits.
+        """
+        self._waiting.add(batch, targets_of(batch) if targets is None else targets)
+        if more:
+            return None
+        scaler: torch.amp.GradScaler | None = getattr(self.fabric.strategy.precision, "scaler", None)
+
+        def backward(piece: Pass, losses: Tensor) -> None:
+            piece.backward(losses, by=self.fabric.backward)
+
+        return make_passes(
+            self.optimizer,
+            self._waiting,
+            row_losses,
+            backward=backward,
+            loss_scale=1.0 if scaler is None else scaler.get_scale(),
+            no_sync=lambda: self.fabric.no_backward_sync(self.model),
+        )
