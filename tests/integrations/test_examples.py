@@ -66,28 +66,41 @@ sys.path.insert(0, sys.argv[1])
 import digits, torch
 digits.EPOCHS = 1
 digits.rare_digits = lambda: torch.load("rows.pt", weights_only=False)
-import fabric_loop
 torch.set_num_threads(1)
-trained = fabric_loop.main(devices=2)
-torch.save(trained.state_dict(), f"{torch.distributed.get_rank()}.pt")
 """
+FABRIC = """
+import fabric_loop
+trained = fabric_loop.main(devices=2)
+if torch.distributed.get_rank() == 0:
+    torch.save(trained.state_dict(), "digits.pt")
+"""
+TORCHRUN = "import torchrun_loop; torchrun_loop.main(shard='shard' in sys.argv)"
 
 
-def test_two_processes_of_fabric_agree_with_one_to_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "script", "words"),
+    [
+        ("fabric_loop", FABRIC, []),
+        ("torchrun_loop", TORCHRUN, []),
+        ("torchrun_loop", TORCHRUN, ["shard"]),
+    ],
+)
+def test_two_processes_agree_with_one_to_rounding(
+    name: str, script: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digits = importlib.import_module("digits")
     dataset, tail = digits.rare_digits()
     # Whole batches: a sampler for several processes repeats a row where their number does not divide the rows.
     rows = torch.utils.data.TensorDataset(*dataset[: 22 * digits.BATCH_SIZE]), tail
     torch.save(rows, tmp_path / "rows.pt")
-    (tmp_path / "example.py").write_text(ON_TWO_PROCESSES)
-    ran = subprocess.run(
-        [sys.executable, "example.py", str(EXAMPLES)], cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
+    (tmp_path / "example.py").write_text(ON_TWO_PROCESSES + script)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if "torchrun" in name else []
+    command = [sys.executable, *torchrun, "example.py", str(EXAMPLES), *words]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, ran.stderr[-3000:]
     monkeypatch.setattr(digits, "rare_digits", lambda: rows)
     one = dict(example("plain_loop").main().state_dict())
-    for rank in range(2):
-        torch.testing.assert_close(dict(torch.load(tmp_path / f"{rank}.pt")), one, atol=1e-12, rtol=0)
+    torch.testing.assert_close(dict(torch.load(tmp_path / "digits.pt")), one, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("style", ["lbfgs", "composer"])

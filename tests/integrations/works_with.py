@@ -64,6 +64,16 @@ ROWS: Mapping[str, Row] = {
             ),
         ),
     ),
+    "fully_shard (FSDP2)": Row(
+        "torch",
+        of(
+            "optim/test_sharded.py",
+            precision=("the model's own", "test_sharded_weights_end_where_replicated_ones_do"),
+            accumulation=("`p.split(n)`", "test_micro_batches_of_sharded_weights_agree_with_whole_batches"),
+            clipping=("yes", "test_sharded_weights_end_where_replicated_ones_do"),
+            checkpoint=("resumes exactly", "test_a_sharded_run_that_is_resumed_ends_at_the_same_bits"),
+        ),
+    ),
     "torch.compile": Row(
         "torch",
         of(

@@ -1,5 +1,6 @@
 """One of several processes that train every method, with replicated and with sharded weights, on shards of a batch."""
 
+import copy
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cases import BATCH_NORM, MLP, TAIL, Case
 from imbsam.errors import OptionError, PassError
-from imbsam.optim import ASCENTS, METHODS, ImbSAM, create
+from imbsam.optim import ASCENTS, METHODS, ImbSAM, SharpnessAware, create
 from optim.family import PRIORS
 from optim.loops import sgd
 
@@ -36,14 +37,24 @@ def whole(p: Tensor) -> Tensor:
     return (p.full_tensor() if isinstance(p, DTensor) else p).detach().clone()
 
 
+def created(method: str, model: nn.Module, ascent: str | None = None) -> SharpnessAware:
+    options = {"beta": 1.0} if method == "esam" else {}
+    optimizer = create(method, model, base=sgd(model.parameters()), priors=PRIORS, tail=TAIL, ascent=ascent, **options)
+    for group in optimizer.param_groups:
+        group.update(dict.fromkeys(optimizer.radii, 0.3))
+    return optimizer
+
+
+def made(method: str) -> tuple[SharpnessAware, nn.Module]:
+    model = sharded(MLP.model())
+    return created(method, model), model
+
+
 def train(name: str, case: Case, rank: int, size: int, *, shard: bool) -> dict[str, Tensor]:
     bare = case.model()
     model = sharded(bare) if shard else DistributedDataParallel(bare)
     method, ascent = ("imbsam", COMBINED[name]) if name in COMBINED else (name, None)
-    options = {"beta": 1.0} if method == "esam" else {}
-    optimizer = create(method, model, base=sgd(bare.parameters()), priors=PRIORS, tail=TAIL, ascent=ascent, **options)
-    for group in optimizer.param_groups:
-        group.update(dict.fromkeys(optimizer.radii, 0.3))
+    optimizer = created(method, model, ascent=ascent)
     torch.manual_seed(rank)
     before = [whole(p) for p in bare.parameters()]
     for seed in range(STEPS):
@@ -56,6 +67,35 @@ def train(name: str, case: Case, rank: int, size: int, *, shard: bool) -> dict[s
         torch.nn.utils.clip_grad_norm_(bare.parameters(), 10.0)
         optimizer.step()
     return {name: whole(p) for name, p in bare.named_parameters()}
+
+
+def step(optimizer: SharpnessAware, model: nn.Module, rank: int, size: int, seed: int, *, split: int = 99) -> None:
+    x, y = MLP.batch(TARGETS, seed)
+    x, y = x[SHARDS[size][rank]], y[SHARDS[size][rank]]
+    with optimizer.passes(y) as passes:
+        for each in passes:
+            for part in each.split(split):
+                part.backward(MLP.loss(model(x[part.rows]), y[part.rows]))
+    optimizer.step()
+
+
+def resumed(name: str, rank: int, size: int) -> list[dict[str, Tensor]]:
+    """Weights after four steps, and those of another optimizer that goes on with what the first had after two."""
+    optimizer, model = made(name)
+    ended = []
+    for seed in range(4):
+        if seed == 2:
+            held = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+            random = torch.get_rng_state()
+        step(optimizer, model, rank, size, seed)
+    ended.append({key: whole(p) for key, p in model.named_parameters()})
+    optimizer, model = made(name)
+    model.load_state_dict(held[0])
+    optimizer.load_state_dict(held[1])
+    torch.set_rng_state(random)
+    for seed in (2, 3):
+        step(optimizer, model, rank, size, seed)
+    return [*ended, {key: whole(p) for key, p in model.named_parameters()}]
 
 
 def refusals() -> dict[str, str]:
@@ -92,6 +132,11 @@ def main(rank: int, size: int, folder: Path) -> None:
         for case in (MLP, BATCH_NORM):
             for shard in (False, True):
                 results[f"{name}, {case}, {shard}"] = train(name, case, rank, size, shard=shard)
+    results["resumed"] = {name: resumed(name, rank, size) for name in METHODS}
+    for split in (2, 99):
+        optimizer, model = made("imbsam")
+        step(optimizer, model, rank, size, 0, split=split)
+        results[f"split {split}"] = {key: whole(p) for key, p in model.named_parameters()}
     results["refused"] = refusals()
     torch.save(results, folder / f"{rank}.pt")
     dist.barrier()

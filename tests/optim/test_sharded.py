@@ -43,6 +43,18 @@ def test_all_ranks_hold_parts_of_the_same_weights(name: str, size: int, results:
         assert all(torch.equal(first[key], value) for key, value in other[f"{name}, mlp, True"].items())
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_sharded_run_that_is_resumed_ends_at_the_same_bits(name: str, results: Results) -> None:
+    for held in results[2]:
+        straight, resumed = held["resumed"][name]
+        assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
+
+
+def test_micro_batches_of_sharded_weights_agree_with_whole_batches(results: Results) -> None:
+    for held in results[3]:
+        torch.testing.assert_close(held["split 2"], held["split 99"], atol=1e-12, rtol=0)
+
+
 def test_what_cannot_be_right_is_refused_by_name(results: Results) -> None:
     for held in results[2]:
         told = held["refused"]

@@ -24,8 +24,9 @@ class Pass:
         rows: Indices of the rows to forward, shape ``(R,)``, int64, on the targets' device.
     """
 
-    def __init__(self, passes: "Passes", planned: PlannedPass, start: int, stop: int) -> None:
+    def __init__(self, passes: "Passes", planned: PlannedPass, start: int, stop: int, *, counts: bool = True) -> None:
         self._passes = passes
+        self._counts = counts
         self._planned = planned
         self._span = slice(start, stop)
         self._whole = planned.rows is None and (start, stop) == (0, passes.batch_size)
@@ -46,7 +47,9 @@ class Pass:
     def split(self, size: int) -> Iterator["Pass"]:
         """Cut the pass into micro-batches; their gradients add up to the pass's.
 
-        Go through them one by one, forward and backward, as they are yielded: BatchNorm is told of each in turn.
+        Go through them one by one, forward and backward, as they are yielded: BatchNorm is told of each in turn. Ranks
+        that share sharded weights gather them together, so that one with fewer rows forwards its first ones again,
+        which then count nothing.
 
         Args:
             size: Rows in each, the last may have fewer.
@@ -59,10 +62,12 @@ class Pass:
         """
         if size < 1:
             raise OptionError(f"a micro-batch needs at least 1 row; got size={size}.")
-        for start in range(self._span.start, self._span.stop, size):
+        starts = range(self._span.start, self._span.stop, size)
+        idle = self._passes.most_on_any_rank(len(starts)) - len(starts)
+        for number, start in enumerate([starts[0]] * idle + list(starts)):
             stop = min(start + size, self._span.stop)
             self._passes.prepare(self._planned, slice(start, stop))
-            yield Pass(self._passes, self._planned, start, stop)
+            yield Pass(self._passes, self._planned, start, stop, counts=number >= idle)
 
     @property
     def backwards(self) -> int:
@@ -92,7 +97,10 @@ class Pass:
                 f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
                 f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none'."
             )
-        self._passes.backpropagate(self._planned, losses, self._span, by)
+        if self._counts:
+            self._passes.backpropagate(self._planned, losses, self._span, by)
+        else:
+            self._passes.backpropagate_nothing(self._planned, losses, by)
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,7 @@ class Passes:
         device: Where the targets, and so the rows' indices, are.
         memory: What ascent and method will keep, by name, once the step has been made.
         norms: Of the ascent gradients so far, scalars without graph.
+        most_on_any_rank: The largest of a number that each rank has, where ranks must make as many forwards.
     """
 
     def __init__(
@@ -163,6 +172,7 @@ class Passes:
         statistics: RunningStatistics,
         watch: Unseen | None,
         send: Callable[..., None],
+        most_on_any_rank: Callable[[int], int],
         on_open: Callable[["Passes"], None],
         on_close: Callable[["Passes", bool], None],
     ) -> None:
@@ -178,6 +188,7 @@ class Passes:
         self._statistics = statistics
         self._watch = watch
         self._send = send
+        self.most_on_any_rank = most_on_any_rank
         self._on_open = on_open
         self._on_close = on_close
         self._open = False
@@ -386,6 +397,21 @@ class Passes:
             seen = self._before if planned.term is None else self._after
             rows = torch.arange(self.batch_size) if planned.rows is None else planned.rows
             seen[rows[span]] = losses.detach().to(seen) / scale
+
+    def backpropagate_nothing(
+        self, planned: PlannedPass, losses: Tensor, by: Callable[..., object] | None = None
+    ) -> None:
+        """Run the backwards of rows that are forwarded for the other ranks' sake: their gradient is zero.
+
+        Args:
+            planned: The pass.
+            losses: Loss of each row forwarded, shape ``(R,)``.
+            by: What stands in the place of ``Tensor.backward``.
+        """
+        backward = Tensor.backward if by is None else by
+        for use in planned.uses:
+            self._weights.collect(use.slot)
+            backward((losses * 0).sum(), retain_graph=use is not planned.uses[-1])
 
     @staticmethod
     def _add(values: dict[int, Tensor], slot: int, value: Tensor) -> None:

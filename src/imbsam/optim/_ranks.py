@@ -73,6 +73,14 @@ class Ranks:
         if self._replicas is not None and not self._replicas.static_graph:
             self._replicas.require_backward_grad_sync = gradients
 
+    def most(self, number: int) -> int:
+        """The largest number that any rank has, where they share weights; else this rank's."""
+        if not self.sharded or self.size == 1:
+            return number
+        largest = torch.tensor(number, device=self._device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._group)
+        return int(largest)
+
     def _meet(self, message: Callable[[], object], *, step: int) -> None:
         try:
             message()

@@ -239,6 +239,7 @@ class SharpnessAware(Optimizer):
             statistics=self._statistics,
             watch=self._watch,
             send=self._ranks.send,
+            most_on_any_rank=self._ranks.most,
             on_open=self._open,
             on_close=self._close,
         )
