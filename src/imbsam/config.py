@@ -70,7 +70,7 @@ class ModelOptions:
     __pydantic_config__ = STRICT
 
     model: str = "auto"
-    """mlp, resnet20/32/44/56, resnet18/34, package.module:callable, torchvision:NAME or timm:NAME."""
+    """mlp, resnet20/32/44/56, resnet18/34/50, package.module:callable, torchvision:NAME or timm:NAME."""
     width: Positive = 1.0
     """CIFAR ResNets: factor on the number of channels."""
     norm: Literal["batch", "group"] = "batch"
