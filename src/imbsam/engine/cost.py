@@ -56,7 +56,15 @@ def expected_cost(source: str, options: Options) -> Cost:
     Raises:
         ImbsamError: If the data or an option cannot be used.
     """
-    problem = setup.load_problem(source, options)
+    return cost_of(setup.load_problem(source, options))
+
+
+def cost_of(problem: setup.Problem) -> Cost:
+    """Count what the passes of a run will forward and backpropagate, see :func:`expected_cost`.
+
+    Args:
+        problem: Its data and options; of the training samples the classes alone are looked at.
+    """
     couples = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in setup.build_model(problem).modules())
     seed, size = problem.options.training.seed, setup.batch_size_of(problem.options)
     rows = forwarded = backward = in_tail = with_tail = 0

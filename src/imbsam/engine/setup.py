@@ -64,8 +64,13 @@ class Problem:
             )
 
 
-def load_problem(source: str, options: Options) -> Problem:
+def load_problem(source: str, options: Options, *, open_all: bool = True) -> Problem:
     """Read the data and fill in the options that depend on it.
+
+    Args:
+        source: The data.
+        options: Of the run.
+        open_all: Open every image file at once, see :func:`imbsam.data.load`.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.
@@ -79,11 +84,14 @@ def load_problem(source: str, options: Options) -> Problem:
         imbalance=imbalance(source, options),
         profile=chosen.profile,
         rare=rare_classes(source, options),
+        subset=chosen.subset,
         validation_fraction=chosen.validation_fraction,
         test_fraction=chosen.test_fraction,
+        validation_is_test=chosen.validation_is_test,
         image_size=chosen.image_size,
         skip_bad=chosen.skip_bad,
         seed=options.training.seed,
+        open_all=open_all,
     )
     options = resolved(options, source, dataset.spec)
     if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
