@@ -206,8 +206,8 @@ class Options:
         """Which of the deciding options a run was made with other values of.
 
         Args:
-            held: Its options by name, as :meth:`flat` gives them. One that is not among them came later, and its default
-                changes nothing; where there is none at all, nothing is known of the run.
+            held: Its options by name, as :meth:`flat` gives them. One that is not among them came later, and its
+                default changes nothing; where there is none at all, nothing is known of the run.
         """
         usual = Options().flat() if held else {}
         return [name for name, value in self.deciding().items() if held.get(name, usual.get(name)) != value]

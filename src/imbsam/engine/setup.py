@@ -64,8 +64,18 @@ class Problem:
             )
 
 
-def load_problem(source: str, options: Options, *, open_all: bool = True) -> Problem:
+def load_problem(source: str, options: Options) -> Problem:
     """Read the data and fill in the options that depend on it.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    checked_name(options.method.method)
+    return problem_of(source, options, load_data(source, options))
+
+
+def load_data(source: str, options: Options, *, open_all: bool = True) -> data.Dataset:
+    """Read the data of a run.
 
     Args:
         source: The data.
@@ -76,8 +86,7 @@ def load_problem(source: str, options: Options, *, open_all: bool = True) -> Pro
         ImbsamError: If the data or an option cannot be used.
     """
     chosen = options.data
-    checked_name(options.method.method)
-    dataset = data.load(
+    return data.load(
         source,
         target=chosen.target,
         ignore=chosen.ignore,
@@ -93,6 +102,19 @@ def load_problem(source: str, options: Options, *, open_all: bool = True) -> Pro
         seed=options.training.seed,
         open_all=open_all,
     )
+
+
+def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
+    """Fill in the options that depend on the data.
+
+    Args:
+        source: Where the data are from.
+        options: Of the run.
+        dataset: Loaded as the options say.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
     options = resolved(options, source, dataset.spec)
     if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
         raise OptionError(f"--augment {options.data.augment} is for images, and {source} is a table.")
