@@ -54,6 +54,18 @@ def test_a_single_value_stands_for_a_list_of_one():
     assert (options.model.hidden, options.data.ignore, options.loss.loss_options) == ((64,), ("id",), ("tau=1",))
 
 
+def test_an_option_that_a_run_does_not_know_yet_had_its_default():
+    options = Options().updated({"rho": 0.3})
+    held = {name: value for name, value in options.flat().items() if name != "subset"}
+    assert options.differing(held) == []
+    assert options.updated({"subset": "first"}).differing(held) == ["subset"]
+    assert Options().differing(held) == ["rho"]
+
+
+def test_a_run_that_holds_no_options_differs_in_all_but_those_left_open():
+    assert "method" in Options().differing({})
+
+
 def test_an_empty_list_of_hidden_layers_is_a_linear_model():
     assert Options().updated({"hidden": []}).model.hidden == ()
 

@@ -44,10 +44,15 @@ class DataOptions:
     """How the class counts fall from the most frequent to the rarest."""
     rare: Literal["auto", "last", "random"] = "auto"
     """Which classes become rare: the last ones, or ones drawn by the seed. auto: random for digits, else last."""
+    subset: Literal["drawn", "first"] = "drawn"
+    """Which samples of a class stay in the long tail: drawn by the seed, or the first ones, as some published code
+    has it."""
     validation_fraction: Share = 0.1
     """Share of the training data held out, stratified, to choose the best epoch."""
     test_fraction: Share = 0.3
     """Share held out for testing where the source has no test data of its own."""
+    validation_is_test: bool = False
+    """Test on the source's validation data, as papers on iNaturalist do, and hold others out to choose the epoch."""
     image_size: Count | None = None
     """Images: pixels of each side; by default as they are."""
     augment: Literal["auto", "none", "cifar", "imagenet"] = "auto"
@@ -70,7 +75,7 @@ class ModelOptions:
     __pydantic_config__ = STRICT
 
     model: str = "auto"
-    """mlp, resnet20/32/44/56, resnet18/34, package.module:callable, torchvision:NAME or timm:NAME."""
+    """mlp, resnet20/32/44/56, resnet18/34/50, package.module:callable, torchvision:NAME or timm:NAME."""
     width: Positive = 1.0
     """CIFAR ResNets: factor on the number of channels."""
     norm: Literal["batch", "group"] = "batch"
@@ -202,9 +207,11 @@ class Options:
         """Which of the deciding options a run was made with other values of.
 
         Args:
-            held: Its options by name, as :meth:`flat` gives them.
+            held: Its options by name, as :meth:`flat` gives them. One that is not among them came later, and its
+                default changes nothing; where there is none at all, nothing is known of the run.
         """
-        return [name for name, value in self.deciding().items() if held.get(name) != value]
+        usual = Options().flat() if held else {}
+        return [name for name, value in self.deciding().items() if held.get(name, usual.get(name)) != value]
 
     def updated(self, values: Mapping[str, object]) -> "Options":
         """Replace some options by name, checked; for an option of several values, a single one stands for itself.

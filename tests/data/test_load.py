@@ -88,6 +88,32 @@ def test_a_validation_part_alone_leaves_no_test_part(tmp_path):
     assert (len(dataset.train), len(dataset.validation), dataset.test) == (20, 6, None)
 
 
+@pytest.fixture
+def with_validation(tmp_path):
+    """Tables of 40 rows to train on and 6 for validation."""
+    for part, count in (("train", 40), ("val", 6)):
+        frame = pd.DataFrame({"x": range(count), "kind": ["a", "b"] * (count // 2)})
+        frame.to_csv(tmp_path / f"{part}.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("fraction", "held"), [(0.1, 4), (0.0, None)])
+def test_a_validation_part_may_be_the_test_and_others_are_held_out(with_validation, fraction, held):
+    dataset = load(str(with_validation), target="kind", validation_is_test=True, validation_fraction=fraction)
+    assert len(dataset.test) == 6
+    assert (None if dataset.validation is None else len(dataset.validation)) == held
+    assert len(dataset.train) == 40 - (held or 0)
+    assert "the source's validation part is the test part." in dataset.notes
+
+
+def test_a_validation_part_is_no_test_where_there_is_one_or_where_it_is_missing(with_validation):
+    with pytest.raises(OptionError, match="has no validation part"):
+        load("digits", validation_is_test=True)
+    (with_validation / "test.csv").write_bytes((with_validation / "val.csv").read_bytes())
+    with pytest.raises(OptionError, match="has a test part of its own"):
+        load(str(with_validation), target="kind", validation_is_test=True)
+
+
 def test_preprocess_goes_through_json_and_back():
     dataset = load("digits")
     through = json.loads(json.dumps(dataset.preprocess))

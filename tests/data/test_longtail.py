@@ -61,6 +61,15 @@ def test_the_seed_chooses_which_samples_stay():
     assert not torch.equal(kept(), kept(generator=generator(1)))
 
 
+def test_the_first_samples_of_each_class_stay_where_asked_for_whatever_the_seed():
+    shuffled = torch.randperm(600, generator=generator(3))
+    targets = BALANCED[shuffled]
+    indices = long_tail(targets, imbalance=10, subset="first", generator=generator(7))
+    for label, wanted in enumerate([60, 46, 35, 27, 21, 16, 12, 10, 7, 6]):
+        of_class = [i for i in range(600) if targets[i] == label]
+        assert [i for i in indices.tolist() if targets[i] == label] == of_class[:wanted]
+
+
 def test_a_stronger_imbalance_keeps_a_subset_of_a_weaker_one():
     assert set(kept(imbalance=50).tolist()) < set(kept(imbalance=5).tolist())
 
@@ -73,6 +82,7 @@ def test_a_stronger_imbalance_keeps_a_subset_of_a_weaker_one():
         {"imbalance": float("inf")},
         {"profile": "steep"},
         {"rare": "first"},
+        {"subset": "last"},
     ],
 )
 def test_an_option_out_of_range_is_named(options):

@@ -44,6 +44,12 @@ def test_beside_batch_norm_each_tail_pass_takes_its_context() -> None:
     assert cost.ratio == pytest.approx(1 + per_batch, rel=0.02)
 
 
+def test_without_a_number_the_context_is_that_of_the_models_own_batch_norm() -> None:
+    chosen = {"method": "imbsam", "model": "resnet20", "width": 0.1}
+    eight, usual = (expected_cost("digits", options(**chosen, **more)) for more in ({"context_rows": 8}, {}))
+    assert usual == eight
+
+
 def test_gathered_tails_stand_in_fewer_batches() -> None:
     shuffled, gathered = (expected_cost("digits", options(sampler=s, tail_rows=16)) for s in ("shuffle", "gathered"))
     assert gathered.with_tail < 0.4 < shuffled.with_tail

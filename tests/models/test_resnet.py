@@ -45,13 +45,64 @@ def test_wide_resnets_have_projections_and_a_small_stem(name, blocks, expected):
 
 @pytest.mark.parametrize(
     ("name", "depth"),
-    [("resnet20", 20), ("resnet32", 32), ("resnet44", 44), ("resnet56", 56), ("resnet18", 18), ("resnet34", 34)],
+    [
+        *[("resnet20", 20), ("resnet32", 32), ("resnet44", 44), ("resnet56", 56)],
+        *[("resnet18", 18), ("resnet34", 34), ("resnet50", 50)],
+    ],
 )
 def test_the_name_counts_the_weighted_layers(name, depth):
     model = models.build(name, RGB, num_classes=10)
-    weighted = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    weighted += [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
-    assert len(weighted) == depth
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len([m for n, m in layers if "shortcut" not in n]) == depth
+
+
+def bottlenecks_by_hand(blocks, widths, classes):
+    """As above, for blocks of a 1 x 1, a 3 x 3 and a 1 x 1 convolution behind a 7 x 7 stem."""
+    before = widths[0] // 4
+    total = 49 * 3 * before + 2 * before
+    for number, width in zip(blocks, widths, strict=True):
+        inner = width // 4
+        for _ in range(number):
+            total += before * inner + 9 * inner * inner + inner * width + 4 * inner + 2 * width
+            if before != width:
+                total += before * width + 2 * width
+            before = width
+    return total + before * classes + classes
+
+
+def test_resnet50_has_the_published_number_of_parameters():
+    assert bottlenecks_by_hand([3, 4, 6, 3], [256, 512, 1024, 2048], 1000) == 25_557_032
+    assert parameters(models.build("resnet50", RGB, num_classes=1000)) == 25_557_032
+
+
+def test_resnet50_halves_a_photograph_five_times():
+    model = models.build("resnet50", RGB, num_classes=10, width=0.125)
+    sizes = {}
+    model.stem.register_forward_hook(lambda _, __, output: sizes.update(stem=tuple(output.shape[1:])))
+    for number in (0, 3, 7, 13):
+        model.blocks[number].register_forward_hook(
+            lambda _, __, output, number=number: sizes.update({number: tuple(output.shape[1:])})
+        )
+    assert model(torch.randn(2, 3, 224, 224)).shape == (2, 10)
+    expected = {"stem": (8, 112, 112), 0: (32, 56, 56), 3: (64, 28, 28), 7: (128, 14, 14), 13: (256, 7, 7)}
+    assert sizes == expected
+
+
+def test_a_bottleneck_is_its_formula():
+    block = models.build("resnet50", RGB, num_classes=3, width=0.125).double().eval().blocks[3]
+    maps = torch.randn(2, 32, 6, 6, dtype=torch.double)
+
+    def normalised(x, norm):
+        shape = (1, -1, 1, 1)
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        return (x - norm.running_mean.view(shape)) * scale.view(shape) + norm.bias.view(shape)
+
+    x = normalised(torch.einsum("oi,bihw->bohw", block.conv1.weight[:, :, 0, 0], maps), block.norm1).clamp(min=0)
+    x = normalised(nn.functional.conv2d(x, block.conv2.weight, stride=2, padding=1), block.norm2).clamp(min=0)
+    x = normalised(torch.einsum("oi,bihw->bohw", block.conv3.weight[:, :, 0, 0], x), block.norm3)
+    convolution, norm = block.shortcut
+    around = torch.einsum("oi,bihw->bohw", convolution.weight[:, :, 0, 0], maps[:, :, ::2, ::2])
+    assert torch.allclose(block(maps), (x + normalised(around, norm)).clamp(min=0), atol=1e-12)
 
 
 def test_stages_see_the_image_at_full_half_and_quarter_resolution():

@@ -23,6 +23,7 @@ from imbsam.cli.commands import (
     Methods,
     Predict,
     Report,
+    Reproduce,
     Sharpness,
     Train,
     Tune,
@@ -84,6 +85,13 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
             return tune_options(command, source, command.out or usual, words)
         case Cost():
             return cost(command)
+        case Reproduce():
+            from imbsam.cli.reproduce import Planned, with_recipe
+
+            planned = Planned.of(command)
+            if command.dry_run:
+                return planned.tried(command.samples_per_second)
+            return with_recipe(planned, compare_methods(planned.comparison(), words))
         case Evaluate():
             return evaluate(command)
         case Predict():

@@ -119,6 +119,39 @@ class Cost(Configured):
 
 
 @dataclass(frozen=True)
+class Reproduce(Command):
+    """Make the runs of a paper's recipe at full size, or try them first with --dry-run."""
+
+    recipe: Positional[str]
+    """cifar100-lt, imagenet-lt or inaturalist-2018."""
+    data: str | None = None
+    """Folder of the data; LISTS@IMAGES where lists and images lie apart."""
+    variant: Literal["published", "corrected"] = "published"
+    """published: as the authors' code has it. corrected: judged on data that chose nothing, no loss doubled. Either
+    says what differs."""
+    methods: tuple[str, ...] = ()
+    """METHOD, with the recipe's options for it, or METHOD:OPTION=VALUE,...; the first is the baseline. Default: the
+    recipe's, sgd sam imbsam."""
+    seeds: int | None = None
+    """Default: the recipe's."""
+    dry_run: bool = False
+    """Check the data, print the configuration, make one step on a few real images, and predict memory and time. Nothing
+    is written."""
+    samples_per_second: float | None = None
+    """Dry run: training images a second of plain steps on the machine that will train. Default: measured here."""
+    out: Path | None = None
+    """Folder for the runs. Default: runs/reproduce-RECIPE-VARIANT. Finished runs in it are not run again."""
+    jobs: int = 1
+    """Runs at once."""
+    workers: int = 0
+    """Processes that prepare the batches of a run."""
+    device: str = "auto"
+    """cpu, cuda, ..."""
+    quiet: bool = False
+    """Print the result only."""
+
+
+@dataclass(frozen=True)
 class Evaluate(Command):
     """Measure a trained run on its test data, or on other labelled data."""
 
@@ -358,6 +391,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "compare": Compare,
     "tune": Tune,
     "cost": Cost,
+    "reproduce": Reproduce,
     "evaluate": Evaluate,
     "predict": Predict,
     "export": Export,

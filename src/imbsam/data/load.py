@@ -8,15 +8,17 @@ from typing import cast
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from imbsam.data.columns import TableParts, further_rows, table_parts
 from imbsam.data.dataset import Dataset, Samples
 from imbsam.data.images import ImageParts, further_images, image_parts
-from imbsam.data.longtail import Profile, Rare, long_tail
+from imbsam.data.longtail import Profile, Rare, Subset, long_tail
 from imbsam.data.seeding import generator
 from imbsam.data.sources import DIGITS, read
 from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed
 from imbsam.data.splits import SMALLEST_SPLIT_CLASS, stratified_split
+from imbsam.data.unopened import unopened_parts
 from imbsam.errors import DataError, DataWarning, OptionError
 from imbsam.inputs import ImageSpec, InputSpec, TableSpec
 
@@ -32,11 +34,14 @@ def load(
     imbalance: float | None = None,
     profile: Profile = "exponential",
     rare: Rare = "last",
+    subset: Subset = "drawn",
     validation_fraction: float = 0.1,
     test_fraction: float = 0.3,
+    validation_is_test: bool = False,
     image_size: int | None = None,
     skip_bad: bool = False,
     seed: int = 0,
+    open_all: bool = True,
 ) -> Dataset:
     """Read a data set.
 
@@ -51,11 +56,15 @@ def load(
         imbalance: Make the training part long-tailed: largest over smallest class, at least 1.
         profile: Shape of the tail.
         rare: Which classes become rare: the last, or drawn at random.
+        subset: Which samples of a class stay in the long tail: drawn at random, or the first ones.
         validation_fraction: Share of the training part to hold out for validation, in [0, 1).
         test_fraction: Share to hold out for the test, in [0, 1).
+        validation_is_test: The source's validation part is to be tested on; it must have no test part.
         image_size: Side of the square that images are resized to.
         skip_bad: Leave out samples that cannot be used instead of raising.
         seed: Of the splits and the long tail.
+        open_all: Open every image file at once, so that one that cannot be read is told now. Otherwise files are opened
+            when a batch asks for them, as RGB images; then ``image_size`` must be given.
 
     Returns:
         The data set; its ``notes`` say what was done to the data.
@@ -69,14 +78,22 @@ def load(
     whole = raw.train
     is_table = isinstance(whole.content, pd.DataFrame)
     _check_kind(is_table, ignore, image_size)
+    if validation_is_test:
+        raw = _tested_on_validation(raw)
     raw = _hold_out(raw, test_fraction, validation_fraction, seed)
     if imbalance is not None:
-        raw = _made_long_tailed(raw, imbalance, profile, rare, seed)
+        raw = _made_long_tailed(raw, imbalance, profile, rare, subset, seed)
     ready: TableParts | ImageParts
     if is_table:
         ready = table_parts(raw.parts, ignore=ignore, whole=whole.frame)
-    else:
+    elif open_all or isinstance(whole.content, Tensor):
         ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
+    elif image_size is None:
+        raise OptionError(
+            "open_all=False needs image_size: without opening the images nobody knows how large they are."
+        )
+    else:
+        ready = unopened_parts(raw.parts, image_size)
     _check_classes_left(raw.classes, ready.samples["train"])
     origin = {"source": _canonical(source), "test_fraction": test_fraction, "seed": seed}
     return Dataset(
@@ -203,6 +220,14 @@ def _without_empty_classes(raw: Raw) -> Raw:
     return replace(raw, classes=kept, parts=parts).noting(note)
 
 
+def _tested_on_validation(raw: Raw) -> Raw:
+    if "test" in raw.parts or "validation" not in raw.parts:
+        found = "has a test part of its own" if "test" in raw.parts else "has no validation part"
+        raise OptionError(f"{raw.name} {found}, so its validation part cannot be the test (--validation-is-test).")
+    parts: dict[PartName, Part] = {"train": raw.train, "test": raw.parts["validation"]}
+    return replace(raw, parts=parts).noting("the source's validation part is the test part.")
+
+
 def _hold_out(raw: Raw, test_fraction: float, validation_fraction: float, seed: int) -> Raw:
     if "test" not in raw.parts and "validation" not in raw.parts and test_fraction > 0:
         raw = _split_off(raw, "test", test_fraction, generator(seed, TEST))
@@ -228,9 +253,9 @@ def _split_off(raw: Raw, name: PartName, fraction: float, draw: torch.Generator)
     return replace(raw, parts=parts).noting(*notes)
 
 
-def _made_long_tailed(raw: Raw, imbalance: float, profile: Profile, rare: Rare, seed: int) -> Raw:
-    train = raw.train
-    kept = long_tail(train.targets, imbalance=imbalance, profile=profile, rare=rare, generator=generator(seed, TAIL))
+def _made_long_tailed(raw: Raw, imbalance: float, profile: Profile, rare: Rare, subset: Subset, seed: int) -> Raw:
+    train, draw = raw.train, generator(seed, TAIL)
+    kept = long_tail(train.targets, imbalance=imbalance, profile=profile, rare=rare, subset=subset, generator=draw)
     counts = torch.bincount(train.targets[kept])
     most, least = int(counts.max()), int(counts.min())
     floor = " No class goes below one sample." if most / imbalance < 1 else ""

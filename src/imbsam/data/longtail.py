@@ -5,11 +5,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from imbsam.data.splits import random_ranks
+from imbsam.data.splits import random_ranks, ranks_in_order
 from imbsam.errors import OptionError
 
 Profile = Literal["exponential", "step"]
 Rare = Literal["last", "random"]
+Subset = Literal["drawn", "first"]
 
 
 def long_tail_counts(available: Tensor, imbalance: float, profile: Profile = "exponential") -> Tensor:
@@ -47,6 +48,7 @@ def long_tail(
     imbalance: float,
     profile: Profile = "exponential",
     rare: Rare = "last",
+    subset: Subset = "drawn",
     generator: torch.Generator,
 ) -> Tensor:
     """Choose the samples that stay.
@@ -58,6 +60,7 @@ def long_tail(
         imbalance: Most frequent over rarest, at least 1.
         profile: See :func:`long_tail_counts`.
         rare: ``"last"``: the higher the class index, the rarer. ``"random"``: the order of rarity is drawn.
+        subset: ``"drawn"``: which samples of a class stay is drawn. ``"first"``: the first ones.
         generator: Where the choice of samples (and of rare classes) comes from.
 
     Returns:
@@ -66,7 +69,9 @@ def long_tail(
     Raises:
         OptionError: If an option is out of range.
     """
-    ranks = random_ranks(targets, generator)
+    if subset not in ("drawn", "first"):
+        raise OptionError(f"subset must be 'drawn' or 'first'; got {subset!r}.")
+    ranks = random_ranks(targets, generator) if subset == "drawn" else ranks_in_order(targets)
     available = torch.bincount(targets)
     if rare == "random":
         order = torch.randperm(len(available), generator=generator)

@@ -20,7 +20,21 @@ def random_ranks(targets: Tensor, generator: torch.Generator) -> Tensor:
         Shape ``(N,)``: each sample's place, from 0, in the random order of its class.
     """
     shuffled = torch.randperm(len(targets), generator=generator)
-    by_class = shuffled[targets[shuffled].argsort(stable=True)]
+    ranks = torch.empty_like(targets)
+    ranks[shuffled] = ranks_in_order(targets[shuffled])
+    return ranks
+
+
+def ranks_in_order(targets: Tensor) -> Tensor:
+    """Count each class for itself.
+
+    Args:
+        targets: Shape ``(N,)``, int64, at least 0.
+
+    Returns:
+        Shape ``(N,)``: how many samples of the same class stand before each.
+    """
+    by_class = targets.argsort(stable=True)
     counts = torch.bincount(targets)
     starts = counts.cumsum(0) - counts
     ranks = torch.empty_like(targets)

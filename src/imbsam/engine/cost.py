@@ -1,5 +1,6 @@
 """What a method's steps cost beside plain ones, counted on the run's own batches before anything is trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -56,13 +57,20 @@ def expected_cost(source: str, options: Options) -> Cost:
     Raises:
         ImbsamError: If the data or an option cannot be used.
     """
-    problem = setup.load_problem(source, options)
-    couples = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in setup.build_model(problem).modules())
+    return cost_of(setup.load_problem(source, options))
+
+
+def cost_of(problem: setup.Problem) -> Cost:
+    """Count what the passes of a run will forward and backpropagate, see :func:`expected_cost`.
+
+    Args:
+        problem: Its data and options; of the training samples the classes alone are looked at.
+    """
+    layers = [m for m in setup.build_model(problem).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     seed, size = problem.options.training.seed, setup.batch_size_of(problem.options)
     rows = forwarded = backward = in_tail = with_tail = 0
     with own_random_numbers(seed, torch.device("cpu")):
-        features = [nn.Linear(1, 2), nn.BatchNorm1d(2)] if couples else [nn.Linear(1, 2)]
-        model = nn.Sequential(*features, nn.Linear(2, len(problem.dataset.classes)))
+        model = nn.Sequential(*_features(layers), nn.Linear(2, len(problem.dataset.classes)))
         each_epoch = len(_epoch(problem, 0))
         epochs = min(setup.epochs_of(problem.options), max(1, STEPS // each_epoch))
         steps = min(STEPS, epochs * each_epoch)
@@ -79,7 +87,7 @@ def expected_cost(source: str, options: Options) -> Cost:
             rows += len(y)
             in_tail += int(problem.tail[y].sum())
             with_tail += bool(problem.tail[y].any())
-    return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, couples)
+    return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, bool(layers))
 
 
 def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
@@ -96,6 +104,15 @@ def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
         tail=problem.tail,
         tail_rows=chosen.tail_rows,
     )
+
+
+def _features(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The first layers of the stand-in: how many context rows a pass takes goes by the dimensions of a BatchNorm."""
+    if not layers:
+        return [nn.Linear(1, 2)]
+    if all(isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d) for layer in layers):
+        return [nn.Linear(1, 2), nn.Unflatten(1, (2, 1, 1)), nn.BatchNorm2d(2), nn.Flatten()]
+    return [nn.Linear(1, 2), nn.BatchNorm1d(2)]
 
 
 def _reset(module: nn.Module) -> None:

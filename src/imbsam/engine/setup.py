@@ -70,21 +70,51 @@ def load_problem(source: str, options: Options) -> Problem:
     Raises:
         ImbsamError: If the data or an option cannot be used.
     """
-    chosen = options.data
     checked_name(options.method.method)
-    dataset = data.load(
+    return problem_of(source, options, load_data(source, options))
+
+
+def load_data(source: str, options: Options, *, open_all: bool = True) -> data.Dataset:
+    """Read the data of a run.
+
+    Args:
+        source: The data.
+        options: Of the run.
+        open_all: Open every image file at once, see :func:`imbsam.data.load`.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    chosen = options.data
+    return data.load(
         source,
         target=chosen.target,
         ignore=chosen.ignore,
         imbalance=imbalance(source, options),
         profile=chosen.profile,
         rare=rare_classes(source, options),
+        subset=chosen.subset,
         validation_fraction=chosen.validation_fraction,
         test_fraction=chosen.test_fraction,
+        validation_is_test=chosen.validation_is_test,
         image_size=chosen.image_size,
         skip_bad=chosen.skip_bad,
         seed=options.training.seed,
+        open_all=open_all,
     )
+
+
+def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
+    """Fill in the options that depend on the data.
+
+    Args:
+        source: Where the data are from.
+        options: Of the run.
+        dataset: Loaded as the options say.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
     options = resolved(options, source, dataset.spec)
     if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
         raise OptionError(f"--augment {options.data.augment} is for images, and {source} is a table.")

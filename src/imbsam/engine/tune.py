@@ -240,7 +240,10 @@ def _study(folder: Path, source: str, options: Options, search: Search) -> "Stud
     held = study.user_attrs.get("asked")
     if held is None:
         study.set_user_attr("asked", asked)
-    elif differing := [name for name, value in asked.items() if held.get(name) != value]:
+        return study
+    differing = [name for name, value in asked.items() if name != "options" and held.get(name) != value]
+    differing += options.differing(held.get("options", {}))
+    if differing:
         raise RunError(
             f"{search.storage or folder} holds a study with another {', '.join(differing)}. Choose another --out."
         )

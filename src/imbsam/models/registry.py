@@ -10,13 +10,12 @@ from imbsam.models.classifier import classifier_name
 from imbsam.models.imported import imported_model
 from imbsam.models.layers import Norm
 from imbsam.models.mlp import MLP
-from imbsam.models.resnet import CIFAR_RESNETS, WIDE_STAGE_RESNETS, resnet
+from imbsam.models.resnet import RESNETS, resnet
 from imbsam.models.weights import load_weights
 
-_RESNETS = (*CIFAR_RESNETS, *WIDE_STAGE_RESNETS)
 _HIDDEN = (128, 128)
 
-MODELS: tuple[str, ...] = (*_RESNETS, "mlp", "torchvision:NAME", "timm:NAME", "package.module:callable")
+MODELS: tuple[str, ...] = (*RESNETS, "mlp", "torchvision:NAME", "timm:NAME", "package.module:callable")
 """What :func:`build` takes as a name."""
 
 
@@ -57,7 +56,7 @@ def build(
     """
     if num_classes < 1:
         raise ModelError(f"a model needs at least one class; got num_classes={num_classes}.")
-    if name in _RESNETS:
+    if name in RESNETS:
         _refuse("hidden", tuple(hidden), _HIDDEN, name)
         if not isinstance(spec, ImageSpec):
             raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
@@ -80,7 +79,7 @@ def build(
 
 def _refuse(option: str, value: object, default: object, name: str) -> None:
     if value != default:
-        takers = "mlp" if option == "hidden" else ", ".join(_RESNETS)
+        takers = "mlp" if option == "hidden" else ", ".join(RESNETS)
         raise OptionError(f"the model {name} has no option {option} (got {value!r}); it belongs to {takers}.")
 
 

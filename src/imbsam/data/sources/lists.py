@@ -1,5 +1,6 @@
 """List files, one ``relative/path label`` a line, as ImageNet-LT and iNaturalist are handed around."""
 
+import os
 import re
 from pathlib import Path
 
@@ -71,11 +72,11 @@ def _read_list(path: Path, root: Path) -> tuple[list[Path], list[str]]:
         name, _, label = line.strip().replace("\t", " ").rpartition(" ")
         if not name or not re.fullmatch(r"\d+", label):
             raise DataError(f"{path} line {number}: expected 'relative/path label' with a label from 0; got {line!r}.")
-        relative = Path(name.strip())
+        name = name.strip()
         # By spelling, not by what links point to: image folders are often links to another disk.
-        if relative.is_absolute() or ".." in relative.parts:
+        if os.path.isabs(name) or ".." in re.split(r"[/\\]", name):  # noqa: PTH117 (a Path takes ten times as long)
             raise DataError(f"{path} line {number}: the path {name!r} leaves the root {root}. Use paths below it.")
-        files.append(root / relative)
+        files.append(root / name)
         labels.append(str(int(label)))
     if not files:
         raise DataError(f"{path}: the list is empty.")

@@ -1,0 +1,68 @@
+"""Image files that nobody has opened yet: for a look at a data set of hundreds of thousands of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imbsam.data.dataset import Samples
+from imbsam.data.decoding import UNREADABLE, Geometry, decode, read_header, reason
+from imbsam.data.images import CENTRE_CROP, IMAGENET_MEAN, IMAGENET_STD, SMALLEST_PHOTOGRAPH, ImageParts
+from imbsam.data.sources.raw import Content, Part, PartName
+from imbsam.errors import DataError
+from imbsam.inputs import ImageSpec
+
+
+@dataclass(frozen=True)
+class UnopenedImages:
+    """Images of which nothing is read before a batch asks for them.
+
+    Args:
+        content: Encoded images.
+        targets: Shape ``(N,)``, int64.
+        names: N names.
+        geometry: What each becomes.
+    """
+
+    content: Content
+    targets: Tensor
+    names: Sequence[str]
+    geometry: Geometry
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Resized and centre-cropped images, uint8 ``(b, C, H, W)``.
+
+        Raises:
+            DataError: If one cannot be read.
+        """
+        return torch.from_numpy(np.stack([self._decoded(number) for number in indices.tolist()]))
+
+    def _decoded(self, number: int) -> np.ndarray:
+        try:
+            header = read_header(self.content[number])
+            return decode(self.content[number], self.geometry, self.geometry.centre(header.height, header.width))
+        except UNREADABLE as error:
+            raise DataError(f"{self.names[number]}: {reason(error)}. Remove or mend it.") from error
+
+
+def unopened_parts(parts: Mapping[PartName, Part], image_size: int) -> ImageParts:
+    """The parts of an image data set as they will be in training, RGB, without opening a file.
+
+    Args:
+        parts: Content is encoded images.
+        image_size: Side of the square that images become.
+
+    Returns:
+        Samples, spec, and what is needed to read further images the same way.
+    """
+    geometry = Geometry(3, image_size, image_size, CENTRE_CROP if image_size >= SMALLEST_PHOTOGRAPH else 1.0)
+    samples: dict[PartName, Samples] = {
+        name: UnopenedImages(part.content, part.targets, part.names, geometry) for name, part in parts.items()
+    }
+    spec = ImageSpec(3, image_size, image_size, IMAGENET_MEAN, IMAGENET_STD)
+    return ImageParts(samples, spec, {"kind": "images", "spec": asdict(spec), "crop": geometry.crop}, ())
