@@ -34,6 +34,7 @@ docs: $(DEV)  ## the site, in build/site; a warning is an error
 
 evidence: $(DEV)  ## tables and figures of the studies, out of their runs
 	$(BIN)/python benchmarks/anomaly/collect.py
+	$(BIN)/python benchmarks/images/collect.py
 	$(BIN)/python benchmarks/tables/collect.py
 
 format: $(DEV)

@@ -10,7 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-@pytest.mark.parametrize("study", ["tables"])
+@pytest.mark.parametrize("study", ["images", "tables"])
 def test_a_study_s_tables_are_made_of_its_runs(tmp_path: Path, study: str) -> None:
     results = BENCHMARKS / study / "results"
     shutil.copy(results / "runs.jsonl", tmp_path)
