@@ -1,0 +1,78 @@
+"""What a step sends over two real processes, counted where DDP reduces: beside plain DDP, one gradient more at most."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cases import BATCH_NORM, MLP, Case
+from imbsam.optim import METHODS
+from optim.communication_rank import ASCENTS, BATCHES, RANKS
+
+Counted = dict[str, list[dict[str, float]]]
+
+MORE = {
+    "imbsam": 3,
+    "imbsam, reuse": 3,
+    "focal-sam": 3,
+    "sse-sam": 4,
+    "frob-sam": 3,
+    "cc-sam": 11,
+}
+"""All-reduces of the gradient in a step of the methods that make more than two, with tail rows."""
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Counted:
+    folder = tmp_path_factory.mktemp("communication")
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    processes = []
+    for rank in range(RANKS):
+        with (folder / f"{rank}.log").open("w") as log:
+            command = [sys.executable, str(tests / "optim" / "communication_rank.py"), str(rank), str(folder)]
+            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    try:
+        codes = [process.wait(120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert codes == [0] * RANKS, "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(RANKS))
+    one, *others = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS))
+    assert all(other == one for other in others)
+    return one
+
+
+def reduced(counted: Counted, name: str) -> list[float]:
+    return [step["all_reduces"] for step in counted[name]]
+
+
+@pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
+def test_plain_ddp_reduces_the_gradient_once_and_so_does_the_plain_method(case: Case, counted: Counted) -> None:
+    assert set(reduced(counted, f"DDP, {case}")) == {1}
+    for batch in BATCHES:
+        assert set(reduced(counted, f"plain, {case}, {batch}")) == {1}
+
+
+@pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
+@pytest.mark.parametrize("name", [*METHODS, *ASCENTS])
+def test_a_step_reduces_one_gradient_more_than_plain_ddp_at_most(name: str, case: Case, counted: Counted) -> None:
+    most = max(reduced(counted, f"{name}, {case}, {batch}")[0] for batch in BATCHES)
+    assert most == MORE[name] if name in MORE else most <= 2
+
+
+@pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
+def test_imbsam_without_a_tail_row_on_any_rank_communicates_as_plain_ddp_does(case: Case, counted: Counted) -> None:
+    assert reduced(counted, f"imbsam, {case}, no tail row") == reduced(counted, f"DDP, {case}")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_the_ranks_agree_on_is_a_few_numbers(name: str, counted: Counted) -> None:
+    for batch in BATCHES:
+        for step in counted[f"{name}, mlp, {batch}"]:
+            assert step["small"] <= 2
+            assert step["small_bytes"] <= 8 * (1 + 2 * 6)
