@@ -12,6 +12,7 @@ from imbsam.cli.answer import Answer
 REQUIRED = ("imbsam", "torch", "numpy", "scikit-learn", "pandas", "pyarrow", "pillow", "pydantic", "safetensors")
 OPTIONAL = {
     "tensorboard": "TensorBoard events of each run: pip install 'imbsam[tensorboard]'",
+    "mlflow": "--track mlflow: pip install 'imbsam[mlflow]'",
     "onnxruntime": "imbsam export to ONNX: pip install 'imbsam[onnx]'",
     "optuna": "imbsam tune: pip install 'imbsam[tune]'",
     "distributed": "--backend dask: pip install 'imbsam[dask]'",

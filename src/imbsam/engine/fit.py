@@ -23,7 +23,7 @@ from imbsam.engine.loop import train_step
 from imbsam.engine.random_numbers import random_state, set_random_state
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.schedule import factor
-from imbsam.engine.tracking import Tracker
+from imbsam.engine.tracking import Group, Tracker
 from imbsam.errors import NonFiniteError, RunError, RunWarning
 from imbsam.files import alone
 from imbsam.interruption import HeldBack, held_back
@@ -78,6 +78,7 @@ def fit(
     options: Options,
     *,
     label: str | None = None,
+    group: Group | None = None,
     overwrite: bool = False,
     on_begin: OnBegin | None = None,
     on_step: OnStep | None = None,
@@ -92,6 +93,7 @@ def fit(
         source: The data.
         options: Those left open are filled in.
         label: What to call the variant in reports; by default the method.
+        group: What trackers know of the comparison or study that the run belongs to.
         overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
         on_begin: Called with the notes on the data, before the first epoch.
         on_step: Called after each step with how many of the epoch's are made, how many it has, the epoch from 1,
@@ -108,7 +110,9 @@ def fit(
         torch.set_num_threads(options.training.threads)
     problem = setup.load_problem(source, options)
     training = Training(problem, folder)
+    label = label or problem.options.method.method
     with alone(folder.path), deterministic(options.training.deterministic) as training.without:
+        tracker = Tracker(options.training.track, folder.path, source, group)
         if overwrite:
             folder.clear()
         if folder.has_checkpoint():
@@ -117,10 +121,7 @@ def fit(
             folder.keep_metrics(0)
             folder.write_data({**problem.describe(), "asked": options.flat()})
             folder.write_config(source, problem.options)
-        with (
-            Tracker(folder.path, enabled=options.training.tensorboard, from_epoch=training.progress.epoch) as tracker,
-            held_back() as signals,
-        ):
+        with tracker.begun(problem.options, label, folder.epochs()), held_back() as signals:
             if on_begin is not None:
                 on_begin(cast(Sequence[str], problem.describe()["notes"]))
             while training.progress.epoch < setup.epochs_of(problem.options):
@@ -134,7 +135,8 @@ def fit(
                 if on_epoch is not None:
                     on_epoch(record)
                 signals.check()
-        result = training.result(label or problem.options.method.method)
+        result = training.result(label)
+        tracker.finish(result)
         folder.write_result(result)
         for note in training.notes():
             warnings.warn(note, RunWarning, stacklevel=2)
