@@ -84,7 +84,7 @@ def check_installed() -> None:
     Raises:
         OptionError: If not.
     """
-    with _quiet():
+    with quiet():
         try:
             import mlflow  # noqa: F401
         except ImportError:
@@ -109,7 +109,7 @@ class MlflowRun:
         self._name = name
         self._steps: dict[str, set[int]] = {}
         self.id = ""
-        with _quiet(), self._told("reached"):
+        with quiet(), self._told("reached"):
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=store.uri)
@@ -129,9 +129,9 @@ class MlflowRun:
         from mlflow.entities import Param, RunTag
 
         if self.find():
-            with _quiet(), self._told("written"):
+            with quiet(), self._told("written"):
                 self._client.update_run(self.id, status="RUNNING")
-        with _quiet(), self._told("written"):
+        with quiet(), self._told("written"):
             if not self.id:
                 made = self._client.create_run(self._experiment, tags={**tags, TAG: mark}, run_name=self._name)
                 self.id = made.info.run_id
@@ -147,7 +147,7 @@ class MlflowRun:
         Raises:
             RunError: If the store cannot be read.
         """
-        with _quiet(), self._told("read"):
+        with quiet(), self._told("read"):
             found = self._client.search_runs([self._experiment], f"tags.`{TAG}` = '{self._mark()}'")
         self.id = found[0].info.run_id if found else ""
         return bool(found)
@@ -165,7 +165,7 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         now, left = time.time_ns() // 1_000_000, iter(scalars.items())
-        with _quiet(), self._told("written"):
+        with quiet(), self._told("written"):
             # Each request is written whole or not at all, so its first metric tells whether it was.
             while part := [Metric(name, value, now, step) for name, value in islice(left, AT_ONCE)]:
                 held = self._held(part[0].key)
@@ -184,7 +184,7 @@ class MlflowRun:
         Raises:
             RunError: If the store cannot be written.
         """
-        with _quiet(), self._told("written"):
+        with quiet(), self._told("written"):
             for path in files:
                 if path.is_file():
                     self._client.log_artifact(self.id, str(path))
@@ -195,7 +195,7 @@ class MlflowRun:
         Raises:
             RunError: If the store cannot be written.
         """
-        with _quiet(), self._told("written"):
+        with quiet(), self._told("written"):
             self._client.log_text(self.id, text, name)
 
     def end(self, status: str) -> None:
@@ -204,7 +204,7 @@ class MlflowRun:
         Raises:
             RunError: If the store cannot be written.
         """
-        with _quiet(), self._told("written"):
+        with quiet(), self._told("written"):
             self._client.set_terminated(self.id, status)
 
     def _mark(self) -> str:
@@ -246,7 +246,7 @@ def _experiment_of(client: "MlflowClient", store: Store) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """MLflow with short time-outs, and without its remarks on itself and on the packages that it uses."""
     before = {name: os.environ.get(name) for name in SETTINGS}
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
