@@ -11,7 +11,7 @@ COMMON: Configuration = {
     "augment": "none",
     "tail": "rarest-classes=0.4",
     "threads": 1,
-    "tensorboard": False,
+    "track": "none",
 }
 """Options of every run."""
 

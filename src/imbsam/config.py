@@ -16,11 +16,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
-WITHOUT_EFFECT = ("device", "tensorboard", "threads", "workers")
+WITHOUT_EFFECT = ("device", "threads", "track", "workers")
 """Options that say how a run is made, not what comes out, rounding aside: device and threads sum in another order."""
 
 Backend = Literal["local", "dask", "ray"]
 """Who makes many runs: processes of this machine, or the workers of a cluster."""
+
+Track = Literal["auto", "none", "tensorboard", "mlflow"]
+"""Where a run's numbers are written, too."""
 
 Objective = Literal["balanced", "few", "macro_f1", "overall"]
 """The score on validation data that a search goes by."""
@@ -173,8 +176,9 @@ class TrainingOptions:
     threads: Count | None = None
     """Threads of one run; bits repeat with the same number only, as others round in another order. Default: all cores,
     shared among the processes of compare."""
-    tensorboard: bool = True
-    """Write TensorBoard events too, where it is installed."""
+    track: Annotated[tuple[Track, ...], Field(min_length=1)] = ("auto",)
+    """tensorboard, mlflow, both, or none. auto: tensorboard where it is installed. mlflow: to MLFLOW_TRACKING_URI, else
+    to mlflow.db in the folder."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,12 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     Raises:
         RunError: If the file cannot be written.
     """
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: Mapping[str, object]) -> str:
+    """The text of a JSON file of ours."""
+    return json.dumps(content, indent=1) + "\n"
 
 
 def read_json(path: Path) -> dict[str, object]:

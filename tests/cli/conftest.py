@@ -8,7 +8,7 @@ from imbsam.cli import main
 from tiny_data import image_folder, table
 
 # Tests share a machine with others: one thread each, and no events that no test reads.
-QUICK = ("--epochs", 2, "--threads", 1, "--no-tensorboard")
+QUICK = ("--epochs", 2, "--threads", 1, "--track", "none")
 
 
 @dataclass(frozen=True)

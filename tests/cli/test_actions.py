@@ -135,7 +135,7 @@ def comparison(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("comparisons") / "digits"
     words = ["compare", "digits", "--methods", "sgd", "imbsam:rho=0.1", "--seeds", "2", "--epochs", "2", "--jobs", "1"]
-    words += ["--threads", "1", "--no-tensorboard", "--out", str(folder)]
+    words += ["--threads", "1", "--track", "none", "--out", str(folder)]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as caught:
         main(words)

@@ -323,4 +323,4 @@ def test_events_that_cannot_be_written_are_told_with_the_way_out(fails, tmp_path
     (tmp_path / "run" / "tensorboard").write_text("a file where the folder of events should be")
     told = fails("train", "digits", "--epochs", 1, "--threads", 1, "--out", "run")
     assert told.startswith("cannot write run/tensorboard: ")
-    assert told.endswith("Do without it: --no-tensorboard.")
+    assert told.endswith("Do without it: --track none.")

@@ -32,7 +32,7 @@ def interrupted(folder: Path, *words: object, begun: str, number: int = signal.S
     return process.returncode, err
 
 
-LONG = ("--epochs", 80, "--threads", 1, "--no-tensorboard", "--quiet")
+LONG = ("--epochs", 80, "--threads", 1, "--track", "none", "--quiet")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -172,7 +172,7 @@ def test_the_numbers_of_the_true_lists_are_those_of_the_recipe(imbsam, tmp_path)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shrunk_recipe_is_trained_by_compare_and_goes_on_where_it_was(tmp_path, capsys, name, variant):
     layout, options = SHRUNK[name]
-    recipe = smaller(recipe_named(name, variant), layout, epochs=1, tensorboard=False, **options)
+    recipe = smaller(recipe_named(name, variant), layout, epochs=1, track=["none"], **options)
     data = MAKERS[name](tmp_path / "data", recipe.layout)
     out = tmp_path / "out"
     command = Reproduce(name, str(data), variant, ("sgd", "imbsam"), seeds=1, out=out, device="cpu", quiet=True)

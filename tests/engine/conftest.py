@@ -7,7 +7,7 @@ from imbsam.config import Options
 from imbsam.engine import RunFolder, fit
 from tiny_data import image_folder, table
 
-QUICK = {"epochs": 2, "tensorboard": False, "threads": 1}
+QUICK = {"epochs": 2, "track": "none", "threads": 1}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ SMALL = {"rows": 3, "iterations": 3, "probes": 2, "points": 3, "plane_points": 3
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    options = Options().updated({"epochs": 2, "hidden": [8], "threads": 1, "tensorboard": False})
+    options = Options().updated({"epochs": 2, "hidden": [8], "threads": 1, "track": "none"})
     fit(RunFolder(folder), "digits", options)
     return folder
 
@@ -102,7 +102,7 @@ def test_the_rows_announced_are_those_forwarded_by_lines_and_planes(run):
 def test_classes_without_rows_in_the_split_are_told_and_left_out(tmp_path):
     lines = [f"{n},{n % 7},{'rare' if n in (5, 60) else 'odd' if n % 2 else 'even'}" for n in range(80)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,kind", *lines]))
-    options = {"target": "kind", "epochs": 1, "hidden": [4], "threads": 1, "tensorboard": False}
+    options = {"target": "kind", "epochs": 1, "hidden": [4], "threads": 1, "track": "none"}
     fit(RunFolder(tmp_path / "run"), str(tmp_path / "t.csv"), Options().updated(options))
     sharpness = measured(tmp_path / "run", split="validation", measures=("sam",))
     assert sharpness.without_rows == ["rare"]
@@ -112,7 +112,7 @@ def test_classes_without_rows_in_the_split_are_told_and_left_out(tmp_path):
 
 
 def test_a_run_without_validation_data_is_told_to_use_training_data(tmp_path):
-    options = {"epochs": 1, "hidden": [4], "threads": 1, "tensorboard": False, "validation_fraction": 0.0}
+    options = {"epochs": 1, "hidden": [4], "threads": 1, "track": "none", "validation_fraction": 0.0}
     fit(RunFolder(tmp_path), "digits", Options().updated(options))
     with pytest.raises(DataError, match="held no validation data out"):
         measured(tmp_path, split="validation")

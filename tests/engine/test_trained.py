@@ -19,7 +19,7 @@ from tiny_data import image_folder, table
 def digits(tmp_path_factory):
     """A trained run on digits."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    fit(RunFolder(folder), "digits", Options().updated({"epochs": 3, "tensorboard": False}))
+    fit(RunFolder(folder), "digits", Options().updated({"epochs": 3, "track": "none"}))
     return folder
 
 

@@ -132,7 +132,7 @@ def test_without_optuna_it_says_what_to_install(tmp_path, options, monkeypatch):
 
 
 def test_killed_and_begun_again_it_ends_as_it_would_have(tmp_path):
-    words = "tune digits --search lr rho --trials 4 --jobs 1 --threads 1 --epochs 3 --no-tensorboard --quiet --out"
+    words = "tune digits --search lr rho --trials 4 --jobs 1 --threads 1 --epochs 3 --track none --quiet --out"
 
     def started(folder: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "imbsam", *words.split(), folder], cwd=tmp_path)

@@ -133,7 +133,7 @@ sys.exit(subprocess.run([sys.executable, "-m", *words]).returncode)
 
 def test_the_runs_of_a_ray_cluster_are_those_of_one_process_bit_for_bit(tmp_path, options):
     list(compare(tmp_path / "a", "digits", planned(tmp_path / "a", options(threads=1)), workers=Workers(1)))
-    words = "compare digits --methods sgd imbsam --seeds 1 --epochs 2 --threads 1 --no-tensorboard --json --out b"
+    words = "compare digits --methods sgd imbsam --seeds 1 --epochs 2 --threads 1 --track none --json --out b"
     ran = subprocess.run(
         [sys.executable, "-c", CLUSTER, *words.split()],
         cwd=tmp_path,

@@ -28,7 +28,8 @@ from reliability import small
 SMALL = [
     "--threads",
     "1",
-    "--no-tensorboard",
+    "--track",
+    "none",
     "--quiet",
     "--batch-size",
     "14",

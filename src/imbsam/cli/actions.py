@@ -41,8 +41,10 @@ from imbsam.engine import (
     fit,
     plan_runs,
 )
+from imbsam.engine.compare import tracks_of
 from imbsam.engine.export import about, export
 from imbsam.engine.ranks import World
+from imbsam.engine.tracking import Store, keep_reports
 from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
 from imbsam.interruption import exit_code
@@ -139,6 +141,8 @@ def train(command: Train, world: World) -> Answer | int:
         _say_how_to_resume(folder, options.model.model)
         return exit_code(error)
     page = world.from_first(lambda: write_report(folder.path))
+    if world.first:
+        keep_reports(options.training.track, Store.of_run(folder.path, source), [folder.path])
 
     def shown() -> None:
         show.result(result)
@@ -208,6 +212,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
     page = write_report(folder)
+    keep_reports(tracks_of(runs), Store.of_group(folder), [folder, *(run.folder for run in runs)])
     for outcome in failed:
         print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)
     summary = show.summary_of(folder, [run.folder for run in runs])

@@ -8,10 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from imbsam.cli.answer import Answer
+from imbsam.engine.tracking.mlflow_run import quiet
 
 REQUIRED = ("imbsam", "torch", "numpy", "scikit-learn", "pandas", "pyarrow", "pillow", "pydantic", "safetensors")
 OPTIONAL = {
     "tensorboard": "TensorBoard events of each run: pip install 'imbsam[tensorboard]'",
+    "mlflow": "--track mlflow: pip install 'imbsam[mlflow]'",
     "onnxruntime": "imbsam export to ONNX: pip install 'imbsam[onnx]'",
     "optuna": "imbsam tune: pip install 'imbsam[tune]'",
     "distributed": "--backend dask: pip install 'imbsam[dask]'",
@@ -70,9 +72,10 @@ def _bfloat16() -> str:
 
 def _state(name: str) -> str:
     try:
-        importlib.import_module(name)
+        with quiet():
+            module = importlib.import_module(name)
     except ImportError:
         return "not installed"
     except Exception as error:
         return f"installed but broken ({type(error).__name__}: {str(error).splitlines()[0]})"
-    return f"{version(name)}"
+    return str(_version(name) or getattr(module, "__version__", "installed"))

@@ -13,6 +13,7 @@ from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Tune
 from imbsam.config import to_yaml
 from imbsam.engine.methods import with_own_options
+from imbsam.engine.tracking import Store, keep_reports
 from imbsam.engine.tune import Range, Search, Tried, best_of, tune, usual_search
 from imbsam.engine.workers import Workers
 from imbsam.errors import OptionError
@@ -61,6 +62,7 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
     best = best_of(tried)
     config = folder / "best.yaml"
     write_atomically(config, to_yaml(with_own_options(command.options, best.values).flat()))
+    keep_reports(command.options.training.track, Store.of_group(folder), [folder])
 
     def shown() -> None:
         show.out.print(_table(tried, search))

@@ -9,10 +9,11 @@ from typing import cast
 
 import yaml
 
-from imbsam.config import Options
+from imbsam.config import Options, Track
 from imbsam.engine.fit import fit
 from imbsam.engine.methods import with_own_options
 from imbsam.engine.run_folder import SCHEMA, RunFolder
+from imbsam.engine.tracking import Group, chosen, together
 from imbsam.engine.workers import HERE, Workers
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.files import write_json
@@ -122,6 +123,8 @@ def compare(
         RunError: If a folder holds a run with other options, or a process died again and again.
     """
     finished = [run for run in runs if state_of(run, source) == "finished"]
+    todo = [run for run in runs if run not in finished]
+    track = tracks_of(todo)
     write_json(
         folder / "comparison.json",
         {
@@ -134,25 +137,33 @@ def compare(
         },
     )
     yield from (Outcome(run, None) for run in finished)
-    yield from make_runs(source, [run for run in runs if run not in finished], workers)
+    with together(track, folder, source, command) as group:
+        yield from make_runs(source, todo, workers, group)
 
 
-def make_runs(source: str, runs: Sequence[PlannedRun], workers: Workers) -> Iterator[Outcome]:
+def tracks_of(runs: Sequence[PlannedRun]) -> list[Track]:
+    """The trackers that any of the runs writes to."""
+    return sorted({track for run in runs for track in chosen(run.options.training.track)})
+
+
+def make_runs(
+    source: str, runs: Sequence[PlannedRun], workers: Workers, group: Group | None = None
+) -> Iterator[Outcome]:
     """Make runs, or go on with those that were begun, and say how each ended, in the order in which they end."""
     threads = workers.threads(len(runs))
-    yield from workers.carry_out(_make, [(source, run, threads) for run in runs])
+    yield from workers.carry_out(_make, [(source, run, threads, group) for run in runs])
 
 
-def _make(work: tuple[str, PlannedRun, int | None]) -> Outcome:
+def _make(work: tuple[str, PlannedRun, int | None, Group | None]) -> Outcome:
     """Make one run, in whatever process this is."""
-    source, run, threads = work
+    source, run, threads, group = work
     options = run.options
     if options.training.threads is None and threads is not None:
         options = options.updated({"threads": threads})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fit(RunFolder(run.folder), source, options, label=run.label)
+            fit(RunFolder(run.folder), source, options, label=run.label, group=group)
     except ImbsamError as error:
         return Outcome(run, str(error))
     return Outcome(run, None)

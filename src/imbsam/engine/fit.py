@@ -27,7 +27,7 @@ from imbsam.engine.random_numbers import random_state, set_random_state
 from imbsam.engine.ranks import World
 from imbsam.engine.run_folder import SCHEMA, RunFolder
 from imbsam.engine.schedule import factor
-from imbsam.engine.tracking import Tracker
+from imbsam.engine.tracking import Group, Tracker
 from imbsam.errors import DataError, NonFiniteError, RunError, RunWarning
 from imbsam.files import alone
 from imbsam.interruption import HeldBack, held_back
@@ -82,6 +82,7 @@ def fit(
     options: Options,
     *,
     label: str | None = None,
+    group: Group | None = None,
     overwrite: bool = False,
     world: World | None = None,
     on_begin: OnBegin | None = None,
@@ -97,6 +98,7 @@ def fit(
         source: The data.
         options: Those left open are filled in.
         label: What to call the variant in reports; by default the method.
+        group: What trackers know of the comparison or study that the run belongs to.
         overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
         world: The processes that share the run, each of which calls this; by default there is one. Of several the
             first alone measures, writes and calls back.
@@ -119,17 +121,15 @@ def fit(
     problem = setup.load_problem(source, options)
     _check_same_data(problem, world)
     training = Training(problem, folder, world)
+    label = label or problem.options.method.method
     with (
         alone(folder.path) if world.first else nullcontext(),
         deterministic(options.training.deterministic) as training.without,
     ):
+        tracker = Tracker(options.training.track if world.first else ("none",), folder.path, source, group)
         if world.from_first(lambda: _begin(folder, problem, options, overwrite)):
             training.resume()
-        tracked = options.training.tensorboard and world.first
-        with (
-            Tracker(folder.path, enabled=tracked, from_epoch=training.progress.epoch) as tracker,
-            held_back() as signals,
-        ):
+        with tracker.begun(problem.options, label, folder.epochs() if world.first else []), held_back() as signals:
             if on_begin is not None:
                 on_begin(cast(Sequence[str], problem.describe()["notes"]))
             while training.progress.epoch < setup.epochs_of(problem.options):
@@ -144,7 +144,7 @@ def fit(
                     on_epoch(record)
                 if (number := world.agree(signals.number)) is not None:
                     world.stop(signals, number)
-        result = world.from_first(lambda: training.result(label or problem.options.method.method))
+        result = world.from_first(lambda: _end(training, tracker, label))
         for note in training.notes() if world.first else ():
             warnings.warn(note, RunWarning, stacklevel=2)
         return result
@@ -166,6 +166,14 @@ def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrit
     folder.write_data({**problem.describe(), "asked": options.flat()})
     folder.write_config(problem.source, problem.options)
     return False
+
+
+def _end(training: "Training", tracker: Tracker, label: str) -> dict[str, object]:
+    """Measure, and write what came out."""
+    result = training.result(label)
+    tracker.finish(result)
+    training.folder.write_result(result)
+    return result
 
 
 class Training:
@@ -444,5 +452,4 @@ class Training:
             "device": str(problem.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self.folder.write_result(result)
         return result

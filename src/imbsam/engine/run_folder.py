@@ -81,7 +81,7 @@ class RunFolder:
         try:
             for path in (self.result, self.checkpoint, self.previous, self.weights, self.metrics):
                 path.unlink(missing_ok=True)
-            for name in ("report.html", "model-card.md", "examples.json", "data.json", "config.yaml"):
+            for name in ("report.html", "model-card.md", "examples.json", "mlflow.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
             for split in ("train", "validation"):
                 self.sharpness(split).unlink(missing_ok=True)
@@ -153,6 +153,10 @@ class RunFolder:
     def epoch_seconds(self) -> list[float]:
         """How long each epoch took, evaluation included."""
         return [seconds for line in self._metric_lines() if (seconds := _seconds(line)) is not None]
+
+    def epochs(self) -> list[dict[str, object]]:
+        """The line of each epoch, without those that are damaged."""
+        return [json.loads(line) for line in self._metric_lines() if _seconds(line) is not None]
 
     def keep_metrics(self, epochs: int) -> None:
         """Drop the lines of epochs that the last checkpoint does not hold, and lines that are damaged, which is said.

@@ -13,6 +13,7 @@ from imbsam.config import Objective, Options
 from imbsam.engine.compare import PlannedRun, make_runs, state_of
 from imbsam.engine.methods import PLAIN, checked_name, with_own_options
 from imbsam.engine.run_folder import SCHEMA, RunFolder
+from imbsam.engine.tracking import Group, chosen, together
 from imbsam.engine.workers import Workers
 from imbsam.errors import OptionError, RunError
 from imbsam.files import alone, write_json
@@ -185,28 +186,30 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for each in search.ranges:
         with_own_options(options, {each.name: each.values[0]})
+    track = chosen(options.training.track)
     folder = folder.resolve()
     with alone(folder):
         study = _study(folder, source, options, search)
-        held = study.get_trials(deepcopy=False)
-        mine = [trial for trial in held if search.storage is None or trial.user_attrs.get(PLACE) == str(folder)]
-        yield from (_told(study, trial) for trial in mine if trial.state.is_finished())
-        begun = [trial for trial in mine if not trial.state.is_finished()]
-        space = {each.name: each.distribution() for each in search.ranges}
-        while True:
-            missing = search.trials - len(study.get_trials(deepcopy=False)) + len(begun)
-            batch: list[tuple[int, Mapping[str, object]]] = [(trial.number, trial.params) for trial in begun]
-            begun = []
-            while len(batch) < min(missing, workers.number(search.trials)):
-                # Of the number, so that a study that was interrupted goes on as it would have.
-                number = len(study.get_trials(deepcopy=False))
-                study.sampler = optuna.samplers.TPESampler(seed=options.training.seed + number)
-                trial = study.ask(space)
-                trial.set_user_attr(PLACE, str(folder))
-                batch.append((trial.number, trial.params))
-            if not batch:
-                break
-            yield from _carried_out(study, folder, source, options, search, batch, workers)
+        with together(track, folder, source, command) as group:
+            held = study.get_trials(deepcopy=False)
+            mine = [trial for trial in held if search.storage is None or trial.user_attrs.get(PLACE) == str(folder)]
+            yield from (_told(study, trial) for trial in mine if trial.state.is_finished())
+            begun = [trial for trial in mine if not trial.state.is_finished()]
+            space = {each.name: each.distribution() for each in search.ranges}
+            while True:
+                missing = search.trials - len(study.get_trials(deepcopy=False)) + len(begun)
+                batch: list[tuple[int, Mapping[str, object]]] = [(trial.number, trial.params) for trial in begun]
+                begun = []
+                while len(batch) < min(missing, workers.number(search.trials)):
+                    # Of the number, so that a study that was interrupted goes on as it would have.
+                    number = len(study.get_trials(deepcopy=False))
+                    study.sampler = optuna.samplers.TPESampler(seed=options.training.seed + number)
+                    trial = study.ask(space)
+                    trial.set_user_attr(PLACE, str(folder))
+                    batch.append((trial.number, trial.params))
+                if not batch:
+                    break
+                yield from _carried_out(study, folder, source, options, search, batch, workers, group)
         write_json(folder / "tune.json", _summed_up(study, source, search, command))
 
 
@@ -258,6 +261,7 @@ def _carried_out(
     search: Search,
     batch: Sequence[tuple[int, Mapping[str, object]]],
     workers: Workers,
+    group: Group | None,
 ) -> Iterator[Tried]:
     """Make the runs of some trials, and tell the study."""
     from optuna.trial import TrialState
@@ -271,7 +275,7 @@ def _carried_out(
             errors[number] = str(error)
     of_trial = {run.folder: number for number, planned in runs.items() for run in planned}
     todo = [run for planned in runs.values() for run in planned if state_of(run, source) != "finished"]
-    for outcome in make_runs(source, todo, workers):
+    for outcome in make_runs(source, todo, workers, group):
         if outcome.error:
             errors.setdefault(of_trial[outcome.run.folder], outcome.error)
     for number, values in batch:
