@@ -123,16 +123,16 @@ def kill(work: Work, count: int, place: Path, seed: int = 0) -> dict[str, int]:
         AssertionError: If it refused to go on, or ended with other bytes.
     """
     draw = random.Random(seed)
-    straight = _folder(place / "straight")
+    straight = folder_with_data(place / "straight")
     began = time.monotonic()
-    assert _run(work.first, straight, None) == 0
+    assert run(work.first, straight, None) == 0
     duration = time.monotonic() - began
     expected = work.outcome(straight)
     kills = ends = 0
     while kills < count:
-        folder = _folder(place / f"killed{ends}")
+        folder = folder_with_data(place / f"killed{ends}")
         words = work.first
-        while (code := _run(words, folder, draw.uniform(0.05, 1.1) * duration if kills < count else None)) is None:
+        while (code := run(words, folder, draw.uniform(0.05, 1.1) * duration if kills < count else None)) is None:
             kills += 1
             words = work.again(folder)
         if code == 2 and _ended(folder, words):
@@ -147,7 +147,7 @@ def _ended(folder: Path, words: Sequence[str]) -> bool:
     return "--resume" in words and (folder / "run" / "result.json").exists()
 
 
-def _folder(path: Path) -> Path:
+def folder_with_data(path: Path) -> Path:
     path.mkdir(parents=True)
     small.source(path)
     rows = (path / "parts.csv").read_text()
@@ -155,7 +155,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _run(words: Sequence[str], folder: Path, seconds: float | None) -> int | None:
+def run(words: Sequence[str], folder: Path, seconds: float | None) -> int | None:
     """Run the command; kill it after so many seconds, then ``None``, or give its exit code.
 
     It is a fork of this process, which has imported everything: no moment is spent on kills during imports.

@@ -64,3 +64,14 @@ class Ranks:
             dist.all_reduce(together, group=self._group)
             together /= self.size
         return dict(zip(values, together.unbind(), strict=True))
+
+    def anywhere(self, found: Tensor) -> bool:
+        """Whether any rank found something: one that stepped while another refused to would never meet it again.
+
+        Args:
+            found: Bool, shape ``()``, on any device.
+        """
+        if self.size > 1:
+            found = found.to(self._device, torch.float64)
+            dist.all_reduce(found, group=self._group)
+        return bool(found)
