@@ -4,8 +4,8 @@ python tests/reliability/mutants.py [COUNT [SEED [JOBS]]]  tries so many (300, 0
     has the edit and those of passes and engine, then what is left on all tests of imbsam.optim; needs mutmut 3.8.
 python tests/reliability/mutants.py again FILE  tries those that FILE, the output of the above, lists as left.
 
-mutmut draws no sample, and a change of its own to every call breaks the tests that look at the caller. So each mutant
-is written out, as an edit is, into a copy of the tree.
+mutmut draws no sample, and a change of its own to every call breaks the tests that look at the caller. So the edited
+function's code is put in the place of the imported one, in a fork of a process that has collected all tests.
 """
 
 import difflib
@@ -18,17 +18,15 @@ import shutil
 import signal
 import sys
 import tempfile
+import types
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-# Forks need not import these; the package itself they import mutated.
-import hypothesis  # noqa: F401
 import pytest
-import torch._dynamo  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 SOURCES = Path("src/imbsam/optim")
@@ -81,7 +79,6 @@ def mutants(wanted: Sequence[tuple[str, int]] | None = None) -> list[Mutant]:
     from libcst import FunctionDef
     from mutmut.mutation.file_mutation import create_mutations
 
-    os.chdir(ROOT)
     found = []
     for path in sorted(SOURCES.glob("*.py")):
         module, mutations, _, _ = create_mutations(str(path), path.read_text())
@@ -91,7 +88,7 @@ def mutants(wanted: Sequence[tuple[str, int]] | None = None) -> list[Mutant]:
                 found.append(Mutant(path, number, ""))
             elif (path.stem, number) in wanted:
                 found.append(Mutant(path, number, module.deep_replace(each.original_node, each.mutated_node).code))
-    return found
+    return found if wanted is None else sorted(found, key=lambda each: wanted.index(key(each)))
 
 
 def tests_of(path: Path) -> list[list[str]]:
@@ -105,18 +102,11 @@ def tests_of(path: Path) -> list[list[str]]:
 
 
 def outcome(mutant: Mutant, place: Path, stages: slice) -> str:
-    """``"killed"``, ``"timed out"`` or ``"left"``, of the tests of these stages, on a copy of the tree in ``place``."""
-    tree = place / mutant.name
-    for name in ("src", "tests"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "docs", "examples"):
-        (tree / name).symlink_to(ROOT / name)
-    (tree / mutant.path).write_text(mutant.code)
+    """``"killed"``, ``"timed out"`` or ``"left"``, of the tests of these stages."""
     child = os.fork()
     if child == 0:
-        _be_pytest(tree, tests_of(mutant.path)[stages])
+        _be_pytest(mutant, place / mutant.name, tests_of(mutant.path)[stages])
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    shutil.rmtree(tree)
     if code in (4, 5):
         raise RuntimeError(f"{mutant.name}: pytest found no test to run")
     if code == -signal.SIGXCPU:
@@ -124,21 +114,50 @@ def outcome(mutant: Mutant, place: Path, stages: slice) -> str:
     return "killed" if code else "left"
 
 
-def _be_pytest(tree: Path, stages: Sequence[Sequence[str]]) -> NoReturn:
+def _be_pytest(mutant: Mutant, tree: Path, stages: Sequence[Sequence[str]]) -> NoReturn:
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
-        os.chdir(tree)
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
-        sys.path[:0] = [str(tree / "src")]
+        _put_in_place(mutant)
+        if mutant.path.stem == "_ranks":  # Its tests start processes, which import the package themselves.
+            shutil.copytree(ROOT / "src", tree / "src")
+            (tree / mutant.path).write_text(mutant.code)
+            sys.path.insert(0, str(tree / "src"))
         for files in stages:
             code = int(pytest.main([*OPTIONS, *files]))
             if code:
                 break
     finally:
         os._exit(code)
+
+
+def _put_in_place(mutant: Mutant) -> None:
+    """Give every function of the imported module the code and the defaults it has in the mutant."""
+    module = sys.modules[f"imbsam.optim.{mutant.path.stem}"]
+    edited = types.ModuleType(module.__name__)
+    edited.__dict__.update(__file__=module.__file__, __package__=module.__package__)
+    exec(compile(mutant.code, str(module.__file__), "exec"), edited.__dict__)
+    twins = dict(_functions(edited))
+    for name, function in _functions(module):
+        twin = twins[name]
+        function.__code__, function.__defaults__, function.__kwdefaults__ = (
+            twin.__code__,
+            twin.__defaults__,
+            twin.__kwdefaults__,
+        )
+
+
+def _functions(module: types.ModuleType) -> Iterator[tuple[str, types.FunctionType]]:
+    """The functions that are written in a module, and those in its classes, by qualified name."""
+    own = [held for held in vars(module).values() if getattr(held, "__module__", None) == module.__name__]
+    inside = [each for held in own if isinstance(held, type) for each in vars(held).values()]
+    for held in (*own, *inside):
+        function = getattr(held, "__func__", held)
+        if isinstance(function, types.FunctionType) and function.__code__.co_filename == module.__file__:
+            yield function.__qualname__, function
 
 
 def interval(killed: int, count: int) -> tuple[float, float]:
@@ -164,7 +183,10 @@ def tried(chosen: Sequence[tuple[str, int]], jobs: int, stages: slice) -> dict[s
 
 
 def main(words: Sequence[str]) -> None:
-    os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+    os.chdir(ROOT)
+    os.environ.update(OMP_NUM_THREADS="1", HYPOTHESIS_STORAGE_DIRECTORY=tempfile.mkdtemp())
+    sys.path.insert(0, str(ROOT / "src"))
+    assert pytest.main(["--collect-only", "-qq", *OPTIONS[3:], str(TESTS)]) == 0
     if words[:1] == ["again"]:
         lines = Path(words[1]).read_text().rpartition("of these,")[2].splitlines()
         listed = [line.split()[1] for line in lines if line.startswith("--- ")]
