@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from imbsam import losses
@@ -38,6 +40,42 @@ def test_losses_equal_the_formula_written_out(name, options, formula, priors, lo
     expected = [formula(z, y) for z, y in zip(logits.tolist(), targets.tolist(), strict=True)]
     # Constants per class are float32.
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.double), rtol=1e-6, atol=1e-6)
+
+
+FORMULAS = {
+    "cross-entropy": lambda z, y, counts: written_out.cross_entropy(z, y),
+    "focal": lambda z, y, counts: written_out.focal(z, y, 2),
+    "class-balanced": lambda z, y, counts: written_out.class_balanced(z, y, counts, 0.9999),
+    "ldam": lambda z, y, counts: written_out.ldam(z, y, counts, 0.5, 30),
+    "balanced-softmax": written_out.balanced_softmax,
+    "logit-adjustment": lambda z, y, counts: written_out.logit_adjustment(z, y, counts, 1),
+    "vs": lambda z, y, counts: written_out.vector_scaling(z, y, counts, 0.3, 1),
+}
+
+
+@st.composite
+def batches(draw):
+    """Counts of two to six classes, and the logits and targets of up to five rows."""
+    counts = draw(st.lists(st.integers(1, 10**6), min_size=2, max_size=6))
+    row = st.lists(st.floats(-40, 40), min_size=len(counts), max_size=len(counts))
+    rows = draw(st.lists(st.tuples(row, st.integers(0, len(counts) - 1)), min_size=1, max_size=5))
+    return counts, [z for z, _ in rows], [y for _, y in rows]
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+@settings(max_examples=60, deadline=None)
+@given(batch=batches())
+def test_whatever_the_counts_and_logits_a_row_has_its_formulas_loss_whoever_is_beside_it(name, batch):
+    counts, logits, targets = batch
+    criterion = losses.build(name, ClassPriors.from_counts(counts))
+    z, y = torch.tensor(logits, dtype=torch.double, requires_grad=True), torch.tensor(targets)
+    found = criterion(z, y)
+    expected = [FORMULAS[name](*row, counts) for row in zip(logits, targets, strict=True)]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.double), rtol=1e-5, atol=1e-4)
+    assert bool((found >= 0).all())
+    torch.testing.assert_close(torch.cat([criterion(z[k : k + 1], y[k : k + 1]) for k in range(len(y))]), found)
+    found.sum().backward()
+    assert bool(z.grad.isfinite().all())
 
 
 @pytest.mark.parametrize(("name", "options", "formula"), CASES)

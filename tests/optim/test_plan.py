@@ -87,6 +87,30 @@ def methods(draw: st.DrawFn) -> list[Term]:
     return [Term(shares[:, k], shares[:, k] if perturbed[k] else None) for k in range(3)]
 
 
+WHOLE = ("plain", "sam", "asam", "gsam", "friendly-sam", "looksam", "imbsam", "cc-sam", "focal-sam", "sse-sam")
+"""Methods whose step, without its perturbations, is that of the mean loss."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    targets=st.lists(st.integers(0, 4), min_size=1, max_size=12),
+    counts=st.lists(st.integers(1, 500), min_size=5, max_size=5),
+    tail=st.lists(st.booleans(), min_size=5, max_size=5).filter(any),
+    steps=st.sampled_from([0, 8]),
+)
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_partition_gives_every_row_its_share_of_the_mean(
+    name: str, targets: list[int], counts: list[int], tail: list[bool], steps: int
+) -> None:
+    priors = ClassPriors.from_counts(counts)
+    optimizer = create(name, nn.Linear(2, 5), priors=priors, tail=torch.tensor(tail), total_steps=10)
+    optimizer.steps = steps
+    rows = len(targets)
+    found = torch.stack([term.descent for term in optimizer.terms(torch.tensor(targets))])
+    assert bool((found >= 0).all())
+    torch.testing.assert_close(found.sum(0), torch.full((rows,), 1 / rows, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
 def needs_of(terms: list[Term]) -> Need:
     return Need(
         tuple(t.ascent is not None and bool(t.ascent.any()) for t in terms),

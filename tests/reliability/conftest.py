@@ -16,3 +16,9 @@ def table(tmp_path_factory) -> Path:
 def finished(tmp_path_factory, table) -> RunFolder:
     """A finished run, not to be written to."""
     return small.train(tmp_path_factory.mktemp("runs") / "run", table)
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory) -> Path:
+    """The folder of a fitted detector, not to be written to."""
+    return small.detector(tmp_path_factory.mktemp("detector"))

@@ -1,8 +1,10 @@
 """Real commands in processes of their own that are killed (SIGKILL) at random moments.
 
-python tests/reliability/kills.py [COUNT [NAME ...]]  kills each of train, compare and anomaly so many times (200).
+python tests/reliability/kills.py [COUNT [NAME ...]]  kills each of train, compare, tune and anomaly so many
+times (200).
 """
 
+import json
 import multiprocessing.connection
 import os
 import random
@@ -19,9 +21,11 @@ from typing import NoReturn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import matplotlib.pyplot  # noqa: F401
+import optuna  # noqa: F401
 
 import imbsam.cli.actions
-import imbsam.cli.anomaly  # noqa: F401 - forks need not import it
+import imbsam.cli.anomaly
+import imbsam.cli.tune  # noqa: F401 - forks need not import it
 from imbsam.cli import main
 from reliability import small
 
@@ -79,6 +83,21 @@ def compare(epochs: int, jobs: int = 1) -> Work:
     return Work(words, lambda folder: words, outcome)
 
 
+def tune(epochs: int, trials: int = 3) -> Work:
+    words = ["tune", "parts.csv", *SMALL, "--epochs", str(epochs), "--out", "t", "--jobs", "1"]
+    words += ["--search", "rho", "tail=auto|rarest-classes=0.4", "--trials", str(trials)]
+    runs = [f"trial{number:04}-seed0" for number in range(trials)]
+
+    def outcome(folder: Path) -> object:
+        assert sorted(path.name for path in (folder / "t" / "runs").iterdir()) == runs
+        tried = json.loads((folder / "t" / "tune.json").read_text())["trials"]
+        assert [trial["number"] for trial in tried] == list(range(trials))
+        best = (folder / "t" / "best.yaml").read_bytes()
+        return tried, best, [small.outcome(folder / "t" / "runs" / name) for name in runs]
+
+    return Work(words, lambda folder: words, outcome)
+
+
 def anomaly(epochs: int) -> Work:
     words = ["anomaly", "fit", "log.csv", "--labels", "kind", "--anomaly", "broken", "--unlabelled", "good"]
     words += ["--normal", "scratched", "--epochs", str(epochs), "--members", "1", "--out", "d"]
@@ -92,7 +111,7 @@ def anomaly(epochs: int) -> Work:
     return Work(words, again, outcome)
 
 
-WORKS = {"train": train, "compare": compare, "anomaly": anomaly}
+WORKS = {"train": train, "compare": compare, "tune": tune, "anomaly": anomaly}
 
 
 def kill(work: Work, count: int, place: Path, seed: int = 0) -> dict[str, int]:
@@ -105,16 +124,16 @@ def kill(work: Work, count: int, place: Path, seed: int = 0) -> dict[str, int]:
         AssertionError: If it refused to go on, or ended with other bytes.
     """
     draw = random.Random(seed)
-    straight = _folder(place / "straight")
+    straight = folder_with_data(place / "straight")
     began = time.monotonic()
-    assert _run(work.first, straight, None) == 0
+    assert run(work.first, straight, None) == 0
     duration = time.monotonic() - began
     expected = work.outcome(straight)
     kills = ends = 0
     while kills < count:
-        folder = _folder(place / f"killed{ends}")
+        folder = folder_with_data(place / f"killed{ends}")
         words = work.first
-        while (code := _run(words, folder, draw.uniform(0.05, 1.1) * duration if kills < count else None)) is None:
+        while (code := run(words, folder, draw.uniform(0.05, 1.1) * duration if kills < count else None)) is None:
             kills += 1
             words = work.again(folder)
         if code == 2 and _ended(folder, words):
@@ -129,7 +148,7 @@ def _ended(folder: Path, words: Sequence[str]) -> bool:
     return "--resume" in words and (folder / "run" / "result.json").exists()
 
 
-def _folder(path: Path) -> Path:
+def folder_with_data(path: Path) -> Path:
     path.mkdir(parents=True)
     small.source(path)
     rows = (path / "parts.csv").read_text()
@@ -137,7 +156,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _run(words: Sequence[str], folder: Path, seconds: float | None) -> int | None:
+def run(words: Sequence[str], folder: Path, seconds: float | None) -> int | None:
     """Run the command; kill it after so many seconds, then ``None``, or give its exit code.
 
     It is a fork of this process, which has imported everything: no moment is spent on kills during imports.

@@ -1,5 +1,6 @@
 """Runs that take a tenth of a second, and what must be the same of two of them."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from imbsam.cli import main
 from imbsam.config import Options
 from imbsam.engine import RunFolder, fit
 from tiny_data import table
@@ -29,6 +31,17 @@ def train(folder: Path, data: Path, **values: object) -> RunFolder:
     run = RunFolder(folder)
     fit(run, str(data), options(**values), label="a")
     return run
+
+
+def detector(folder: Path) -> Path:
+    """The folder of a fitted detector, beside the rows it was fitted on."""
+    place = folder / "detector"
+    words = ["anomaly", "fit", str(source(folder)), "--labels", "kind", "--anomaly", "broken", "--unlabelled", "good"]
+    words += ["--normal", "scratched", "--epochs", "1", "--members", "1", "--quiet", "--out", str(place)]
+    with contextlib.suppress(SystemExit):
+        main(words)
+    assert (place / "detector.json").exists()
+    return place
 
 
 def copied(run: RunFolder, folder: Path) -> RunFolder:

@@ -1,12 +1,14 @@
 """A damaged file is told by name, or the checkpoint before it is used and that is said: never other weights."""
 
 import errno
+import json
 import os
 import shutil
 
 import pytest
 import torch
 
+from imbsam.anomaly import saved
 from imbsam.engine import RunFolder, Trained, fit
 from imbsam.errors import ImbsamError, RunError, RunWarning
 from reliability import damage, small
@@ -123,6 +125,47 @@ def test_a_damaged_description_never_gives_other_predictions(run, name, kind):
         same += 1
     # The source, the threads and what was asked for decide nothing.
     assert same < FLIPS / 2
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("name", [saved.WEIGHTS, saved.ABOUT])
+def test_a_damaged_detector_never_gives_other_scores(detector, tmp_path, name, kind):
+    folder = shutil.copytree(detector, tmp_path / "detector")
+    whole, same = decides(saved.SavedDetector.open(folder)), 0
+    for content in DAMAGES[kind]((folder / name).read_bytes()):
+        (folder / name).write_bytes(content)
+        try:
+            read = saved.SavedDetector.open(folder)
+        except RunError:
+            continue
+        assert decides(read) == whole
+        same += 1
+    # Blanks, and where the data lay.
+    assert same < FLIPS / 5
+
+
+def decides(held):
+    members = [
+        (each.objective.state_dict(), vars(each.scaling), each.shift, each.spread) for each in held.detector.members
+    ]
+    rest = [
+        vars(held.detector.threshold),
+        held.detector.settings,
+        held.preprocess,
+        held.words,
+        held.typical,
+        held.counts,
+    ]
+    return small.digest([members, rest])
+
+
+def test_the_weights_of_another_detector_are_refused(detector, tmp_path):
+    folder = shutil.copytree(detector, tmp_path / "detector")
+    about = json.loads((folder / saved.ABOUT).read_text())
+    about["members"][0]["spread"] *= 2
+    (folder / saved.ABOUT).write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"detector\.safetensors was not written beside this detector\.json"):
+        saved.SavedDetector.open(folder)
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EDQUOT])

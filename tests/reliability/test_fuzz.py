@@ -1,11 +1,15 @@
 """Readers of files from anybody, on files that were changed at random: they read them or raise an error of ours.
 
-IMBSAM_FUZZ=5000 pytest tests/reliability/test_fuzz.py  tries so many of each kind (default 60), in limited memory.
+IMBSAM_FUZZ=5000 pytest tests/reliability/test_fuzz.py  tries so many of each kind (default 60), in limited memory and
+time.
 """
 
+import contextlib
 import os
 import pickle
 import resource
+import shutil
+import signal
 import tarfile
 import warnings
 from pathlib import Path
@@ -18,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imbsam import data
+from imbsam.anomaly import saved
 from imbsam.config import Options, read_yaml
 from imbsam.engine import RunFolder, Trained
 from imbsam.errors import ImbsamError
@@ -26,6 +31,9 @@ from reliability import small
 COUNT = int(os.environ.get("IMBSAM_FUZZ", "60"))
 MEMORY = 4 * 2**30
 """Bytes that a reader may take of a file of some kilobytes, and far more than it needs."""
+
+SECONDS = 20
+"""Of the processor, for one file."""
 
 EDIT = st.tuples(
     st.sampled_from(["set", "insert", "cut", "repeat"]),
@@ -131,13 +139,39 @@ def _limited():
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+class TooLongError(Exception):
+    """A reader took more of the processor than any file of some kilobytes is worth."""
+
+
+@contextlib.contextmanager
+def in_time():
+    """Of the processor: a busy machine is no fault of the reader."""
+
+    def late(number, frame):
+        raise TooLongError(f"a reader took more than {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 def read_or_refused(read) -> None:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), in_time():
         warnings.simplefilter("ignore")
         try:
             read()
         except ImbsamError:
             return
+
+
+def test_a_reader_that_never_ends_would_be_noticed(monkeypatch):
+    monkeypatch.setitem(in_time.__wrapped__.__globals__, "SECONDS", 0.1)
+    with pytest.raises(TooLongError):
+        read_or_refused(lambda: [None for _ in iter(int, 1)])
 
 
 fuzzed = settings(
@@ -178,6 +212,20 @@ def test_a_run_is_opened_or_refused_by_an_error_of_ours(tmp_path, finished, name
         read_or_refused(run.read_checkpoint)
         read_or_refused(lambda: Trained.open(run.path))
         read_or_refused(lambda: RunFolder(run.path).keep_metrics(2))
+
+    changed()
+
+
+@pytest.mark.parametrize("name", [saved.ABOUT, saved.WEIGHTS])
+def test_a_detector_is_opened_or_refused_by_an_error_of_ours(tmp_path, detector, name):
+    folder = shutil.copytree(detector, tmp_path / "detector")
+    content = (folder / name).read_bytes()
+
+    @fuzzed
+    @given(st.lists(EDIT, min_size=1, max_size=4))
+    def changed(edits):
+        (folder / name).write_bytes(edited(content, edits))
+        read_or_refused(lambda: saved.SavedDetector.open(folder))
 
     changed()
 

@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import pickle
+import shutil
 import struct
 import sys
 import tarfile
@@ -84,6 +85,23 @@ def test_a_bomb_in_place_of_the_weights_is_a_dud(bomb, finished, tmp_path):
         run.weights.write_bytes(content)
         with pytest.raises(RunError, match=r"best\.safetensors is damaged"):
             Trained.open(run.path)
+
+
+def test_a_bomb_in_a_detector_is_a_dud(bomb, detector, table, tmp_path, imbsam):
+    folder = shutil.copytree(detector, tmp_path / "detector")
+    for content in (pickle.dumps(bomb), torch_bytes({"typical": bomb})):
+        (folder / "detector.safetensors").write_bytes(content)
+        ran = imbsam("anomaly", "score", str(folder), str(table))
+        assert ran.code == 2
+        assert "is damaged" in ran.err
+
+
+def test_a_bomb_in_a_model_that_predicts_is_a_dud(bomb, finished, table, tmp_path, imbsam):
+    run = small.copied(finished, tmp_path / "run")
+    run.weights.write_bytes(torch_bytes({"weight": bomb}))
+    ran = imbsam("predict", str(run.path), str(table), "--out", str(tmp_path / "p.csv"))
+    assert ran.code == 2
+    assert "best.safetensors is damaged" in ran.err
 
 
 @pytest.mark.parametrize("ending", ["pt", "pth", "safetensors"])

@@ -12,7 +12,7 @@ from imbsam.files import alone
 from reliability import kills
 
 
-@pytest.mark.parametrize(("name", "count"), [("train", 4), ("compare", 1), ("anomaly", 1)])
+@pytest.mark.parametrize(("name", "count"), [("train", 4), ("compare", 1), ("tune", 2), ("anomaly", 1)])
 def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path, name, count):
     assert kills.kill(kills.WORKS[name](2), count, tmp_path)["kills"] == count
 

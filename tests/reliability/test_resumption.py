@@ -2,13 +2,8 @@
 
 import pytest
 
-from imbsam.engine.methods import NAMES
 from reliability import resumption, small
-
-# The first step, one within an epoch, and the last of an epoch: each leg starts from the checkpoint of the one before.
-STOPS = (1, small.STEPS - 1, small.STEPS)
-PLAIN = {"sgd", "adamw"}
-CASES = [(method, base) for method in NAMES for base in ("sgd", "adamw") if method not in PLAIN or base == "sgd"]
+from reliability.resumption import CASES, STOPS
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A fitted detector on disk: numbers as safetensors, all else as JSON, nothing that could run."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -7,7 +9,6 @@ from typing import cast
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from imbsam.anomaly.core import Detector, Member
@@ -18,8 +19,9 @@ from imbsam.anomaly.sources import Preprocess, Words
 from imbsam.anomaly.threshold import Threshold
 from imbsam.errors import ImbsamError, RunError
 from imbsam.files import read_json, write_atomically, write_json
+from imbsam.seal import sealed_tensors, unsealed_tensors
 
-SCHEMA = 1
+SCHEMA = 2
 ABOUT, WEIGHTS = "detector.json", "detector.safetensors"
 
 
@@ -54,22 +56,20 @@ class SavedDetector:
         for number, member in enumerate(detector.members):
             tensors |= {f"{number}.objective.{name}": t for name, t in member.objective.state_dict().items()}
             tensors |= {f"{number}.shift": member.scaling.shift, f"{number}.factor": member.scaling.factor}
-        write_atomically(folder / WEIGHTS, save({name: t.cpu().contiguous().clone() for name, t in tensors.items()}))
-        write_json(
-            folder / ABOUT,
-            {
-                "schema": SCHEMA,
-                "source": self.source,
-                "objective": detector.objective,
-                "shape": list(detector.shape),
-                "threshold": _without_nan(asdict(detector.threshold)),
-                "members": [{"shift": m.shift, "spread": m.spread} for m in detector.members],
-                "settings": asdict(detector.settings),
-                "counts": list(self.counts),
-                "words": asdict(self.words),
-                "preprocess": dict(self.preprocess),
-            },
-        )
+        about = {
+            "schema": SCHEMA,
+            "source": self.source,
+            "objective": detector.objective,
+            "shape": list(detector.shape),
+            "threshold": _without_nan(asdict(detector.threshold)),
+            "members": [{"shift": m.shift, "spread": m.spread} for m in detector.members],
+            "settings": asdict(detector.settings),
+            "counts": list(self.counts),
+            "words": asdict(self.words),
+            "preprocess": dict(self.preprocess),
+        }
+        write_atomically(folder / WEIGHTS, sealed_tensors(tensors, {"about": _digest(about)}))
+        write_json(folder / ABOUT, about)
 
     @classmethod
     def open(cls, folder: Path, *, device: str = "cpu") -> "SavedDetector":
@@ -88,7 +88,9 @@ class SavedDetector:
         if about.get("schema") != SCHEMA:
             raise RunError(f"{folder / ABOUT} was written by another version of imbsam (schema is not {SCHEMA}).")
         try:
-            tensors = load((folder / WEIGHTS).read_bytes())
+            tensors, sealed = unsealed_tensors((folder / WEIGHTS).read_bytes())
+            if sealed.get("about") != _digest(about):
+                raise RunError(f"{WEIGHTS} was not written beside this {ABOUT}")
             settings = replace(TypeAdapter(Settings).validate_python(about["settings"]), device=device)
             shape = tuple(cast(list[int], about["shape"]))
             name = str(about["objective"])
@@ -121,3 +123,9 @@ class SavedDetector:
 def _without_nan(values: dict[str, float]) -> dict[str, float]:
     """JSON has no NaN; a threshold without estimates leaves them out."""
     return {name: value for name, value in values.items() if value == value}
+
+
+def _digest(about: Mapping[str, object]) -> str:
+    """Of all that a detector decides by, as it is read again; not of where its data lie."""
+    decides = {name: value for name, value in about.items() if name != "source"}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

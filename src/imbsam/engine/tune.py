@@ -201,12 +201,7 @@ def tune(
                 batch: list[tuple[int, Mapping[str, object]]] = [(trial.number, trial.params) for trial in begun]
                 begun = []
                 while len(batch) < min(missing, workers.number(search.trials)):
-                    # Of the number, so that a study that was interrupted goes on as it would have.
-                    number = len(study.get_trials(deepcopy=False))
-                    study.sampler = optuna.samplers.TPESampler(seed=options.training.seed + number)
-                    trial = study.ask(space)
-                    trial.set_user_attr(PLACE, str(folder))
-                    batch.append((trial.number, trial.params))
+                    batch.append(_proposed(study, space, options.training.seed, folder))
                 if not batch:
                     break
                 yield from _carried_out(study, folder, source, options, search, batch, workers, group)
@@ -229,9 +224,10 @@ def best_of(tried: Sequence[Tried]) -> Tried:
 def _study(folder: Path, source: str, options: Options, search: Search) -> "Study":
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
-    storage = search.storage or JournalStorage(JournalFileBackend(str(folder / "trials.journal")))
+    from imbsam.engine.journal import Journal
+
+    storage = search.storage or JournalStorage(Journal(folder / "trials.journal"))
     study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
     asked = {
         "source": source,
@@ -251,6 +247,29 @@ def _study(folder: Path, source: str, options: Options, search: Search) -> "Stud
             f"{search.storage or folder} holds a study with another {', '.join(differing)}. Choose another --out."
         )
     return study
+
+
+def _proposed(
+    study: "Study", space: Mapping[str, "BaseDistribution"], seed: int, folder: Path
+) -> tuple[int, Mapping[str, object]]:
+    """Begin a trial, in one write: a process that is killed leaves it with all its values, or not at all.
+
+    Returns:
+        Its number and its values.
+    """
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    held = study.get_trials(deepcopy=False)
+    # Of the number, so that a study that was interrupted goes on as it would have.
+    sampler = optuna.samplers.TPESampler(seed=seed + len(held))
+    beside = optuna.create_study(direction="maximize", sampler=sampler)
+    beside.add_trials(trial for trial in held if trial.state != TrialState.WAITING)
+    values = beside.ask(dict(space)).params
+    mine = {PLACE: str(folder)}
+    study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=dict(space), user_attrs=mine))
+    numbers = [trial.number for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(PLACE) == mine[PLACE]]
+    return max(numbers), values
 
 
 def _carried_out(

@@ -1,6 +1,5 @@
 """The passes of one step, as the caller's loop sees them."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -343,26 +342,28 @@ class Passes:
                 self.loss = loss.detach()
             self._rows_left -= len(each.rows)
 
-    def check(self, gradient_norm: Tensor | None) -> None:
+    def check(self, gradient_norm: Tensor | None, anywhere: Callable[[Tensor], bool]) -> None:
         """Refuse a step that would poison the weights, and undo what it did to the running statistics.
 
         Args:
             gradient_norm: Norm of the combined gradient, shape ``()``; ``None`` where there is none.
+            anywhere: Whether what this rank found, a bool tensor of shape ``()``, is so on any rank.
 
         Raises:
-            NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite.
+            NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite, on any rank.
         """
-        found = {"the loss": [self.loss], "an ascent gradient": self.norms}
-        found["the gradient"] = [] if gradient_norm is None else [gradient_norm]
+        found = {"the loss of": [self.loss], "an ascent gradient of": self.norms}
+        found["the gradient of"] = [] if gradient_norm is None else [gradient_norm]
         # Fetched together: an accelerator waits once.
         values = [v.to(self.loss.device, torch.float64, non_blocking=True) for part in found.values() for v in part]
-        if all(math.isfinite(value) for value in torch.stack(values).tolist()):
+        if not anywhere(~torch.stack(values).isfinite().all()):
             return
         self._statistics.to_remembered()
-        what = next(name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
+        mine = (name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
         raise NonFiniteError(
-            f"{what} of this step is NaN or infinite; weights and statistics are those before it. "
-            "Look for NaN in the inputs, lower the learning rate or rho, or skip the batch."
+            f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
+            "statistics are those before it. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
+            "batch."
         )
 
     def backpropagate(

@@ -131,6 +131,17 @@ class Ranks:
             together /= self.size
         return dict(zip(values, together.unbind(), strict=True))
 
+    def anywhere(self, found: Tensor) -> bool:
+        """Whether any rank found something: one that stepped while another refused to would never meet it again.
+
+        Args:
+            found: Bool, shape ``()``, on any device.
+        """
+        if self.size > 1:
+            found = found.to(self._device, torch.float64)
+            dist.all_reduce(found, group=self._group)
+        return bool(found)
+
 
 def _refuse_a_part_of_the_ranks(model: nn.Module) -> None:
     meshes = {p.device_mesh for p in model.parameters() if is_sharded(p)}  # type: ignore[attr-defined]

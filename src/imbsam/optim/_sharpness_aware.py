@@ -346,7 +346,7 @@ class SharpnessAware(Optimizer):
     def _is_sound(self, passes: Passes) -> bool:
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         try:
-            passes.check(global_norm(grads) if grads else None)
+            passes.check(global_norm(grads) if grads else None, self._ranks.anywhere)
         except NonFiniteError as error:
             if self.nonfinite == "raise":
                 raise
