@@ -101,6 +101,6 @@ def test_the_page_of_the_command_has_every_option_of_every_command(site: Site) -
     for section, kind in zip(sections[1:], COMMANDS.values(), strict=True):
         for option in dataclasses.fields(kind):
             # Positional arguments have no name there; groups of options are told apart by the options in them.
-            if option.name not in ("source", "run", "runs", "folder", "detector", "options", "words"):
+            if option.name not in ("source", "run", "runs", "folder", "detector", "recipe", "options", "words"):
                 assert f"--{option.name.replace('_', '-')}" in section, (kind.__name__, option.name)
     assert "\x1b" not in text

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from imbsam.cli import main
-from imbsam.cli.commands import Train, parse
+from imbsam.cli.commands import Reproduce, Train, parse
+from imbsam.engine.recipes import recipe_named
 
 DOCS = Path(__file__).parent.parent / "docs"
 WRITTEN = {
@@ -83,4 +84,7 @@ def test_every_recipe_is_a_command_that_exists() -> None:
     recipes = [words for _, block in blocks("reproducing.md") for words in commands(block)]
     assert len(recipes) >= 8
     for words in recipes:
-        assert isinstance(parse(words), Train)
+        command = parse(words)
+        assert isinstance(command, Train | Reproduce)
+        if isinstance(command, Reproduce):
+            assert recipe_named(command.recipe, command.variant).labels(command.methods)

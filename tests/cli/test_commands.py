@@ -44,7 +44,7 @@ def test_every_argument_of_a_command_has_a_help_text(imbsam, command):
     fields = [
         f
         for f in dataclasses.fields(COMMANDS[command])
-        if f.name not in ("options", "words", "source", "run", "runs", "folder", "detector")
+        if f.name not in ("options", "words", "source", "run", "runs", "folder", "detector", "recipe")
     ]
     for field in fields:
         words = found[f"--{field.name.replace('_', '-')}"].partition("(")[0]
