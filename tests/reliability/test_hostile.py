@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from imbsam import data, models
 from imbsam.engine import RunFolder, Trained, fit
@@ -269,3 +270,34 @@ def test_hostile_names_stay_text(tmp_path):
     assert {len(line) for line in lines} == {len(head)} == {3 + len(NAMES)}
     assert not [cell for line in [head, *lines] for cell in line if cell[:1] in ("=", "+", "-", "@")]
     assert {cell.removeprefix("'") for cell in head[3:]} == set(NAMES)
+
+
+FILES = [
+    "=1+1.png",
+    "@SUM(1).png",
+    "<img src=x onerror=alert(1)>.png",
+    "two\nlines.png",
+    'a "quoted", name.png',
+    "-y.png",
+]
+
+
+def test_hostile_file_names_stay_text(tmp_path):
+    draw = np.random.default_rng(0)
+    for kind in ("a", "b"):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+        for name in (*FILES, *(f"{number}.png" for number in range(14))):
+            pixels = draw.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / kind / name)
+    run = small.train(
+        tmp_path / "run", tmp_path / "pets", target=None, method="sgd", epochs=1, model="mlp", test_fraction=0.5
+    )
+    page = write_report(run.path).read_text()
+    assert "<img src=x" not in page
+    Trained.open(run.path).predict(str(tmp_path / "pets"), tmp_path / "p.csv")
+    with (tmp_path / "p.csv").open(newline="") as file:
+        _, *lines = list(csv.reader(file))
+    assert len(lines) == 2 * (len(FILES) + 14)
+    names = [line[0] for line in lines]
+    assert not [name for name in names if name[:1] in ("=", "+", "-", "@")]
+    assert {name.rpartition("/")[2].removeprefix("'") for name in names} >= set(FILES)
