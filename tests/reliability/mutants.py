@@ -105,7 +105,7 @@ def outcome(mutant: Mutant, place: Path, stages: slice) -> str:
     """``"killed"``, ``"timed out"`` or ``"left"``, of the tests of these stages."""
     child = os.fork()
     if child == 0:
-        _be_pytest(mutant, place / mutant.name, tests_of(mutant.path)[stages])
+        _be_pytest(mutant, place / mutant.name.replace(":", "-"), tests_of(mutant.path)[stages])
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code in (4, 5):
         raise RuntimeError(f"{mutant.name}: pytest found no test to run")

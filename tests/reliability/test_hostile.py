@@ -284,9 +284,9 @@ FILES = [
 
 def test_hostile_file_names_stay_text(tmp_path):
     draw = np.random.default_rng(0)
-    for kind in ("a", "b"):
+    for kind, more in (("a", 24), ("b", 4)):
         (tmp_path / "pets" / kind).mkdir(parents=True)
-        for name in (*FILES, *(f"{number}.png" for number in range(14))):
+        for name in (*FILES, *(f"{number}.png" for number in range(more))):
             pixels = draw.integers(0, 255, (6, 6, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pets" / kind / name)
     run = small.train(
@@ -294,10 +294,11 @@ def test_hostile_file_names_stay_text(tmp_path):
     )
     page = write_report(run.path).read_text()
     assert "<img src=x" not in page
-    Trained.open(run.path).predict(str(tmp_path / "pets"), tmp_path / "p.csv")
+    (tmp_path / "pets").rename(tmp_path / "others")
+    Trained.open(run.path).predict(str(tmp_path / "others"), tmp_path / "p.csv")
     with (tmp_path / "p.csv").open(newline="") as file:
         _, *lines = list(csv.reader(file))
-    assert len(lines) == 2 * (len(FILES) + 14)
+    assert len(lines) == 2 * len(FILES) + 28
     names = [line[0] for line in lines]
     assert not [name for name in names if name[:1] in ("=", "+", "-", "@")]
     assert {name.rpartition("/")[2].removeprefix("'") for name in names} >= set(FILES)
