@@ -72,5 +72,6 @@ def test_imbsam_without_a_tail_row_on_any_rank_communicates_as_plain_ddp_does(ca
 def test_what_the_ranks_agree_on_is_a_few_numbers(name: str, counted: Counted) -> None:
     for batch in BATCHES:
         for step in counted[f"{name}, mlp, {batch}"]:
-            assert step["small"] <= 2
-            assert step["small_bytes"] <= 8 * (1 + 2 * 6)
+            # Rows and terms before the passes, losses of a universal method in them, whether all is finite after them.
+            assert step["small"] <= 3
+            assert step["small_bytes"] <= 8 * (1 + 2 * 6 + 1)
