@@ -66,6 +66,9 @@ def sam_sharpness(
     part = surface.classes if classes is None else classes
     loss, gradient = surface.gradient(part)
     length = float(gradient.norm())
+    if rho == 0:
+        # The weights alone: a pass with a gradient and one without may differ in the last bit.
+        return Ascended(0.0, loss, length)
     size = surface.weights.abs() + eta if adaptive else torch.ones_like(surface.weights)
     # u = e / T turns the neighbourhood into a ball; the gradient by u is T g.
     stride = rho if steps == 1 else 2 * rho / steps
