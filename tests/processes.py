@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 TESTS = Path(__file__).parent
 
 
@@ -42,6 +44,13 @@ def run_ranks(script: str, size: int, folder: Path, *words: str, deadline: float
             process.kill()
             process.wait()
     return codes
+
+
+def held_by_ranks(script: str, size: int, folder: Path, *, deadline: float = 120.0) -> list[dict[str, object]]:
+    """What each rank of a script left in ``FOLDER/RANK.pt``, once all have ended well."""
+    codes = run_ranks(script, size, folder, deadline=deadline)
+    assert codes == [0] * size, "\n".join(logs(folder, size))
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 
 def logs(folder: Path, size: int) -> Sequence[str]:

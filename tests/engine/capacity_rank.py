@@ -1,4 +1,4 @@
-"""One of two processes that count a step's rows and collectives: ``python capacity_rank.py RANK FOLDER``."""
+"""One of two processes that count a step's rows and collectives: ``python capacity_rank.py RANK SIZE FOLDER``."""
 
 import sys
 from datetime import timedelta
@@ -93,4 +93,4 @@ def main(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[3]))

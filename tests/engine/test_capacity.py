@@ -1,13 +1,8 @@
 """The formulas of a step's cost, beside what steps really take."""
 
 import gc
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 
 from engine.capacity_rank import SHARDED
 from engine.capacity_steps import BATCH, RANKS, Counted, made, network, period, quantities, step
@@ -15,6 +10,7 @@ from imbsam.engine.capacity import SYMBOLS, WORK, Formula, Rows, ring
 from imbsam.errors import OptionError
 from imbsam.optim import METHODS
 from optim.alive import Alive, bytes_of, reachable
+from processes import held_by_ranks
 
 POLICIES = ("alone", "context", "batch")
 Found = dict[str, dict[str, float]]
@@ -66,21 +62,7 @@ def test_memory_is_so_many_copies_of_the_parameters_and_the_activations_of_one_p
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    folder = tmp_path_factory.mktemp("capacity")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = []
-    for rank in range(RANKS):
-        with (folder / f"{rank}.log").open("w") as log:
-            command = [sys.executable, str(Path(__file__).with_name("capacity_rank.py")), str(rank), str(folder)]
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(200) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert codes == [0] * RANKS, "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(RANKS))
-    one, *others = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS))
+    one, *others = held_by_ranks("engine/capacity_rank.py", RANKS, tmp_path_factory.mktemp("capacity"), deadline=200)
     assert all(other == one for other in others)
     return one
 

@@ -1,6 +1,6 @@
 """One of two processes that train every registered method, where a step of the second has a fault.
 
-Started by ``test_poisoned_ranks.py``: ``python poisoned_rank.py RANK FOLDER``.
+Started by ``test_poisoned_ranks.py``: ``python poisoned_rank.py RANK SIZE FOLDER``.
 """
 
 import copy
@@ -122,4 +122,4 @@ def main(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[3]))

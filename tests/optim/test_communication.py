@@ -1,16 +1,11 @@
 """What a step sends over two real processes, counted where DDP reduces: beside plain DDP, one gradient more at most."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
 
 from cases import BATCH_NORM, MLP, Case
 from imbsam.optim import METHODS
 from optim.communication_rank import ASCENTS, BATCHES, RANKS
+from processes import held_by_ranks
 
 Counted = dict[str, list[dict[str, float]]]
 
@@ -20,22 +15,9 @@ MORE = {"sse-sam": 3, "frob-sam": 3, "cc-sam": 1 + 5, "imbsam, reuse": 3}
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Counted:
-    folder = tmp_path_factory.mktemp("communication")
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = []
-    for rank in range(RANKS):
-        with (folder / f"{rank}.log").open("w") as log:
-            command = [sys.executable, str(tests / "optim" / "communication_rank.py"), str(rank), str(folder)]
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert codes == [0] * RANKS, "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(RANKS))
-    one, *others = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS))
+    one, *others = held_by_ranks(
+        "optim/communication_rank.py", RANKS, tmp_path_factory.mktemp("communication"), deadline=200
+    )
     assert all(other == one for other in others)
     return one
 

@@ -1,39 +1,19 @@
 """NaN and infinity on one of two real processes: every method refuses or skips the step on both, and goes on."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
 
 from cases import Case
 from imbsam.optim import METHODS
 from optim.loops import identical
 from optim.poisoned_rank import CASES, FAULTS, POLICIES
+from processes import held_by_ranks
 
 Results = list[dict[str, dict[str, object]]]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("poisoned_ranks")
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = []
-    for rank in range(2):
-        with (folder / f"{rank}.log").open("w") as log:
-            command = [sys.executable, str(tests / "optim" / "poisoned_rank.py"), str(rank), str(folder)]
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert codes == [0, 0], "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(2))
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return held_by_ranks("optim/poisoned_rank.py", 2, tmp_path_factory.mktemp("poisoned_ranks"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

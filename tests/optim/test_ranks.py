@@ -1,11 +1,5 @@
 """Real processes over gloo: N shards equal one process with the whole batch, and no rank waits for another for ever."""
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +9,7 @@ from cases import MLP, TAIL
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._terms import Term
 from optim.rank import SCENARIOS, STEPS, TARGETS, Scenario, imbsam_apart, sam
+from processes import held_by_ranks
 
 RANKS = 3
 DEADLINE = 90.0
@@ -23,26 +18,7 @@ DEADLINE = 90.0
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, object]]]:
     """What each rank holds after every scenario; all of them in one start of the processes."""
-    folder = tmp_path_factory.mktemp("ranks")
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = []
-    for rank in range(RANKS):
-        command = [sys.executable, str(tests / "optim" / "rank.py"), str(rank), str(RANKS), str(folder)]
-        with (folder / f"{rank}.log").open("w") as log:
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    until = time.monotonic() + DEADLINE
-    try:
-        codes = [process.wait(max(0.1, until - time.monotonic())) for process in processes]
-    except subprocess.TimeoutExpired:
-        codes = ["deadlock"]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    logs = "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(RANKS))
-    assert codes == [0] * RANKS, logs
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
+    return held_by_ranks("optim/rank.py", RANKS, tmp_path_factory.mktemp("ranks"), deadline=DEADLINE)
 
 
 def forwarded_by_shard(scenario: Scenario, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

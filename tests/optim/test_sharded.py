@@ -6,20 +6,15 @@ import torch
 from cases import BATCH_NORM, MLP, Case
 from imbsam.optim import METHODS
 from optim.sharded_rank import COMBINED, DRAWN
-from processes import logs, run_ranks
+from processes import held_by_ranks
 
 Results = dict[int, list[dict[str, dict[str, object]]]]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    found = {}
-    for size in (2, 3):
-        folder = tmp_path_factory.mktemp(f"sharded{size}")
-        codes = run_ranks("optim/sharded_rank.py", size, folder)
-        assert codes == [0] * size, logs(folder, size)
-        found[size] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
-    return found
+    folders = {size: tmp_path_factory.mktemp(f"sharded{size}") for size in (2, 3)}
+    return {size: held_by_ranks("optim/sharded_rank.py", size, folder) for size, folder in folders.items()}
 
 
 @pytest.mark.parametrize("size", [2, 3])
