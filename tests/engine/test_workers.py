@@ -4,13 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import LocalCluster
 from joblib.externals.loky import get_reusable_executor
 
+from imbsam.config import Options
 from imbsam.engine import Variant, Workers, compare, plan_runs
+from imbsam.engine.tune import Range, Search, tune
 from imbsam.errors import OptionError, RunError, RunWarning
 
 
@@ -62,6 +69,67 @@ def test_the_runs_of_a_dask_cluster_are_those_of_one_process_bit_for_bit(tmp_pat
     assert [outcome.error for outcome in serial + spread] == [None] * 4
     assert len(bytes_of(tmp_path / "a")) == 2
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+@contextmanager
+def a_worker_dies(folder: Path, workers: Callable[[], list[int]]) -> Iterator[None]:
+    """Kill one of the workers as soon as a run is in training, and see that none was finished by then."""
+    finished: list[list[Path]] = []
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not list(folder.glob("runs/*/last.ckpt")) and time.monotonic() < until:
+            time.sleep(0.005)
+        finished.append(list(folder.glob("runs/*/result.json")))
+        os.kill(workers()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield
+    killer.join()
+    assert finished == [[]]
+
+
+def processes_of_joblib() -> list[int]:
+    return [child.pid for child in psutil.Process().children() if "popen_loky" in " ".join(child.cmdline())]
+
+
+LONG = {"epochs": 20, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """The runs of a comparison and of a study, one after the other in this process."""
+    folder, chosen = tmp_path_factory.mktemp("serial"), Options().updated({**LONG, "track": "none"})
+    assert not any(o.error for o in compare(folder / "c", "digits", planned(folder / "c", chosen), workers=Workers(1)))
+    tried = list(tune(folder / "t", "digits", chosen, SEARCH, workers=Workers(1)))
+    return bytes_of(folder / "c"), bytes_of(folder / "t"), [(each.values, each.score) for each in tried]
+
+
+SEARCH = Search([Range.parse("lr=0.05:0.2")], trials=2)
+
+
+def test_a_comparison_whose_process_dies_ends_as_the_serial_one(tmp_path, options, serial, processes):
+    runs = planned(tmp_path, options(**LONG))
+    with a_worker_dies(tmp_path, processes_of_joblib), pytest.warns(RunWarning, match="a process died"):
+        assert not any(outcome.error for outcome in compare(tmp_path, "digits", runs, workers=Workers(2)))
+    assert bytes_of(tmp_path) == serial[0]
+
+
+def test_a_comparison_whose_dask_worker_dies_ends_as_the_serial_one(tmp_path, options, serial, cluster):
+    runs, dask = planned(tmp_path, options(**LONG)), Workers(None, "dask", cluster.scheduler_address)
+    with a_worker_dies(tmp_path, lambda: [worker.pid for worker in cluster.workers.values()]):
+        assert not any(outcome.error for outcome in compare(tmp_path, "digits", runs, workers=dask))
+    assert bytes_of(tmp_path) == serial[0]
+
+
+def test_a_study_whose_process_dies_ends_as_the_serial_one(tmp_path, options, serial, processes):
+    with a_worker_dies(tmp_path, processes_of_joblib), pytest.warns(RunWarning, match="a process died"):
+        tried = list(tune(tmp_path, "digits", options(**LONG), SEARCH, workers=Workers(2)))
+    assert sorted((each.values["lr"], each.score) for each in tried) == sorted(
+        (values["lr"], score) for values, score in serial[2]
+    )
+    assert bytes_of(tmp_path) == serial[1]
 
 
 def test_a_dask_worker_that_dies_is_replaced_and_its_work_done_again(tmp_path, cluster):
