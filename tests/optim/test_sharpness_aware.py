@@ -603,3 +603,12 @@ def test_padded_passes_keep_a_compiled_model_to_a_few_shapes() -> None:
     assert compilations == 2
     torch.testing.assert_close(list(model.parameters()), list(twin.parameters()), atol=1e-12, rtol=0)
     torch.compiler.reset()
+
+
+def test_parameters_that_no_loss_reaches_stay_as_they_are() -> None:
+    apart, model = MLP.model(), MLP.model()
+    optimizer = SAM(sgd(apart.parameters()))
+    before = contents(apart)
+    take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
+    assert identical(contents(apart), before)
+    assert optimizer.steps == 1
