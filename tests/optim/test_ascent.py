@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cases import HEAD_AND_TAIL, MLP
 from imbsam.errors import OptionError
 from imbsam.optim import Ascent, Climbed, Gradient, Slope
-from imbsam.optim.ascent import Memory, global_norm
+from imbsam.optim.ascent import Memory, dot, global_norm
 from optim.loops import assert_gradients_close, gradients, imbsam, take_step
 
 
@@ -53,6 +53,24 @@ def test_a_sparse_gradient_moves_its_rows_alone() -> None:
     (e,), norm = climbed(1.0, [twice_the_same_row])
     torch.testing.assert_close(e, dense / 5)
     assert float(norm) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ([torch.float16, torch.bfloat16], torch.float32),
+        ([torch.float32], torch.float32),
+        ([torch.float32, torch.float64], torch.float64),
+    ],
+)
+def test_norms_and_products_are_in_double_where_a_gradient_is_and_in_single_elsewhere(
+    dtypes: list[torch.dtype], expected: torch.dtype
+) -> None:
+    grads = [torch.tensor([3.0, 4.0], dtype=dtype) for dtype in dtypes]
+    norm, product = global_norm(grads), dot(grads, grads)
+    assert norm.dtype == product.dtype == expected
+    assert float(product) == pytest.approx(25 * len(grads))
+    assert float(norm) ** 2 == pytest.approx(25 * len(grads))
 
 
 def test_the_norm_of_half_precision_is_taken_in_single() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import oracles
-from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, TIED, Case
+from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, NO_TAIL, ROUTED, TIED, Case
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.optim import SAM, LookSAM
 from optim.family import BASES, GROUPS, assert_follows, grouped
@@ -111,3 +111,12 @@ def test_a_refused_sam_step_is_made_at_the_next_batch() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         LookSAM(sgd(MLP.model().parameters()), **options)
+
+
+def test_it_goes_on_where_a_parameter_is_first_reached_between_its_second_passes() -> None:
+    model = ROUTED.model()
+    optimizer = LookSAM(sgd(model.parameters()), interval=3)
+    for targets in (NO_TAIL, HEAD_AND_TAIL, HEAD_AND_TAIL, HEAD_AND_TAIL):
+        take_step(optimizer, model, ROUTED.loss, ROUTED.batch(targets))
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+    assert not torch.equal(model.tail_expert.weight, ROUTED.model().tail_expert.weight)

@@ -188,6 +188,16 @@ def test_rows_that_do_not_see_each_other_are_forwarded_only_with_a_weight(terms:
         assert torch.stack([use.weights.bool() for use in planned.uses]).any(0).all()
 
 
+@pytest.mark.parametrize("rows", range(1, 10))
+def test_a_direction_shares_the_forward_of_the_base_where_that_is_cheaper(rows: int) -> None:
+    base = torch.full((9,), 1 / 9, dtype=torch.float64)
+    ascent = base * (torch.arange(9) < rows)
+    terms = [Term(base), Term(ascent, ascent)]
+    first, *_ = plan(terms, needs_of(terms), coupled=False, statistics="context", context_rows=3)
+    # Of its own it costs a forward and a backward of its rows, 3; sharing, one more backward of the base's, 2.
+    assert (len(first.uses) == 2) == (3 * rows > 2 * 9)
+
+
 @settings(max_examples=100, deadline=None)
 @given(size=st.integers(2, 60), marked=st.sets(st.integers(0, 59), min_size=1), context_rows=st.integers(1, 20))
 def test_context_rows_are_as_many_as_asked_for(size: int, marked: set[int], context_rows: int) -> None:

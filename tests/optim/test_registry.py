@@ -90,6 +90,65 @@ def test_every_method_has_its_formula_in_its_docstring_or_its_ascents(name: str)
     assert re.search(r"``[eg] = |``g_p - ", text)
 
 
+ENGINE = {
+    "rho": 0.05,
+    "model": None,
+    "batch_statistics": "context",
+    "context_rows": None,
+    "row_multiple": 1,
+    "ascent": None,
+    "nonfinite": "raise",
+    "radii": None,
+}
+DEFAULTS = {
+    "plain": {},
+    "sam": {"rho": 0.05},
+    "asam": {"rho": 0.5, "eta": 0.01, "scope": "weights"},
+    "gsam": {"rho": 0.05, "alpha": 0.4},
+    "friendly-sam": {"rho": 0.05, "sigma": 1.0, "decay": 0.9},
+    "looksam": {"rho": 0.1, "interval": 5, "alpha": 0.7, "per_tensor": False},
+    "esam": {"rho": 0.05, "beta": 0.6, "gamma": 0.5},
+    "trace-sam": {"rho": 0.01, "samples": 1, "strength": 1.0, "sampler": "sphere"},
+    "frob-sam": {"rho": 0.005, "samples": 2, "strength": 0.005},
+    "det-sam": {"rho": 1.0, "samples": 1, "strength": 1.0, "half_width": 0.01},
+    "imbsam": {"rho": 0.05, "tail_weight": 1.0},
+    "cc-sam": {"rho": 1e-6, "flat": 0.5, "per_tensor": True},
+    "focal-sam": {"rho": 0.2, "gamma": 1.0, "strength": 0.5},
+    "sse-sam": {"rho": 0.1, "head_rho": 0.05, "switch": None},
+    "sam-drw": {"rho": 0.05, "start": 0},
+    "balanced-sam": {"rho": 0.05, "start": 0},
+}
+OF_ASCENTS = {
+    "gradient": {"damping": 0.0},
+    "adaptive": {"eta": 0.01, "scope": "weights", "damping": 0.0},
+    "friendly": {"sigma": 1.0, "decay": 0.9, "damping": 0.0},
+    "random": {"sampler": "sphere", "half_width": 1.0},
+    "reuse": {"refresh": 0, "decay": 0.0, "damping": 0.0},
+    "stochastic": {"beta": 1.0},
+}
+
+
+def defaults_of(callable_: object) -> dict[str, object]:
+    parameters = inspect.signature(callable_).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def test_who_says_nothing_gets_what_the_docstrings_say() -> None:
+    assert {name: options_of(name) for name in METHODS} == DEFAULTS
+    assert {name: defaults_of(make) for name, make in ASCENTS.items()} == OF_ASCENTS
+    assert defaults_of(SharpnessAware) == ENGINE
+    assert defaults_of(UniversalSAM) == {
+        "rho": 0.01,
+        "samples": 1,
+        "strength": 1.0,
+        "sampler": "sphere",
+        "half_width": 1.0,
+    }
+    of_create = defaults_of(create)
+    assert (of_create["base"], of_create["lr"], of_create["momentum"]) == ("sgd", 0.1, 0.9)
+    assert of_create["weight_decay"] == 0.0
+
+
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_defaults_are_those_of_the_official_code(name: str) -> None:
     options = options_of(name)
@@ -223,7 +282,11 @@ def test_an_ascent_takes_its_options_by_name_or_as_an_instance() -> None:
             lambda m: create("imbsam", m, priors=PRIORS, tail=TAIL[:3]),
             "tail marks 3 classes, and the priors have 5",
         ),
-        (lambda m: create("imbsam", m, tail=[3, 4]), "tail must mark the tail classes"),
+        (lambda m: create("imbsam", m, tail=[3, 4]), r"tail must mark the tail classes.*; got \[3, 4\]"),
+        (
+            lambda m: create("imbsam", m, tail=torch.tensor([[0, 1]])),
+            r"tail must mark the tail classes.*; got torch\.int64 of shape \(1, 2\)",
+        ),
         (
             lambda m: create("sam", m, base="sdg"),
             "there is no base optimizer 'sdg'; there are sgd, adamw, adam, rmsprop",

@@ -551,3 +551,12 @@ def test_autocast_around_the_passes_equals_autocast_around_each_forward(case: Ca
         one.step()
         other.step()
         assert identical(contents(model), contents(twin))
+
+
+def test_parameters_that_no_loss_reaches_stay_as_they_are() -> None:
+    apart, model = MLP.model(), MLP.model()
+    optimizer = SAM(sgd(apart.parameters()))
+    before = contents(apart)
+    take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
+    assert identical(contents(apart), before)
+    assert optimizer.steps == 1
