@@ -214,14 +214,14 @@ def filled_in(load: Workload) -> str:
 def about(load: Workload) -> str:
     """What the numbers of a set-up go by."""
     given, (low, high) = load.quantities("imbsam"), load.bounds
-    few = f"{load.tail_classes:,} of the classes have fewer than 20 images, "
-    counted = f"{load.tail_samples:,.0f} together."
+    few = f"{load.tail_classes:,} of the classes"
+    counted = f"{few} have fewer than 20 images, {load.tail_samples:,.0f} together."
     assumed = (
-        f"how many together is assumed: as many to a class as in ImageNet-LT, {AS_THERE:.1f} (2 to 19 each make "
+        f"{few} are taken to have fewer than 20 images (not counted here), and how many together is assumed: as many to a class as in ImageNet-LT, {AS_THERE:.1f} (2 to 19 each make "
         f"{100 * low:.1f} to {100 * high:.1f} % of the data)."
     )
     return (
-        f"{load.samples:,} images, {load.classes:,} classes; {few}{counted if load is IMAGENET_LT else assumed} "
+        f"{load.samples:,} images, {load.classes:,} classes; {counted if load is IMAGENET_LT else assumed} "
         f"Batches of {load.batch} on {load.ranks} GPUs, {given['B']:g} rows each. The tail's share is "
         f"{100 * load.tail_share:.1f} %: {100 * load.with_tail:.1f} % of the steps hold a tail row on some rank, and a "
         f"rank has {given['T']:.2f} of them then. ResNet-50 with {load.size / BYTES / 1e6:.1f} million parameters, "

@@ -68,6 +68,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, train
     assert weights[0] == weights[1] != weights[2]
 
 
+# Torch finds four too many for few cores.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")
 def test_workers_do_not_change_the_weights(tmp_path, pets, train):
     for workers in (0, 4):
         train(tmp_path / f"{workers}", pets, epochs=1, model="mlp", augment="cifar", batch_size=16, workers=workers)

@@ -122,7 +122,7 @@ def command(folder: Path, ranks: int, *words: object) -> tuple[str, str]:
     return ended(torchrun(ranks, "rank_command.py", *words, cwd=folder))
 
 
-TRAIN: Sequence[object] = ("--target", "kind", "--batch-size", 14, "--no-tensorboard", "--out", "run")
+TRAIN: Sequence[object] = ("--target", "kind", "--batch-size", 14, "--track", "none", "--out", "run")
 
 
 def test_other_commands_are_refused_in_every_process(tmp_path: Path) -> None:

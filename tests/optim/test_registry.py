@@ -98,6 +98,7 @@ ENGINE = {
     "row_multiple": 1,
     "ascent": None,
     "nonfinite": "raise",
+    "climb": "together",
     "radii": None,
 }
 DEFAULTS = {
