@@ -217,7 +217,8 @@ def about(load: Workload) -> str:
     few = f"{load.tail_classes:,} of the classes"
     counted = f"{few} have fewer than 20 images, {load.tail_samples:,.0f} together."
     assumed = (
-        f"{few} are taken to have fewer than 20 images (not counted here), and how many together is assumed: as many to a class as in ImageNet-LT, {AS_THERE:.1f} (2 to 19 each make "
+        f"{few} are taken to have fewer than 20 images (not counted here), and "
+        f"how many together is assumed: as many to a class as in ImageNet-LT, {AS_THERE:.1f} (2 to 19 each make "
         f"{100 * low:.1f} to {100 * high:.1f} % of the data)."
     )
     return (
