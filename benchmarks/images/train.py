@@ -16,6 +16,7 @@ from imbsam.engine.defaults import resolved, tail_classes
 from imbsam.engine.evaluation import logits_of
 from imbsam.engine.fit import Training
 from imbsam.engine.methods import with_own_options
+from imbsam.engine.ranks import World
 from imbsam.engine.run_folder import RunFolder
 from imbsam.interruption import held_back
 from imbsam.losses import CrossEntropy, output_scale
@@ -74,7 +75,7 @@ def carried_out(dataset: Dataset, values: Mapping[str, object], seed: int, *, lo
         folder = RunFolder(Path(place))
         folder.write_data({**problem.describe(), "asked": problem.options.flat()})
         folder.write_config(dataset.name, problem.options)
-        training = Training(problem, folder)
+        training = Training(problem, folder, World())
         if doubled:
             training.criterion = Doubled(training.criterion, problem.tail)
         while training.progress.epoch < setup.epochs_of(problem.options):
