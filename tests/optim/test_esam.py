@@ -43,6 +43,18 @@ def test_beta_and_gamma_one_is_sam(case: Case) -> None:
         assert identical(contents(model), contents(twin))
 
 
+def test_rows_are_chosen_by_rises_far_smaller_than_the_losses() -> None:
+    found = []
+    for constant in (0.0, 1e8):
+        model = MLP.model()
+        x, y = MLP.batch(HEAD_AND_TAIL.repeat(2))
+        with ESAM(sgd(model.parameters()), rho=0.5, beta=1.0, gamma=0.3).passes(y) as passes:
+            for p in passes:
+                p.backward(MLP.loss(model(x[p.rows]), y[p.rows]) + constant)
+        found.append(gradients(model))
+    torch.testing.assert_close(found[1], found[0], atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize("gamma", [0.3, 0.7])
 def test_micro_batches_choose_the_rows_that_the_whole_batch_does(gamma: float, size: int) -> None:

@@ -28,6 +28,7 @@ from imbsam.optim import (
     LookSAM,
     Plain,
     SharpnessAware,
+    TargetBins,
     TraceSAM,
     UniversalSAM,
     WeightedSAM,
@@ -35,6 +36,7 @@ from imbsam.optim import (
     list_methods,
     options_of,
 )
+from imbsam.optim.weighted_sam import class_balanced, inverse_counts
 from optim.family import COUNTS, PRIORS
 from optim.loops import contents, identical, sgd, take_step
 
@@ -144,6 +146,9 @@ def test_who_says_nothing_gets_what_the_docstrings_say() -> None:
         "sampler": "sphere",
         "half_width": 1.0,
     }
+    assert defaults_of(class_balanced) == {"beta": 0.9999}
+    assert defaults_of(inverse_counts) == defaults_of(TargetBins.weights) == {"power": 0.5}
+    assert defaults_of(TargetBins.from_targets) == {"bins": 20}
     of_create = defaults_of(create)
     assert (of_create["base"], of_create["lr"], of_create["momentum"]) == ("sgd", 0.1, 0.9)
     assert of_create["weight_decay"] == 0.0

@@ -612,3 +612,8 @@ def test_parameters_that_no_loss_reaches_stay_as_they_are() -> None:
     take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
     assert identical(contents(apart), before)
     assert optimizer.steps == 1
+
+
+def test_a_new_optimizer_has_made_and_skipped_nothing() -> None:
+    optimizer = SAM(sgd(MLP.model().parameters()))
+    assert (optimizer.steps, optimizer.skipped, optimizer.skipped_in_a_row, optimizer.memory) == (0, 0, 0, {})
