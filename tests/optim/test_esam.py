@@ -160,3 +160,9 @@ def test_the_ordinary_closure_is_refused_where_rows_are_selected_and_taken_where
 def test_shares_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(OptionError, match=f"{name} must be above 0 and at most 1; got {value}"):
         ESAM(sgd(MLP.model().parameters()), **{name: value})
+
+
+def test_a_beta_of_one_draws_nothing() -> None:
+    before = torch.random.get_rng_state()
+    Stochastic(1.0).climb([Slope(0.1, [torch.zeros(2)], [torch.ones(2)], [None])], {})
+    assert torch.equal(torch.random.get_rng_state(), before)

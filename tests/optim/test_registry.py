@@ -320,3 +320,10 @@ def test_a_method_without_classes_takes_priors_and_a_tail_that_it_does_not_need(
         take_step(one, model, MLP.loss, batch)
         take_step(other, twin, MLP.loss, batch)
     assert identical(contents(model), contents(twin))
+
+
+@pytest.mark.parametrize(("base", "momentum"), [("sgd", 0.7), ("rmsprop", 0.7), ("adamw", None), ("adam", None)])
+def test_a_base_by_name_gets_the_rates_that_it_has(base: str, momentum: float | None) -> None:
+    optimizer = create("sam", MLP.model(), base=base, lr=0.3, momentum=0.7, weight_decay=0.02)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], group.get("momentum")) == (0.3, 0.02, momentum)

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 
@@ -149,22 +150,22 @@ def test_an_unknown_policy_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "targets",
+    ("targets", "got"),
     [
-        torch.tensor([0.0, 1.0]),
-        torch.tensor([[0, 1]]),
-        torch.tensor([], dtype=torch.long),
-        torch.tensor([True, False]),
-        torch.tensor(1),
-        [0, 1],
-        None,
+        (torch.tensor([0.0, 1.0]), "torch.float32"),
+        (torch.tensor([[0, 1]]), "(1, 2)"),
+        (torch.tensor([], dtype=torch.long), "(0,)"),
+        (torch.tensor([True, False]), "torch.bool"),
+        (torch.tensor(1), "()"),
+        ([0, 1], "list"),
+        (None, "NoneType"),
     ],
     ids=str,
 )
-def test_targets_that_are_no_classes_are_refused(targets: object) -> None:
+def test_targets_that_are_no_classes_are_refused(targets: object, got: str) -> None:
     model = MLP.model()
     for optimizer in (imbsam(MLP, model), sam(MLP, model)):
-        with pytest.raises(OptionError, match="targets must be"):
+        with pytest.raises(OptionError, match=f"targets must be .*; got {re.escape(got)}\\.$"):
             optimizer.passes(targets)
 
 
