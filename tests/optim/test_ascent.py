@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from cases import HEAD_AND_TAIL, MLP
 from imbsam.errors import OptionError
-from imbsam.optim import Ascent, Climbed, Gradient, Slope
+from imbsam.optim import Ascent, Climbed, Gradient, Slope, create
 from imbsam.optim.ascent import Memory, dot, global_norm
-from optim.loops import assert_gradients_close, gradients, imbsam, take_step
+from optim.loops import assert_gradients_close, gradients, imbsam, make_passes, sgd, take_step
 
 
 def climbed(rho: float, grads: list[Tensor], damping: float = 0.0) -> tuple[list[Tensor], Tensor]:
@@ -120,3 +120,12 @@ def test_an_ascent_of_ones_own_is_one_small_class() -> None:
     optimizer = imbsam(MLP, nn.ParameterList([w]), torch.optim.SGD([w], lr=0.0), rho=0.5, ascent=ascent)
     optimizer.step(closure, targets=torch.tensor([3, 3]))
     torch.testing.assert_close(seen[1], torch.tensor([1.5, -2.5]))
+
+
+@pytest.mark.parametrize("name", ["gradient", "adaptive", "friendly", "stochastic", "reuse"])
+def test_an_ascent_tells_the_norm_it_divided_by_so_that_a_bad_one_is_noticed(name: str) -> None:
+    model = MLP.model()
+    optimizer = create("sam", model, base=sgd(model.parameters()), ascent=name)
+    passes = make_passes(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
+    assert len(passes.norms) == 1
+    assert float(passes.norms[0]) > 0

@@ -43,6 +43,18 @@ def test_beta_and_gamma_one_is_sam(case: Case) -> None:
         assert identical(contents(model), contents(twin))
 
 
+def test_rows_are_chosen_by_rises_far_smaller_than_the_losses() -> None:
+    found = []
+    for constant in (0.0, 1e8):
+        model = MLP.model()
+        x, y = MLP.batch(HEAD_AND_TAIL.repeat(2))
+        with ESAM(sgd(model.parameters()), rho=0.5, beta=1.0, gamma=0.3).passes(y) as passes:
+            for p in passes:
+                p.backward(MLP.loss(model(x[p.rows]), y[p.rows]) + constant)
+        found.append(gradients(model))
+    torch.testing.assert_close(found[1], found[0], atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize("gamma", [0.3, 0.7])
 def test_micro_batches_choose_the_rows_that_the_whole_batch_does(gamma: float, size: int) -> None:
@@ -148,3 +160,9 @@ def test_the_ordinary_closure_is_refused_where_rows_are_selected_and_taken_where
 def test_shares_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(OptionError, match=f"{name} must be above 0 and at most 1; got {value}"):
         ESAM(sgd(MLP.model().parameters()), **{name: value})
+
+
+def test_a_beta_of_one_draws_nothing() -> None:
+    before = torch.random.get_rng_state()
+    Stochastic(1.0).climb([Slope(0.1, [torch.zeros(2)], [torch.ones(2)], [None])], {})
+    assert torch.equal(torch.random.get_rng_state(), before)

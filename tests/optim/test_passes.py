@@ -305,6 +305,19 @@ def test_backward_after_the_block_is_an_error() -> None:
         p.backward(MLP.loss(model(x[p.rows]), y[p.rows]))
 
 
+def test_backward_after_the_loop_is_an_error_and_the_passes_stay_whole() -> None:
+    model = MLP.model()
+    optimizer = imbsam(MLP, model)
+    x, y = MLP.batch(NO_TAIL)
+    with optimizer.passes(y) as passes:
+        for p in passes:
+            p.backward(MLP.loss(model(x[p.rows]), y[p.rows]))
+        with pytest.raises(PassError, match="a pass that is over"):
+            p.backward(MLP.loss(model(x[p.rows]), y[p.rows]))
+    optimizer.step()
+    assert optimizer.steps == 1
+
+
 @pytest.mark.parametrize(
     "spoil",
     [lambda losses: losses.mean(), lambda losses: losses[:-1], lambda losses: losses[:, None]],
@@ -344,8 +357,10 @@ def test_the_optimizer_refuses_what_would_meet_perturbed_weights(call: str) -> N
     }
     with optimizer.passes(y) as passes:
         for p in passes:
-            with pytest.raises(PassError, match="inside open passes, where the weights may be perturbed"):
+            named = "copying" if call == "copy" else f"{call.partition(' ')[0]}()"
+            with pytest.raises(PassError) as told:
                 calls[call]()
+            assert str(told.value).startswith(f"{named} inside open passes, where the weights may be perturbed")
             p.backward(MLP.loss(model(x[p.rows]), y[p.rows]))
     assert identical(before, contents(model))
     optimizer.step()

@@ -28,6 +28,7 @@ from imbsam.optim import (
     LookSAM,
     Plain,
     SharpnessAware,
+    TargetBins,
     TraceSAM,
     UniversalSAM,
     WeightedSAM,
@@ -35,6 +36,7 @@ from imbsam.optim import (
     list_methods,
     options_of,
 )
+from imbsam.optim.weighted_sam import class_balanced, inverse_counts
 from optim.family import COUNTS, PRIORS
 from optim.loops import contents, identical, sgd, take_step
 
@@ -145,6 +147,9 @@ def test_who_says_nothing_gets_what_the_docstrings_say() -> None:
         "sampler": "sphere",
         "half_width": 1.0,
     }
+    assert defaults_of(class_balanced) == {"beta": 0.9999}
+    assert defaults_of(inverse_counts) == defaults_of(TargetBins.weights) == {"power": 0.5}
+    assert defaults_of(TargetBins.from_targets) == {"bins": 20}
     of_create = defaults_of(create)
     assert (of_create["base"], of_create["lr"], of_create["momentum"]) == ("sgd", 0.1, 0.9)
     assert of_create["weight_decay"] == 0.0
@@ -316,3 +321,10 @@ def test_a_method_without_classes_takes_priors_and_a_tail_that_it_does_not_need(
         take_step(one, model, MLP.loss, batch)
         take_step(other, twin, MLP.loss, batch)
     assert identical(contents(model), contents(twin))
+
+
+@pytest.mark.parametrize(("base", "momentum"), [("sgd", 0.7), ("rmsprop", 0.7), ("adamw", None), ("adam", None)])
+def test_a_base_by_name_gets_the_rates_that_it_has(base: str, momentum: float | None) -> None:
+    optimizer = create("sam", MLP.model(), base=base, lr=0.3, momentum=0.7, weight_decay=0.02)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], group.get("momentum")) == (0.3, 0.02, momentum)

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 
@@ -149,22 +150,22 @@ def test_an_unknown_policy_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "targets",
+    ("targets", "got"),
     [
-        torch.tensor([0.0, 1.0]),
-        torch.tensor([[0, 1]]),
-        torch.tensor([], dtype=torch.long),
-        torch.tensor([True, False]),
-        torch.tensor(1),
-        [0, 1],
-        None,
+        (torch.tensor([0.0, 1.0]), "torch.float32"),
+        (torch.tensor([[0, 1]]), "(1, 2)"),
+        (torch.tensor([], dtype=torch.long), "(0,)"),
+        (torch.tensor([True, False]), "torch.bool"),
+        (torch.tensor(1), "()"),
+        ([0, 1], "list"),
+        (None, "NoneType"),
     ],
     ids=str,
 )
-def test_targets_that_are_no_classes_are_refused(targets: object) -> None:
+def test_targets_that_are_no_classes_are_refused(targets: object, got: str) -> None:
     model = MLP.model()
     for optimizer in (imbsam(MLP, model), sam(MLP, model)):
-        with pytest.raises(OptionError, match="targets must be"):
+        with pytest.raises(OptionError, match=f"targets must be .*; got {re.escape(got)}\\.$"):
             optimizer.passes(targets)
 
 
@@ -560,3 +561,8 @@ def test_parameters_that_no_loss_reaches_stay_as_they_are() -> None:
     take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
     assert identical(contents(apart), before)
     assert optimizer.steps == 1
+
+
+def test_a_new_optimizer_has_made_and_skipped_nothing() -> None:
+    optimizer = SAM(sgd(MLP.model().parameters()))
+    assert (optimizer.steps, optimizer.skipped, optimizer.skipped_in_a_row, optimizer.memory) == (0, 0, 0, {})

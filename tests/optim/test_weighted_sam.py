@@ -90,6 +90,12 @@ def test_bins_cut_the_range_evenly_and_count_every_target_once() -> None:
     assert bins(targets).tolist() == [0, 0, 1, 1, 2, 3, 3]
     assert bins(torch.tensor([-5.0, 99.0])).tolist() == [0, 3]
     assert bins(targets.half()).dtype == torch.int64
+    assert TargetBins.from_targets(targets, bins=2).edges.tolist() == [2.0]
+
+
+def test_bins_of_large_targets_are_cut_in_double() -> None:
+    days = torch.tensor([738_000.0, 738_000.3], dtype=torch.float64)
+    assert TargetBins.from_targets(days, bins=3).edges.tolist() == pytest.approx([738_000.1, 738_000.2], abs=1e-6)
 
 
 def test_an_empty_bin_counts_as_one_of_one() -> None:

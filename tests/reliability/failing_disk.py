@@ -1,7 +1,7 @@
 """Real calls of the system that fail (EIO, ENOSPC) while a run is trained, one after the other; needs ``cc``.
 
-python tests/reliability/failing_disk.py [EVERY]  lets each call that writes below the run's folder fail once, and each
-and all after it; or every so manieth of them only.
+python tests/reliability/failing_disk.py [EVERY [NAME ...]]  lets each call that writes below the run's folder fail,
+once and from then on; or every so manieth of them only, by these errors (EIO ENOSPC).
 
 A preloaded library answers for the C library: open, write, fsync, close, rename, link, mkdir. No disk is broken.
 """
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,21 +21,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from reliability import kills
 
 LIBRARY = "IMBSAM_FAILING_DISK"
-FAULTS = (errno.EIO, errno.ENOSPC)
+FAULTS = ("EIO", "ENOSPC")
 
 
-def main(every: int) -> None:
+def main(every: str, faults: Sequence[str]) -> None:
     """Start this file anew with the library preloaded."""
     with tempfile.TemporaryDirectory() as place:
         library = Path(place) / "failing.so"
         source = Path(__file__).with_name("failing.c")
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
         preloaded = {**os.environ, "LD_PRELOAD": str(library), LIBRARY: str(library)}
-        words = [sys.executable, __file__, str(every), place]
+        words = [sys.executable, __file__, place, every, *faults]
         sys.exit(subprocess.run(words, env=preloaded, check=False).returncode)
 
 
-def preloaded(every: int, place: Path) -> None:
+def preloaded(place: Path, every: int, faults: Sequence[str]) -> None:
     fail = ctypes.CDLL(os.environ[LIBRARY]).fail
     fail.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_int]
     shared = mmap.mmap(-1, mmap.PAGESIZE)  # With the forks, too.
@@ -53,7 +54,7 @@ def preloaded(every: int, place: Path) -> None:
     assert run(work.first, straight, 0, 0, 0) == 0
     calls, expected = counter.value, work.outcome(straight)
     told = unharmed = 0
-    for error in FAULTS:
+    for error in (getattr(errno, name) for name in faults):
         for first in range(1, calls + 1, every):
             for last in (first, sys.maxsize):
                 folder = kills.folder_with_data(place / f"{error}-{first}-{last}")
@@ -75,6 +76,6 @@ def preloaded(every: int, place: Path) -> None:
 
 if __name__ == "__main__":
     if LIBRARY in os.environ:
-        preloaded(int(sys.argv[1]), Path(sys.argv[2]))
+        preloaded(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+        main(sys.argv[1] if len(sys.argv) > 1 else "1", sys.argv[2:] or FAULTS)
