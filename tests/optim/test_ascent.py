@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cases import HEAD_AND_TAIL, MLP
 from imbsam.errors import OptionError
 from imbsam.optim import Ascent, Climbed, Gradient, Slope, create
-from imbsam.optim.ascent import Memory, dot, global_norm
+from imbsam.optim.ascent import Memory, _by_device, dot, global_norm
 from optim.loops import assert_gradients_close, gradients, imbsam, make_passes, sgd, take_step
 
 
@@ -129,3 +129,27 @@ def test_an_ascent_tells_the_norm_it_divided_by_so_that_a_bad_one_is_noticed(nam
     passes = make_passes(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
     assert len(passes.norms) == 1
     assert float(passes.norms[0]) > 0
+
+
+def test_an_ascent_is_asked_with_its_memory_whether_it_needs_a_gradient() -> None:
+    asked = []
+
+    class Asking(Gradient):
+        def needs_gradient(self, memory: Memory, step: int) -> bool:
+            asked.append((dict(memory), step))
+            return True
+
+    model = MLP.model()
+    optimizer = imbsam(MLP, model, ascent=Asking())
+    take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
+    assert {(len(memory), step) for memory, step in asked} == {(0, 0)}
+
+
+def test_parameters_of_several_devices_are_moved_by_the_scale_on_their_own() -> None:
+    devices = ("meta", "cpu", "meta")
+    params = [torch.zeros(2, device=device) for device in devices]
+    grads = [torch.ones(2, device=device) for device in devices]
+    found = {of_device[0].device.type: (of_device, theirs) for of_device, theirs in _by_device(params, grads)}
+    assert [id(p) for p in found["cpu"][0]] == [id(params[1])]
+    assert [id(p) for p in found["meta"][0]] == [id(params[0]), id(params[2])]
+    assert [id(g) for g in found["meta"][1]] == [id(grads[0]), id(grads[2])]

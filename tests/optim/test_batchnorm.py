@@ -335,3 +335,12 @@ def test_a_pass_takes_as_many_context_rows_as_its_model_needs() -> None:
             forwarded.append(len(targets))
             p.backward(nn.functional.cross_entropy(model(rows), targets, reduction="none"))
     assert forwarded == [64, 36, 36]
+
+
+def test_a_step_that_nobody_checks_leaves_no_nan_in_the_running_statistics() -> None:
+    model = BATCH_NORM.model()
+    optimizer = imbsam(BATCH_NORM, model, nonfinite="unchecked")
+    before = [buffer.clone() for buffer in model.buffers()]
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
+    take_step(optimizer, model, BATCH_NORM.loss, (torch.full_like(x, torch.nan), y))
+    assert identical(list(model.buffers()), before)
