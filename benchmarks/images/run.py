@@ -1,9 +1,9 @@
 """Images with rare classes, by ../PROTOCOL.md; finished runs are kept, so it goes on where it was interrupted.
 
-    python benchmarks/images/run.py SOURCES [--jobs 2] [--stages tune-cifar main-cifar ...]
+    python benchmarks/images/run.py SOURCES [--jobs 2] [--stages tune-cifar main-cifar ...] [--runs FILE]
 
 SOURCES is a folder with ``cifar10`` (its Parquet files) and ``fashion-mnist`` (its IDX files). A line of JSON for each
-run is added to results/runs.jsonl; `collect.py` makes tables and figures of them.
+run is added to results/runs.jsonl, or FILE; `collect.py` makes tables and figures of them.
 """
 
 import argparse
@@ -116,15 +116,15 @@ def _pool(name: str, sources: Path) -> pools.Pool:
     return pools.read(name, sources)
 
 
-def make(jobs: Sequence[Job], sources: Path, workers: int) -> None:
+def make(jobs: Sequence[Job], sources: Path, workers: int, runs: Path) -> None:
     """Make the runs that are missing."""
-    made = lines.finished(RESULTS, KEY)
+    made = lines.finished(runs, KEY)
     left = [job for job in jobs if job.key not in made]
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
         waiting = {pool.submit(carry_out, job, sources): job for job in left}
         for number, done in enumerate(as_completed(waiting), start=1):
             run = done.result()
-            lines.append(RESULTS, run)
+            lines.append(runs, run)
             scores = f"{run['test']['balanced']:.1f} / {run['test']['few']:.1f}, {run['seconds']} s"
             print(f"{number}/{len(left)}", *waiting[done].key, scores, flush=True)
 
@@ -151,11 +151,12 @@ def main() -> None:
     parser.add_argument("sources", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--stages", nargs="+", default=list(stages()), choices=list(stages()))
+    parser.add_argument("--runs", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    asked.runs.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.stages:
-        made = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-        make(stages()[name](made), asked.sources.resolve(), asked.jobs)
+        made = [json.loads(line) for line in asked.runs.read_text().splitlines()] if asked.runs.exists() else []
+        make(stages()[name](made), asked.sources.resolve(), asked.jobs, asked.runs)
 
 
 if __name__ == "__main__":
