@@ -1,4 +1,4 @@
-"""Two processes of Fabric's DDP, each with half of every step's rows, one by one: ``fabric_ranks.py FOLDER``."""
+"""Two processes of Fabric, each with half of every step's rows, one by one: ``fabric_ranks.py FOLDER ddp|shard``."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,11 @@ sys.path.insert(0, str(TESTS))
 
 import torch  # noqa: E402
 from lightning_fabric import Fabric  # noqa: E402
+from lightning_fabric.strategies import ModelParallelStrategy  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.distributed.device_mesh import DeviceMesh  # noqa: E402
+from torch.distributed.fsdp import FSDPModule, fully_shard  # noqa: E402
+from torch.distributed.tensor import DTensor  # noqa: E402
 from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 
 from imbsam.errors import PassError  # noqa: E402
@@ -16,19 +21,49 @@ from integrations.plain import BATCH_SIZE  # noqa: E402
 from integrations.test_fabric import Run  # noqa: E402
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, how: str) -> None:
     torch.set_num_threads(1)
-    fabric = Fabric(accelerator="cpu", strategy="ddp", devices=2)
+    strategy = {"ddp": "ddp", "shard": ModelParallelStrategy(sharded, data_parallel_size=2, tensor_parallel_size=1)}
+    fabric = Fabric(accelerator="cpu", strategy=strategy[how], devices=2)
     fabric.launch()
     x, y = plain.dataset().tensors
+    if how == "shard":
+        torch.save(resumed(fabric, folder), folder / f"resumed-{fabric.global_rank}.pt")
     for name in ("imbsam", "sam"):
         run = Run(name, accumulate=BATCH_SIZE // 2, fabric=fabric)
-        assert any(isinstance(m, DistributedDataParallel) for m in run.model.modules())
+        kind = {"ddp": DistributedDataParallel, "shard": FSDPModule}[how]
+        assert any(isinstance(m, kind) for m in run.model.modules())
         # Dealt in turn: each rank has three of a step's six, one in each micro-batch.
         run.data = [(x[i : i + 1], y[i : i + 1]) for i in range(fabric.global_rank, len(y), 2)]
+        run.clip = 0.5
         run.epochs(2)
-        made = {"weights": run.bare.state_dict(), "losses": run.losses, "refused": refused(run)}
+        made = {"weights": whole(run.bare), "losses": run.losses, "refused": refused(run)}
         torch.save(made, folder / f"{name}-{fabric.global_rank}.pt")
+
+
+def resumed(fabric: Fabric, folder: Path) -> list[dict[str, torch.Tensor]]:
+    """Weights after two epochs, without and with a stop: the model saved by Fabric, the optimizer by each rank."""
+    straight, first, second = (Run("looksam", fabric=fabric) for _ in range(3))
+    first.epochs(1)
+    fabric.save(folder / "model", {"model": first.model})
+    held = [each.state_dict() for each in (first.optimizer.optimizer, first.scheduler)]
+    torch.save(held, folder / f"own-{fabric.global_rank}.pt")
+    fabric.load(folder / "model", {"model": second.model})
+    held = torch.load(folder / f"own-{fabric.global_rank}.pt", weights_only=False)
+    second.optimizer.optimizer.load_state_dict(held[0])
+    second.scheduler.load_state_dict(held[1])
+    return [whole(straight.epochs(2).bare), whole(second.epochs(1).bare)]
+
+
+def sharded(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    for layer in model:
+        if any(True for _ in layer.parameters()):
+            fully_shard(layer, mesh=mesh["data_parallel"])
+    return fully_shard(model, mesh=mesh["data_parallel"])
+
+
+def whole(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in model.state_dict().items()}
 
 
 def refused(run: Run) -> int:
@@ -49,4 +84,4 @@ def refused(run: Run) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from lightning_fabric.strategies import DataParallelStrategy
+from lightning_fabric.strategies import DataParallelStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
 from cases import MLP, Case, cross_entropy
@@ -34,9 +34,14 @@ class Run:
     ) -> None:
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1, **options)
         self.bare = case.model(dtype)
-        optimizer = plain.optimizer_for(name, self.bare)
+        if isinstance(self.fabric.strategy, ModelParallelStrategy):
+            self.model = self.fabric.setup_module(self.bare)
+            optimizer = plain.optimizer_for(name, self.bare)
+            self.optimizer = self.fabric.setup_optimizers(optimizer)
+        else:
+            optimizer = plain.optimizer_for(name, self.bare)
+            self.model, self.optimizer = self.fabric.setup(self.bare, optimizer)
         self.scheduler = plain.schedule(optimizer)
-        self.model, self.optimizer = self.fabric.setup(self.bare, optimizer)
         self.backward = FabricBackward(self.fabric, self.model, self.optimizer)
         self.data = plain.batches(plain.dataset(case, dtype), BATCH_SIZE // accumulate)
         self.accumulate = accumulate
@@ -226,17 +231,28 @@ def test_the_passes_of_the_optimizer_that_was_set_up_are_no_passes_of_the_one_in
     assert plain.same(run.bare, MLP.model())
 
 
-def test_two_processes_under_ddp_end_at_the_weights_of_one(tmp_path: Path) -> None:
+def two_processes(how: str, folder: Path) -> None:
     script = Path(__file__).parent / "fabric_ranks.py"
     ran = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, str(script), str(folder), how], capture_output=True, text=True, timeout=300, check=False
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     for name, perturbed_passes in (("imbsam", 1), ("sam", 1)):
-        model, losses = by_hand(name)
-        one, other = (torch.load(tmp_path / f"{name}-{rank}.pt") for rank in range(2))
+        model, losses = by_hand(name, clip=0.5)
+        one, other = (torch.load(folder / f"{name}-{rank}.pt") for rank in range(2))
         assert all(torch.equal(one["weights"][key], other["weights"][key]) for key in one["weights"])
         torch.testing.assert_close(one["weights"], model.state_dict(), atol=1e-12, rtol=0)
         means = [(a + b) / 2 for a, b in zip(one["losses"], other["losses"], strict=True)]
         assert means == pytest.approx(losses, abs=1e-12)
         assert one["refused"] == other["refused"] == perturbed_passes
+
+
+def test_two_processes_under_ddp_end_at_the_weights_of_one(tmp_path: Path) -> None:
+    two_processes("ddp", tmp_path)
+
+
+def test_two_processes_that_share_sharded_weights_end_at_the_weights_of_one(tmp_path: Path) -> None:
+    two_processes("shard", tmp_path)
+    for rank in range(2):
+        straight, resumed = torch.load(tmp_path / f"resumed-{rank}.pt")
+        assert all(torch.equal(value, resumed[key]) for key, value in straight.items())

@@ -42,6 +42,7 @@ RESUMED = "test_a_run_resumed_from_a_checkpoint_ends_where_the_whole_run_does"
 ACCUMULATED = "test_accumulation_of_micro_batches_is_the_step_over_one_batch"
 CLIPPED = "test_clipping_sees_the_combined_gradient"
 TWO_PROCESSES = "test_two_processes_under_ddp_end_at_the_weights_of_one"
+SHARDED_PROCESSES = "test_two_processes_that_share_sharded_weights_end_at_the_weights_of_one"
 EXAMPLES = "integrations/test_examples.py"
 
 ROWS: Mapping[str, Row] = {
@@ -117,7 +118,7 @@ ROWS: Mapping[str, Row] = {
             ),
             accumulation=("`more=True`", ACCUMULATED),
             clipping=("`clip_gradients`", CLIPPED),
-            DDP=("yes", TWO_PROCESSES),
+            DDP=("yes, and `fully_shard`", TWO_PROCESSES, SHARDED_PROCESSES),
             checkpoint=("resumes exactly", RESUMED),
         ),
     ),

@@ -1,8 +1,11 @@
 """Lightning Fabric: the backward of a step, in the place of ``fabric.backward``."""
 
+from contextlib import nullcontext
+
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
@@ -20,12 +23,13 @@ class FabricBackward:
     A batch of which the caller says that more follow waits, and the step is that over one batch of all rows that wait.
 
     Args:
-        fabric: Any precision; one process or DDP.
-        model: As ``fabric.setup`` gave it.
-        optimizer: Likewise.
+        fabric: Any precision; one process, DDP, or ``ModelParallelStrategy`` with ``fully_shard`` in its function.
+        model: As ``fabric.setup`` gave it. Where weights are sharded: as ``fabric.setup_module`` gave it, and the
+            optimizer is made of its parameters afterwards.
+        optimizer: As ``fabric.setup`` or ``fabric.setup_optimizers`` gave it.
 
     Raises:
-        OptionError: If the optimizer is none of ours, or was not set up, or the model's weights are sharded.
+        OptionError: If the optimizer is none of ours, or was not set up, or under any other strategy.
 
     Example:
         >>> model, optimizer = fabric.setup(model, optimizer)  # doctest: +SKIP
@@ -48,15 +52,16 @@ class FabricBackward:
                 "as ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
             )
         # Not isinstance: DeepSpeed's is a kind of DDPStrategy.
-        if type(fabric.strategy) not in (SingleDeviceStrategy, DDPStrategy):
+        if type(fabric.strategy) not in (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy):
             raise OptionError(
-                f"{type(fabric.strategy).__name__} may spread the weights over the processes, and a perturbation needs "
-                "them whole: use one process or strategy='ddp'."
+                f"{type(fabric.strategy).__name__} may spread the weights over the processes in a way of its own: use "
+                "one process, strategy='ddp', or ModelParallelStrategy with torch's fully_shard."
             )
         self.fabric = fabric
         self.model = model
         self.optimizer = ours
         self._waiting = MicroBatches()
+        self._sharded = isinstance(fabric.strategy, ModelParallelStrategy)
         # Not Fabric's own wrapper: its state_dict goes around the hooks that refuse perturbed weights.
         distributed = (m for m in model.modules() if isinstance(m, DistributedDataParallel))
         use_model(ours, next(distributed, model.module))
@@ -89,5 +94,6 @@ class FabricBackward:
             row_losses,
             backward=backward,
             loss_scale=1.0 if scaler is None else scaler.get_scale(),
-            no_sync=lambda: self.fabric.no_backward_sync(self.model),
+            # Gradients of sharded weights are kept a part on each rank, so that there is nothing to put off.
+            no_sync=nullcontext if self._sharded else lambda: self.fabric.no_backward_sync(self.model),
         )

@@ -105,8 +105,12 @@ def make_passes(
                 for number, piece in enumerate(each.split(batches.largest)):
                     sync = nullcontext() if number == last else no_sync()
                     with sync, torch.set_grad_enabled(each.needs_gradient):
-                        losses = [row_losses(part) for part in batches.take(piece.rows)]
-                        backward(piece, losses[0] if len(losses) == 1 else torch.cat(losses))
+                        parts = batches.take(piece.rows)
+                        # Ranks that share sharded weights forward as often as each other; what is idle counts nothing.
+                        idle = parts[:1] * (passes.most_on_any_rank(len(parts)) - len(parts))
+                        losses = [row_losses(part) for part in parts + idle]
+                        whole = losses[0] if len(losses) == 1 else torch.cat(losses)
+                        backward(piece, whole[: len(piece.rows)] if idle else whole)
     finally:
         batches.clear()
     return passes.loss
