@@ -70,7 +70,7 @@ torch.set_num_threads(1)
 """
 FABRIC = """
 import fabric_loop
-trained = fabric_loop.main(devices=2)
+trained = fabric_loop.main(devices=2, shard='shard' in sys.argv)
 if torch.distributed.get_rank() == 0:
     torch.save(trained.state_dict(), "digits.pt")
 """
@@ -81,6 +81,7 @@ TORCHRUN = "import torchrun_loop; torchrun_loop.main(shard='shard' in sys.argv)"
     ("name", "script", "words"),
     [
         ("fabric_loop", FABRIC, []),
+        ("fabric_loop", FABRIC, ["shard"]),
         ("torchrun_loop", TORCHRUN, []),
         ("torchrun_loop", TORCHRUN, ["shard"]),
     ],
@@ -96,7 +97,7 @@ def test_two_processes_agree_with_one_to_rounding(
     (tmp_path / "example.py").write_text(ON_TWO_PROCESSES + script)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if "torchrun" in name else []
     command = [sys.executable, *torchrun, "example.py", str(EXAMPLES), *words]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-3000:]
     monkeypatch.setattr(digits, "rare_digits", lambda: rows)
     one = dict(example("plain_loop").main().state_dict())
