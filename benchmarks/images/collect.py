@@ -35,6 +35,7 @@ def main() -> None:
     parts = ["# Images with rare classes: all numbers", tuned(runs[runs.stage == "tune"])]
     parts += [results(part, *key) for key, part in made.groupby(GROUP, sort=False)]
     parts += [ablated(part, *key) for key, part in ablations.groupby(GROUP, sort=False)]
+    parts.append(beyond(made, whole_seeds(runs[runs.stage == "beyond"])))
     if len(made):
         parts.append(mechanism(made))
         draw_gains(made, asked.runs.with_name("gain.png"))
@@ -61,7 +62,7 @@ def tuned(runs: pd.DataFrame) -> str:
     if runs.empty:
         return ""
     best = runs.loc[runs.groupby(["set", "loss", "method"], sort=False)["validation.balanced"].idxmax()]
-    skipped = {"method", "loss", "reweight_from", "ascent", "drw", "gamma"}
+    skipped = {"method", "loss", "reweight_from", "ascent", "drw", "gamma", "beyond"}
     own = [name for name in runs if name.startswith("values.") and name.removeprefix("values.") not in skipped]
     chosen = [
         ", ".join(f"{name.removeprefix('values.')} {value:g}" for name, value in run[own].dropna().items())
@@ -145,6 +146,32 @@ def ablated(runs: pd.DataFrame, name: str, imbalance: int, loss: str) -> str:
         )
     title = f"## Ablations: {name}, imbalance {imbalance}, {loss}"
     return f"{title}\n\n{runs.seed.nunique()} seeds, rho 0.1.\n\n{pd.DataFrame(rows).to_markdown(index=False)}"
+
+
+def beyond(published: pd.DataFrame, new: pd.DataFrame) -> str:
+    """What no paper has, beside ImbSAM and the published method that is best on the same runs' validation data."""
+    parts = []
+    for key, own in new.groupby(GROUP, sort=False):
+        beside = published[(published[GROUP] == list(key)).all(axis=1) & published.seed.isin(own.seed)]
+        best = beside.groupby("method")["validation.balanced"].mean().idxmax()
+        held = dict.fromkeys([PLAIN, "ImbSAM", best])
+        both = pd.concat([beside[beside.method.isin(held)], own])
+        scores = {s: wide(both, f"{s}.balanced") for s in ("validation", "test")}
+        rare = wide(both, "test.few")
+        rows = [
+            {
+                "method": method,
+                "validation": interval(scores["validation"][method]),
+                "balanced": interval(scores["test"][method]),
+                "rare": interval(rare[method]),
+                **{f"over {h}": interval(scores["test"][method] - scores["test"][h]) for h in held if h != PLAIN},
+                "cost": f"{wide(both, 'cost')[method].mean():.2f}",
+            }
+            for method in [*held, *dict.fromkeys(own.method)]
+        ]
+        title = f"## Beyond the papers: {key[0]}, imbalance {key[1]}, {key[2]}"
+        parts.append(f"{title}\n\n{own.seed.nunique()} seeds.\n\n{pd.DataFrame(rows).to_markdown(index=False)}")
+    return "\n\n".join(parts)
 
 
 def mechanism(runs: pd.DataFrame) -> str:

@@ -44,6 +44,18 @@ METHODS: dict[str, list[Configuration]] = {
 }
 """SAM+DRW re-weights the classes by itself, so that it is run on losses that do not."""
 
+BEYOND: dict[str, list[Configuration]] = {
+    "SGD, averaged": grid("weight_decay", (5e-4, 2e-3, 5e-3), method="sgd", beyond=("averaged", 0.2)),
+    "ImbSAM, averaged": grid("rho", RHO, method="imbsam", beyond=("averaged", 0.2)),
+    "ImbSAM, damped": [
+        {"method": "imbsam", "rho": 0.2, "ascent": "gradient", "damping": damping} for damping in (0.03, 0.1, 0.3)
+    ],
+    "ImbSAM, tail by loss gap": grid("rho", RHO, method="imbsam", beyond=("gap", 3)),
+    "ImbSAM, rho by rise": [{"method": "imbsam", "rho": 0.5, "beyond": ("rise", rise)} for rise in (0.01, 0.03, 0.1)],
+    "ImbSAM, classifier late": grid("rho", RHO, method="imbsam", beyond=("classifier", 2 / 3)),
+}
+"""What no paper has (beyond.py); averaging is done to SGD, too."""
+
 CORE = ("SGD", "SAM", "ImbSAM")
 """Methods of the data sets that stand beside the main one."""
 

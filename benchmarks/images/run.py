@@ -21,11 +21,12 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import lines
 import pools
-from methods import ABLATION_RHO, ABLATIONS, CORE, LOSSES, METHODS, Configuration
+from methods import ABLATION_RHO, ABLATIONS, BEYOND, CORE, LOSSES, METHODS, Configuration
 from train import carried_out
 
 RESULTS = Path(__file__).parent / "results" / "runs.jsonl"
 KEY = ("stage", "set", "imbalance", "loss", "method", "number", "seed")
+CONFIGURATIONS = {**METHODS, **BEYOND}
 TUNING_SEED = 100
 SEEDS, ABLATION_SEEDS = range(5), range(3)
 SETS = ("fashion-mnist", "cifar10")
@@ -56,25 +57,30 @@ def pairs(losses: Iterable[str], methods: Iterable[str]) -> list[tuple[str, str]
     return [(loss, method) for loss, method in product(losses, methods) if (loss, method) != ("LDAM-DRW", "SAM+DRW")]
 
 
-def tuning(name: str, losses: Sequence[str]) -> list[Job]:
+def tuning(name: str, losses: Sequence[str], methods: Iterable[str] = METHODS) -> list[Job]:
     """Every configuration of every method, at a seed that counts nowhere else."""
     return [
         Job("tune", name, 100, loss, method, number, TUNING_SEED, {**LOSSES[loss], **values})
-        for loss, method in pairs(losses, METHODS)
-        for number, values in enumerate(METHODS[method])
+        for loss, method in pairs(losses, methods)
+        for number, values in enumerate(CONFIGURATIONS[method])
     ]
 
 
 def main_runs(
-    made: Sequence[Mapping[str, object]], name: str, imbalance: int, losses: Sequence[str], methods: Iterable[str]
+    made: Sequence[Mapping[str, object]],
+    name: str,
+    imbalance: int,
+    losses: Sequence[str],
+    methods: Iterable[str],
+    stage: str = "main",
 ) -> list[Job]:
     """Each method in the configuration that validation chose, seeds outermost."""
     jobs = []
     for seed in SEEDS:
         for loss, method in pairs(losses, methods):
             number = chosen(made, name, loss, method)
-            values = {**LOSSES[loss], **METHODS[method][number]}
-            jobs.append(Job("main", name, imbalance, loss, method, number, seed, values))
+            values = {**LOSSES[loss], **CONFIGURATIONS[method][number]}
+            jobs.append(Job(stage, name, imbalance, loss, method, number, seed, values))
     return jobs
 
 
@@ -85,8 +91,9 @@ def chosen(made: Sequence[Mapping[str, object]], name: str, loss: str, method: s
         for run in made
         if (run["stage"], run["set"], run["loss"], run["method"]) == ("tune", name, loss, method)
     }
-    if len(tried) != len(METHODS[method]):
-        raise SystemExit(f"{name}, {loss}, {method}: {len(tried)} of {len(METHODS[method])} configurations are tuned.")
+    asked = len(CONFIGURATIONS[method])
+    if len(tried) != asked:
+        raise SystemExit(f"{name}, {loss}, {method}: {len(tried)} of {asked} configurations are tuned.")
     return max(tried, key=tried.__getitem__)
 
 
@@ -107,7 +114,7 @@ def _usual_rho(own: Configuration) -> Configuration:
 def carry_out(job: Job, sources: Path) -> dict[str, object]:
     """Make a run, in whatever process this is."""
     dataset = pools.drawn(job.set, _pool(job.set, sources), job.imbalance, job.seed)
-    found = carried_out(dataset, job.values, job.seed, look=job.stage == "main")
+    found = carried_out(dataset, job.values, job.seed, look=job.stage in ("main", "beyond"))
     return {**asdict(job), **found}
 
 
@@ -141,6 +148,10 @@ def stages() -> dict[str, object]:
         "tune-ldam": lambda made: [job for name in SETS for job in tuning(name, weighted)],
         "main-ldam": lambda made: [job for name in SETS for job in main_runs(made, name, 100, weighted, METHODS)],
         "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, LOSSES, CORE)],
+        "tune-beyond-fashion": lambda made: tuning("fashion-mnist", tuned, BEYOND),
+        "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, BEYOND, "beyond"),
+        "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, BEYOND),
+        "beyond-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, BEYOND, "beyond"),
         "ablations-cifar": lambda made: ablations("cifar10", tuned),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from beyond import CHANGES
 from methods import COMMON
 from torch import Tensor, nn
 
@@ -70,7 +71,9 @@ def carried_out(dataset: Dataset, values: Mapping[str, object], seed: int, *, lo
         look: Measure sharpness and recall on the training data, too.
     """
     torch.set_num_threads(1)
-    problem, doubled = problem_of(dataset, values, seed)
+    change, *value = values.get("beyond", ("none",))
+    own = {name: option for name, option in values.items() if name != "beyond"}
+    problem, doubled = problem_of(dataset, own, seed)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place, held_back() as signals:
         folder = RunFolder(Path(place))
         folder.write_data({**problem.describe(), "asked": problem.options.flat()})
@@ -78,10 +81,12 @@ def carried_out(dataset: Dataset, values: Mapping[str, object], seed: int, *, lo
         training = Training(problem, folder, World())
         if doubled:
             training.criterion = Doubled(training.criterion, problem.tail)
+        changed = CHANGES[change](training, *value)
         while training.progress.epoch < setup.epochs_of(problem.options):
             last = training.epoch(signals)
+            changed.after_epoch()
             signals.check()
-        result = training.result("")
+        result = changed.result(training.result(""))
     kept = {part: _percent(result[part]) for part in ("validation", "test")}
     about = {"epoch": result["best_epoch"], "cost": round(result["cost_ratio"], 3), "train_loss": last["train_loss"]}
     about |= {"seconds": round(result["train_seconds"], 1), "rows": len(dataset.train)}
