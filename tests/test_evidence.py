@@ -1,4 +1,4 @@
-"""The tables in the benchmarks are those that their lines of JSON give."""
+"""The tables in the benchmarks and on the page of evidence are those that their lines of JSON give."""
 
 import shutil
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.mark.parametrize("study", ["images", "tables"])
@@ -17,3 +18,9 @@ def test_a_study_s_tables_are_made_of_its_runs(tmp_path: Path, study: str) -> No
     collect = BENCHMARKS / study / "collect.py"
     subprocess.run([sys.executable, collect, "--runs", tmp_path / "runs.jsonl"], check=True)
     assert (tmp_path / "tables.md").read_text() == (results / "tables.md").read_text()
+
+
+def test_the_page_of_evidence_is_made_of_the_studies(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, BENCHMARKS / "evidence.py", "--out", tmp_path], check=True)
+    for made, held in (("evidence.md", "docs"), ("evidence.json", "benchmarks/results")):
+        assert (tmp_path / made).read_text() == (ROOT / held / made).read_text()

@@ -1,6 +1,7 @@
 """Images with rare classes, by ../PROTOCOL.md; finished runs are kept, so it goes on where it was interrupted.
 
     python benchmarks/images/run.py SOURCES [--jobs 2] [--stages tune-cifar main-cifar ...] [--runs FILE]
+        [--methods ImbSAM SAM ...]
 
 SOURCES is a folder with ``cifar10`` (its Parquet files) and ``fashion-mnist`` (its IDX files). A line of JSON for each
 run is added to results/runs.jsonl, or FILE; `collect.py` makes tables and figures of them.
@@ -163,11 +164,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--stages", nargs="+", default=list(stages()), choices=list(stages()))
     parser.add_argument("--runs", type=Path, default=RESULTS)
+    parser.add_argument("--methods", nargs="+", help="make the runs of these alone")
     asked = parser.parse_args()
     asked.runs.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.stages:
         made = [json.loads(line) for line in asked.runs.read_text().splitlines()] if asked.runs.exists() else []
-        make(stages()[name](made), asked.sources.resolve(), asked.jobs, asked.runs)
+        jobs = [job for job in stages()[name](made) if asked.methods is None or job.method in asked.methods]
+        make(jobs, asked.sources.resolve(), asked.jobs, asked.runs)
 
 
 if __name__ == "__main__":

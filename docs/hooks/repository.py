@@ -18,7 +18,7 @@ SHOWN = (
     "benchmarks/*/results/*.md",
     "examples/*.py",
 )
-FIGURES = ("benchmarks/*/results/*.png",)
+FIGURES = ("benchmarks/results/*.png", "benchmarks/*/results/*.png")
 
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
 
