@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 TESTS = Path(__file__).parent
 
@@ -44,6 +47,17 @@ def run_ranks(script: str, size: int, folder: Path, *words: str, deadline: float
             process.kill()
             process.wait()
     return codes
+
+
+@contextmanager
+def among_ranks(rank: int, size: int, folder: Path, *, seconds: int = 30) -> Iterator[None]:
+    """Be one of the ranks, over gloo, with one thread, as long as the block lasts; a message waits so many seconds."""
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=seconds))
+    yield
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def held_by_ranks(script: str, size: int, folder: Path, *, deadline: float = 120.0) -> list[dict[str, object]]:

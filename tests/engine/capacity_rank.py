@@ -1,7 +1,6 @@
 """One of two processes that count a step's rows and collectives: ``python capacity_rank.py RANK SIZE FOLDER``."""
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.capacity_steps import BATCH, RANKS, Counted, made, network, period, step
 from imbsam.engine.capacity import WORK
+from processes import among_ranks
 
 SHARDED = ("plain", "sam", "looksam", "imbsam", "imbsam, reuse", "focal-sam", "sse-sam")
 
@@ -77,19 +77,16 @@ class Collectives(TorchDispatchMode):
 
 
 def main(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS, timeout=timedelta(seconds=60)
-    )
-    found: dict[str, object] = {
-        f"{name}, {policy}": over_replicas(name, policy) for name in WORK for policy in ("alone", "context", "batch")
-    }
-    alone = {name: over_replicas(name, "alone", climb="apart") for name, work in WORK.items() if not work.remembers}
-    found.update({f"{name}, climbing apart": counted for name, counted in alone.items()})
-    found.update({f"{name}, sharded": over_shards(name) for name in SHARDED})
-    torch.save(found, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with among_ranks(rank, RANKS, folder, seconds=60):
+        found: dict[str, object] = {
+            f"{name}, {policy}": over_replicas(name, policy)
+            for name in WORK
+            for policy in ("alone", "context", "batch")
+        }
+        alone = {name: over_replicas(name, "alone", climb="apart") for name, work in WORK.items() if not work.remembers}
+        found.update({f"{name}, climbing apart": counted for name, counted in alone.items()})
+        found.update({f"{name}, sharded": over_shards(name) for name in SHARDED})
+        torch.save(found, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

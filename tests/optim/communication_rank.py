@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from cases import BATCH_NORM, MLP, TAIL, Case
 from imbsam.optim import METHODS, Random, Reuse, create
 from optim.family import PRIORS
 from optim.loops import sgd
+from processes import among_ranks
 
 RANKS = 2
 STEPS = 3
@@ -106,21 +106,16 @@ def ours(name: str, case: Case, batch: str, counter: Counter, rank: int) -> list
 
 
 def main(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS, timeout=timedelta(seconds=30)
-    )
-    counter = Counter()
-    dist.all_reduce = counter.small(dist.all_reduce)
-    found = {}
-    for case in (MLP, BATCH_NORM):
-        found[f"DDP, {case}"] = plain(case, counter, rank)
-        for name in (*METHODS, *ASCENTS):
-            for batch in BATCHES:
-                found[f"{name}, {case}, {batch}"] = ours(name, case, batch, counter, rank)
-    torch.save({name: [asdict(each) for each in sent] for name, sent in found.items()}, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with among_ranks(rank, RANKS, folder):
+        counter = Counter()
+        dist.all_reduce = counter.small(dist.all_reduce)
+        found = {}
+        for case in (MLP, BATCH_NORM):
+            found[f"DDP, {case}"] = plain(case, counter, rank)
+            for name in (*METHODS, *ASCENTS):
+                for batch in BATCHES:
+                    found[f"{name}, {case}, {batch}"] = ours(name, case, batch, counter, rank)
+        torch.save({name: [asdict(each) for each in sent] for name, sent in found.items()}, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

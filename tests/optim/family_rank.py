@@ -1,17 +1,16 @@
 """One of several processes that train every registered method on shards of the same batches."""
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from cases import BATCH_NORM, MLP, TAIL, Case
 from imbsam.optim import METHODS, create
 from optim.family import PRIORS
 from optim.loops import sgd
+from processes import among_ranks
 
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 2, 3])
 SHARDS = ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9])
@@ -35,14 +34,9 @@ def train(name: str, case: Case, rank: int) -> dict[str, torch.Tensor]:
 
 
 def main(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=30)
-    )
-    results = {f"{name}, {case}": train(name, case, rank) for name in METHODS for case in (MLP, BATCH_NORM)}
-    torch.save(results, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with among_ranks(rank, 2, folder):
+        results = {f"{name}, {case}": train(name, case, rank) for name in METHODS for case in (MLP, BATCH_NORM)}
+        torch.save(results, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

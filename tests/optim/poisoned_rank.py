@@ -8,11 +8,9 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +19,7 @@ from imbsam.errors import NonFiniteError
 from imbsam.optim import METHODS, SharpnessAware, create
 from optim.family import PRIORS
 from optim.loops import contents, identical, sgd
+from processes import among_ranks
 
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 2, 3])
 SHARDS = ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9])
@@ -105,20 +104,15 @@ def run(method: str, case: Case, rank: int, policy: str, fault: Fault | None) ->
 
 
 def main(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=30)
-    )
-    results = {}
-    for method in METHODS:
-        for case in CASES:
-            results[f"{method}, {case}"] = run(method, case, rank, "raise", None)
-            for policy in POLICIES:
-                for name, fault in FAULTS.items():
-                    results[f"{method}, {case}, {policy}, {name}"] = run(method, case, rank, policy, fault)
-    torch.save(results, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with among_ranks(rank, 2, folder):
+        results = {}
+        for method in METHODS:
+            for case in CASES:
+                results[f"{method}, {case}"] = run(method, case, rank, "raise", None)
+                for policy in POLICIES:
+                    for name, fault in FAULTS.items():
+                        results[f"{method}, {case}, {policy}, {name}"] = run(method, case, rank, policy, fault)
+        torch.save(results, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

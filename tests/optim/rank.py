@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from cases import BATCH_NORM, MLP, ROUTED, TAIL, Case
 from imbsam.errors import NonFiniteError
 from imbsam.optim import SAM, Gradient, ImbSAM, SharpnessAware
 from imbsam.optim._sharpness_aware import Climb
+from processes import among_ranks
 
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 3, 2, 1])
 HEAD_ROWS = [0, 2, 3, 4, 6, 7, 9, 10]
@@ -134,20 +134,15 @@ def train_on_nan(rank: int, group: dist.ProcessGroup) -> dict[str, object]:
 
 
 def main(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size, timeout=timedelta(seconds=20)
-    )
-    groups = {2: dist.new_group([0, 1]), 3: dist.new_group([0, 1, 2])}
-    results: dict[str, object] = {}
-    for name, scenario in SCENARIOS.items():
-        if rank < len(scenario.shards):
-            results[name] = train(scenario, rank, groups[len(scenario.shards)])
-    if rank < 2:
-        results["nan"] = train_on_nan(rank, groups[2])
-    torch.save(results, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with among_ranks(rank, size, folder, seconds=20):
+        groups = {2: dist.new_group([0, 1]), 3: dist.new_group([0, 1, 2])}
+        results: dict[str, object] = {}
+        for name, scenario in SCENARIOS.items():
+            if rank < len(scenario.shards):
+                results[name] = train(scenario, rank, groups[len(scenario.shards)])
+        if rank < 2:
+            results["nan"] = train_on_nan(rank, groups[2])
+        torch.save(results, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 import copy
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -17,6 +15,7 @@ from imbsam.errors import OptionError, PassError
 from imbsam.optim import ASCENTS, METHODS, ImbSAM, SharpnessAware, create
 from optim.family import PRIORS
 from optim.loops import sgd
+from processes import among_ranks
 
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 2, 3, 1])
 SHARDS = {2: ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10]), 3: ([0, 1, 2, 3], [4, 6, 7], [5, 8, 9, 10])}
@@ -123,24 +122,19 @@ def refusals() -> dict[str, str]:
 
 
 def main(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size, timeout=timedelta(seconds=30)
-    )
-    results: dict[str, object] = {}
-    for name in (*METHODS, *COMBINED):
-        for case in (MLP, BATCH_NORM):
-            for shard in (False, True):
-                results[f"{name}, {case}, {shard}"] = train(name, case, rank, size, shard=shard)
-    results["resumed"] = {name: resumed(name, rank, size) for name in METHODS}
-    for split in (2, 99):
-        optimizer, model = made("imbsam")
-        step(optimizer, model, rank, size, 0, split=split)
-        results[f"split {split}"] = {key: whole(p) for key, p in model.named_parameters()}
-    results["refused"] = refusals()
-    torch.save(results, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with among_ranks(rank, size, folder):
+        results: dict[str, object] = {}
+        for name in (*METHODS, *COMBINED):
+            for case in (MLP, BATCH_NORM):
+                for shard in (False, True):
+                    results[f"{name}, {case}, {shard}"] = train(name, case, rank, size, shard=shard)
+        results["resumed"] = {name: resumed(name, rank, size) for name in METHODS}
+        for split in (2, 99):
+            optimizer, model = made("imbsam")
+            step(optimizer, model, rank, size, 0, split=split)
+            results[f"split {split}"] = {key: whole(p) for key, p in model.named_parameters()}
+        results["refused"] = refusals()
+        torch.save(results, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":
