@@ -2,7 +2,8 @@
 
     python benchmarks/images/collect.py [--runs FILE]
 
-Of the main runs only seeds count in which every method of a data set and loss has finished.
+Of the main runs only seeds count in which every method of a data set and loss has finished, of the ablations only
+changes that all seeds have been run with.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main() -> None:
     asked = parser.parse_args()
     runs = read(asked.runs)
     made = whole_seeds(runs[runs.stage == "main"])
-    ablations = whole_seeds(runs[runs.stage == "ablation"])
+    ablations = whole_changes(runs[runs.stage == "ablation"])
     parts = ["# Images with rare classes: all numbers", tuned(runs[runs.stage == "tune"])]
     parts += [results(part, *key) for key, part in made.groupby(GROUP, sort=False)]
     parts += [ablated(part, *key) for key, part in ablations.groupby(GROUP, sort=False)]
@@ -55,6 +56,12 @@ def whole_seeds(runs: pd.DataFrame) -> pd.DataFrame:
         finished = part.groupby("seed").size()
         kept.append(part[part.seed.isin(finished[finished == part.method.nunique()].index)])
     return pd.concat(kept) if kept else runs
+
+
+def whole_changes(runs: pd.DataFrame) -> pd.DataFrame:
+    """The changes that every seed of a data set and loss has been run with."""
+    seeds = runs.groupby(GROUP).seed.transform("nunique")
+    return runs[runs.groupby([*GROUP, "method"]).seed.transform("nunique") == seeds]
 
 
 def tuned(runs: pd.DataFrame) -> str:
@@ -187,16 +194,19 @@ def mechanism(runs: pd.DataFrame) -> str:
     table = table.round({column: 3 if "head" in column or "sharpness" in column else 1 for column in table})
     lines = [f"## Mechanism\n\n{table.reset_index().to_markdown(index=False)}"]
     for key, part in runs.groupby(GROUP, sort=False):
-        flatter, better = (wide(part, column) for column in ("sharpness.tail", "test.few"))
-        pairs = [(flatter[m] - flatter[PLAIN], better[m] - better[PLAIN]) for m in flatter if m != PLAIN]
-        x, y = (np.concatenate([pair[i] for pair in pairs]) for i in range(2))
+        x, y = (centred(part, column).to_numpy().ravel() for column in ("sharpness.tail", "test.few"))
         found = stats.spearmanr(x, y)
         lines.append(
-            f"{key[0]}, imbalance {key[1]}, {key[2]}: over {len(x)} runs, rank correlation of the change in the tail's "
-            "sharpness with the change in rare recall, both against SGD at the same seed: "
-            f"{found.statistic:+.2f} (p = {found.pvalue:.2g})."
+            f"{key[0]}, imbalance {key[1]}, {key[2]}: over {len(x)} runs, rank correlation of the tail's sharpness "
+            f"with rare recall, both less the mean of the seed: {found.statistic:+.2f} (p = {found.pvalue:.2g})."
         )
     return "\n\n".join(lines)
+
+
+def centred(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Like ``wide``, less the mean of each seed over the methods: what a seed makes of all methods says nothing."""
+    table = wide(runs, column)
+    return table.sub(table.mean(axis=1), axis=0)
 
 
 def draw_gains(runs: pd.DataFrame, file: Path) -> None:
@@ -227,24 +237,26 @@ def _draw_differences(axis: plt.Axes, scores: pd.DataFrame) -> None:
 
 
 def draw_mechanism(runs: pd.DataFrame, file: Path) -> None:
-    """Change in the tail's sharpness against change in rare recall, both against SGD at the same seed."""
+    """The tail's sharpness against rare recall, both less the mean of the seed."""
     keys: Sequence[tuple[str, int, str]] = list(runs.groupby(GROUP, sort=False).groups)
-    figure, axes = plt.subplots(1, len(keys), figsize=(4.2 * len(keys), 3.9), layout="constrained", squeeze=False)
-    names = [name for name in dict.fromkeys(runs.method) if name != PLAIN]
-    for axis, key in zip(axes[0], keys, strict=True):
+    height = -(-len(keys) // 2)
+    figure, axes = plt.subplots(height, 2, figsize=(9.5, 3.6 * height), layout="constrained", squeeze=False)
+    names = list(dict.fromkeys(runs.method))
+    for axis, key in zip(axes.flat, keys, strict=False):
         part = runs[(runs[GROUP] == list(key)).all(axis=1)]
-        flatter, better = (wide(part, column) for column in ("sharpness.tail", "test.few"))
+        sharpness, recall = (centred(part, column) for column in ("sharpness.tail", "test.few"))
         for place, name in enumerate(names):
-            if name in flatter:
-                marker = "osD^vPX<>*"[place % 10]
-                x, y = flatter[name] - flatter[PLAIN], better[name] - better[PLAIN]
-                axis.scatter(x, y, label=name, marker=marker, s=24, alpha=0.7, color=plt.cm.tab10(place % 10))
+            if name in recall:
+                marker, colour = "osD^vPX<>*"[place % 10], plt.cm.tab10(place % 10)
+                axis.scatter(sharpness[name], recall[name], label=name, marker=marker, s=24, alpha=0.7, color=colour)
         axis.axhline(0, color="#1b1f24", lw=0.8, ls=":")
         axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
         axis.set_title(f"{key[0]}, {key[2]}, imbalance {key[1]}", fontsize=10)
-        axis.set_xlabel("SAM sharpness of the tail, over SGD")
-    axes[0][0].set_ylabel("recall of the rare classes over SGD (points)")
-    axes[0][-1].legend(fontsize=7)
+    for axis in axes.flat[len(keys) :]:
+        axis.set_axis_off()
+    figure.supxlabel("SAM sharpness of the tail, less the mean of the seed", fontsize=10)
+    figure.supylabel("recall of the rare classes, less the mean of the seed (points)", fontsize=10)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=130)
 
 

@@ -19,6 +19,7 @@ DEFAULTS: dict[Kind, dict[str, object]] = {
     "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "batch_size": 128, "rho": 0.05},
     "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
 }
+"""What was measured for rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
 
 
 def kind_of(spec: InputSpec) -> Kind:
