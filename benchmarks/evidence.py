@@ -188,9 +188,9 @@ def draw(gains: Sequence[Gain], file: Path) -> None:
         axis.errorbar(means, places, xerr=halves, fmt="o", ms=4, capsize=2, color=colour, label=f"ImbSAM over {label}")
     axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
     axis.set_yticks(range(len(rows)), [f"{data} ({loss})" for data, loss in rows], fontsize=9)
-    axis.set_xlabel("recall of the rare classes, anomalies: average precision (points, 95 % interval)")
+    axis.set_xlabel("points of recall of the rare classes,\nof average precision for anomalies; 95 % intervals")
     axis.grid(alpha=0.3, axis="x")
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8)
     figure.savefig(file, dpi=130)
 
 
