@@ -93,7 +93,7 @@ def digits() -> Iterator[Gain]:
         part = runs[runs.label.isin([f"{name}{suffix}" for name in ("imbsam", "sgd", "sam")])].copy()
         part["method"] = part.label.str.removesuffix(suffix).map({"imbsam": "ImbSAM", "sgd": "SGD", "sam": "SAM"})
         part[["few", "balanced"]] *= 100
-        yield from by_seed(part, "digits, imbalance 50", loss, "few", "balanced", "cost_ratio")
+        yield from by_seed(part, "digits (50)", loss, "few", "balanced", "cost_ratio")
 
 
 def images() -> Iterator[Gain]:
@@ -105,7 +105,7 @@ def images() -> Iterator[Gain]:
         whole = part.groupby("seed").size().eq(1 + len(CONTROLS))
         part = part[part.seed.isin(whole[whole].index)]
         if part.seed.nunique() > 1:
-            yield from by_seed(part, f"{names[name]}, imbalance {imbalance}", loss, "test.few", "test.balanced", "cost")
+            yield from by_seed(part, f"{names[name]} ({imbalance})", loss, "test.few", "test.balanced", "cost")
 
 
 def by_seed(runs: pd.DataFrame, data: str, loss: str, rare: str, balanced: str, cost: str) -> Iterator[Gain]:
