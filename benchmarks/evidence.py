@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import lines
 import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -98,7 +99,7 @@ def digits() -> Iterator[Gain]:
 
 def images() -> Iterator[Gain]:
     """Main runs of the study of images."""
-    runs = pd.json_normalize(lines("images"), max_level=1)
+    runs = pd.json_normalize(runs_of("images"), max_level=1)
     runs = runs[(runs.stage == "main") & runs.method.isin(["ImbSAM", *CONTROLS])]
     names = {"fashion-mnist": "Fashion-MNIST-LT", "cifar10": "CIFAR-10-LT"}
     for (name, imbalance, loss), part in runs.groupby(["set", "imbalance", "loss"], sort=False):
@@ -119,7 +120,7 @@ def by_seed(runs: pd.DataFrame, data: str, loss: str, rare: str, balanced: str, 
 
 def tables() -> Iterator[Gain]:
     """Naturally imbalanced tables: each set counts once."""
-    runs = pd.DataFrame(lines("tables"))
+    runs = pd.DataFrame(runs_of("tables"))
     whole = runs.groupby("seed").size().eq(runs.groupby(["set", "method"]).ngroups)
     runs = runs[runs.seed.isin(whole[whole].index)]
     wide = {
@@ -133,7 +134,7 @@ def tables() -> Iterator[Gain]:
 
 def anomalies() -> Iterator[Gain]:
     """Few labelled anomalies: average precision, each set once."""
-    runs = pd.DataFrame(lines("anomaly"))
+    runs = pd.DataFrame(runs_of("anomaly"))
     runs = runs[runs.rest == "contaminated"]
     for labels in ("anomalies-0.01", "anomalies-0.05", "anomalies-0.1", "anomalies-0.25"):
         part = runs[(runs.labels == labels) & runs.method.isin(["ImbSAM", "SAM", "Adam"])]
@@ -144,9 +145,9 @@ def anomalies() -> Iterator[Gain]:
             yield gain(f"anomalies, {share} labelled", "deviation", "sets", other, gaps, None, None)
 
 
-def lines(study: str) -> list[dict[str, object]]:
+def runs_of(study: str) -> list[dict[str, object]]:
     """The runs of a study."""
-    return [json.loads(line) for line in (HERE / study / "results" / "runs.jsonl").read_text().splitlines()]
+    return lines.read(HERE / study / "results" / "runs.jsonl")
 
 
 def with_table(page: str, gains: Sequence[Gain]) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
+def read(results: Path) -> list[dict[str, object]]:
+    """All runs; none where there is no file."""
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
 def finished(results: Path, key: Sequence[str]) -> set[tuple[object, ...]]:
     """The runs that need not be made again, by these parts of them."""
-    lines = results.read_text().splitlines() if results.exists() else []
-    return {tuple(run[part] for part in key) for run in map(json.loads, lines)}
+    return {tuple(run[part] for part in key) for run in read(results)}
 
 
 def append(results: Path, run: Mapping[str, object]) -> None:

@@ -8,7 +8,6 @@ run is added to results/runs.jsonl, or FILE; `collect.py` makes tables and figur
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -168,8 +167,11 @@ def main() -> None:
     asked = parser.parse_args()
     asked.runs.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.stages:
-        made = [json.loads(line) for line in asked.runs.read_text().splitlines()] if asked.runs.exists() else []
-        jobs = [job for job in stages()[name](made) if asked.methods is None or job.method in asked.methods]
+        jobs = [
+            job
+            for job in stages()[name](lines.read(asked.runs))
+            if asked.methods is None or job.method in asked.methods
+        ]
         make(jobs, asked.sources.resolve(), asked.jobs, asked.runs)
 
 
