@@ -20,6 +20,7 @@ from processes import among_ranks
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 2, 3, 1])
 SHARDS = {2: ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10]), 3: ([0, 1, 2, 3], [4, 6, 7], [5, 8, 9, 10])}
 STEPS = 3
+CASES = {2: (MLP, BATCH_NORM), 3: (MLP,)}
 DRAWN = ("trace-sam", "frob-sam", "det-sam")
 """Methods of random directions, where each rank draws for what it holds."""
 COMBINED = {f"imbsam, {name}": name for name in ASCENTS if name not in ("random", "stochastic", "gradient")}
@@ -125,15 +126,16 @@ def main(rank: int, size: int, folder: Path) -> None:
     with among_ranks(rank, size, folder):
         results: dict[str, object] = {}
         for name in (*METHODS, *COMBINED):
-            for case in (MLP, BATCH_NORM):
+            for case in CASES[size]:
                 for shard in (False, True):
                     results[f"{name}, {case}, {shard}"] = train(name, case, rank, size, shard=shard)
-        results["resumed"] = {name: resumed(name, rank, size) for name in METHODS}
+        if size == 2:
+            results["resumed"] = {name: resumed(name, rank, size) for name in METHODS}
+            results["refused"] = refusals()
         for split in (2, 99):
             optimizer, model = made("imbsam")
             step(optimizer, model, rank, size, 0, split=split)
             results[f"split {split}"] = {key: whole(p) for key, p in model.named_parameters()}
-        results["refused"] = refusals()
         torch.save(results, folder / f"{rank}.pt")
 
 

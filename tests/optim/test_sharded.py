@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from cases import BATCH_NORM, MLP, Case
+from cases import Case
 from imbsam.optim import METHODS
-from optim.sharded_rank import COMBINED, DRAWN
+from optim.sharded_rank import CASES, COMBINED, DRAWN
 from processes import held_by_ranks
 
 Results = dict[int, list[dict[str, dict[str, object]]]]
@@ -17,8 +17,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return {size: held_by_ranks("optim/sharded_rank.py", size, folder) for size, folder in folders.items()}
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
+@pytest.mark.parametrize(("case", "size"), [(case, size) for size in CASES for case in CASES[size]], ids=str)
 @pytest.mark.parametrize("name", [*METHODS, *COMBINED])
 def test_sharded_weights_end_where_replicated_ones_do(name: str, case: Case, size: int, results: Results) -> None:
     for held in results[size]:
