@@ -57,7 +57,7 @@ def pairs(losses: Iterable[str], methods: Iterable[str]) -> list[tuple[str, str]
     return [(loss, method) for loss, method in product(losses, methods) if (loss, method) != ("LDAM-DRW", "SAM+DRW")]
 
 
-def tuning(name: str, losses: Sequence[str], methods: Iterable[str] = METHODS) -> list[Job]:
+def tuning(name: str, losses: Sequence[str], methods: Iterable[str]) -> list[Job]:
     """Every configuration of every method, at a seed that counts nowhere else."""
     return [
         Job("tune", name, 100, loss, method, number, TUNING_SEED, {**LOSSES[loss], **values})
@@ -136,22 +136,25 @@ def make(jobs: Sequence[Job], sources: Path, workers: int, runs: Path) -> None:
             print(f"{number}/{len(left)}", *waiting[done].key, scores, flush=True)
 
 
-def stages() -> dict[str, object]:
-    """What is done, in this order; each looks at the runs that are there."""
+def stages(only: Sequence[str] | None = None) -> dict[str, object]:
+    """What is done, in this order, of all methods or only some; each looks at the runs that are there."""
     tuned, weighted = ("CE", "LA"), ("LDAM-DRW",)
+    methods, beyond, core = (
+        [name for name in group if only is None or name in only] for group in (METHODS, BEYOND, CORE)
+    )
     return {
-        "tune-fashion": lambda made: tuning("fashion-mnist", tuned),
-        "main-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, METHODS),
+        "tune-fashion": lambda made: tuning("fashion-mnist", tuned, methods),
+        "main-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, methods),
         "ablations-fashion": lambda made: ablations("fashion-mnist", tuned),
-        "tune-cifar": lambda made: tuning("cifar10", tuned),
-        "main-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, METHODS),
-        "tune-ldam": lambda made: [job for name in SETS for job in tuning(name, weighted)],
-        "main-ldam": lambda made: [job for name in SETS for job in main_runs(made, name, 100, weighted, METHODS)],
-        "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, LOSSES, CORE)],
-        "tune-beyond-fashion": lambda made: tuning("fashion-mnist", tuned, BEYOND),
-        "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, BEYOND, "beyond"),
-        "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, BEYOND),
-        "beyond-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, BEYOND, "beyond"),
+        "tune-cifar": lambda made: tuning("cifar10", tuned, methods),
+        "main-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, methods),
+        "tune-ldam": lambda made: [job for name in SETS for job in tuning(name, weighted, methods)],
+        "main-ldam": lambda made: [job for name in SETS for job in main_runs(made, name, 100, weighted, methods)],
+        "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, LOSSES, core)],
+        "tune-beyond-fashion": lambda made: tuning("fashion-mnist", tuned, beyond),
+        "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, beyond, "beyond"),
+        "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, beyond),
+        "beyond-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, beyond, "beyond"),
         "ablations-cifar": lambda made: ablations("cifar10", tuned),
     }
 
@@ -163,15 +166,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--stages", nargs="+", default=list(stages()), choices=list(stages()))
     parser.add_argument("--runs", type=Path, default=RESULTS)
-    parser.add_argument("--methods", nargs="+", help="make the runs of these alone")
+    parser.add_argument(
+        "--methods", nargs="+", choices=list(CONFIGURATIONS), help="leave the others out; ablations are made whole"
+    )
     asked = parser.parse_args()
     asked.runs.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.stages:
-        jobs = [
-            job
-            for job in stages()[name](lines.read(asked.runs))
-            if asked.methods is None or job.method in asked.methods
-        ]
+        jobs = stages(asked.methods)[name](lines.read(asked.runs))
         make(jobs, asked.sources.resolve(), asked.jobs, asked.runs)
 
 
