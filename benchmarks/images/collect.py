@@ -1,4 +1,4 @@
-"""Tables and figures of results/runs.jsonl, by ../PROTOCOL.md: writes results/tables.md, gain.png and mechanism.png.
+"""Tables and figures of results/runs.jsonl, by ../PROTOCOL.md: writes results/tables.md and figures.
 
     python benchmarks/images/collect.py [--runs FILE]
 
@@ -7,22 +7,16 @@ changes that all seeds have been run with.
 """
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
-import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
+from figures import draw_gains, draw_imbalance, draw_mechanism
+from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, half_width, interval, read, whole_changes, whole_seeds, wide
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
-GROUP = ["set", "imbalance", "loss"]
 SCORES = {"balanced": "balanced", "many": "frequent", "few": "rare", "macro_f1": "macro F1", "ece": "ECE"}
-DRAWN = {"balanced": "balanced accuracy", "few": "recall of the rare classes"}
 SUBJECTS = ("ImbSAM", "SAM")
-PLAIN = "SGD"
 
 
 def main() -> None:
@@ -37,31 +31,13 @@ def main() -> None:
     parts += [results(part, *key) for key, part in made.groupby(GROUP, sort=False)]
     parts += [ablated(part, *key) for key, part in ablations.groupby(GROUP, sort=False)]
     parts.append(beyond(made, whole_seeds(runs[runs.stage == "beyond"])))
-    if len(made):
-        parts.append(mechanism(made))
-        draw_gains(made, asked.runs.with_name("gain.png"))
-        draw_mechanism(made, asked.runs.with_name("mechanism.png"))
+    whole = made[made.imbalance == MAIN_IMBALANCE]
+    parts.append(mechanism(whole))
+    draw_gains(whole, asked.runs.with_name("gain.png"))
+    draw_mechanism(whole, asked.runs.with_name("mechanism.png"))
+    if len(made) > len(whole):
+        draw_imbalance(made, asked.runs.with_name("imbalance.png"))
     asked.runs.with_name("tables.md").write_text("\n\n".join(part for part in parts if part) + "\n")
-
-
-def read(file: Path) -> pd.DataFrame:
-    """One row a run; the scores of a part as ``test.few``."""
-    return pd.json_normalize([json.loads(line) for line in file.read_text().splitlines()], max_level=1)
-
-
-def whole_seeds(runs: pd.DataFrame) -> pd.DataFrame:
-    """The seeds in which no method of a data set and loss is missing."""
-    kept = []
-    for _, part in runs.groupby(GROUP, sort=False):
-        finished = part.groupby("seed").size()
-        kept.append(part[part.seed.isin(finished[finished == part.method.nunique()].index)])
-    return pd.concat(kept) if kept else runs
-
-
-def whole_changes(runs: pd.DataFrame) -> pd.DataFrame:
-    """The changes that every seed of a data set and loss has been run with."""
-    seeds = runs.groupby(GROUP).seed.transform("nunique")
-    return runs[runs.groupby([*GROUP, "method"]).seed.transform("nunique") == seeds]
 
 
 def tuned(runs: pd.DataFrame) -> str:
@@ -78,21 +54,6 @@ def tuned(runs: pd.DataFrame) -> str:
     table = pd.DataFrame({"chosen": chosen, "validation": best["validation.balanced"].round(1)})
     table.index = pd.MultiIndex.from_frame(best[["set", "loss", "method"]])
     return f"## Configurations that validation chose, of three each\n\n{table.reset_index().to_markdown(index=False)}"
-
-
-def wide(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One row a seed, one column a method."""
-    return runs.pivot(index="seed", columns="method", values=column)
-
-
-def half_width(values: pd.Series) -> float:
-    """Of the 95 % t-interval of the mean."""
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else float("nan")
-
-
-def interval(values: pd.Series) -> str:
-    """Mean and half the interval."""
-    return f"{values.mean():.1f} ± {half_width(values):.1f}"
 
 
 def results(runs: pd.DataFrame, name: str, imbalance: int, loss: str) -> str:
@@ -201,63 +162,6 @@ def mechanism(runs: pd.DataFrame) -> str:
             f"with rare recall, both less the mean of the seed: {found.statistic:+.2f} (p = {found.pvalue:.2g})."
         )
     return "\n\n".join(lines)
-
-
-def centred(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Like ``wide``, less the mean of each seed over the methods: what a seed makes of all methods says nothing."""
-    table = wide(runs, column)
-    return table.sub(table.mean(axis=1), axis=0)
-
-
-def draw_gains(runs: pd.DataFrame, file: Path) -> None:
-    """Rare recall and balanced accuracy of each method over SGD: a point a seed, a mark for mean and interval."""
-    mpl.use("agg")
-    keys = list(runs.groupby(GROUP, sort=False).groups)
-    figure, axes = plt.subplots(len(keys), 2, figsize=(9, 0.9 + 2.7 * len(keys)), layout="constrained", squeeze=False)
-    for row, key in zip(axes, keys, strict=True):
-        part = runs[(runs[GROUP] == list(key)).all(axis=1)]
-        for axis, (score, title) in zip(row, DRAWN.items(), strict=True):
-            _draw_differences(axis, wide(part, f"test.{score}"))
-            axis.set_title(f"{key[0]}, {key[2]}, imbalance {key[1]}", fontsize=10)
-            axis.set_xlabel(f"{title} over SGD (points)")
-        row[1].set_yticklabels([])
-    figure.savefig(file, dpi=130)
-
-
-def _draw_differences(axis: plt.Axes, scores: pd.DataFrame) -> None:
-    names = [name for name in scores if name != PLAIN][::-1]
-    for place, name in enumerate(names):
-        gap = scores[name] - scores[PLAIN]
-        colour = "#d55e00" if name.startswith("ImbSAM") else "#0072b2"
-        axis.scatter(gap, np.full(len(gap), place), s=12, color=colour, alpha=0.45, linewidths=0)
-        axis.errorbar(gap.mean(), place, xerr=half_width(gap), fmt="D", color=colour, capsize=3, ms=4)
-    axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
-    axis.set_yticks(range(len(names)), names, fontsize=9)
-    axis.grid(alpha=0.3, axis="x")
-
-
-def draw_mechanism(runs: pd.DataFrame, file: Path) -> None:
-    """The tail's sharpness against rare recall, both less the mean of the seed."""
-    keys: Sequence[tuple[str, int, str]] = list(runs.groupby(GROUP, sort=False).groups)
-    height = -(-len(keys) // 2)
-    figure, axes = plt.subplots(height, 2, figsize=(9.5, 3.6 * height), layout="constrained", squeeze=False)
-    names = list(dict.fromkeys(runs.method))
-    for axis, key in zip(axes.flat, keys, strict=False):
-        part = runs[(runs[GROUP] == list(key)).all(axis=1)]
-        sharpness, recall = (centred(part, column) for column in ("sharpness.tail", "test.few"))
-        for place, name in enumerate(names):
-            if name in recall:
-                marker, colour = "osD^vPX<>*"[place % 10], plt.cm.tab10(place % 10)
-                axis.scatter(sharpness[name], recall[name], label=name, marker=marker, s=24, alpha=0.7, color=colour)
-        axis.axhline(0, color="#1b1f24", lw=0.8, ls=":")
-        axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
-        axis.set_title(f"{key[0]}, {key[2]}, imbalance {key[1]}", fontsize=10)
-    for axis in axes.flat[len(keys) :]:
-        axis.set_axis_off()
-    figure.supxlabel("SAM sharpness of the tail, less the mean of the seed", fontsize=10)
-    figure.supylabel("recall of the rare classes, less the mean of the seed (points)", fontsize=10)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    figure.savefig(file, dpi=130)
 
 
 if __name__ == "__main__":
