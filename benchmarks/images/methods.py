@@ -67,6 +67,7 @@ ABLATIONS: dict[str, Configuration] = {
     "SAM, half the epochs": {"method": "sam", "epochs": 15},
     "ImbSAM": {"method": "imbsam"},
     "tail weight 2": {"method": "imbsam", "tail_weight": 2.0},
+    "rho 1e-6: the passes alone": {"method": "imbsam", "rho": 1e-6},
     "rho 0.02": {"method": "imbsam", "rho": 0.02},
     "rho 0.05": {"method": "imbsam", "rho": 0.05},
     "rho 0.2": {"method": "imbsam", "rho": 0.2},

@@ -9,11 +9,16 @@ from typing import Annotated, Literal, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from imbsam.cli import optional
 from imbsam.config import Backend, Objective, Options, checked, read_yaml
 from imbsam.errors import OptionError
 
 # Without a name of its own the help's boxes are headed "data options", not "options.data options".
 FlatOptions = Annotated[Options, OmitArgPrefixes, arg(name="")]
+Source = Annotated[Positional[str], arg(metavar="SOURCE")]
+PossibleSource = Annotated[Positional[str | None], arg(metavar="[SOURCE]")]
+Run = Annotated[Positional[Path], arg(metavar="RUN")]
+Detector = Annotated[Positional[Path], arg(metavar="DETECTOR")]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class ManyRuns(Configured):
 class Train(Configured):
     """Train one model and report its accuracy on the rare classes."""
 
-    source: Positional[str | None] = None
+    source: PossibleSource = None
     """What to train on; not needed with --resume."""
     out: Path | None = None
     """Folder for the run. Default: runs/SOURCE-METHOD-seedN."""
@@ -71,7 +76,7 @@ class Train(Configured):
 class Compare(ManyRuns):
     """Train several methods over several seeds, and report with intervals."""
 
-    source: Positional[str | None] = None
+    source: PossibleSource = None
     """What to train on."""
     methods: tuple[str, ...] = ("sgd", "sam", "imbsam")
     """METHOD or METHOD:OPTION=VALUE,...; the first is the baseline. For instance sgd imbsam:rho=0.1,ascent=friendly.
@@ -88,7 +93,7 @@ class Compare(ManyRuns):
 class Tune(ManyRuns):
     """Search options on validation data, with trials that are never lost."""
 
-    source: Positional[str | None] = None
+    source: PossibleSource = None
     """What to train on."""
     search: tuple[str, ...] = ()
     """Options and where: rho=0.02:0.5, a range; tail=auto|fewer-than=20, choices; lr, weight-decay, rho or tail alone
@@ -112,7 +117,7 @@ class Tune(ManyRuns):
 class Cost(Configured):
     """Say what each method's steps will cost beside plain ones, before training."""
 
-    source: Positional[str | None] = None
+    source: PossibleSource = None
     """What to train on."""
     methods: tuple[str, ...] = ("sgd", "sam", "imbsam", "imbsam:ascent=reuse")
     """METHOD or METHOD:OPTION=VALUE,..., as for compare. all: every method."""
@@ -122,7 +127,7 @@ class Cost(Configured):
 class Reproduce(Command):
     """Make the runs of a paper's recipe at full size, or try them first with --dry-run."""
 
-    recipe: Positional[str]
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
     """cifar100-lt, imagenet-lt or inaturalist-2018."""
     data: str | None = None
     """Folder of the data; LISTS@IMAGES where lists and images lie apart."""
@@ -155,9 +160,9 @@ class Reproduce(Command):
 class Evaluate(Command):
     """Measure a trained run on its test data, or on other labelled data."""
 
-    run: Positional[Path]
+    run: Run
     """The run's folder."""
-    source: Positional[str | None] = None
+    source: PossibleSource = None
     """Labelled data. Default: the test data of the run."""
     skip_bad: bool = False
     """Go on without unreadable images."""
@@ -171,9 +176,9 @@ class Evaluate(Command):
 class Predict(Command):
     """Write the class and its probability for each file or row, as CSV."""
 
-    run: Positional[Path]
+    run: Run
     """The run's folder."""
-    source: Positional[str]
+    source: Source
     """Images or rows, labelled or not."""
     out: Path = Path("predictions.csv")
     """The CSV to write."""
@@ -191,7 +196,7 @@ class Predict(Command):
 class Export(Command):
     """Write a trained run as one ONNX or torch.export file, preprocessing and logit adjustment inside."""
 
-    run: Positional[Path]
+    run: Run
     """The run's folder."""
     out: Path | None = None
     """The file: .onnx, or .pt2 for torch.export.load. The .json beside it says how to feed it.
@@ -262,7 +267,7 @@ class DetectorOptions:
 class AnomalyFit(Command):
     """Fit an anomaly detector on a table or images with a few labelled anomalies."""
 
-    source: Positional[str]
+    source: Source
     """CSV, TSV, Parquet or npz; or a folder of images with a subfolder for each label."""
     labels: str | None = None
     """The column that holds the labels: 1 anomaly, 0 or empty unlabelled, -1 known to be normal. npz: y."""
@@ -288,9 +293,9 @@ class AnomalyFit(Command):
 class AnomalyScore(Command):
     """Write the score of each row or image, and whether it is an anomaly, as CSV."""
 
-    detector: Positional[Path]
+    detector: Detector
     """Folder that `imbsam anomaly fit` wrote."""
-    source: Positional[str]
+    source: Source
     """Rows or images, labelled or not; a table is gone through some rows at a time, whatever its size."""
     out: Path = Path("scores.csv")
     """The CSV to write."""
@@ -304,9 +309,9 @@ class AnomalyScore(Command):
 class AnomalyEvaluate(Command):
     """Compare scores with labels: areas with intervals, curves, thresholds, the rows that stand out."""
 
-    detector: Positional[Path]
+    detector: Detector
     """Folder that `imbsam anomaly fit` wrote."""
-    source: Positional[str]
+    source: Source
     """Labelled rows or images; unlabelled ones count as normal."""
     labels: str | None = None
     """The column that holds the labels. Default: the one of the fit."""
@@ -322,7 +327,7 @@ class AnomalyEvaluate(Command):
 class Sharpness(Command):
     """Measure how sharp the loss surface is for each class and group of trained runs."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
     """Folders of runs, or of a comparison for all of its runs. The first one's method is the baseline."""
     split: Literal["train", "validation"] = "train"
     """Rows of which part of the run's data, without augmentation."""
@@ -372,7 +377,7 @@ class Sharpness(Command):
 class Report(Command):
     """Write the HTML report of a run or a comparison anew."""
 
-    folder: Positional[Path]
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """Folder of a run or a comparison."""
 
 
@@ -428,6 +433,7 @@ def parse(words: Sequence[str]) -> Command:
             default=default,
             prog=f"imbsam {words[0]}",
             description=kind.summary(),
+            registry=optional.registry(),
         ),
     )
     if isinstance(command, Configured):
