@@ -206,6 +206,17 @@ def plain_direction(damping: float = 0.0) -> Direction:
     return lambda key, params, grads, rhos: perturbation(grads, rhos, damping)
 
 
+def rise_direction(rise: float) -> Direction:
+    """The plain perturbation, shortened until <g, e> is no more than the rise."""
+
+    def direction(key: int, params: Sequence[Tensor], grads: Grads, rhos: Sequence[float]) -> Grads:
+        e = perturbation(grads, rhos)
+        risen = sum(float((g * x).sum()) for g, x in zip(grads, e, strict=True) if g is not None and x is not None)
+        return [None if x is None else x * min(1.0, rise / risen) if risen else x for x in e]
+
+    return direction
+
+
 def adaptive_direction(eta: float, adapted: Sequence[bool], damping: float = 0.0) -> Direction:
     """Kwon et al. 2021: e = rho T^2 g / |T g|, T = |w| + eta, or 1 for a parameter that is not adapted."""
 

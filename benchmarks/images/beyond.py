@@ -12,7 +12,8 @@ from imbsam.data import evaluation_transform
 from imbsam.engine import setup
 from imbsam.engine.evaluation import logits_of
 from imbsam.engine.fit import Training
-from imbsam.optim.ascent import Climbed, Gradient, Memory, Slope, global_norm
+from imbsam.optim import Climbed, Gradient, Random, Rise, Slope
+from imbsam.optim.ascent import Memory, global_norm
 
 
 class Change:
@@ -57,24 +58,30 @@ class ByGap(Change):
         return samples.targets.bincount(losses) / samples.targets.bincount()
 
 
-class Rise(Change):
+class ByRise(Change):
     """As far as the tail's loss rises by ``value``, to first order, and at most rho."""
 
     def __init__(self, training: Training, value: float) -> None:
         super().__init__(training, value)
-        training.optimizer.ascent = RisingGradient(value)
+        training.optimizer.ascent = Rise(value)
 
 
-class RisingGradient(Gradient):
-    """``e = min(rise / |g|, rho) * g / |g|``."""
+class AsideByRise(Change):
+    """As far as :class:`ByRise`, in a random direction: its control."""
 
-    def __init__(self, rise: float) -> None:
-        super().__init__()
-        self.rise = rise
+    def __init__(self, training: Training, value: float) -> None:
+        super().__init__(training, value)
+        training.optimizer.ascent = Aside(value)
+
+
+class Aside(Rise):
+    """A random direction, as long as the rise makes the gradient's."""
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
         norm = float(global_norm([g for slope in slopes for g in slope.grads]))
-        return super().climb([replace(s, rho=min(self.rise / norm, s.rho) if norm else 0.0) for s in slopes], memory)
+        lengths = [min(self.rise / norm, slope.rho) if norm else 0.0 for slope in slopes]
+        Random().climb([replace(s, rho=length) for s, length in zip(slopes, lengths, strict=True)], memory)
+        return Climbed(torch.tensor(norm))
 
 
 class ClassifierLate(Change):
@@ -137,7 +144,8 @@ class Averaged(Change):
 CHANGES: dict[str, Callable[..., Change]] = {
     "none": Change,
     "gap": ByGap,
-    "rise": Rise,
+    "rise": ByRise,
+    "aside": AsideByRise,
     "classifier": ClassifierLate,
     "averaged": Averaged,
 }

@@ -21,6 +21,7 @@ from imbsam.optim import (
     Gradient,
     ImbSAM,
     Random,
+    Rise,
     SharpnessAware,
     Stochastic,
     WeightedSAM,
@@ -109,6 +110,7 @@ ASCENTS: dict[str, tuple[Callable[[], Ascent], Callable[[nn.Module], oracles.Dir
         lambda: Friendly(0.7, 0.6, damping=0.1),
         lambda model: oracles.FriendlyDirection(0.7, 0.6, 0.1),
     ),
+    "rise": (lambda: Rise(0.02), lambda model: oracles.rise_direction(0.02)),
     "random": (Random, lambda model: oracles.random_direction(oracles.sphere_draw)),
     "stochastic": (
         lambda: Stochastic(0.5),

@@ -5,7 +5,7 @@ import torch
 
 from cases import HEAD_AND_TAIL, MLP
 from imbsam.errors import OptionError
-from imbsam.optim import METHODS, Friendly, Gradient, ImbSAM, create
+from imbsam.optim import METHODS, Friendly, Gradient, ImbSAM, Rise, create
 from imbsam.priors import ClassPriors
 from optim.loops import imbsam
 
@@ -55,8 +55,8 @@ def test_every_method_steps_alike_under_a_loss_scale_that_changes(name, by_the_f
     )
 
 
-@pytest.mark.parametrize("ascent", [Gradient(damping=0.5), Friendly(damping=0.1)], ids=repr)
-def test_damping_and_memory_do_not_see_the_scale(ascent) -> None:
+@pytest.mark.parametrize("ascent", [Gradient(damping=0.5), Friendly(damping=0.1), Rise(0.01)], ids=repr)
+def test_lengths_and_memory_do_not_see_the_scale(ascent) -> None:
     assert_same_training(lambda model: imbsam(MLP, model, rho=0.3, ascent=ascent))
 
 

@@ -127,6 +127,7 @@ OF_ASCENTS = {
     "friendly": {"sigma": 1.0, "decay": 0.9, "damping": 0.0},
     "random": {"sampler": "sphere", "half_width": 1.0},
     "reuse": {"refresh": 0, "decay": 0.0, "damping": 0.0},
+    "rise": {"rise": 0.01},
     "stochastic": {"beta": 1.0},
 }
 
@@ -265,7 +266,7 @@ def test_an_ascent_takes_its_options_by_name_or_as_an_instance() -> None:
         (lambda m: options_of("nosuch"), r"there is no method 'nosuch'; there are plain, sam"),
         (
             lambda m: create("sam", m, ascent="friendy"),
-            r"there is no ascent 'friendy'; there are gradient, adaptive, friendly, random, reuse, stochastic",
+            r"there is no ascent 'friendy'; there are gradient, adaptive, friendly, random, reuse, rise, stochastic",
         ),
         (
             lambda m: create("sam", m, ascent="friendly", ascent_options={"beta": 1.0}),

@@ -30,6 +30,7 @@ from imbsam.optim.registry import create as create
 from imbsam.optim.registry import list_methods as list_methods
 from imbsam.optim.registry import options_of as options_of
 from imbsam.optim.reuse import Reuse as Reuse
+from imbsam.optim.rise import Rise as Rise
 from imbsam.optim.sam import ASAM as ASAM
 from imbsam.optim.sam import SAM as SAM
 from imbsam.optim.schedules import Schedule as Schedule

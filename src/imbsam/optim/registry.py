@@ -24,6 +24,7 @@ from imbsam.optim.looksam import LookSAM
 from imbsam.optim.plain import Plain
 from imbsam.optim.random import Random
 from imbsam.optim.reuse import Reuse
+from imbsam.optim.rise import Rise
 from imbsam.optim.sam import ASAM, SAM
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
@@ -161,6 +162,7 @@ ASCENTS: Mapping[str, Callable[..., Ascent]] = {
     "friendly": Friendly,
     "random": Random,
     "reuse": Reuse,
+    "rise": Rise,
     "stochastic": Stochastic,
 }
 
