@@ -1,4 +1,4 @@
-"""What ImbSAM gains, over all studies: writes results/evidence.json, evidence.png and the table of docs/evidence.md.
+"""What ImbSAM gains, over all studies: writes results/evidence.json, evidence.png and the tables of docs/evidence.md.
 
     python benchmarks/evidence.py [--out FOLDER]
 
@@ -9,6 +9,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import lines
@@ -19,31 +20,39 @@ from scipy import stats
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
-HEADER = (
-    "| data | loss | pairs | rare classes: over the plain step | over SAM | balanced: over the plain step | over SAM "
-    "| rows |"
-)
+OURS, BY_RISE, PLAIN = "ImbSAM", "ImbSAM, rho by rise", "SGD"
+HEADERS = {
+    OURS: "| data | loss | pairs | rare classes: over the plain step | over SAM "
+    "| balanced: over the plain step | over SAM | rows |",
+    BY_RISE: "| data | loss | pairs | rare classes: over ImbSAM | over SGD | over SAM "
+    "| balanced: over ImbSAM | over SGD | over SAM | rows |",
+}
+"""Of the tables on the page, by the method they are about."""
+SUFFIXES = {"CE": "", "LA": ":loss=logit-adjustment"}
+"""Of a command's labels, by loss."""
 LOSSES = {"CE": "cross-entropy", "LA": "logit adjustment", "LDAM-DRW": "LDAM-DRW"}
-CONTROLS = ("SGD", "SAM")
+CONTROLS = {OURS: (PLAIN, "SAM"), BY_RISE: (OURS, PLAIN, "SAM")}
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What ImbSAM has over another method, in points: means and half the 95 % t-intervals of paired differences.
+    """What a method has over another one, in points: means and half the 95 % t-intervals of paired differences.
 
     Args:
+        method: ImbSAM, by length or by rise.
         data: What was learnt.
         loss: Under which loss, by both.
         pairs: How many differences, and of what.
-        over: The other method.
+        over: The other one.
         rare: Recall of the rare classes, in which case ``balanced`` is balanced accuracy; or average precision.
         rare_half: Half its interval.
         balanced: ``None`` for anomalies.
         balanced_half: Half its interval.
-        rows: Rows that ImbSAM forwards, over those of a plain step; ``None`` where a study did not keep them.
-        won: In how many pairs ImbSAM is ahead in ``rare``.
+        rows: Rows that it forwards, over those of a plain step; ``None`` where a study did not keep them.
+        won: In how many pairs it is ahead in ``rare``.
     """
 
+    method: str
     data: str
     loss: str
     pairs: str
@@ -61,23 +70,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    gains = [*digits(), *images(), *tables(), *anomalies()]
+    gains = [*digits(), *images(), *tables(), *anomalies(), *digits(BY_RISE), *images(BY_RISE)]
     results = asked.out or HERE / "results"
     page = asked.out / "evidence.md" if asked.out else PAGE
     (results / "evidence.json").write_text(json.dumps([asdict(gain) for gain in gains], indent=1) + "\n")
-    page.write_text(with_table(PAGE.read_text(encoding="utf-8"), gains), encoding="utf-8")
-    draw(gains, results / "evidence.png")
+    page.write_text(with_tables(PAGE.read_text(encoding="utf-8"), gains), encoding="utf-8")
+    draw([each for each in gains if each.method == OURS], results / "evidence.png")
 
 
 def gain(
-    data: str, loss: str, unit: str, over: str, rare: pd.Series, balanced: pd.Series | None, rows: float | None
+    method: str,
+    data: str,
+    loss: str,
+    unit: str,
+    over: str,
+    rare: pd.Series,
+    balanced: pd.Series | None,
+    rows: float | None,
 ) -> Gain:
     """Sum differences up."""
     mean, half = (None, None) if balanced is None else (round(balanced.mean(), 2), half_width(balanced))
     pairs = f"{len(rare)} {unit}"
-    return Gain(
-        data, loss, pairs, over, round(rare.mean(), 2), half_width(rare), mean, half, rows, int((rare > 0).sum())
-    )
+    won = int((rare > 0).sum())
+    return Gain(method, data, loss, pairs, over, round(rare.mean(), 2), half_width(rare), mean, half, rows, won)
 
 
 def half_width(gaps: pd.Series) -> float:
@@ -85,37 +100,45 @@ def half_width(gaps: pd.Series) -> float:
     return round(float(stats.t.ppf(0.975, len(gaps) - 1) * gaps.sem()), 2)
 
 
-def digits() -> Iterator[Gain]:
+def digits(method: str = OURS) -> Iterator[Gain]:
     """Digits of scikit-learn, by the command itself."""
-    folder = HERE / "first_results" / "results" / "digits" / "runs"
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
-    runs = pd.DataFrame([{**r["test"], **{k: r[k] for k in ("label", "seed", "cost_ratio")}} for r in results])
-    for loss, suffix in (("CE", ""), ("LA", ":loss=logit-adjustment")):
-        part = runs[runs.label.isin([f"{name}{suffix}" for name in ("imbsam", "sgd", "sam")])].copy()
-        part["method"] = part.label.str.removesuffix(suffix).map({"imbsam": "ImbSAM", "sgd": "SGD", "sam": "SAM"})
+    for loss, suffix in SUFFIXES.items():
+        by_rise = f"imbsam:ascent=rise,rho=0.5{suffix.replace(':', ',')}"
+        names = {f"{name}{suffix}": shown for name, shown in (("imbsam", OURS), ("sgd", PLAIN), ("sam", "SAM"))}
+        names[by_rise] = BY_RISE
+        files = sorted((HERE / "first_results" / "results").glob("digits*/runs/*/result.json"))
+        results = [json.loads(path.read_text()) for path in files]
+        runs = pd.DataFrame([{**r["test"], **{k: r[k] for k in ("label", "seed", "cost_ratio")}} for r in results])
+        # Runs that are in both comparisons are the same to the bit.
+        part = runs[runs.label.isin(names)].drop_duplicates(["label", "seed"]).copy()
+        part["method"] = part.label.map(names)
         part[["few", "balanced"]] *= 100
-        yield from by_seed(part, "digits (50)", loss, "few", "balanced", "cost_ratio")
+        yield from by_seed(part, method, "digits (50)", loss, "few", "balanced", "cost_ratio")
 
 
-def images() -> Iterator[Gain]:
+def images(method: str = OURS) -> Iterator[Gain]:
     """Main runs of the study of images."""
     runs = pd.json_normalize(runs_of("images"), max_level=1)
-    runs = runs[(runs.stage == "main") & runs.method.isin(["ImbSAM", *CONTROLS])]
+    wanted = [method, *CONTROLS[method]]
+    runs = runs[runs.stage.isin(["main", "beyond"]) & runs.method.isin(wanted)]
     names = {"fashion-mnist": "Fashion-MNIST-LT", "cifar10": "CIFAR-10-LT"}
     for (name, imbalance, loss), part in runs.groupby(["set", "imbalance", "loss"], sort=False):
-        whole = part.groupby("seed").size().eq(1 + len(CONTROLS))
+        whole = part.groupby("seed").size().eq(len(wanted))
         part = part[part.seed.isin(whole[whole].index)]
         if part.seed.nunique() > 1:
-            yield from by_seed(part, f"{names[name]} ({imbalance})", loss, "test.few", "test.balanced", "cost")
+            data = f"{names[name]} ({imbalance})"
+            yield from by_seed(part, method, data, loss, "test.few", "test.balanced", "cost")
 
 
-def by_seed(runs: pd.DataFrame, data: str, loss: str, rare: str, balanced: str, cost: str) -> Iterator[Gain]:
+def by_seed(
+    runs: pd.DataFrame, method: str, data: str, loss: str, rare: str, balanced: str, cost: str
+) -> Iterator[Gain]:
     """Differences of runs of the same seed."""
     wide = {score: runs.pivot(index="seed", columns="method", values=score) for score in (rare, balanced)}
-    rows = round(float(runs[runs.method == "ImbSAM"][cost].mean()), 2)
-    for other in CONTROLS:
-        of_rare, of_all = (wide[score]["ImbSAM"] - wide[score][other] for score in (rare, balanced))
-        yield gain(data, LOSSES[loss], "seeds", other, of_rare, of_all, rows)
+    rows = round(float(runs[runs.method == method][cost].mean()), 2)
+    for other in CONTROLS[method]:
+        of_rare, of_all = (wide[score][method] - wide[score][other] for score in (rare, balanced))
+        yield gain(method, data, LOSSES[loss], "seeds", other, of_rare, of_all, rows)
 
 
 def tables() -> Iterator[Gain]:
@@ -127,9 +150,9 @@ def tables() -> Iterator[Gain]:
         score: runs.pivot_table(index="set", columns="method", values=score) for score in ("rare_recall", "balanced")
     }
     for loss, suffix in (("CE", ""), ("LA", ", logit adjustment")):
-        for other in CONTROLS:
+        for other in CONTROLS[OURS]:
             of_rare, of_all = (wide[s][f"ImbSAM{suffix}"] - wide[s][f"{other}{suffix}"] for s in wide)
-            yield gain("tables", LOSSES[loss], "sets", other, of_rare, of_all, None)
+            yield gain(OURS, "tables", LOSSES[loss], "sets", other, of_rare, of_all, None)
 
 
 def anomalies() -> Iterator[Gain]:
@@ -142,7 +165,7 @@ def anomalies() -> Iterator[Gain]:
         for other in ("Adam", "SAM"):
             gaps = (whole["ImbSAM"] - whole[other]).groupby("set").mean()
             share = f"{float(labels.rpartition('-')[2]):.0%}"
-            yield gain(f"anomalies, {share} labelled", "deviation", "sets", other, gaps, None, None)
+            yield gain(OURS, f"anomalies, {share} labelled", "deviation", "sets", other, gaps, None, None)
 
 
 def runs_of(study: str) -> list[dict[str, object]]:
@@ -150,19 +173,23 @@ def runs_of(study: str) -> list[dict[str, object]]:
     return lines.read(HERE / study / "results" / "runs.jsonl")
 
 
-def with_table(page: str, gains: Sequence[Gain]) -> str:
-    """The page with this table in the place of the one it has."""
-    start = page.index(HEADER)
-    return page[:start] + table(gains) + page[page.index("\n\n", start) + 1 :]
+def with_tables(page: str, gains: Sequence[Gain]) -> str:
+    """The page with these tables in the place of those it has."""
+    for method, header in HEADERS.items():
+        start = page.index(header)
+        own = [each for each in gains if each.method == method]
+        page = page[:start] + table(header, own) + page[page.index("\n\n", start) + 1 :]
+    return page
 
 
-def table(gains: Sequence[Gain]) -> str:
-    """A line for both controls; differences whose interval leaves out 0 are bold."""
-    rows = [HEADER, "|---" * HEADER.count(" | ") + "|---|"]
-    for plain, sam in zip(gains[::2], gains[1::2], strict=True):
-        cells = [plain.data, plain.loss, plain.pairs, *(cell(each.rare, each.rare_half) for each in (plain, sam))]
-        cells += [cell(each.balanced, each.balanced_half) for each in (plain, sam)]
-        rows.append(f"| {' | '.join([*cells, '' if plain.rows is None else f'{plain.rows:.2f}'])} |")
+def table(header: str, gains: Sequence[Gain]) -> str:
+    """A line for each data set and loss; differences whose interval leaves out 0 are bold."""
+    rows = [header, "|---" * header.count(" | ") + "|---|"]
+    for (data, loss), own in groupby(gains, lambda each: (each.data, each.loss)):
+        over = list(own)
+        cells = [data, loss, over[0].pairs, *(cell(each.rare, each.rare_half) for each in over)]
+        cells += [cell(each.balanced, each.balanced_half) for each in over]
+        rows.append(f"| {' | '.join([*cells, '' if over[0].rows is None else f'{over[0].rows:.2f}'])} |")
     return "\n".join(rows) + "\n"
 
 

@@ -150,7 +150,9 @@ def stages(only: Sequence[str] | None = None) -> dict[str, object]:
         "main-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, methods),
         "tune-ldam": lambda made: [job for name in SETS for job in tuning(name, weighted, methods)],
         "main-ldam": lambda made: [job for name in SETS for job in main_runs(made, name, 100, weighted, methods)],
-        "beside": lambda made: [job for at in BESIDE for job in main_runs(made, *at, LOSSES, core)],
+        "beside": lambda made: [
+            job for losses in (tuned, weighted) for at in BESIDE for job in main_runs(made, *at, losses, core)
+        ],
         "tune-beyond-fashion": lambda made: tuning("fashion-mnist", tuned, beyond),
         "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, beyond, "beyond"),
         "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, beyond),
