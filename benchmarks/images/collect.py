@@ -30,10 +30,11 @@ def main() -> None:
     parts = ["# Images with rare classes: all numbers", tuned(runs[runs.stage == "tune"])]
     parts += [results(part, *key) for key, part in made.groupby(GROUP, sort=False)]
     parts += [ablated(part, *key) for key, part in ablations.groupby(GROUP, sort=False)]
-    parts.append(beyond(made, whole_seeds(runs[runs.stage == "beyond"])))
+    new = whole_seeds(runs[runs.stage == "beyond"])
+    parts.append(beyond(made, new))
     whole = made[made.imbalance == MAIN_IMBALANCE]
     parts.append(mechanism(whole))
-    draw_gains(whole, asked.runs.with_name("gain.png"))
+    draw_gains(pd.concat([whole, new]), asked.runs.with_name("gain.png"))
     draw_mechanism(whole, asked.runs.with_name("mechanism.png"))
     if len(made) > len(whole):
         draw_imbalance(made, asked.runs.with_name("imbalance.png"))

@@ -15,7 +15,10 @@ def draw_gains(runs: pd.DataFrame, file: Path) -> None:
     """Rare recall and balanced accuracy of each method over SGD: a point a seed, a mark for mean and interval."""
     mpl.use("agg")
     keys = list(runs.groupby(GROUP, sort=False).groups)
-    figure, axes = plt.subplots(len(keys), 2, figsize=(9, 0.9 + 2.7 * len(keys)), layout="constrained", squeeze=False)
+    heights = [0.7 + 0.22 * runs[(runs[GROUP] == list(key)).all(axis=1)].method.nunique() for key in keys]
+    figure, axes = plt.subplots(
+        len(keys), 2, figsize=(9, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
+    )
     for row, key in zip(axes, keys, strict=True):
         part = runs[(runs[GROUP] == list(key)).all(axis=1)]
         for axis, (score, title) in zip(row, DRAWN.items(), strict=True):
