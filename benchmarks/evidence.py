@@ -122,7 +122,7 @@ def images(method: str = OURS) -> Iterator[Gain]:
     wanted = [method, *CONTROLS[method]]
     runs = runs[runs.stage.isin(["main", "beyond"]) & runs.method.isin(wanted)]
     names = {"fashion-mnist": "Fashion-MNIST-LT", "cifar10": "CIFAR-10-LT"}
-    for (name, imbalance, loss), part in runs.groupby(["set", "imbalance", "loss"], sort=False):
+    for (name, loss, imbalance), part in runs.groupby(["set", "loss", "imbalance"]):
         whole = part.groupby("seed").size().eq(len(wanted))
         part = part[part.seed.isin(whole[whole].index)]
         if part.seed.nunique() > 1:
