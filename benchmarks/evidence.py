@@ -102,18 +102,20 @@ def half_width(gaps: pd.Series) -> float:
 
 def digits(method: str = OURS) -> Iterator[Gain]:
     """Digits of scikit-learn, by the command itself."""
+    files = sorted((HERE / "first_results" / "results").glob("digits*/runs/*/result.json"))
+    results = [json.loads(path.read_text()) for path in files]
+    runs = pd.DataFrame([{**r["test"], **{k: r[k] for k in ("label", "seed", "cost_ratio")}} for r in results])
+    # Runs that are in both comparisons are the same to the bit.
+    runs = runs.drop_duplicates(["label", "seed"])
+    runs[["few", "balanced"]] *= 100
     for loss, suffix in SUFFIXES.items():
         by_rise = f"imbsam:ascent=rise,rho=0.5{suffix.replace(':', ',')}"
         names = {f"{name}{suffix}": shown for name, shown in (("imbsam", OURS), ("sgd", PLAIN), ("sam", "SAM"))}
         names[by_rise] = BY_RISE
-        files = sorted((HERE / "first_results" / "results").glob("digits*/runs/*/result.json"))
-        results = [json.loads(path.read_text()) for path in files]
-        runs = pd.DataFrame([{**r["test"], **{k: r[k] for k in ("label", "seed", "cost_ratio")}} for r in results])
-        # Runs that are in both comparisons are the same to the bit.
-        part = runs[runs.label.isin(names)].drop_duplicates(["label", "seed"]).copy()
-        part["method"] = part.label.map(names)
-        part[["few", "balanced"]] *= 100
-        yield from by_seed(part, method, "digits (50)", loss, "few", "balanced", "cost_ratio")
+        part = runs[runs.label.isin(names)]
+        yield from by_seed(
+            part.assign(method=part.label.map(names)), method, "digits (50)", loss, "few", "balanced", "cost_ratio"
+        )
 
 
 def images(method: str = OURS) -> Iterator[Gain]:

@@ -21,3 +21,8 @@ python "$here/collect.py" "$runs/kr-vs-k" "$here/results/kr-vs-k"
 imbsam compare digits --methods sgd sam imbsam sgd:loss=class-balanced imbsam:tail-weight=2 sgd:loss=logit-adjustment \
     sam:loss=logit-adjustment imbsam:loss=logit-adjustment imbsam:ascent=random --seeds 6 --out "$runs/digits"
 python "$here/collect.py" "$runs/digits" "$here/results/digits"
+
+imbsam compare digits --methods imbsam imbsam:ascent=rise,rho=0.5 imbsam:rho=0.1 imbsam:rho=0.5 imbsam:loss=logit-adjustment \
+    imbsam:ascent=rise,rho=0.5,loss=logit-adjustment imbsam:rho=0.5,loss=logit-adjustment sgd sgd:loss=logit-adjustment \
+    --seeds 6 --jobs 1 --threads 1 --track none --out "$runs/digits-rise"
+python "$here/collect.py" "$runs/digits-rise" "$here/results/digits-rise"

@@ -58,16 +58,8 @@ class ByGap(Change):
         return samples.targets.bincount(losses) / samples.targets.bincount()
 
 
-class ByRise(Change):
-    """As far as the tail's loss rises by ``value``, to first order, and at most rho."""
-
-    def __init__(self, training: Training, value: float) -> None:
-        super().__init__(training, value)
-        training.optimizer.ascent = Rise(value)
-
-
 class AsideByRise(Change):
-    """As far as :class:`ByRise`, in a random direction: its control."""
+    """As far as the ascent by rise, in a random direction: its control."""
 
     def __init__(self, training: Training, value: float) -> None:
         super().__init__(training, value)
@@ -144,7 +136,6 @@ class Averaged(Change):
 CHANGES: dict[str, Callable[..., Change]] = {
     "none": Change,
     "gap": ByGap,
-    "rise": ByRise,
     "aside": AsideByRise,
     "classifier": ClassifierLate,
     "averaged": Averaged,

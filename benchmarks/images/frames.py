@@ -1,8 +1,11 @@
 """The lines of runs as frames, and what is summed up of them."""
 
-import json
+import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import lines
 import pandas as pd
 from scipy import stats
 
@@ -14,7 +17,7 @@ MAIN_IMBALANCE = 100
 
 def read(file: Path) -> pd.DataFrame:
     """One row a run; the scores of a part as ``test.few``."""
-    return pd.json_normalize([json.loads(line) for line in file.read_text().splitlines()], max_level=1)
+    return pd.json_normalize(lines.read(file), max_level=1)
 
 
 def whole_seeds(runs: pd.DataFrame) -> pd.DataFrame:

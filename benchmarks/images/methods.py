@@ -51,7 +51,7 @@ BEYOND: dict[str, list[Configuration]] = {
         {"method": "imbsam", "rho": 0.2, "ascent": "gradient", "damping": damping} for damping in (0.03, 0.1, 0.3)
     ],
     "ImbSAM, tail by loss gap": grid("rho", RHO, method="imbsam", beyond=("gap", 3)),
-    "ImbSAM, rho by rise": [{"method": "imbsam", "rho": 0.5, "beyond": ("rise", rise)} for rise in (0.01, 0.03, 0.1)],
+    "ImbSAM, rho by rise": grid("rise", (0.01, 0.03, 0.1), method="imbsam", ascent="rise", rho=0.5),
     "SAM, rho by rise": grid("rise", (0.03, 0.1, 0.3), method="sam", ascent="rise", rho=1.0),
     "SAM+DRW, rho by rise": grid("rise", (0.03, 0.1, 0.3), method="sam-drw", drw=0.8, ascent="rise", rho=1.0),
     "SSE-SAM, rho by rise": grid("rise", (0.01, 0.03, 0.1), method="sse-sam", ascent="rise", rho=0.5, head_rho=0.5),
