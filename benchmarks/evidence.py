@@ -16,7 +16,7 @@ import lines
 import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
-from scipy import stats
+from paired import half_width
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
@@ -89,15 +89,16 @@ def gain(
     rows: float | None,
 ) -> Gain:
     """Sum differences up."""
-    mean, half = (None, None) if balanced is None else (round(balanced.mean(), 2), half_width(balanced))
+    mean, half = (None, None) if balanced is None else rounded(balanced)
+    of_rare, rare_half = rounded(rare)
     pairs = f"{len(rare)} {unit}"
     won = int((rare > 0).sum())
-    return Gain(method, data, loss, pairs, over, round(rare.mean(), 2), half_width(rare), mean, half, rows, won)
+    return Gain(method, data, loss, pairs, over, of_rare, rare_half, mean, half, rows, won)
 
 
-def half_width(gaps: pd.Series) -> float:
-    """Of the 95 % t-interval of the mean."""
-    return round(float(stats.t.ppf(0.975, len(gaps) - 1) * gaps.sem()), 2)
+def rounded(differences: pd.Series) -> tuple[float, float]:
+    """Mean, and half its interval."""
+    return round(differences.mean(), 2), round(half_width(differences), 2)
 
 
 def digits(method: str = OURS) -> Iterator[Gain]:
@@ -143,7 +144,7 @@ def by_seed(
         yield gain(method, data, LOSSES[loss], "seeds", other, of_rare, of_all, rows)
 
 
-def tables() -> Iterator[Gain]:
+def tables(method: str = OURS) -> Iterator[Gain]:
     """Naturally imbalanced tables: each set counts once."""
     runs = pd.DataFrame(runs_of("tables"))
     whole = runs.groupby("seed").size().eq(runs.groupby(["set", "method"]).ngroups)
@@ -152,9 +153,9 @@ def tables() -> Iterator[Gain]:
         score: runs.pivot_table(index="set", columns="method", values=score) for score in ("rare_recall", "balanced")
     }
     for loss, suffix in (("CE", ""), ("LA", ", logit adjustment")):
-        for other in CONTROLS[OURS]:
-            of_rare, of_all = (wide[s][f"ImbSAM{suffix}"] - wide[s][f"{other}{suffix}"] for s in wide)
-            yield gain(OURS, "tables", LOSSES[loss], "sets", other, of_rare, of_all, None)
+        for other in CONTROLS[method]:
+            of_rare, of_all = (wide[s][f"{method}{suffix}"] - wide[s][f"{other}{suffix}"] for s in wide)
+            yield gain(method, "tables", LOSSES[loss], "sets", other, of_rare, of_all, None)
 
 
 def anomalies() -> Iterator[Gain]:

@@ -7,13 +7,17 @@ Only tasks that every method has finished count. Seeds of one set share its rows
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from lines import read
 from matplotlib import pyplot as plt
+from paired import holm
 from protocol import LABELS, REST
 from scipy import stats
 
@@ -28,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rest", nargs="+", default=REST)
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = pd.DataFrame(map(json.loads, asked.runs.read_text().splitlines()))
+    runs = pd.DataFrame(read(asked.runs))
     runs = runs[runs.labels.isin(asked.labels) & runs.rest.isin(asked.rest)]
     parts = [section(runs, measure, title) for measure, title in TITLES.items()]
     asked.runs.with_name("tables.md").write_text("\n".join(parts))
@@ -83,12 +87,10 @@ def tests(tasks: pd.DataFrame) -> list[str]:
         difference = tasks[SUBJECT] - tasks[name]
         values[name] = stats.wilcoxon(difference).pvalue if difference.any() else 1.0
     lines = ["| ImbSAM against | difference | sets won | p (Wilcoxon) | p (Holm) |", "|---|---|---|---|---|"]
-    worst = 0.0
-    for place, name in enumerate(sorted(others, key=values.__getitem__)):
-        worst = max(worst, min(1.0, (len(others) - place) * values[name]))
+    for name, corrected in holm(values).items():
         won = int((by_set[SUBJECT] > by_set[name]).sum())
         mean = (tasks[SUBJECT] - tasks[name]).mean()
-        lines.append(f"| {name} | {mean:+.1f} | {won} of {len(by_set)} | {values[name]:.2g} | {worst:.2g} |")
+        lines.append(f"| {name} | {mean:+.1f} | {won} of {len(by_set)} | {values[name]:.2g} | {corrected:.2g} |")
     return lines
 
 

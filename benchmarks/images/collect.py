@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 from figures import draw_gains, draw_imbalance, draw_mechanism
-from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, half_width, interval, read, whole_changes, whole_seeds, wide
+from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, interval, read, whole_changes, whole_seeds, wide
+from paired import half_width, holm
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
@@ -76,9 +77,8 @@ def differences(runs: pd.DataFrame, subject: str) -> str:
     others = [name for name in balanced if name != subject]
     gaps = {name: balanced[subject] - balanced[name] for name in others}
     p = {name: float(stats.ttest_1samp(gap, 0).pvalue) if gap.std() else 1.0 for name, gap in gaps.items()}
-    rows, worst = [], 0.0
-    for place, name in enumerate(sorted(others, key=p.__getitem__)):
-        worst = max(worst, min(1.0, (len(others) - place) * p[name]))
+    rows = []
+    for name, corrected in holm(p).items():
         gap, of_rare = gaps[name], rare[subject] - rare[name]
         low, high = gap.mean() - half_width(gap), gap.mean() + half_width(gap)
         rows.append(
@@ -88,7 +88,7 @@ def differences(runs: pd.DataFrame, subject: str) -> str:
                 "rare": f"{of_rare.mean():+.1f} ± {half_width(of_rare):.1f}",
                 "seeds won": f"{(gap > 0).sum()} of {len(gap)}",
                 "p": f"{p[name]:.2g}",
-                "p (Holm)": f"{worst:.2g}",
+                "p (Holm)": f"{corrected:.2g}",
             }
         )
     return pd.DataFrame(rows).to_markdown(index=False)

@@ -5,8 +5,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, half_width, wide
+from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, wide
 from matplotlib import pyplot as plt
+from paired import half_width
 
 DRAWN = {"balanced": "balanced accuracy", "few": "recall of the rare classes"}
 

@@ -7,7 +7,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import lines
 import pandas as pd
-from scipy import stats
+from paired import half_width
 
 GROUP = ["set", "imbalance", "loss"]
 PLAIN = "SGD"
@@ -38,11 +38,6 @@ def whole_changes(runs: pd.DataFrame) -> pd.DataFrame:
 def wide(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """One row a seed, one column a method."""
     return runs.pivot(index="seed", columns="method", values=column)
-
-
-def half_width(values: pd.Series) -> float:
-    """Of the 95 % t-interval of the mean."""
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else float("nan")
 
 
 def interval(values: pd.Series) -> str:

@@ -124,16 +124,25 @@ def _pool(name: str, sources: Path) -> pools.Pool:
 
 
 def make(jobs: Sequence[Job], sources: Path, workers: int, runs: Path) -> None:
-    """Make the runs that are missing."""
+    """Make the runs that are missing; one that fails does not take the others with it.
+
+    Raises:
+        SystemExit: At the end, where a run has failed.
+    """
     made = lines.finished(runs, KEY)
-    left = [job for job in jobs if job.key not in made]
+    left, failed = [job for job in jobs if job.key not in made], []
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
         waiting = {pool.submit(carry_out, job, sources): job for job in left}
         for number, done in enumerate(as_completed(waiting), start=1):
+            if (error := done.exception()) is not None:
+                failed.append(f"{waiting[done].key}: {error!r}")
+                continue
             run = done.result()
             lines.append(runs, run)
             scores = f"{run['test']['balanced']:.1f} / {run['test']['few']:.1f}, {run['seconds']} s"
             print(f"{number}/{len(left)}", *waiting[done].key, scores, flush=True)
+    if failed:
+        raise SystemExit("\n".join(["These failed:", *failed]))
 
 
 def stages(only: Sequence[str] | None = None) -> dict[str, object]:

@@ -7,13 +7,17 @@ the sets.
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from lines import read
 from matplotlib import pyplot as plt
+from paired import half_width, holm
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
@@ -34,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = complete(pd.DataFrame(map(json.loads, asked.runs.read_text().splitlines())))
+    runs = complete(pd.DataFrame(read(asked.runs)))
     seeds, sets = runs.seed.nunique(), runs.set.nunique()
     parts = [f"{seeds} seeds, {sets} sets. Cells: mean over the seeds.", described(runs)]
     parts += [section(runs, measure, title) for measure, title in MEASURES.items()]
@@ -81,11 +85,6 @@ def differences(runs: pd.DataFrame, subject: str, other: str, measure: str) -> p
     return (table[subject] - table[other]).groupby("set").mean()
 
 
-def half_width(values: pd.Series) -> float:
-    """Of the 95 % t-interval of the mean."""
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.sem())
-
-
 def compared(runs: pd.DataFrame, subject: str) -> str:
     """A method against each other one, over the sets, p-values corrected by Holm."""
     others = [name for name in runs.method.unique() if name != subject]
@@ -96,14 +95,12 @@ def compared(runs: pd.DataFrame, subject: str) -> str:
     ]
     gaps = {name: differences(runs, subject, name, "balanced") for name in others}
     p = {name: float(stats.wilcoxon(gap).pvalue) if gap.any() else 1.0 for name, gap in gaps.items()}
-    worst = 0.0
-    for place, name in enumerate(sorted(others, key=p.__getitem__)):
-        worst = max(worst, min(1.0, (len(others) - place) * p[name]))
+    for name, corrected in holm(p).items():
         gap, width = gaps[name], half_width(gaps[name])
         rare = differences(runs, subject, name, "rare_recall").mean()
         lines.append(
             f"| {name} | {gap.mean():+.1f} | {gap.mean() - width:+.1f} to {gap.mean() + width:+.1f} | "
-            f"{(gap > 0).sum()} of {len(gap)} | {p[name]:.2g} | {worst:.2g} | {rare:+.1f} |"
+            f"{(gap > 0).sum()} of {len(gap)} | {p[name]:.2g} | {corrected:.2g} | {rare:+.1f} |"
         )
     return "\n".join(lines)
 

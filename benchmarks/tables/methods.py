@@ -30,14 +30,17 @@ Make = Callable[[Configuration, int], Classifier]
 
 
 def network(**fixed: object) -> Make:
-    """Our classifier; an option ``tau`` is the loss's."""
+    """Our classifier; options ``tau`` and ``beta`` are the loss's, ``rise`` is the ascent's."""
 
     def make(options: Configuration, seed: int) -> Classifier:
         own = {**fixed, **options}
-        loss_options = {name: own.pop(name) for name in ("tau", "beta") if name in own}
+        of_loss, of_ascent = (
+            {name: own.pop(name) for name in names if name in own} for names in (("tau", "beta"), ("rise",))
+        )
         return SharpClassifier(
             **{"max_iter": EPOCHS, **own},
-            loss_options=loss_options or None,
+            loss_options=of_loss or None,
+            ascent_options=of_ascent or None,
             random_state=seed,
             device="cpu",
         )
@@ -84,6 +87,7 @@ def grid(**values: Sequence[object]) -> list[Configuration]:
 
 
 RHO = (0.02, 0.05, 0.1, 0.3)
+RISE = (0.003, 0.01, 0.03, 0.1)
 TAU = (0.5, 1.0, 1.5, 2.0)
 BOTH = grid(rho=(0.05, 0.2), tau=(1.0, 1.5))
 TREES = {"learning_rate": (0.03, 0.1), "max_leaf_nodes": (15, 31)}
@@ -102,6 +106,11 @@ METHODS: dict[str, tuple[Make, list[Configuration]]] = {
     "ImbSAM": (network(method="imbsam"), grid(rho=RHO)),
     "ImbSAM, random direction": (network(method="imbsam", ascent="random"), grid(rho=RHO)),
     "ImbSAM, logit adjustment": (network(method="imbsam", loss="logit-adjustment"), BOTH),
+    "ImbSAM, rho by rise": (network(method="imbsam", ascent="rise", rho=0.5), grid(rise=RISE)),
+    "ImbSAM, rho by rise, logit adjustment": (
+        network(method="imbsam", ascent="rise", rho=0.5, loss="logit-adjustment"),
+        grid(rise=(0.01, 0.03), tau=(1.0, 1.5)),
+    ),
     "boosting": (boosting, grid(**TREES)),
     "boosting, balanced": (boosting, grid(class_weight=("balanced",), **TREES)),
     "forest": (forest, grid(**LEAVES)),

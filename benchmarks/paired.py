@@ -1,0 +1,22 @@
+"""Statistics of paired differences, as the protocol asks for them."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from scipy import stats
+
+
+def half_width(differences: pd.Series) -> float:
+    """Half the 95 % t-interval of the mean; NaN of fewer than two."""
+    if len(differences) < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, len(differences) - 1) * differences.sem())
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """p-values corrected for being several, the smallest first (Holm, 1979)."""
+    corrected, worst = {}, 0.0
+    for place, name in enumerate(sorted(p, key=p.__getitem__)):
+        worst = max(worst, min(1.0, (len(p) - place) * p[name]))
+        corrected[name] = worst
+    return corrected
