@@ -21,17 +21,32 @@ from paired import half_width
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
 OURS, BY_RISE, PLAIN = "ImbSAM", "ImbSAM, rho by rise", "SGD"
+LATE, LATE_BY_RISE = "ImbSAM+DRW", "ImbSAM+DRW, rho by rise"
 HEADERS = {
     OURS: "| data | loss | pairs | rare classes: over the plain step | over SAM "
     "| balanced: over the plain step | over SAM | rows |",
     BY_RISE: "| data | loss | pairs | rare classes: over ImbSAM | over SGD | over SAM "
     "| balanced: over ImbSAM | over SGD | over SAM | rows |",
+    LATE: "| data | loss | pairs | rare classes: over SGD+DRW | over SAM+DRW "
+    "| balanced: over SGD+DRW | over SAM+DRW | rows |",
+    LATE_BY_RISE: "| data | loss | pairs | rare classes: over ImbSAM+DRW | over SGD+DRW | over SAM+DRW "
+    "| balanced: over ImbSAM+DRW | over SGD+DRW | over SAM+DRW | rows |",
 }
 """Of the tables on the page, by the method they are about."""
-SUFFIXES = {"CE": "", "LA": ":loss=logit-adjustment"}
-"""Of a command's labels, by loss."""
+LABELS = {
+    PLAIN: "sgd",
+    "SAM": "sam",
+    OURS: "imbsam",
+    BY_RISE: "imbsam:ascent=rise,rho=0.5",
+}
+"""Of the command."""
 LOSSES = {"CE": "cross-entropy", "LA": "logit adjustment", "LDAM-DRW": "LDAM-DRW"}
-CONTROLS = {OURS: (PLAIN, "SAM"), BY_RISE: (OURS, PLAIN, "SAM")}
+CONTROLS = {
+    OURS: (PLAIN, "SAM"),
+    BY_RISE: (OURS, PLAIN, "SAM"),
+    LATE: ("SGD+DRW", "SAM+DRW"),
+    LATE_BY_RISE: (LATE, "SGD+DRW", "SAM+DRW"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Gain:
     """What a method has over another one, in points: means and half the 95 % t-intervals of paired differences.
 
     Args:
-        method: ImbSAM, by length or by rise.
+        method: ImbSAM, by length or by rise, with or without late re-weighting.
         data: What was learnt.
         loss: Under which loss, by both.
         pairs: How many differences, and of what.
@@ -70,7 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    gains = [*digits(), *images(), *tables(), *anomalies(), *digits(BY_RISE), *images(BY_RISE)]
+    gains = [*digits(), *images(), *tables(), *anomalies(), *digits(BY_RISE), *images(BY_RISE), *tables(BY_RISE)]
+    gains += [*images(LATE), *images(LATE_BY_RISE)]
     results = asked.out or HERE / "results"
     page = asked.out / "evidence.md" if asked.out else PAGE
     (results / "evidence.json").write_text(json.dumps([asdict(gain) for gain in gains], indent=1) + "\n")
@@ -109,14 +125,17 @@ def digits(method: str = OURS) -> Iterator[Gain]:
     # Runs that are in both comparisons are the same to the bit.
     runs = runs.drop_duplicates(["label", "seed"])
     runs[["few", "balanced"]] *= 100
-    for loss, suffix in SUFFIXES.items():
-        by_rise = f"imbsam:ascent=rise,rho=0.5{suffix.replace(':', ',')}"
-        names = {f"{name}{suffix}": shown for name, shown in (("imbsam", OURS), ("sgd", PLAIN), ("sam", "SAM"))}
-        names[by_rise] = BY_RISE
+    for loss, more in (("CE", ""), ("LA", "loss=logit-adjustment")):
+        names = {label(LABELS[name], more): name for name in (method, *CONTROLS[method])}
         part = runs[runs.label.isin(names)]
-        yield from by_seed(
-            part.assign(method=part.label.map(names)), method, "digits (50)", loss, "few", "balanced", "cost_ratio"
-        )
+        part = part.assign(method=part.label.map(names))
+        yield from by_seed(part, method, "digits (50)", loss, "few", "balanced", "cost_ratio")
+
+
+def label(name: str, more: str) -> str:
+    """As the command writes it, with an option more."""
+    method, _, options = name.partition(":")
+    return ":".join(filter(None, [method, ",".join(filter(None, [options, more]))]))
 
 
 def images(method: str = OURS) -> Iterator[Gain]:

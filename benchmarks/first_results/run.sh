@@ -26,3 +26,7 @@ imbsam compare digits --methods imbsam imbsam:ascent=rise,rho=0.5 imbsam:rho=0.1
     imbsam:ascent=rise,rho=0.5,loss=logit-adjustment imbsam:rho=0.5,loss=logit-adjustment sgd sgd:loss=logit-adjustment \
     --seeds 6 --jobs 1 --threads 1 --track none --out "$runs/digits-rise"
 python "$here/collect.py" "$runs/digits-rise" "$here/results/digits-rise"
+
+imbsam compare digits --methods sgd:reweight-from=0.8 sam:reweight-from=0.8 imbsam:reweight-from=0.8 \
+    imbsam:ascent=rise,rho=0.5,reweight-from=0.8 --seeds 6 --jobs 1 --threads 1 --track none --out "$runs/digits-late"
+python "$here/collect.py" "$runs/digits-late" "$here/results/digits-late"

@@ -55,12 +55,20 @@ BEYOND: dict[str, list[Configuration]] = {
     "SAM, rho by rise": grid("rise", (0.03, 0.1, 0.3), method="sam", ascent="rise", rho=1.0),
     "SAM+DRW, rho by rise": grid("rise", (0.03, 0.1, 0.3), method="sam-drw", drw=0.8, ascent="rise", rho=1.0),
     "SSE-SAM, rho by rise": grid("rise", (0.01, 0.03, 0.1), method="sse-sam", ascent="rise", rho=0.5, head_rho=0.5),
+    "SGD+DRW": grid("weight_decay", (5e-4, 2e-3, 5e-3), method="sgd", reweight_from=0.8),
+    "ImbSAM+DRW": grid("rho", RHO, method="imbsam", reweight_from=0.8),
+    "ImbSAM+DRW, rho by rise": grid(
+        "rise", (0.01, 0.03, 0.1), method="imbsam", reweight_from=0.8, ascent="rise", rho=0.5
+    ),
     "ImbSAM, classifier late": grid("rho", RHO, method="imbsam", beyond=("classifier", 2 / 3)),
 }
-"""What no paper has (beyond.py); averaging is done to SGD, too."""
+"""What no paper has (beyond.py); averaging and deferred re-weighting are done to SGD, too."""
 
 CORE = ("SGD", "SAM", "ImbSAM")
 """Methods of the data sets that stand beside the main one."""
+
+LATE = ("SGD+DRW", "ImbSAM+DRW", "ImbSAM+DRW, rho by rise")
+"""What SAM+DRW is held to there."""
 
 ABLATIONS: dict[str, Configuration] = {
     "SGD": {"method": "sgd"},

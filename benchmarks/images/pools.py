@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.data import Dataset, TensorSamples, load, long_tail_counts
+from imbsam.files import written_aside
 from imbsam.inputs import ImageSpec
 
 POOL = {"cifar10": 1000, "fashion-mnist": 600}
@@ -37,7 +38,9 @@ def read(name: str, sources: Path) -> Pool:
         whole = load(str(sources / name), validation_fraction=0.0)
         parts = [whole.train, whole.test]
         tensors = [t for part in parts for t in (part.batch(torch.arange(len(part))), part.targets)]
-        torch.save(tensors, kept)
+        # Several processes may come here at once.
+        with written_aside(kept) as file:
+            torch.save(tensors, file)
     return Pool(*torch.load(kept, weights_only=True))
 
 

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import lines
 import pools
-from methods import ABLATION_RHO, ABLATIONS, BEYOND, CORE, LOSSES, METHODS, Configuration
+from methods import ABLATION_RHO, ABLATIONS, BEYOND, CORE, LATE, LOSSES, METHODS, Configuration
 from train import carried_out
 
 RESULTS = Path(__file__).parent / "results" / "runs.jsonl"
@@ -53,8 +53,13 @@ class Job:
 
 
 def pairs(losses: Iterable[str], methods: Iterable[str]) -> list[tuple[str, str]]:
-    """Losses and methods that go together: SAM+DRW re-weights by itself."""
-    return [(loss, method) for loss, method in product(losses, methods) if (loss, method) != ("LDAM-DRW", "SAM+DRW")]
+    """Losses and methods that go together: a loss that is re-weighted is not re-weighted again."""
+    return [
+        (loss, method)
+        for loss, method in product(losses, methods)
+        if (loss, method) != ("LDAM-DRW", "SAM+DRW")
+        and (loss == "CE" or "reweight_from" not in CONFIGURATIONS[method][0])
+    ]
 
 
 def tuning(name: str, losses: Sequence[str], methods: Iterable[str]) -> list[Job]:
@@ -148,8 +153,9 @@ def make(jobs: Sequence[Job], sources: Path, workers: int, runs: Path) -> None:
 def stages(only: Sequence[str] | None = None) -> dict[str, object]:
     """What is done, in this order, of all methods or only some; each looks at the runs that are there."""
     tuned, weighted = ("CE", "LA"), ("LDAM-DRW",)
-    methods, beyond, core = (
-        [name for name in group if only is None or name in only] for group in (METHODS, BEYOND, CORE)
+    methods, beyond, core, published, late = (
+        [name for name in group if only is None or name in only]
+        for group in (METHODS, BEYOND, CORE, ("SAM+DRW",), LATE)
     )
     return {
         "tune-fashion": lambda made: tuning("fashion-mnist", tuned, methods),
@@ -166,6 +172,12 @@ def stages(only: Sequence[str] | None = None) -> dict[str, object]:
         "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, beyond, "beyond"),
         "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, beyond),
         "beyond-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, beyond, "beyond"),
+        "beside-late": lambda made: [
+            job
+            for at in BESIDE
+            for group, stage in ((published, "main"), (late, "beyond"))
+            for job in main_runs(made, *at, ("CE",), group, stage)
+        ],
         "ablations-cifar": lambda made: ablations("cifar10", tuned),
     }
 
