@@ -87,6 +87,18 @@ def train(
     return losses
 
 
+def by_hand(
+    name: str, case: Case = MLP, dtype: torch.dtype = torch.float64, *, clip: float | None = None, **options: object
+) -> tuple[nn.Module, list[float]]:
+    """What a plain loop with a schedule ends with, and the losses on the way; ``options`` of :func:`train`."""
+    model = case.model(dtype)
+    optimizer = optimizer_for(name, model)
+    if clip is not None:
+        options["clip"] = lambda: nn.utils.clip_grad_norm_(model.parameters(), clip)
+    data = batches(dataset(case, dtype))
+    return model, train(model, optimizer, data, scheduler=schedule(optimizer), **options)
+
+
 def same(a: nn.Module, b: nn.Module) -> bool:
     """Whether two models hold the same numbers, running statistics too, bit for bit."""
     one, other = a.state_dict(), b.state_dict()

@@ -18,7 +18,7 @@ from cases import MLP, Case
 from imbsam.errors import OptionError, PassError
 from imbsam.integrations.accelerate import AccelerateBackward
 from integrations import plain
-from integrations.plain import BATCH_SIZE, CASES, METHODS
+from integrations.plain import BATCH_SIZE, CASES, METHODS, by_hand
 
 
 @pytest.fixture(autouse=True)
@@ -74,17 +74,6 @@ class Run:
     @property
     def bare(self) -> nn.Module:
         return self.accelerator.unwrap_model(self.model)
-
-
-def by_hand(
-    name: str, case: Case = MLP, dtype: torch.dtype = torch.float64, *, clip: float | None = None, **options: object
-) -> tuple[nn.Module, list[float]]:
-    model = case.model(dtype)
-    optimizer = plain.optimizer_for(name, model)
-    if clip is not None:
-        options["clip"] = lambda: nn.utils.clip_grad_norm_(model.parameters(), clip)
-    data = plain.batches(plain.dataset(case, dtype))
-    return model, plain.train(model, optimizer, data, scheduler=plain.schedule(optimizer), **options)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -9,13 +9,13 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies import DataParallelStrategy, ModelParallelStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from cases import MLP, Case, cross_entropy
 from imbsam.errors import OptionError, PassError
 from imbsam.integrations.fabric import FabricBackward
 from integrations import plain
-from integrations.plain import BATCH_SIZE, CASES, METHODS
+from integrations.plain import BATCH_SIZE, CASES, METHODS, by_hand
 
 
 class Run:
@@ -64,17 +64,6 @@ class Run:
                 self.scheduler.step()
                 self.losses.append(float(loss))
         return self
-
-
-def by_hand(
-    name: str, case: Case = MLP, dtype: torch.dtype = torch.float64, *, clip: float | None = None, **options: object
-) -> tuple[nn.Module, list[float]]:
-    model = case.model(dtype)
-    optimizer = plain.optimizer_for(name, model)
-    if clip is not None:
-        options["clip"] = lambda: nn.utils.clip_grad_norm_(model.parameters(), clip)
-    data = plain.batches(plain.dataset(case, dtype))
-    return model, plain.train(model, optimizer, data, scheduler=plain.schedule(optimizer), **options)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

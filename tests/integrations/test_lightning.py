@@ -16,7 +16,7 @@ from cases import MLP, Case
 from imbsam.errors import DataError, ImbsamError, OptionError, PassError
 from imbsam.integrations.lightning import SharpnessAwareMixin
 from integrations import plain
-from integrations.plain import BATCH_SIZE, CASES, METHODS
+from integrations.plain import BATCH_SIZE, CASES, METHODS, by_hand
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
@@ -61,15 +61,6 @@ def fitted(
     module = Module(name, case, dtype, **(method or {}))
     trainer(**options).fit(module, DataLoader(plain.dataset(case, dtype), size))
     return module
-
-
-def by_hand(
-    name: str, case: Case = MLP, dtype: torch.dtype = torch.float64, **options: object
-) -> tuple[nn.Module, list]:
-    model = case.model(dtype)
-    optimizer = plain.optimizer_for(name, model)
-    data = plain.batches(plain.dataset(case, dtype))
-    return model, plain.train(model, optimizer, data, scheduler=plain.schedule(optimizer), **options)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
