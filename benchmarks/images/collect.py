@@ -35,7 +35,7 @@ def main() -> None:
     parts.append(beyond(made, new))
     whole = made[made.imbalance == MAIN_IMBALANCE]
     parts.append(mechanism(whole))
-    draw_gains(pd.concat([whole, new]), asked.runs.with_name("gain.png"))
+    draw_gains(pd.concat([whole, new[new.imbalance == MAIN_IMBALANCE]]), asked.runs.with_name("gain.png"))
     draw_mechanism(whole, asked.runs.with_name("mechanism.png"))
     if len(made) > len(whole):
         draw_imbalance(made, asked.runs.with_name("imbalance.png"))
