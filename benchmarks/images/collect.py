@@ -34,9 +34,10 @@ def main() -> None:
     new = whole_seeds(runs[runs.stage == "beyond"])
     parts.append(beyond(made, new))
     whole = made[made.imbalance == MAIN_IMBALANCE]
-    parts.append(mechanism(whole))
-    draw_gains(pd.concat([whole, new[new.imbalance == MAIN_IMBALANCE]]), asked.runs.with_name("gain.png"))
-    draw_mechanism(whole, asked.runs.with_name("mechanism.png"))
+    every = pd.concat([whole, new[new.imbalance == MAIN_IMBALANCE]])
+    parts.append(mechanism(every))
+    draw_gains(every, asked.runs.with_name("gain.png"))
+    draw_mechanism(every, asked.runs.with_name("mechanism.png"))
     if len(made) > len(whole):
         draw_imbalance(made, asked.runs.with_name("imbalance.png"))
     asked.runs.with_name("tables.md").write_text("\n\n".join(part for part in parts if part) + "\n")

@@ -53,7 +53,8 @@ def draw_mechanism(runs: pd.DataFrame, file: Path) -> None:
         sharpness, recall = (centred(part, column) for column in ("sharpness.tail", "test.few"))
         for place, name in enumerate(names):
             if name in recall:
-                marker, colour = "osD^vPX<>*"[place % 10], plt.cm.tab10(place % 10)
+                # More methods than colours: the second round of markers has others than the first.
+                marker, colour = "osD^vPX<>*"[place % 10], plt.cm.tab10((place + 3 * (place // 10)) % 10)
                 axis.scatter(sharpness[name], recall[name], label=name, marker=marker, s=24, alpha=0.7, color=colour)
         axis.axhline(0, color="#1b1f24", lw=0.8, ls=":")
         axis.axvline(0, color="#1b1f24", lw=0.8, ls=":")
