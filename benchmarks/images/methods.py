@@ -64,11 +64,14 @@ BEYOND: dict[str, list[Configuration]] = {
 }
 """What no paper has (beyond.py); averaging and deferred re-weighting are done to SGD, too."""
 
+LEFT = ("SGD, averaged", "ImbSAM, averaged", "ImbSAM, damped", "ImbSAM, tail by loss gap", "ImbSAM, classifier late")
+"""What gained nothing on Fashion-MNIST-LT, and is run on CIFAR-10-LT only where it is asked for by name."""
+
 CORE = ("SGD", "SAM", "ImbSAM")
 """Methods of the data sets that stand beside the main one."""
 
-LATE = ("SGD+DRW", "ImbSAM+DRW", "ImbSAM+DRW, rho by rise")
-"""What SAM+DRW is held to there."""
+LATE = ("SAM+DRW", "SGD+DRW", "ImbSAM+DRW", "ImbSAM+DRW, rho by rise")
+"""Methods that re-weight late, held to each other there."""
 
 ABLATIONS: dict[str, Configuration] = {
     "SGD": {"method": "sgd"},

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import lines
 import pools
-from methods import ABLATION_RHO, ABLATIONS, BEYOND, CORE, LATE, LOSSES, METHODS, Configuration
+from methods import ABLATION_RHO, ABLATIONS, BEYOND, CORE, LATE, LEFT, LOSSES, METHODS, Configuration
 from train import carried_out
 
 RESULTS = Path(__file__).parent / "results" / "runs.jsonl"
@@ -77,7 +77,6 @@ def main_runs(
     imbalance: int,
     losses: Sequence[str],
     methods: Iterable[str],
-    stage: str = "main",
 ) -> list[Job]:
     """Each method in the configuration that validation chose, seeds outermost."""
     jobs = []
@@ -85,6 +84,7 @@ def main_runs(
         for loss, method in pairs(losses, methods):
             number = chosen(made, name, loss, method)
             values = {**LOSSES[loss], **CONFIGURATIONS[method][number]}
+            stage = "main" if method in METHODS else "beyond"
             jobs.append(Job(stage, name, imbalance, loss, method, number, seed, values))
     return jobs
 
@@ -153,10 +153,10 @@ def make(jobs: Sequence[Job], sources: Path, workers: int, runs: Path) -> None:
 def stages(only: Sequence[str] | None = None) -> dict[str, object]:
     """What is done, in this order, of all methods or only some; each looks at the runs that are there."""
     tuned, weighted = ("CE", "LA"), ("LDAM-DRW",)
-    methods, beyond, core, published, late = (
-        [name for name in group if only is None or name in only]
-        for group in (METHODS, BEYOND, CORE, ("SAM+DRW",), LATE)
+    methods, beyond, core, late = (
+        [name for name in group if only is None or name in only] for group in (METHODS, BEYOND, CORE, LATE)
     )
+    taken = beyond if only else [name for name in beyond if name not in LEFT]
     return {
         "tune-fashion": lambda made: tuning("fashion-mnist", tuned, methods),
         "main-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, methods),
@@ -169,15 +169,10 @@ def stages(only: Sequence[str] | None = None) -> dict[str, object]:
             job for losses in (tuned, weighted) for at in BESIDE for job in main_runs(made, *at, losses, core)
         ],
         "tune-beyond-fashion": lambda made: tuning("fashion-mnist", tuned, beyond),
-        "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, beyond, "beyond"),
-        "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, beyond),
-        "beyond-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, beyond, "beyond"),
-        "beside-late": lambda made: [
-            job
-            for at in BESIDE
-            for group, stage in ((published, "main"), (late, "beyond"))
-            for job in main_runs(made, *at, ("CE",), group, stage)
-        ],
+        "beyond-fashion": lambda made: main_runs(made, "fashion-mnist", 100, tuned, beyond),
+        "tune-beyond-cifar": lambda made: tuning("cifar10", tuned, taken),
+        "beyond-cifar": lambda made: main_runs(made, "cifar10", 100, tuned, taken),
+        "beside-late": lambda made: [job for at in BESIDE for job in main_runs(made, *at, ("CE",), late)],
         "ablations-cifar": lambda made: ablations("cifar10", tuned),
     }
 
