@@ -1,7 +1,17 @@
 """What every test starts from."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+
+from imbsam.config import Options
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
+from tiny_data import image_folder, table
+
+QUICK = {"epochs": 2, "track": "none", "threads": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +23,33 @@ def _same_random_numbers() -> None:
 def array_checks(monkeypatch) -> None:
     """scikit-learn leaves its check of array API input out where this is not set."""
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+
+
+@pytest.fixture
+def options() -> Callable[..., Options]:
+    """Options of a run that takes a moment."""
+
+    def make(**values: object) -> Options:
+        return Options().updated({**QUICK, **values})
+
+    return make
+
+
+@pytest.fixture
+def train(options) -> Callable[..., dict[str, object]]:
+    """Train into a folder and give the content of its result.json."""
+
+    def make(folder: Path, source: object = "digits", *, on_epoch=None, **values: object) -> dict[str, object]:
+        return fit(RunFolder(folder), str(source), options(**values), on_epoch=on_epoch)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory) -> Path:
+    return image_folder(tmp_path_factory.mktemp("data") / "pets")
+
+
+@pytest.fixture(scope="session")
+def parts_csv(tmp_path_factory) -> Path:
+    return table(tmp_path_factory.mktemp("data") / "parts.csv")

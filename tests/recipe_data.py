@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imbsam.engine.layouts import Layout
+from imbsam.data.layouts import Layout
 
 
 def class_counts(layout: Layout) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 
 from imbsam.cli import main
 from imbsam.cli.commands import Reproduce, Train, parse
-from imbsam.engine.recipes import recipe_named
+from imbsam.studies.recipes import recipe_named
 
 DOCS = Path(__file__).parent.parent / "docs"
 WRITTEN = {

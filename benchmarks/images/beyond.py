@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
 
 from imbsam.data import evaluation_transform
-from imbsam.engine import setup
-from imbsam.engine.evaluation import logits_of
-from imbsam.engine.fit import Training
 from imbsam.optim import Climbed, Gradient, Random, Rise, Slope
 from imbsam.optim.ascent import Memory, global_norm
+from imbsam.runs.fit import Training
+from imbsam.training import setup
+from imbsam.training.evaluation import logits_of
 
 
 class Change:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from imbsam.data import Dataset, TensorSamples, load, long_tail_counts
-from imbsam.files import written_aside
 from imbsam.inputs import ImageSpec
+from imbsam.storage.files import written_aside
 
 POOL = {"cifar10": 1000, "fashion-mnist": 600}
 """Samples of the most frequent class: a fifth and a tenth of what there is."""

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from imbsam.config import Options
 from imbsam.data import Dataset, evaluation_transform
-from imbsam.engine import setup
-from imbsam.engine.defaults import resolved, tail_classes
-from imbsam.engine.evaluation import logits_of
-from imbsam.engine.fit import Training
-from imbsam.engine.methods import with_own_options
-from imbsam.engine.ranks import World
-from imbsam.engine.run_folder import RunFolder
-from imbsam.interruption import held_back
 from imbsam.losses import CrossEntropy, output_scale
 from imbsam.metrics import classification
 from imbsam.priors import ClassPriors
+from imbsam.runs.fit import Training
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.ranks import World
 from imbsam.sharpness import LossSurface, Rows, sam_sharpness
+from imbsam.storage.interruption import held_back
+from imbsam.training import setup
+from imbsam.training.defaults import resolved, tail_classes
+from imbsam.training.evaluation import logits_of
+from imbsam.training.methods import with_own_options
 
 HEAD, TAIL = 3, 4
 """How many of the classes are many-shot, the first ones, and how many few-shot, the last."""

@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from imbsam import ImbSAM, data, models
-from imbsam.engine.loop import train_step
 from imbsam.losses import build
 from imbsam.priors import ClassPriors
+from imbsam.training.step import train_step
 
 RESULTS = Path(__file__).parent / "results" / "trainer.json"
 BATCH, BLOCK = 128, 6

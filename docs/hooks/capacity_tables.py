@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imbsam.engine.capacity import SYMBOLS, WORK, Formula, Rows, ring
+from capacity import SYMBOLS, WORK, Formula, Rows, ring
 from imbsam.optim import options_of
 
 PAGE = Path(__file__).parents[1] / "capacity.md"

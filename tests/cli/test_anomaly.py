@@ -14,8 +14,8 @@ from PIL import Image
 
 from imbsam.anomaly import saved, sources
 from imbsam.cli import main
-from imbsam.files import harmless
-from imbsam.seal import sealed_tensors, unsealed_tensors
+from imbsam.storage.files import harmless
+from imbsam.storage.seal import sealed_tensors, unsealed_tensors
 
 FAST = ("--epochs", "4", "--objective", "hsc", "--quiet")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from imbsam.engine import RunFolder
+from imbsam.runs.folder import RunFolder
 from tiny_data import image_folder, table
 
 UNUSABLE_OPTIONS = {

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from imbsam.cli import progress, show
 from imbsam.config import Options
-from imbsam.engine import Outcome, PlannedRun, RunFolder
+from imbsam.runs.folder import RunFolder
+from imbsam.studies.compare import Outcome, PlannedRun
 
 
 def record(epoch, epochs, validation=None):

@@ -15,10 +15,11 @@ from imbsam.cli.actions import compare_methods
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Compare, Reproduce, parse
 from imbsam.cli.reproduce import Planned, duration, with_recipe
-from imbsam.engine import RunFolder, cost
-from imbsam.engine.layouts import LAYOUTS
-from imbsam.engine.recipes import RECIPES, VARIANTS, Recipe, recipe_named
+from imbsam.data.layouts import LAYOUTS
 from imbsam.errors import DataError
+from imbsam.runs import cost
+from imbsam.runs.folder import RunFolder
+from imbsam.studies.recipes import RECIPES, VARIANTS, Recipe, recipe_named
 from recipe_data import MAKERS, class_counts
 
 # Of lists the true classes, parts and names, but fewer images: a hundred thousand lines take seconds to read.

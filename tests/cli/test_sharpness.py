@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import imbsam.cli.sharpness as command
-from imbsam.engine import RunFolder
+from imbsam.runs.folder import RunFolder
 
 SMALL = ("--rows", 3, "--iterations", 3, "--probes", 2, "--points", 3, "--plane-points", 3)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import imbsam as imbsam
-from imbsam.engine import RunFolder
+from imbsam.runs.folder import RunFolder
 from reliability import small
 
 

@@ -14,10 +14,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest
 
-from imbsam.engine import RunFolder, fit
-from imbsam.engine.methods import NAMES
-from imbsam.interruption import Stopped, raised
 from imbsam.optim import SharpnessAware
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
+from imbsam.storage.interruption import Stopped, raised
+from imbsam.training.methods import NAMES
 from reliability import small
 
 # The first step, one within an epoch, and the last of an epoch.

@@ -11,7 +11,8 @@ import torch
 
 from imbsam.cli import main
 from imbsam.config import Options
-from imbsam.engine import RunFolder, fit
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
 from tiny_data import table
 
 STEPS = 3

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from imbsam.engine import Trained
+from imbsam.runs.trained import Trained
 from reliability import small
 from tiny_data import table
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from imbsam.anomaly import saved
-from imbsam.engine import RunFolder, Trained, fit
 from imbsam.errors import ImbsamError, RunError, RunWarning
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.trained import Trained
 from reliability import damage, small
 
 FLIPS = 500

@@ -24,8 +24,9 @@ from PIL import Image
 from imbsam import data
 from imbsam.anomaly import saved
 from imbsam.config import Options, read_yaml
-from imbsam.engine import RunFolder, Trained
 from imbsam.errors import ImbsamError
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.trained import Trained
 from reliability import small
 
 COUNT = int(os.environ.get("IMBSAM_FUZZ", "60"))

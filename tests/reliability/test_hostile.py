@@ -19,11 +19,13 @@ import torch
 from PIL import Image
 
 from imbsam import data, models
-from imbsam.engine import RunFolder, Trained, fit
 from imbsam.errors import DataError, ModelError, RunError
 from imbsam.inputs import TableSpec
 from imbsam.report import write_report
-from imbsam.seal import sealed
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.trained import Trained
+from imbsam.storage.seal import sealed
 from reliability import small
 
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from imbsam.engine.workers import end_with
 from imbsam.errors import RunError
-from imbsam.files import alone
+from imbsam.storage.files import alone
+from imbsam.studies.workers import end_with
 from reliability import kills
 
 
@@ -52,7 +52,7 @@ def test_the_processes_of_a_comparison_end_with_the_one_that_was_killed():
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("imbsam.files.WAIT", 0.0)
+    monkeypatch.setattr("imbsam.storage.files.WAIT", 0.0)
     with (
         alone(tmp_path / "run"),
         pytest.raises(RunError, match=r"another process is training in .*run"),

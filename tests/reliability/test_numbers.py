@@ -133,7 +133,7 @@ def test_after_twenty_skips_in_a_row_the_trouble_is_told():
 
 
 def test_a_run_that_skips_says_how_often(tmp_path, table, monkeypatch):
-    module = sys.modules["imbsam.engine.fit"]  # The package calls its function by this name, too.
+    module = sys.modules["imbsam.runs.fit"]  # The package calls its function by this name, too.
     real, calls = module.train_step, []
 
     def sometimes(model, criterion, optimizer, inputs, targets, **values):

@@ -18,8 +18,8 @@ from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.sources import Preprocess, Words
 from imbsam.anomaly.threshold import Threshold
 from imbsam.errors import ImbsamError, RunError
-from imbsam.files import read_json, write_atomically, write_json
-from imbsam.seal import sealed_tensors, unsealed_tensors
+from imbsam.storage.files import read_json, write_atomically, write_json
+from imbsam.storage.seal import sealed_tensors, unsealed_tensors
 
 SCHEMA = 2
 ABOUT, WEIGHTS = "detector.json", "detector.safetensors"

@@ -16,11 +16,11 @@ from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling, fit_scaling
 from imbsam.anomaly.settings import Settings
 from imbsam.data.seeding import generator
-from imbsam.engine.loop import train_step
-from imbsam.engine.methods import OWN_LENGTH
-from imbsam.engine.random_numbers import own_random_numbers
 from imbsam.optim import METHODS, Gradient, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
+from imbsam.training.methods import OWN_LENGTH
+from imbsam.training.random_numbers import own_random_numbers
+from imbsam.training.step import train_step
 
 Batch = TypeVar("Batch")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from imbsam.cli.commands import COMMANDS, parse
 from imbsam.errors import ImbsamError
-from imbsam.interruption import exit_code, raised
+from imbsam.storage.interruption import exit_code, raised
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

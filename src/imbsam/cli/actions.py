@@ -30,26 +30,20 @@ from imbsam.cli.commands import (
 )
 from imbsam.cli.progress import ComparisonProgress, RunProgress
 from imbsam.config import WITHOUT_EFFECT, Options
-from imbsam.engine import (
-    NAMES,
-    RunFolder,
-    Trained,
-    Variant,
-    Workers,
-    compare,
-    expected_cost,
-    fit,
-    plan_runs,
-)
-from imbsam.engine.compare import tracks_of
-from imbsam.engine.export import about, export
-from imbsam.engine.ranks import World
-from imbsam.engine.tracking import Store, keep_reports
-from imbsam.engine.trained import check_named
 from imbsam.errors import OptionError, RunError
-from imbsam.interruption import exit_code
 from imbsam.models import is_user_code
 from imbsam.report import answer, write_report
+from imbsam.runs.cost import expected_cost
+from imbsam.runs.export import about, export
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.ranks import World
+from imbsam.runs.tracking import Store, keep_reports
+from imbsam.runs.trained import Trained, check_named
+from imbsam.storage.interruption import exit_code
+from imbsam.studies.compare import Variant, compare, plan_runs, tracks_of
+from imbsam.studies.workers import Workers
+from imbsam.training.methods import NAMES
 
 
 def act(command: Command, words: Sequence[str], world: World | None = None) -> int:

@@ -21,13 +21,13 @@ from imbsam.anomaly.threshold import Threshold
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, DetectorOptions
-from imbsam.detection import AtThreshold, Evaluation, evaluated
-from imbsam.engine.methods import values_of
 from imbsam.errors import DataError, OptionError, RunError
-from imbsam.files import harmless, write_json, written_aside
+from imbsam.metrics.detection import AtThreshold, Evaluation, evaluated
 from imbsam.optim import options_of
 from imbsam.report.anomaly import AnomalyStudy, Fitted, Outstanding, write_anomaly_report
 from imbsam.report.anomaly_fit import FitStudy, write_fit_report
+from imbsam.storage.files import harmless, write_json, written_aside
+from imbsam.training.methods import values_of
 
 TOP = 20
 """Rows that the report shows."""

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from imbsam.cli.answer import Answer
-from imbsam.engine.tracking.mlflow_run import quiet
+from imbsam.runs.tracking.mlflow_run import quiet
 
 REQUIRED = ("imbsam", "torch", "numpy", "scikit-learn", "pandas", "pyarrow", "pillow", "pydantic", "safetensors")
 OPTIONAL = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from imbsam.cli.actions import act
 from imbsam.cli.commands import parse
-from imbsam.engine.ranks import joined
 from imbsam.errors import OptionError
+from imbsam.runs.ranks import joined
 
 
 def act_together(words: Sequence[str]) -> int:

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from imbsam.cli import show
 from imbsam.cli.show import percent
 from imbsam.config import read_yaml
-from imbsam.engine import Outcome, RunFolder
+from imbsam.runs.folder import RunFolder
+from imbsam.studies.compare import Outcome
 
 SECONDS_WITHOUT_A_LINE = 10
 

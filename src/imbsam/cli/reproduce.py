@@ -13,11 +13,11 @@ from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Compare, Reproduce
 from imbsam.config import to_yaml
-from imbsam.engine import Variant, plan_runs
-from imbsam.engine.dry_run import ROWS, DryRun, dry_run
-from imbsam.engine.recipes import Recipe, recipe_named
 from imbsam.errors import OptionError
-from imbsam.files import write_atomically
+from imbsam.storage.files import write_atomically
+from imbsam.studies.compare import Variant, plan_runs
+from imbsam.studies.dry_run import ROWS, DryRun, dry_run
+from imbsam.studies.recipes import Recipe, recipe_named
 
 ASSUMED = (
     "Assumed: a run is its steps, each a plain step's work times its cost ratio (a backward counts as two forwards); "

@@ -14,11 +14,13 @@ from rich.table import Table
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Sharpness
 from imbsam.cli.show import err, out
-from imbsam.engine import RunFolder, RunSharpness, SharpnessOptions
 from imbsam.errors import NonFiniteError, OptionError, RunError
-from imbsam.files import read_json, write_json
-from imbsam.interruption import exit_code
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.sharpness import RunSharpness
+from imbsam.runs.sharpness_options import SharpnessOptions
+from imbsam.storage.files import read_json, write_json
+from imbsam.storage.interruption import exit_code
 
 
 def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:

@@ -9,11 +9,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from imbsam.engine import Cost, RunFolder, Trained
-from imbsam.files import read_json
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.report import MEASURES, Summary, answer, summarise
+from imbsam.runs.cost import Cost
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.trained import Trained
+from imbsam.storage.files import read_json
 
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, 110)

@@ -12,13 +12,13 @@ from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Tune
 from imbsam.config import to_yaml
-from imbsam.engine.methods import with_own_options
-from imbsam.engine.tracking import Store, keep_reports
-from imbsam.engine.tune import Range, Search, Tried, best_of, tune, usual_search
-from imbsam.engine.workers import Workers
 from imbsam.errors import OptionError
-from imbsam.files import write_atomically
-from imbsam.interruption import exit_code
+from imbsam.runs.tracking import Store, keep_reports
+from imbsam.storage.files import write_atomically
+from imbsam.storage.interruption import exit_code
+from imbsam.studies.tune import Range, Search, Tried, best_of, tune, usual_search
+from imbsam.studies.workers import Workers
+from imbsam.training.methods import with_own_options
 
 SHOWN = 10
 """Trials in the table."""

@@ -18,10 +18,6 @@ from imbsam.data.columns import Columns
 from imbsam.data.seeding import generator
 from imbsam.data.sources.tables import value_text
 from imbsam.data.splits import stratified_split
-from imbsam.engine.defaults import DEFAULTS, tail_classes
-from imbsam.engine.methods import own_options, rho_of
-from imbsam.engine.random_numbers import own_random_numbers
-from imbsam.engine.setup import device_of
 from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
 from imbsam.estimators.learnt import Learnt
 from imbsam.estimators.parameters import CONSTRAINTS
@@ -35,6 +31,10 @@ from imbsam.estimators.tables import (
 from imbsam.estimators.training import Course, History, train
 from imbsam.optim import SharpnessAware, create
 from imbsam.priors import ClassPriors
+from imbsam.training.defaults import DEFAULTS, tail_classes
+from imbsam.training.methods import own_options, rho_of
+from imbsam.training.random_numbers import own_random_numbers
+from imbsam.training.setup import device_of
 
 BLOCK = 65536
 """Rows read and scored at once."""

@@ -10,12 +10,12 @@ from torch.func import functional_call
 from torch.optim.lr_scheduler import LambdaLR
 
 from imbsam import data
-from imbsam.engine.loop import train_step
-from imbsam.engine.schedule import factor
 from imbsam.errors import NonFiniteError
 from imbsam.inputs import TableSpec
 from imbsam.losses import Deferred
 from imbsam.optim import SharpnessAware
+from imbsam.training.schedule import factor
+from imbsam.training.step import train_step
 
 SCORING_BLOCK = 16384
 """Rows forwarded at once."""
@@ -29,7 +29,7 @@ class Course:
         epochs: Passes over the rows, at most.
         batch_size: Rows per step.
         sampler: ``"shuffle"`` or ``"balanced"``, as in :func:`imbsam.data.batches`.
-        schedule: Of the learning rate, as in :func:`imbsam.engine.schedule.factor`.
+        schedule: Of the learning rate, as in :func:`imbsam.training.schedule.factor`.
         clip_norm: Largest norm of the gradient.
         patience: Epochs without a better score after which training stops.
         seed: Of the order of the rows.

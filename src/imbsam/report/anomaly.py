@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from imbsam.detection import AtThreshold, Estimate, Evaluation
+from imbsam.metrics.detection import AtThreshold, Estimate, Evaluation
 from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture, points_to_hover
 from imbsam.report.page import write_page
 from imbsam.report.tables import NOTHING, Cell, Table, versions_here

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from imbsam.files import write_atomically
 from imbsam.report.files import Metrics, Result, Run
 from imbsam.report.summary import MEASURES
 from imbsam.report.words import MEASURE_NAMES
+from imbsam.storage.files import write_atomically
 
 NAME = "model-card.md"
 MOST_CLASSES = 50

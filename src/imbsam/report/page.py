@@ -10,7 +10,6 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from imbsam.files import write_atomically
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report import figures, tables
 from imbsam.report.card import write_card
@@ -21,6 +20,7 @@ from imbsam.report.drawing import Picture, drawing, to_png, to_svg
 from imbsam.report.files import Run, Study, read_study
 from imbsam.report.summary import Summary, summarise
 from imbsam.report.words import answer, seeds
+from imbsam.storage.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""What a method's steps cost beside plain ones, counted on the run's own batches before anything is trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from imbsam import data
+from imbsam.config import Options
+from imbsam.training import setup
+from imbsam.training.random_numbers import own_random_numbers
+
+STEPS = 200
+"""Steps that are counted, as many as there are where a run has fewer."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Work of the steps of a run, in units of a plain step's.
+
+    Args:
+        forwards: Rows forwarded for each row of a batch.
+        backwards: Rows that are backpropagated through for each.
+        tail_share: Tail rows of all rows.
+        with_tail: Share of the batches that hold a tail row.
+        batch_size: Rows of a batch.
+        couples_rows: Whether the model has BatchNorm, whose passes need context.
+    """
+
+    forwards: float
+    backwards: float
+    tail_share: float
+    with_tail: float
+    batch_size: int
+    couples_rows: bool
+
+    @property
+    def ratio(self) -> float:
+        """Forward-backwards for each of a plain step, where a backward is as much work as two forwards."""
+        return (self.forwards + 2 * self.backwards) / 3
+
+
+def expected_cost(source: str, options: Options) -> Cost:
+    """Count what the passes of a run will forward and backpropagate.
+
+    The method makes its steps on the true classes of the true batches, with a small stand-in for the model: the plan of
+    a step goes by the classes and by whether the model has BatchNorm. Fixed costs of a call are not in it: they show
+    where a step takes a few milliseconds.
+
+    Args:
+        source: The data, as ``imbsam train`` takes them.
+        options: Of the run.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    return cost_of(setup.load_problem(source, options))
+
+
+def cost_of(problem: setup.Problem) -> Cost:
+    """Count what the passes of a run will forward and backpropagate, see :func:`expected_cost`.
+
+    Args:
+        problem: Its data and options; of the training samples the classes alone are looked at.
+    """
+    layers = [m for m in setup.build_model(problem).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    seed, size = problem.options.training.seed, setup.batch_size_of(problem.options)
+    rows = forwarded = backward = in_tail = with_tail = 0
+    with own_random_numbers(seed, torch.device("cpu")):
+        model = nn.Sequential(*_features(layers), nn.Linear(2, len(problem.dataset.classes)))
+        each_epoch = len(_epoch(problem, 0))
+        epochs = min(setup.epochs_of(problem.options), max(1, STEPS // each_epoch))
+        steps = min(STEPS, epochs * each_epoch)
+        optimizer = setup.build_optimizer(problem, model, total_steps=steps)
+        for x, y in islice(chain.from_iterable(_epoch(problem, epoch) for epoch in range(epochs)), steps):
+            with optimizer.passes(y) as passes:
+                for each in passes:
+                    each.backward(cross_entropy(model(x[each.rows]), y[each.rows], reduction="none"))
+                    forwarded += len(each.rows)
+                    backward += len(each.rows) * each.backwards
+            optimizer.step()
+            # The stand-in's losses mean nothing; where they lead must not matter.
+            model.apply(_reset)
+            rows += len(y)
+            in_tail += int(problem.tail[y].sum())
+            with_tail += bool(problem.tail[y].any())
+    return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, bool(layers))
+
+
+def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
+    """The classes of the run's batches, with ones for samples."""
+    targets, chosen = problem.dataset.train.targets, problem.options.data
+    return data.batches(
+        data.TensorSamples(torch.ones(len(targets), 1), targets, [""] * len(targets)),
+        batch_size=setup.batch_size_of(problem.options),
+        seed=problem.options.training.seed,
+        epoch=number,
+        shuffle=True,
+        transform=lambda values, draw: values,
+        sampler=chosen.sampler,
+        tail=problem.tail,
+        tail_rows=chosen.tail_rows,
+    )
+
+
+def _features(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The first layers of the stand-in: how many context rows a pass takes goes by the dimensions of a BatchNorm."""
+    if not layers:
+        return [nn.Linear(1, 2)]
+    if all(isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d) for layer in layers):
+        return [nn.Linear(1, 2), nn.Unflatten(1, (2, 1, 1)), nn.BatchNorm2d(2), nn.Flatten()]
+    return [nn.Linear(1, 2), nn.BatchNorm1d(2)]
+
+
+def _reset(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        module.reset_parameters()

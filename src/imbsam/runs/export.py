@@ -1,0 +1,242 @@
+"""A trained run as one file that needs none of this package: ONNX, or torch.export's own format."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from imbsam import data, losses
+from imbsam.data.columns import UNSEEN, Columns, codes_of
+from imbsam.errors import OptionError, RunError
+from imbsam.inputs import ImageSpec, TableSpec
+from imbsam.runs.trained import Trained
+from imbsam.storage.files import write_atomically, write_json
+from imbsam.training.setup import loss_values
+
+FORMATS = (".onnx", ".pt2")
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability between the file and the run's own model, on the rows it is checked with."""
+
+CHECKED_ROWS = 3
+"""The example has 2; another number shows that the batch is free."""
+
+
+class Deployed(nn.Module):
+    """A run's model from raw samples to probabilities: preprocessing, network, the loss's scale, logit adjustment.
+
+    Images are uint8 ``(B, channels, height, width)`` of the size trained on. Table rows are float64
+    ``(B, columns)``: the numeric columns as they are in the table (dates in days since 1970, NaN where missing),
+    then the code of each categorical column. Outputs are logits and probabilities, float32, each ``(B, C)``.
+
+    Args:
+        trained: The run; its model is put in eval mode, on the CPU.
+        adjust: Strength tau of the post-hoc logit adjustment; by default that of the run.
+    """
+
+    def __init__(self, trained: Trained, *, adjust: float | None = None) -> None:
+        super().__init__()
+        self.network = trained.model.cpu().eval()
+        self.inputs = TableColumns(Columns.of(trained.preprocess)) if isinstance(trained.spec, TableSpec) else None
+        self.normalise = data.evaluation_transform(trained.spec)
+        self.scale = losses.output_scale(trained.options.loss.loss, loss_values(trained.options))
+        self.adjust = trained.options.loss.adjust if adjust is None else adjust
+        shift = torch.zeros(1, len(trained.classes))
+        if self.adjust:
+            shift = losses.adjust_logits(shift, trained.priors, tau=self.adjust)
+        self.shift = nn.Buffer(shift)
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and probabilities."""
+        inputs = self.normalise(samples, None) if self.inputs is None else self.inputs(samples)
+        logits = self.network(inputs).float() * self.scale + self.shift
+        return logits, torch.softmax(logits, dim=1)
+
+
+class TableColumns(nn.Module):
+    """Raw rows to what the network sees, as :func:`imbsam.data.columns.encoded` does it: filled, standardised, marked.
+
+    Args:
+        columns: Of the run.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__()
+        self.numeric = len(columns.numeric)
+        statistics = [(column["median"], column["mean"], column["std"]) for column in columns.numeric]
+        table = torch.tensor(statistics, dtype=torch.float64).view(self.numeric, 3)
+        # Copies: buffers that share memory make torch.export.save warn.
+        self.median, self.mean, self.std = (nn.Buffer(values.clone()) for values in table.unbind(dim=1))
+        marked = [place for place, column in enumerate(columns.numeric) if column["indicator"]]
+        self.marked = nn.Buffer(torch.tensor(marked, dtype=torch.long))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Float32 ``(B, features)``: numbers, indicators of missing values, codes."""
+        numbers, codes = rows[:, : self.numeric], rows[:, self.numeric :]
+        missing = torch.isnan(numbers)
+        standardised = torch.where(missing, self.median, numbers) / self.std - self.mean / self.std
+        return torch.cat([standardised, missing[:, self.marked].to(rows.dtype), codes], dim=1).float()
+
+
+def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float:
+    """Write a run's model as ``out``, and how to feed it at :func:`about`.
+
+    The file is read back and run before it is kept.
+
+    Args:
+        trained: The run.
+        out: ``.onnx``, for onnxruntime and others; or ``.pt2``, for :func:`torch.export.load`.
+        adjust: Strength tau of the post-hoc logit adjustment; by default that of the run.
+
+    Returns:
+        The largest difference of a probability between the file and the run's model.
+
+    Raises:
+        OptionError: If the suffix is another, or a package that the format needs is not installed.
+        RunError: If the model cannot be exported, or the file gives other probabilities.
+    """
+    if out.suffix not in FORMATS:
+        raise OptionError(f"--out {out}: the suffix must be {' or '.join(FORMATS)}.")
+    module = Deployed(trained, adjust=adjust).eval()
+    rows = sample(trained, CHECKED_ROWS)
+    with torch.no_grad():
+        expected = module(rows)[1]
+    write, run = (_onnx, _run_onnx) if out.suffix == ".onnx" else (_pt2, _run_pt2)
+    content = write(module, rows[:2])
+    difference = float((run(content, rows) - expected).abs().max())
+    if not difference <= TOLERANCE:
+        raise RunError(
+            f"the exported model's probabilities differ from the run's by {difference:.2g}, more than {TOLERANCE:g}; "
+            "nothing was written."
+        )
+    write_json(about(out), description(trained, module.adjust))
+    write_atomically(out, content)
+    return difference
+
+
+def about(out: Path) -> Path:
+    """The file that says how to feed an exported model: with ``.json`` after its whole name.
+
+    A run's folder has a ``data.json`` of its own, which ``data.onnx`` must not replace.
+    """
+    return out.with_name(f"{out.name}.json")
+
+
+def sample(trained: Trained, count: int) -> Tensor:
+    """Random raw samples of the kind that the exported model takes.
+
+    Args:
+        trained: The run.
+        count: B.
+
+    Returns:
+        uint8 ``(B, channels, height, width)``, or float64 ``(B, columns)`` with a value missing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    spec = trained.spec
+    if isinstance(spec, ImageSpec):
+        shape = (count, spec.channels, spec.height, spec.width)
+        return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    columns = TableColumns(Columns.of(trained.preprocess))
+    noise = torch.randn(count, columns.numeric, dtype=torch.float64, generator=generator)
+    numbers = columns.mean + columns.std * noise
+    numbers[0, columns.marked] = torch.nan
+    codes = [torch.randint(codes, (count, 1), generator=generator).double() for codes in spec.cardinalities]
+    return torch.cat([numbers, *codes], dim=1)
+
+
+def description(trained: Trained, adjust: float) -> dict[str, object]:
+    """What somebody needs to feed the exported model and to read what it says, as plain JSON values.
+
+    Args:
+        trained: The run.
+        adjust: Strength of the logit adjustment inside.
+
+    Returns:
+        Names of classes in the order of the outputs; shape, dtype and meaning of the input.
+    """
+    spec = trained.spec
+    found: dict[str, object] = {"outputs": ["logits", "probabilities"], "classes": list(trained.classes)}
+    found |= {"training_counts": trained.priors.counts.tolist(), "logit_adjustment": adjust}
+    if isinstance(spec, ImageSpec):
+        shape = ["batch", spec.channels, spec.height, spec.width]
+        return found | {"input": {"name": "samples", "dtype": "uint8", "shape": shape, "values": "pixels, 0 to 255"}}
+    held = Columns.of(trained.preprocess)
+    columns: list[dict[str, object]] = [
+        {"name": column["name"], "kind": "date, in days since 1970-01-01" if column["date"] else "number"}
+        for column in held.numeric
+    ]
+    for category in held.categorical:
+        codes, missing = codes_of(category)
+        columns.append(
+            {"name": category["name"], "kind": "category", "codes": codes, "unseen": UNSEEN, "missing": missing}
+        )
+    shape = ["batch", len(columns)]
+    return found | {
+        "input": {"name": "samples", "dtype": "float64", "shape": shape, "missing number": "NaN", "columns": columns}
+    }
+
+
+def _program(module: Deployed, example: Tensor) -> torch.export.ExportedProgram:
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:  # torch.export has no error of its own: whatever a model's code does may fail it.
+        raise RunError(f"torch.export cannot trace this model: {str(error).splitlines()[0]}") from error
+
+
+def _pt2(module: Deployed, example: Tensor) -> bytes:
+    content = io.BytesIO()
+    torch.export.save(_program(module, example), content)
+    return content.getvalue()
+
+
+def _onnx(module: Deployed, example: Tensor) -> bytes:
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise OptionError(f"ONNX needs {error.name}: pip install 'imbsam[onnx]'. Or export to .pt2.") from None
+    traced = _program(module, example)
+    with _quiet():
+        program = torch.onnx.export(
+            traced,
+            input_names=["samples"],
+            output_names=["logits", "probabilities"],
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return cast(bytes, program.model_proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The ONNX exporter warns of its own deprecated calls and of packages not asked for, which no user can change."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _run_onnx(content: bytes, rows: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["probabilities"], {"samples": rows.numpy()})[0])
+
+
+def _run_pt2(content: bytes, rows: Tensor) -> Tensor:
+    module = torch.export.load(io.BytesIO(content)).module()
+    with torch.no_grad():
+        return cast(Tensor, module(rows)[1])

@@ -1,0 +1,338 @@
+"""The sharpness of a trained run: rows of its data, the measures asked for, and a file that keeps them."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from imbsam import data, losses, sharpness
+from imbsam.data.transforms import Transform
+from imbsam.errors import DataError, OptionError
+from imbsam.runs.folder import SCHEMA, RunFolder
+from imbsam.runs.sharpness_options import SharpnessOptions
+from imbsam.runs.trained import Trained
+from imbsam.storage.files import read_json, write_json
+from imbsam.training import setup
+from imbsam.training.defaults import DEFAULTS, kind_of
+
+TOLERANCE = 0.01
+"""Residual of an eigenvalue, as a share of the largest, that needs no word in reports."""
+ROWS_IN_MEMORY = 2**30
+"""Bytes of inputs that are kept; more are read anew in each pass."""
+COST = {"spectrum": 4, "trace": 4, "sam": 4, "line": 1, "plane": 1}
+"""Work for a row, a forward being 1: measured on ResNet-20, where a Hessian product through a kept graph is 3 to 4."""
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work, which is kept when it is done.
+
+    Args:
+        measure: Which measure it is of.
+        keys: What its result is called; several where parts hold the same classes.
+        rows: Row passes: rows, times how often each is looked at.
+        work: Gives the result, as plain JSON values; called with how to tell progress.
+    """
+
+    measure: str
+    keys: Sequence[str]
+    rows: int
+    work: Callable[[], object]
+
+    @property
+    def cost(self) -> int:
+        """About, a forward of a row being 1."""
+        return self.rows * COST[self.measure]
+
+
+class RunSharpness:
+    """The measures of one run, of which those that are finished stand in ``sharpness-SPLIT.json`` in its folder.
+
+    Args:
+        path: The run's folder.
+        options: What to measure.
+        device: Where to compute.
+        model: As for :meth:`Trained.open`.
+
+    Raises:
+        ImbsamError: If there is no usable run, its data have no such part, or an option is out of range.
+    """
+
+    def __init__(
+        self, path: Path, options: SharpnessOptions, *, device: str = "auto", model: str | None = None
+    ) -> None:
+        options.check()
+        trained = Trained.open(path, device=device, model=model)
+        if options.epoch == "last":
+            trained.model.load_state_dict(cast(Mapping[str, Tensor], RunFolder(path).read_checkpoint()["model"]))
+        problem = setup.load_problem(trained.source, trained.options)
+        problem.check_same_data(trained.classes, trained.priors.counts.tolist())
+        samples = problem.dataset.train if options.split == "train" else problem.dataset.validation
+        if samples is None:
+            raise DataError(f"the run in {path} held no validation data out. Measure on --split train.")
+        self.options, self.path = options, path
+        self.file = RunFolder(path).sharpness(options.split)
+        self.rho = float(str(DEFAULTS[kind_of(trained.spec)]["rho"])) if options.rho is None else options.rho
+        rows = _rows(samples, data.evaluation_transform(trained.spec), len(trained.classes), options)
+        criterion = losses.build(
+            trained.options.loss.loss, trained.priors, options=setup.loss_values(trained.options)
+        ).to(setup.device_of(device))
+        self.surface = sharpness.LossSurface(
+            trained.model,
+            criterion,
+            rows,
+            batch_size=options.batch_size,
+            dtype=torch.float64 if options.float64 else None,
+        )
+        named = sharpness.parts_of(trained.groups, problem.tail)
+        self.groups = {name: p for name, part in named.items() if (p := [c for c in part if rows.drawn[c]])}
+        if options.along != "random" and options.along not in self.groups:
+            raise OptionError(
+                f"--along {options.along}: {path} has no rows of this group in its {options.split} data. "
+                f"It has {', '.join(self.groups)}."
+            )
+        self.content = self._continued(trained, problem)
+
+    @property
+    def without_rows(self) -> list[str]:
+        """Names of the classes that have no row in this part of the data."""
+        names = cast(Sequence[str], self.content["classes"])
+        return [name for name, drawn in zip(names, self.surface.rows.drawn.tolist(), strict=True) if not drawn]
+
+    def todo(self) -> list[Step]:
+        """The steps that are not finished yet."""
+        return [step for step in self._steps() if step.keys[0] not in self._found(step.measure)]
+
+    def measure(self, on_progress: OnProgress | None = None) -> Mapping[str, object]:
+        """Do what is left, writing the file after each step.
+
+        Args:
+            on_progress: Called with what is measured next, the cost of what is done and that of all.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            NonFiniteError: If a loss or a derivative is NaN or infinite at the weights.
+            RunError: If the file cannot be written.
+        """
+        steps = self.todo()
+        total, done = sum(step.cost for step in steps), 0
+        for step in steps:
+            if on_progress is not None:
+                on_progress(f"{step.measure} {self._called(step.keys[0])}".strip(), done, total)
+            result = step.work()
+            self._found(step.measure).update(dict.fromkeys(step.keys, result))
+            write_json(self.file, self.content)
+            done += step.cost
+        if "trace" in self.options.measures:
+            self._sum_traces()
+            write_json(self.file, self.content)
+        if on_progress is not None:
+            on_progress("", total, total)
+        return self.content
+
+    def _continued(self, trained: Trained, problem: setup.Problem) -> dict[str, object]:
+        """What the file holds of these very rows and weights, and a place for each measure."""
+        folder, chosen, rows = RunFolder(self.path), self.options, self.surface.rows
+        result = folder.read_result() if folder.result.exists() else {}
+        about: dict[str, object] = {
+            "schema": SCHEMA,
+            "name": self.path.resolve().name,
+            "label": result.get("label", trained.options.method.method),
+            "seed": trained.options.training.seed,
+            "source": trained.source,
+            "loss": trained.options.loss.loss,
+            "split": chosen.split,
+            "settings": {
+                "epoch": chosen.epoch,
+                "rows": chosen.rows,
+                "seed": chosen.seed,
+                "float64": chosen.float64,
+            },
+            "weights": hashlib.sha256(self.surface.weights.cpu().numpy().tobytes()).hexdigest(),
+            "parameters": len(self.surface.weights),
+            "classes": list(trained.classes),
+            "counts": trained.priors.counts.tolist(),
+            "groups": list(trained.groups),
+            "tail": problem.tail.tolist(),
+            "sizes": rows.sizes.tolist(),
+            "drawn": rows.drawn.tolist(),
+            "parts": self.groups,
+        }
+        measured: dict[str, object] = {}
+        if self.file.exists():
+            held = read_json(self.file)
+            if all(held.get(name) == about[name] for name in ("schema", "settings", "weights", "classes", "parts")):
+                measured = cast(dict[str, object], held.get("measured", {}))
+        for name in chosen.measures:
+            options = self._options_of(name)
+            entry = measured.get(name)
+            if not isinstance(entry, dict) or entry.get("options") != options or "found" not in entry:
+                measured[name] = {"options": options, "found": {}}
+        return {**about, "measured": measured}
+
+    def _options_of(self, measure: str) -> dict[str, object]:
+        o = self.options
+        along: dict[str, object] = {"along": o.along, "span": o.span}
+        if o.along != "random":
+            along["iterations"] = o.iterations
+        every: Mapping[str, dict[str, object]] = {
+            "spectrum": {"iterations": o.iterations},
+            "trace": {"probes": o.probes},
+            "sam": {"rho": self.rho, "adaptive_rho": o.adaptive_rho, "steps": o.ascent_steps},
+            "line": {"points": o.points, **along},
+            "plane": {"points": o.plane_points, **along},
+        }
+        return every[measure]
+
+    def _found(self, measure: str) -> dict[str, object]:
+        return cast(dict[str, dict[str, dict[str, object]]], self.content["measured"])[measure]["found"]
+
+    def _called(self, key: str) -> str:
+        return f"class {cast(Sequence[str], self.content['classes'])[int(key)]}" if key.isdigit() else key
+
+    def _steps(self) -> Iterator[Step]:
+        makers: Mapping[str, Callable[[], Iterator[Step]]] = {
+            "spectrum": self._spectra,
+            "trace": self._traces,
+            "sam": self._ascents,
+            "line": self._lines,
+            "plane": self._planes,
+        }
+        # Groups come first: an interrupted command has then measured what its table shows.
+        for name in self.options.measures:
+            yield from makers[name]()
+
+    def _parts(self) -> Iterator[tuple[Sequence[str], Sequence[int], int]]:
+        """Names, classes and rows of each part; parts of the same classes stand together."""
+        names: dict[tuple[int, ...], list[str]] = {}
+        for name, part in (*self.groups.items(), *((str(c), [c]) for c in self.surface.classes)):
+            names.setdefault(tuple(part), []).append(name)
+        for classes, called in names.items():
+            yield called, classes, int(self.surface.rows.drawn[list(classes)].sum())
+
+    def _spectra(self) -> Iterator[Step]:
+        o = self.options
+
+        def work(part: Sequence[int]) -> object:
+            extremes, density = sharpness.spectrum(
+                self.surface, part, steps=o.iterations, tolerance=TOLERANCE, seed=o.seed
+            )
+            return {
+                "largest": extremes.largest,
+                "smallest": extremes.smallest,
+                "largest_residual": extremes.largest_residual,
+                "smallest_residual": extremes.smallest_residual,
+                "converged": extremes.converged,
+                "nodes": density.nodes.tolist(),
+                "weights": density.weights.tolist(),
+            }
+
+        for names, part, rows in self._parts():
+            yield Step("spectrum", names, o.iterations * rows, lambda part=part: work(part))  # type: ignore[misc]
+
+    def _traces(self) -> Iterator[Step]:
+        o = self.options
+
+        def work(index: int) -> object:
+            samples = sharpness.trace_samples(self.surface, [index], probes=o.probes, seed=o.seed)
+            return {"samples": samples.tolist()} | _trace(samples)
+
+        for index in self.surface.classes:
+            rows = int(self.surface.rows.drawn[index])
+            yield Step("trace", [str(index)], o.probes * rows, lambda index=index: work(index))  # type: ignore[misc]
+
+    def _sum_traces(self) -> None:
+        """The traces of the groups, out of those of their classes."""
+        found = self._found("trace")
+        samples = torch.full((self.options.probes, self.surface.rows.num_classes), torch.nan, dtype=torch.float64)
+        for index in self.surface.classes:
+            held = cast(Mapping[str, Sequence[float]], found[str(index)])["samples"]
+            samples[:, index] = torch.tensor(held, dtype=torch.float64)
+        for name, part in self.groups.items():
+            found[name] = _trace(self.surface.mean_loss(samples, part))
+
+    def _ascents(self) -> Iterator[Step]:
+        o = self.options
+
+        def work(part: Sequence[int]) -> object:
+            plain = sharpness.sam_sharpness(self.surface, part, rho=self.rho, steps=o.ascent_steps)
+            adaptive = sharpness.sam_sharpness(
+                self.surface, part, rho=o.adaptive_rho, steps=o.ascent_steps, adaptive=True
+            )
+            return {
+                "rise": plain.rise,
+                "adaptive_rise": adaptive.rise,
+                "loss": plain.loss,
+                "gradient_norm": plain.gradient_norm,
+            }
+
+        for names, part, rows in self._parts():
+            yield Step("sam", names, 2 * o.ascent_steps * rows, lambda part=part: work(part))  # type: ignore[misc]
+
+    def _lines(self) -> Iterator[Step]:
+        offsets = _offsets(self.options.span, self.options.points)
+
+        def work() -> object:
+            return {
+                "offsets": offsets,
+                "losses": _plain(sharpness.line(self.surface, self._directions[0], offsets)),
+            }
+
+        yield Step("line", ["line"], len(offsets) * len(self.surface.rows.targets), work)
+
+    def _planes(self) -> Iterator[Step]:
+        offsets = _offsets(self.options.span, self.options.plane_points)
+
+        def work(b: float) -> object:
+            found = sharpness.plane(self.surface, self._directions, offsets, [b])
+            return {"offsets": offsets, "losses": _plain(found[0])}
+
+        for number, b in enumerate(offsets):
+            rows = len(offsets) * len(self.surface.rows.targets)
+            yield Step("plane", [f"row {number}"], rows, lambda b=b: work(b))  # type: ignore[misc]
+
+    @cached_property
+    def _directions(self) -> tuple[Tensor, Tensor]:
+        chosen = self.options
+        if chosen.along == "random":
+            first, second = (sharpness.random_direction(self.surface, 2 * chosen.seed + place) for place in range(2))
+            return first, second
+        part = self.groups[chosen.along]
+        found = sharpness.extreme_eigenvalues(
+            self.surface, part, steps=chosen.iterations, vectors=True, seed=chosen.seed
+        )
+        assert found.vectors is not None
+        return found.vectors
+
+
+def _rows(samples: data.Samples, transform: Transform, classes: int, options: SharpnessOptions) -> sharpness.Rows:
+    def fetch(indices: Tensor) -> Tensor:
+        return transform(samples.batch(indices), None)
+
+    rows = sharpness.Rows.draw(fetch, samples.targets, num_classes=classes, per_class=options.rows, seed=options.seed)
+    one = fetch(rows.indices[:1])
+    return rows.in_memory() if one.nbytes * len(rows.indices) <= ROWS_IN_MEMORY else rows
+
+
+def _trace(samples: Tensor) -> dict[str, object]:
+    found = sharpness.Trace.of(samples)
+    return {"value": found.value, "standard_error": found.standard_error}
+
+
+def _offsets(span: float, points: int) -> list[float]:
+    return [span * (2 * place / (points - 1) - 1) for place in range(points)]
+
+
+def _plain(losses: Tensor) -> list[list[float | None]]:
+    """Losses of points by classes as JSON, which knows neither NaN nor infinity."""
+    return [[value if math.isfinite(value) else None for value in row] for row in losses.tolist()]

@@ -1,0 +1,174 @@
+"""A trained run, opened to score data: its own test set, or anything that looks like it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from imbsam import data, models
+from imbsam.config import Options
+from imbsam.errors import DataError, ModelError, OptionError, RunError
+from imbsam.inputs import InputSpec
+from imbsam.losses import needs_cosine_classifier
+from imbsam.metrics import Metrics, classification
+from imbsam.priors import ClassPriors, ShotGroup
+from imbsam.runs.folder import RunFolder
+from imbsam.storage.files import harmless, write_atomically
+from imbsam.training import setup
+from imbsam.training.evaluation import logits_of
+
+
+def check_named(folder: RunFolder, held: str, named: object) -> None:
+    """Refuse to import what only a run's folder asks for: it may come from anybody.
+
+    Args:
+        folder: The run's.
+        held: The model of the run.
+        named: The model that the user named, if any.
+
+    Raises:
+        ModelError: If the model is a module of somebody's, and the user did not name it.
+    """
+    if models.is_user_code(held) and named != held:
+        raise ModelError(
+            f"the run in {folder.path} has the model {held}, whose module would be imported and run. "
+            f"If you trust it, name it: --model {held}"
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's chosen model and what it needs to read data.
+
+    Args:
+        source: What it was trained on.
+        options: As used in training.
+        model: With the weights of the chosen epoch.
+        classes: Names, length C.
+        priors: Of the training data.
+        groups: Shot group of each class.
+        preprocess: How to read further data the same way.
+    """
+
+    source: str
+    options: Options
+    model: nn.Module
+    classes: tuple[str, ...]
+    priors: ClassPriors
+    groups: tuple[ShotGroup, ...]
+    preprocess: dict[str, object]
+
+    @classmethod
+    def open(cls, path: Path, *, device: str = "auto", model: str | None = None) -> "Trained":
+        """Open a run's folder.
+
+        Args:
+            path: The folder.
+            device: Where to compute.
+            model: ``package.module:callable`` where the run's model is one; it is imported by this name only.
+
+        Returns:
+            The trained run.
+
+        Raises:
+            ImbsamError: If there is no usable run.
+        """
+        folder = RunFolder(path)
+        source, options = folder.read_config()
+        check_named(folder, options.model.model, model)
+        about = folder.read_data()
+        try:
+            classes = tuple(cast(Sequence[str], about["classes"]))
+            preprocess = cast(dict[str, object], about["preprocess"])
+            priors = ClassPriors.from_counts(cast(list[int], about["counts"]))
+            groups = cast(tuple[ShotGroup, ...], tuple(cast(Sequence[str], about["groups"])))
+            spec = data.spec_of(preprocess)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path / 'data.json'} is damaged: {error}") from None
+        weights = folder.read_weights()
+        network = models.build(
+            options.model.model,
+            spec,
+            num_classes=len(classes),
+            cosine_classifier=needs_cosine_classifier(options.loss.loss),
+            width=options.model.width,
+            norm=options.model.norm,
+            hidden=options.model.hidden,
+        )
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise RunError(f"{folder.weights} does not fit the run's model: {error}") from None
+        return cls(source, options, network.to(setup.device_of(device)), classes, priors, groups, preprocess)
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the model gets to see of a sample."""
+        return data.spec_of(self.preprocess)
+
+    def logits(self, samples: data.Samples) -> Tensor:
+        """Logits of every sample, float32, shape ``(N, C)``."""
+        return logits_of(self.model, samples, self.spec, self.options, self.priors)
+
+    def evaluate(self, source: str | None = None, *, skip_bad: bool = False) -> Metrics:
+        """Measure the model.
+
+        Args:
+            source: Labelled data; by default the test data that training held out.
+            skip_bad: Go on without unreadable images.
+
+        Returns:
+            The metrics.
+
+        Raises:
+            DataError: If there are no labelled data.
+        """
+        samples: data.Samples | None
+        if source is None:
+            problem = setup.load_problem(self.source, self.options)
+            problem.check_same_data(self.classes, self.priors.counts.tolist())
+            samples = problem.dataset.test
+            if samples is None:
+                raise DataError(f"{self.source} has no test data; name labelled data: imbsam evaluate RUN SOURCE.")
+        else:
+            samples, labelled = data.load_like(source, self.preprocess, skip_bad=skip_bad)
+            if not labelled:
+                raise DataError(f"{source} has no classes to compare with; for unlabelled data use imbsam predict.")
+        return classification(self.logits(samples), samples.targets, self.groups)
+
+    def predict(
+        self, source: str, out: Path, *, all_probabilities: bool = False, skip_bad: bool = False
+    ) -> tuple[int, Tensor]:
+        """Write the class and its probability for each file or row.
+
+        Args:
+            source: Labelled or not.
+            out: CSV to write: ``name, class, probability``, and a column a class where asked for.
+            all_probabilities: Whether to.
+            skip_bad: Go on without unreadable images.
+
+        Returns:
+            How many samples, and how many of each class, shape ``(C,)``.
+
+        Raises:
+            ImbsamError: If the source cannot be read or the file not be written.
+        """
+        if out.resolve() == Path(source).resolve():
+            raise OptionError(f"--out {out} would replace the data to predict. Choose another file.")
+        samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad)
+        probabilities = torch.softmax(self.logits(samples), dim=1)
+        best, chosen = probabilities.max(dim=1)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        classes = [harmless(name) for name in self.classes]
+        writer.writerow(["name", "class", "probability", *(classes if all_probabilities else ())])
+        for name, index, top, row in zip(samples.names, chosen.tolist(), best.tolist(), probabilities, strict=True):
+            every = [f"{p:.6g}" for p in row.tolist()] if all_probabilities else []
+            writer.writerow([harmless(name), classes[index], f"{top:.6g}", *every])
+        write_atomically(out, text.getvalue())
+        return len(chosen), torch.bincount(chosen, minlength=len(self.classes))

@@ -1,0 +1,1 @@
+"""Many runs: comparisons, searches, recipes, and the workers that make them."""

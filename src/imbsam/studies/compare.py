@@ -1,0 +1,190 @@
+"""Many runs: methods times seeds, in parallel processes, none of them run twice."""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from imbsam.config import Options, Track
+from imbsam.errors import ImbsamError, OptionError, RunError
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import SCHEMA, RunFolder
+from imbsam.runs.tracking import Group, chosen, together
+from imbsam.storage.files import write_json
+from imbsam.studies.workers import HERE, Workers
+from imbsam.training.methods import with_own_options
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with options of its own.
+
+    Args:
+        label: As the user wrote it, ``METHOD`` or ``METHOD:NAME=VALUE,NAME=VALUE``.
+        values: Its options by name.
+    """
+
+    label: str
+    values: dict[str, object]
+
+    @classmethod
+    def parse(cls, label: str) -> "Variant":
+        """Read a variant.
+
+        Raises:
+            OptionError: If it cannot be read.
+        """
+        method, _, rest = label.partition(":")
+        values: dict[str, object] = {"method": method}
+        # A comma in brackets, or one that no NAME= follows, belongs to the value before it, as in tail=classes=a,b.
+        for pair in re.split(r",(?=[\w-]+=)(?![^\[]*\])", rest) if rest else ():
+            name, equals, value = pair.partition("=")
+            try:
+                values[name.replace("-", "_")] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                equals = ""
+            if not equals or not name:
+                raise OptionError(f"--methods {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
+        return cls(label, values)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison."""
+
+    folder: Path
+    label: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its error, or ``None``."""
+
+    run: PlannedRun
+    error: str | None
+
+
+def plan_runs(folder: Path, options: Options, variants: Sequence[Variant], seeds: Sequence[int]) -> list[PlannedRun]:
+    """List the runs, seeds outermost, so that an interrupted comparison is a smaller comparison.
+
+    Raises:
+        OptionError: If a variant's option is unknown or out of range, or a variant is given twice.
+    """
+    labels = [variant.label for variant in variants]
+    if len(set(labels)) < len(labels) or not labels:
+        raise OptionError(f"--methods needs different methods, at least one; got {' '.join(labels) or 'none'}.")
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise OptionError(f"--seeds needs different seeds, at least one; got {' '.join(map(str, seeds)) or 'none'}.")
+    return [
+        PlannedRun(
+            folder / "runs" / f"{re.sub(r'[^A-Za-z0-9_.=,+-]+', '-', variant.label)}-seed{seed}",
+            variant.label,
+            _options_of(variant, options, seed),
+        )
+        for seed in seeds
+        for variant in variants
+    ]
+
+
+def _options_of(variant: Variant, options: Options, seed: int) -> Options:
+    try:
+        return with_own_options(options, {**variant.values, "seed": seed})
+    except OptionError as error:
+        raise OptionError(f"--methods {variant.label}: {error}") from None
+
+
+def compare(
+    folder: Path,
+    source: str,
+    runs: Sequence[PlannedRun],
+    *,
+    workers: Workers = HERE,
+    command: str = "",
+) -> Iterator[Outcome]:
+    """Make every run that is not finished yet, and say how each ended.
+
+    Args:
+        folder: Of the comparison.
+        source: The data.
+        runs: From :func:`plan_runs`.
+        workers: Who makes them.
+        command: What the user typed, for the report.
+
+    Yields:
+        The outcome of each run, finished ones first.
+
+    Raises:
+        OptionError: If the workers cannot be used.
+        RunError: If a folder holds a run with other options, or a process died again and again.
+    """
+    finished = [run for run in runs if state_of(run, source) == "finished"]
+    todo = [run for run in runs if run not in finished]
+    track = tracks_of(todo)
+    write_json(
+        folder / "comparison.json",
+        {
+            "schema": SCHEMA,
+            "source": source,
+            "methods": list(dict.fromkeys(run.label for run in runs)),
+            "seeds": list(dict.fromkeys(run.options.training.seed for run in runs)),
+            "runs": [str(run.folder.relative_to(folder)) for run in runs],
+            "command": command,
+        },
+    )
+    yield from (Outcome(run, None) for run in finished)
+    with together(track, folder, source, command) as group:
+        yield from make_runs(source, todo, workers, group)
+
+
+def tracks_of(runs: Sequence[PlannedRun]) -> list[Track]:
+    """The trackers that any of the runs writes to."""
+    return sorted({track for run in runs for track in chosen(run.options.training.track)})
+
+
+def make_runs(
+    source: str, runs: Sequence[PlannedRun], workers: Workers, group: Group | None = None
+) -> Iterator[Outcome]:
+    """Make runs, or go on with those that were begun, and say how each ended, in the order in which they end."""
+    threads = workers.threads(len(runs))
+    yield from workers.carry_out(_make, [(source, run, threads, group) for run in runs])
+
+
+def _make(work: tuple[str, PlannedRun, int | None, Group | None]) -> Outcome:
+    """Make one run, in whatever process this is."""
+    source, run, threads, group = work
+    options = run.options
+    if options.training.threads is None and threads is not None:
+        options = options.updated({"threads": threads})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit(RunFolder(run.folder), source, options, label=run.label, group=group)
+    except ImbsamError as error:
+        return Outcome(run, str(error))
+    return Outcome(run, None)
+
+
+def state_of(run: PlannedRun, source: str) -> str:
+    """Whether a run is finished, begun, or new.
+
+    Raises:
+        RunError: If its folder holds a run of other options.
+    """
+    folder = RunFolder(run.folder)
+    if not folder.exists():
+        return "new"
+    held_source, _ = folder.read_config()
+    found = cast(dict[str, object], folder.read_data().get("asked", {}))
+    differing = run.options.differing(found)
+    if held_source != source:
+        differing.append("source")
+    if differing:
+        raise RunError(
+            f"{run.folder} holds a run with another {', '.join(differing)}. Choose another --out, or remove the folder."
+        )
+    return "finished" if folder.result.exists() else "begun"

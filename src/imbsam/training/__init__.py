@@ -1,0 +1,1 @@
+"""A training step and what stands around it: shared by runs, estimators and detectors."""

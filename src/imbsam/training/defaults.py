@@ -1,0 +1,97 @@
+"""Defaults that depend on the data: the options a user left open, and the tail rule."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from imbsam.config import Options
+from imbsam.errors import OptionError
+from imbsam.inputs import ImageSpec, InputSpec
+from imbsam.priors import ClassPriors
+from imbsam.training.methods import base_of, rho_of
+
+Kind = Literal["tiny", "image", "large", "table"]
+
+DEFAULTS: dict[Kind, dict[str, object]] = {
+    "tiny": {"model": "mlp", "augment": "none", "epochs": 100, "batch_size": 32, "rho": 0.2},
+    "image": {"model": "resnet20", "augment": "cifar", "epochs": 30, "batch_size": 128, "rho": 0.05},
+    "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "batch_size": 128, "rho": 0.05},
+    "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
+}
+"""What was measured for rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
+
+
+def kind_of(spec: InputSpec) -> Kind:
+    """What defaults a data set takes: tables, and images below 16, up to 96, or more pixels."""
+    if not isinstance(spec, ImageSpec):
+        return "table"
+    size = max(spec.height, spec.width)
+    return "tiny" if size < 16 else "image" if size <= 96 else "large"
+
+
+def rare_classes(source: str, options: Options) -> Literal["last", "random"]:
+    """Which classes the long-tail maker makes rare."""
+    rare = options.data.rare
+    return rare if rare != "auto" else "random" if source == "digits" else "last"
+
+
+def imbalance(source: str, options: Options) -> float | None:
+    """The imbalance factor to make; the bundled digits are balanced, so they are always made long-tailed."""
+    return options.data.imbalance if options.data.imbalance or source != "digits" else 50.0
+
+
+def resolved(options: Options, source: str, spec: InputSpec) -> Options:
+    """Fill in every option that was left open, so that the run's file says what was used."""
+    defaults = dict(DEFAULTS[kind_of(spec)])
+    defaults |= {
+        "rare": rare_classes(source, options),
+        "imbalance": imbalance(source, options),
+        "lr": 1e-3 if base_of(options.method) == "adamw" else 0.1,
+        "rho": rho_of(options.method, float(str(defaults["rho"]))),
+    }
+    flat = options.flat()
+    epochs = int(str(flat["epochs"] or defaults["epochs"]))
+    defaults["warmup"] = float(min(5, round(0.05 * epochs)))
+    return options.updated({name: value for name, value in defaults.items() if flat[name] in (None, "auto")})
+
+
+def tail_classes(rule: str, priors: ClassPriors, classes: Sequence[str]) -> Tensor:
+    """Apply a tail rule of the command line.
+
+    Args:
+        rule: ``auto``, ``fewer-than=N``, ``rarest-classes=SHARE``, ``rarest-samples=SHARE`` or ``classes=NAME,NAME``.
+        priors: Of the training data.
+        classes: Names, length C.
+
+    Returns:
+        Boolean mask over classes, shape ``(C,)``.
+
+    Raises:
+        OptionError: If the rule cannot be read or names an unknown class.
+        PriorsError: If its value is out of range.
+    """
+    name, _, value = rule.partition("=")
+    try:
+        if rule == "auto":
+            few = int((priors.counts < 20).sum())
+            return priors.tail(fewer_than=20) if 0 < few < len(classes) else priors.tail(rarest_classes=1 / 3)
+        if name == "fewer-than":
+            return priors.tail(fewer_than=int(value))
+        if name == "rarest-classes":
+            return priors.tail(rarest_classes=float(value))
+        if name == "rarest-samples":
+            return priors.tail(rarest_samples=float(value))
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise OptionError(f"--tail {rule}: {value!r} is not a number.") from None
+    if name != "classes":
+        raise OptionError(
+            f"--tail {rule} is not a tail rule. Give fewer-than=20, rarest-classes=0.3, rarest-samples=0.1, "
+            "classes=NAME,NAME or auto."
+        )
+    unknown = [wanted for wanted in value.split(",") if wanted not in classes]
+    if unknown:
+        raise OptionError(f"--tail {rule}: there is no class {unknown[0]!r}. The classes are {', '.join(classes)}.")
+    return priors.tail(classes=[list(classes).index(wanted) for wanted in value.split(",")])

@@ -1,0 +1,245 @@
+"""From options to the parts of a run: data, model, loss, optimizer."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from imbsam import data, losses, models
+from imbsam.config import Options
+from imbsam.errors import DataError, OptionError
+from imbsam.inputs import ImageSpec
+from imbsam.optim import SharpnessAware
+from imbsam.priors import ClassPriors, ShotGroup
+from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
+from imbsam.training.methods import checked_name, make_optimizer
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data of a run, and what its class counts mean.
+
+    Args:
+        source: As given by the user.
+        options: With every open option filled in.
+        dataset: What was loaded.
+        priors: Of the training samples.
+        groups: Shot group of each class.
+        tail: Tail classes, bool, shape ``(C,)``.
+        device: Where to compute.
+    """
+
+    source: str
+    options: Options
+    dataset: data.Dataset
+    priors: ClassPriors
+    groups: tuple[ShotGroup, ...]
+    tail: Tensor
+    device: torch.device
+
+    def describe(self) -> dict[str, object]:
+        """What later commands need to know, as plain JSON values."""
+        return {
+            "name": self.dataset.name,
+            "classes": list(self.dataset.classes),
+            "counts": self.priors.counts.tolist(),
+            "groups": list(self.groups),
+            "tail": self.tail.tolist(),
+            "notes": list(self.dataset.notes),
+            "preprocess": dict(self.dataset.preprocess),
+        }
+
+    def check_same_data(self, classes: Sequence[str], counts: Sequence[int]) -> None:
+        """Refuse data that changed since a run was begun, as far as the training samples of each class tell.
+
+        Raises:
+            DataError: If classes or counts are not those of the run.
+        """
+        if (list(classes), list(counts)) != (list(self.dataset.classes), self.priors.counts.tolist()):
+            raise DataError(
+                f"{self.source} has changed since the run was begun: its classes, or how many training samples they "
+                "have, are others. Restore the data, or train anew."
+            )
+
+
+def load_problem(source: str, options: Options) -> Problem:
+    """Read the data and fill in the options that depend on it.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    checked_name(options.method.method)
+    return problem_of(source, options, load_data(source, options))
+
+
+def load_data(source: str, options: Options, *, open_all: bool = True) -> data.Dataset:
+    """Read the data of a run.
+
+    Args:
+        source: The data.
+        options: Of the run.
+        open_all: Open every image file at once, see :func:`imbsam.data.load`.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    chosen = options.data
+    return data.load(
+        source,
+        target=chosen.target,
+        ignore=chosen.ignore,
+        imbalance=imbalance(source, options),
+        profile=chosen.profile,
+        rare=rare_classes(source, options),
+        subset=chosen.subset,
+        validation_fraction=chosen.validation_fraction,
+        test_fraction=chosen.test_fraction,
+        validation_is_test=chosen.validation_is_test,
+        image_size=chosen.image_size,
+        skip_bad=chosen.skip_bad,
+        seed=options.training.seed,
+        open_all=open_all,
+    )
+
+
+def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
+    """Fill in the options that depend on the data.
+
+    Args:
+        source: Where the data are from.
+        options: Of the run.
+        dataset: Loaded as the options say.
+
+    Raises:
+        ImbsamError: If the data or an option cannot be used.
+    """
+    options = resolved(options, source, dataset.spec)
+    if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
+        raise OptionError(f"--augment {options.data.augment} is for images, and {source} is a table.")
+    priors = ClassPriors.from_targets(dataset.train.targets, num_classes=len(dataset.classes))
+    if len(dataset.classes) < 2:
+        raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
+    training = options.training
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tail = tail_classes(options.method.tail, priors, dataset.classes)
+    for warning in caught:
+        # Noted as well: the processes of a comparison have nobody to warn.
+        dataset = replace(dataset, notes=(*dataset.notes, str(warning.message)))
+        warnings.warn(warning.message, stacklevel=2)
+    return Problem(
+        source,
+        options,
+        dataset,
+        priors,
+        priors.shot_groups(many_above=training.many_above, few_below=training.few_below),
+        tail,
+        device_of(training.device),
+    )
+
+
+def device_of(name: str) -> torch.device:
+    """Choose the device.
+
+    Raises:
+        OptionError: If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def build_model(problem: Problem) -> nn.Module:
+    """The model on its device; its random weights depend on the seed alone.
+
+    Raises:
+        ModelError: If the model does not fit the data.
+    """
+    chosen = problem.options.model
+    torch.manual_seed(problem.options.training.seed)
+    model = models.build(
+        chosen.model,
+        problem.dataset.spec,
+        num_classes=len(problem.dataset.classes),
+        cosine_classifier=losses.needs_cosine_classifier(problem.options.loss.loss),
+        weights=chosen.weights,
+        width=chosen.width,
+        norm=chosen.norm,
+        hidden=chosen.hidden,
+    )
+    model = model.to(problem.device)
+    return model.to(memory_format=torch.channels_last) if channels_last(problem) else model  # type: ignore[call-overload]
+
+
+def channels_last(problem: Problem) -> bool:
+    """Whether image batches lie with their channels last."""
+    return problem.options.training.channels_last and kind_of(problem.dataset.spec) in ("image", "large")
+
+
+def build_criterion(problem: Problem) -> nn.Module:
+    """The per-sample loss, with deferred re-weighting where asked for.
+
+    Raises:
+        OptionError: If the loss or one of its options is unknown.
+    """
+    chosen = problem.options.loss
+    criterion = losses.build(chosen.loss, problem.priors, options=loss_values(problem.options))
+    if chosen.reweight_from is not None:
+        start = round(chosen.reweight_from * epochs_of(problem.options))
+        criterion = losses.Deferred(criterion, problem.priors, start=start)
+    return criterion.to(problem.device)
+
+
+def loss_values(options: Options) -> dict[str, float]:
+    """The parameters given to the loss.
+
+    Raises:
+        OptionError: If one is not NAME=NUMBER.
+    """
+    values: dict[str, float] = {}
+    for pair in options.loss.loss_options:
+        name, _, value = pair.partition("=")
+        try:
+            values[name.replace("-", "_")] = float(value)
+        except ValueError:
+            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, as tau=1.5.") from None
+    return values
+
+
+def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> SharpnessAware:
+    """The method over its base optimizer.
+
+    Raises:
+        OptionError: If the method or one of its options is unknown or out of range.
+    """
+    training = problem.options.training
+    assert training.lr is not None
+    return make_optimizer(
+        problem.options.method,
+        model,
+        priors=problem.priors,
+        tail=problem.tail,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        total_steps=total_steps,
+    )
+
+
+def epochs_of(options: Options) -> int:
+    """Epochs of a run whose options are filled in."""
+    assert options.training.epochs is not None
+    return options.training.epochs
+
+
+def batch_size_of(options: Options) -> int:
+    """Batch size of a run whose options are filled in."""
+    assert options.training.batch_size is not None
+    return options.training.batch_size

@@ -1,0 +1,87 @@
+"""Recipes as data: what was published, what the corrected variant changes, and what the documentation says of both."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from imbsam.errors import OptionError
+from imbsam.studies.compare import Variant, plan_runs
+from imbsam.studies.recipes import RECIPES, VARIANTS, recipe_named
+
+PAGE = (Path(__file__).parents[2] / "docs/reproducing.md").read_text(encoding="utf-8")
+TABLE = re.search(r"<!-- recipes -->\n(.*)<!-- /recipes -->", PAGE, flags=re.DOTALL).group(1)
+
+# As far as they are public, from the authors' code.
+IMBSAM = {"rho": 0.05, "tail": "fewer-than=20", "schedule": "cosine", "warmup": 0, "batch_statistics": "batch"}
+PUBLISHED = {
+    "cifar100-lt": {
+        **{"model": "resnet34", "imbalance": 100, "subset": "first", "loss": "cross-entropy", "seed": 9826},
+        **{"epochs": 200, "batch_size": 64, "lr": 0.01, "weight_decay": 1e-3, "validation_fraction": 0},
+    },
+    "imagenet-lt": {
+        **{"model": "resnet50", "loss": "logit-adjustment", "loss_options": ["tau=1"], "image_size": 224},
+        **{"epochs": 200, "batch_size": 256, "lr": 0.1, "weight_decay": 5e-4},
+    },
+    "inaturalist-2018": {
+        **{"model": "resnet50", "loss": "logit-adjustment", "loss_options": ["tau=1"], "image_size": 224},
+        **{"epochs": 200, "batch_size": 512, "lr": 0.2, "weight_decay": 2e-4, "validation_is_test": True},
+    },
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_published_variant_has_the_published_values_and_keeps_the_last_epoch(name):
+    recipe = recipe_named(name, "published")
+    flat = recipe.options.flat()
+    expected = {**IMBSAM, **PUBLISHED[name], "select": "last", "momentum": 0.9}
+    assert {option: flat[option] for option in expected} == expected
+    assert recipe.labels() == ["sgd", "sam", "imbsam:tail-weight=2"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_corrected_variant_changes_how_methods_are_judged_and_nothing_else(name):
+    published, corrected = (recipe_named(name, variant) for variant in ("published", "corrected"))
+    one, other = published.options.flat(), corrected.options.flat()
+    judged = {"select", "validation_fraction", "batch_statistics", "subset", "seed"}
+    assert {"select", "batch_statistics"} <= {option for option in one if one[option] != other[option]} <= judged
+    assert other["select"] == "best"
+    assert corrected.labels() == ["sgd", "sam", "imbsam"]
+    assert corrected.written.seeds > published.written.seeds == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_documentation_has_every_option_that_the_variants_differ_in(name):
+    one, other = (recipe_named(name, variant).options.flat() for variant in VARIANTS)
+    for option in one:
+        if one[option] != other[option] and option != "seed":
+            row = next(line for line in TABLE.splitlines() if option in line)
+            assert str(one[option]).removesuffix(".0") in row
+            assert str(other[option]) in row
+    assert f"imbsam reproduce {name} " in PAGE
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_method_of_a_recipe_can_be_planned(name, variant):
+    recipe = recipe_named(name, variant)
+    labels = [*recipe.written.methods, *recipe.written.others]
+    runs = plan_runs(Path("runs"), recipe.options, [Variant.parse(label) for label in labels], [0])
+    assert [run.options.method.method for run in runs] == [label.partition(":")[0] for label in labels]
+
+
+def test_what_is_not_published_is_said():
+    for name in ("imagenet-lt", "inaturalist-2018"):
+        for variant in VARIANTS:
+            assert any(sentence.startswith("NOT PUBLISHED") for sentence in recipe_named(name, variant).written.origin)
+
+
+def test_a_name_takes_the_recipes_options_and_a_label_stands_for_itself():
+    recipe = recipe_named("imagenet-lt", "published")
+    named = recipe.labels(["focal-sam", "imbsam:rho=0.1", "asam"])
+    assert named == ["focal-sam:rho=0.1,gamma=0.8,strength=0.8", "imbsam:rho=0.1", "asam"]
+
+
+def test_an_unknown_recipe_is_quoted():
+    with pytest.raises(OptionError, match="there is no recipe 'places-lt'; there are cifar100-lt, imagenet-lt"):
+        recipe_named("places-lt", "published")

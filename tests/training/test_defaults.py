@@ -1,0 +1,128 @@
+import pytest
+import torch
+
+from imbsam.config import Options
+from imbsam.errors import OptionError, PriorsError, PriorsWarning
+from imbsam.inputs import ImageSpec, TableSpec
+from imbsam.priors import ClassPriors
+from imbsam.training.defaults import kind_of, resolved, tail_classes
+
+CLASSES = ("ant", "bee", "cow", "dog")
+PRIORS = ClassPriors.from_counts([500, 80, 30, 7])
+
+
+def image(side: int) -> ImageSpec:
+    return ImageSpec(3, side, side, (0.5,) * 3, (0.2,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        (TableSpec(3, ()), "table"),
+        (image(15), "tiny"),
+        (image(16), "image"),
+        (image(96), "image"),
+        (image(97), "large"),
+        (ImageSpec(1, 8, 40, (0.5,), (0.2,)), "image"),
+    ],
+)
+def test_kind_of_data_goes_by_the_longer_side(spec, kind):
+    assert kind_of(spec) == kind
+
+
+@pytest.mark.parametrize(
+    ("source", "spec", "expected"),
+    [
+        ("digits", image(8), {"model": "mlp", "epochs": 100, "batch_size": 32, "rho": 0.2, "imbalance": 50.0}),
+        ("photos", image(32), {"model": "resnet20", "epochs": 30, "batch_size": 128, "rho": 0.05, "augment": "cifar"}),
+        ("photos", image(224), {"model": "resnet18", "augment": "imagenet", "imbalance": None, "rare": "last"}),
+        ("a.csv", TableSpec(3, ()), {"model": "mlp", "epochs": 60, "augment": "none", "rho": 0.05, "lr": 0.1}),
+    ],
+)
+def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):
+    flat = resolved(Options(), source, spec).flat()
+    assert {name: flat[name] for name in expected} == expected
+
+
+def test_what_the_user_chose_is_kept():
+    chosen = {"model": "resnet32", "epochs": 3, "batch_size": 7, "rho": 0.0, "lr": 0.5, "warmup": 0.0, "imbalance": 1.0}
+    flat = resolved(Options().updated(chosen), "digits", image(8)).flat()
+    assert {name: flat[name] for name in chosen} == chosen
+
+
+@pytest.mark.parametrize(
+    ("method", "base", "lr"),
+    [
+        ("sgd", "sgd", 0.1),
+        ("adamw", "sgd", 0.001),
+        ("imbsam", "adamw", 0.001),
+        ("sam", "sgd", 0.1),
+        ("sgd", "adamw", 0.1),
+    ],
+)
+def test_learning_rate_goes_by_the_base_optimizer(method, base, lr):
+    assert resolved(Options().updated({"method": method, "base": base}), "digits", image(8)).training.lr == lr
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (9, 0.0), (30, 2.0), (100, 5.0), (300, 5.0)])
+def test_warm_up_is_a_twentieth_of_the_epochs_at_most_five(epochs, warmup):
+    assert resolved(Options().updated({"epochs": epochs}), "digits", image(8)).training.warmup == warmup
+
+
+def test_nothing_is_left_open():
+    flat = resolved(Options(), "digits", image(8)).flat()
+    open_options = {name for name, value in flat.items() if value in (None, "auto")}
+    # These stay as the user has them: they name things that a run may do without, or the machine.
+    optional = {"target", "image_size", "weights", "reweight_from", "clip_norm", "threads", "device", "tail"}
+    # What the optimizer chooses by the model's layers.
+    assert open_options == {*optional, "context_rows"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "tail"),
+    [
+        ("fewer-than=31", "cow dog"),
+        ("rarest-classes=0.25", "dog"),
+        ("rarest-samples=0.19", "bee cow dog"),
+        ("classes=dog,bee", "bee dog"),
+        ("auto", "dog"),
+    ],
+)
+def test_tail_rules_mark_their_classes(rule, tail):
+    mask = tail_classes(rule, PRIORS, CLASSES)
+    assert [name for name, marked in zip(CLASSES, mask.tolist(), strict=True) if marked] == tail.split()
+
+
+@pytest.mark.parametrize("counts", [[500, 400, 300], [9, 8, 7]])
+def test_auto_falls_back_on_the_rarest_third(counts):
+    mask = tail_classes("auto", ClassPriors.from_counts(counts), ("a", "b", "c"))
+    assert torch.equal(mask, torch.tensor([False, False, True]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("some", "not a tail rule"),
+        ("fewer-than", "'' is not a number"),
+        ("fewer-than=many", "'many' is not a number"),
+        ("rarest-classes=x", "'x' is not a number"),
+        ("classes=dog,fox", "no class 'fox'. The classes are ant, bee, cow, dog"),
+        ("classes=", "no class ''"),
+    ],
+)
+def test_a_rule_that_cannot_be_read_is_quoted(rule, told):
+    with pytest.raises(OptionError, match="--tail") as caught:
+        tail_classes(rule, PRIORS, CLASSES)
+    assert f"--tail {rule}" in str(caught.value)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", ["fewer-than=0", "rarest-classes=0", "rarest-classes=1", "rarest-samples=nan"])
+def test_a_value_out_of_range_is_refused(rule):
+    with pytest.raises(PriorsError):
+        tail_classes(rule, PRIORS, CLASSES)
+
+
+def test_a_rule_that_marks_nothing_warns():
+    with pytest.warns(PriorsWarning, match="marks no class"):
+        tail_classes("fewer-than=2", PRIORS, CLASSES)
