@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cases import BATCH_NORM, CASES, COUPLED, HEAD_AND_TAIL, INDEPENDENT, NO_TAIL, ONLY_TAIL, TAIL, Case
 from imbsam.optim import create
-from imbsam.optim._plan import STEP, Need, PlannedPass, plan
+from imbsam.optim._plan import STEP, Need, PlannedPass, ascent_of, plan
 from imbsam.optim._terms import Term
 from imbsam.priors import ClassPriors
 from optim.loops import Backwards, Forwards, imbsam, sam, take_step
@@ -163,12 +163,13 @@ def test_a_plan_computes_its_terms_and_nothing_else(
         for use in planned.uses:
             assert use.weights.shape == rows.shape
             here = spread(planned, use.weights, size)
-            if use.slot == STEP:
+            if use.gradient == STEP:
                 total += here
             else:
                 assert planned.term is None, "a direction is taken at the weights themselves"
-                assert torch.equal(here, terms[use.slot].ascent)
-                climbed.add(use.slot)
+                (term,) = [k for k in range(len(terms)) if use.gradient == ascent_of(k)]
+                assert torch.equal(here, terms[term].ascent)
+                climbed.add(term)
         if planned.counted is not None:
             counted += spread(planned, planned.counted, size)
     torch.testing.assert_close(total, torch.full((size,), 1 / size, dtype=torch.float64), atol=1e-15, rtol=0)
@@ -231,7 +232,9 @@ def test_a_rank_without_a_row_of_a_term_makes_its_passes_all_the_same() -> None:
             context_rows=2,
             share=False,
         )
-        assert [(p.term, [u.slot for u in p.uses]) for p in here] == [(p.term, [u.slot for u in p.uses]) for p in there]
+        assert [(p.term, [u.gradient for u in p.uses]) for p in here] == [
+            (p.term, [u.gradient for u in p.uses]) for p in there
+        ]
 
 
 @pytest.mark.parametrize("name", ["imbsam", "focal-sam", "sse-sam", "sam-drw"])

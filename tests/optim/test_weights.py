@@ -332,7 +332,7 @@ def test_no_memory_is_kept_for_batches_without_a_tail() -> None:
     model = MLP.model()
     optimizer = imbsam(MLP, model)
     take_step(optimizer, model, MLP.loss, MLP.batch(NO_TAIL))
-    assert not optimizer._saved
+    assert not optimizer._weights._saved
 
 
 def test_the_ascent_gradient_is_freed_once_it_was_climbed() -> None:

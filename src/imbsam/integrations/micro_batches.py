@@ -124,8 +124,7 @@ def use_model(optimizer: SharpnessAware, model: nn.Module) -> None:
         model: The model as it is called in training.
     """
     if optimizer.model is not model:
-        optimizer.model = model
-        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.bind(model)
 
 
 def targets_of(batch: object) -> Tensor:

@@ -1,11 +1,11 @@
 """Sharpness-aware optimizers. Depends on torch and the class priors alone."""
 
-from imbsam.optim._passes import Combined as Combined
-from imbsam.optim._passes import Pass as Pass
-from imbsam.optim._passes import Passes as Passes
+from imbsam.optim._gradients import Combined as Combined
+from imbsam.optim._gradients import Parts as Parts
 from imbsam.optim._sharpness_aware import SharpnessAware as SharpnessAware
+from imbsam.optim._step import Pass as Pass
+from imbsam.optim._step import Step as Step
 from imbsam.optim._terms import Term as Term
-from imbsam.optim._weights import Parts as Parts
 from imbsam.optim.adaptive import Adaptive as Adaptive
 from imbsam.optim.ascent import Ascent as Ascent
 from imbsam.optim.ascent import Climbed as Climbed
@@ -41,3 +41,6 @@ from imbsam.optim.universal import TraceSAM as TraceSAM
 from imbsam.optim.universal import UniversalSAM as UniversalSAM
 from imbsam.optim.weighted_sam import TargetBins as TargetBins
 from imbsam.optim.weighted_sam import WeightedSAM as WeightedSAM
+
+Passes = Step
+"""The passes of a step by the name that a training loop knows them by."""

@@ -7,7 +7,8 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from imbsam.optim._tensors import each
 
 Group = tuple[int, float]
 """How many consecutive rows, and their weight together; the weights of all rows add up to 1."""
@@ -19,11 +20,14 @@ CONTEXT_ROWS_OF_TABLES = 32
 """The same where a channel has one place a row."""
 
 WEIGHABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Layers whose rows can be weighted; one of another make normalises as it is made to."""
+
+OF_TORCH = (*WEIGHABLE, nn.SyncBatchNorm)
 
 
 def normalises_the_batch(module: nn.Module) -> bool:
     """Whether the module is a BatchNorm of any make: torch's, or one with the same running statistics."""
-    return isinstance(module, _BatchNorm) or getattr(module, "running_mean", None) is not None
+    return isinstance(module, OF_TORCH) or getattr(module, "running_mean", None) is not None
 
 
 def sees_the_batch(layer: nn.Module) -> bool:
@@ -63,13 +67,9 @@ class RunningStatistics:
         """Take the present statistics as the outcome of the step: its first pass has been made."""
         self._after = _copied(self._buffers(), self._after)
 
-    def to_settled(self) -> None:
-        """Undo what passes after the first did to the statistics."""
-        _copied(self._after, self._buffers())
-
-    def to_remembered(self) -> None:
-        """Undo the whole step."""
-        _copied(self._before, self._buffers())
+    def end(self, *, settled: bool) -> None:
+        """Undo what passes after the first did to the statistics, or, where nothing is settled, the whole step."""
+        _copied(self._after if settled else self._before, self._buffers())
 
     @torch.no_grad()
     def undo_unless_finite(self) -> None:
@@ -103,14 +103,14 @@ class RunningStatistics:
 
 
 @cache
-def _uncompiled() -> Callable[[_BatchNorm, Tensor], Tensor]:
+def _uncompiled() -> Callable[[nn.BatchNorm1d, Tensor], Tensor]:
     """:func:`_by_weight` left out of compiled graphs, which would be made anew for every size of the groups."""
     # Not a decorator: it imports torch's compiler, which an optimizer's first step does anyway.
-    left_out: Callable[[_BatchNorm, Tensor], Tensor] = torch.compiler.disable(_by_weight)  # type: ignore[no-untyped-call]
+    left_out: Callable[[nn.BatchNorm1d, Tensor], Tensor] = torch.compiler.disable(_by_weight)  # type: ignore[no-untyped-call]
     return left_out
 
 
-def _by_weight(layer: _BatchNorm, x: Tensor) -> Tensor:
+def _by_weight(layer: nn.BatchNorm1d, x: Tensor) -> Tensor:
     """Normalise with weighted statistics, shape ``(R, C, ...)``; running statistics stay."""
     groups: tuple[Group, ...] = layer.row_groups  # type: ignore[assignment]
     rows = sum(number for number, _ in groups)
@@ -121,10 +121,28 @@ def _by_weight(layer: _BatchNorm, x: Tensor) -> Tensor:
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     weight = wide.new_ones(x.shape[1]) if layer.weight is None else layer.weight
     bias = torch.zeros_like(weight) if layer.bias is None else layer.bias
-    y: Tensor = _WeightedBatchNorm.apply(  # type: ignore[no-untyped-call]
-        wide, weight.to(wide.dtype), bias.to(wide.dtype), numbers, [share for _, share in groups], layer.eps
-    )
+    normalised = _WeightedBatchNorm.apply if _has_kernels() else _by_autograd
+    shares = [share for _, share in groups]
+    y: Tensor = normalised(wide, weight.to(wide.dtype), bias.to(wide.dtype), numbers, shares, layer.eps)
     return y.to(x.dtype)
+
+
+@cache
+def _has_kernels() -> bool:
+    """Whether torch has the operators of :class:`_WeightedBatchNorm`, which no documentation promises."""
+    return all(hasattr(torch.ops.aten, name) for name in ("batch_norm_update_stats", "native_batch_norm_backward"))
+
+
+def _by_autograd(
+    x: Tensor, weight: Tensor, bias: Tensor, numbers: list[int], shares: list[float], eps: float
+) -> Tensor:
+    """The same by public operators; a whole step of a ResNet-20 takes 9 % longer."""
+    places, channels = [0, *range(2, x.ndim)], (1, -1, *(1,) * (x.ndim - 2))
+    found = [torch.var_mean(part, places, correction=0) for part in torch.split(x, numbers)]
+    mean = torch.stack([share * m for share, (_, m) in zip(shares, found, strict=True)]).sum(0)
+    spreads = [share * (v + (m - mean).square()) for share, (v, m) in zip(shares, found, strict=True)]
+    scale = weight * (torch.stack(spreads).sum(0) + eps).rsqrt()
+    return torch.addcmul((bias - mean * scale).view(channels), x, scale.view(channels))
 
 
 class _WeightedBatchNorm(torch.autograd.Function):
@@ -173,5 +191,5 @@ def _copied(sources: list[Tensor], kept: list[Tensor]) -> list[Tensor]:
     with torch.no_grad():
         for kind in {s.dtype for s in sources}:
             pairs = [(k, s) for k, s in zip(kept, sources, strict=True) if s.dtype == kind]
-            torch._foreach_copy_([k for k, _ in pairs], [s for _, s in pairs])
+            each("copy_", [k for k, _ in pairs], [s for _, s in pairs])
     return kept

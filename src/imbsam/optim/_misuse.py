@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import OptionError, PassError
 from imbsam.optim._batchnorm import normalises_the_batch, sees_the_batch
-from imbsam.optim._shards import is_sharded
+from imbsam.optim._tensors import is_sharded
 from imbsam.optim.ascent import Ascent
 
 

@@ -9,17 +9,21 @@ from torch import Tensor
 
 from imbsam.optim._terms import Selection, Term
 
-STEP = -1
-"""The slot of the gradient that the base optimizer will see; slot ``k >= 0`` holds the ascent gradient of term k."""
+STEP = "step"
+"""The gradient that the base optimizer will see."""
+
+UNUSED = "unused"
+"""A gradient that nothing uses, as of a closure that backpropagates where only its forward is needed."""
 
 
-UNUSED = -2
-"""The slot of a gradient that nothing uses, as of a closure that backpropagates where only its forward is needed."""
+def ascent_of(term: int) -> str:
+    """The name of the gradient that term number ``term`` climbs along."""
+    return f"ascent {term}"
 
 
-def apart(term: int) -> int:
-    """The slot of a descent gradient that is kept apart."""
-    return -3 - term
+def descent_of(term: int) -> str:
+    """The name of the gradient of term number ``term`` at its perturbed weights, where it is kept apart."""
+    return f"descent {term}"
 
 
 BatchStatistics = Literal["batch", "context"]
@@ -27,10 +31,10 @@ BatchStatistics = Literal["batch", "context"]
 
 @dataclass(frozen=True)
 class Use:
-    """One backward of a pass: the weighted sum of its losses, added to the gradient in ``slot``."""
+    """One backward of a pass: the weighted sum of its losses, added to the gradient named ``gradient``."""
 
     weights: Tensor
-    slot: int
+    gradient: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,24 @@ class PlannedPass:
     counted: Tensor | None = None
     own: int | None = None
     select: "Callable[[Tensor, Tensor], PlannedPass] | None" = None
+
+    def row_groups(self, span: slice, batch_size: int) -> list[tuple[int, float]] | None:
+        """How much consecutive rows stand for in BatchNorm's statistics: their number and their share of the batch.
+
+        Args:
+            span: Which of the rows are forwarded.
+            batch_size: Rows of the batch, which the rows of the pass stand for.
+
+        Returns:
+            Groups of rows of one weight each; ``None`` where all rows count alike.
+        """
+        if self.own is None or self.rows is None:
+            return None
+        each = (batch_size - self.own) / max(1, len(self.rows) - self.own)
+        own = min(span.stop, self.own) - min(span.start, self.own)
+        others = span.stop - span.start - own
+        total = own + others * each
+        return [(number, weight / total) for number, weight in ((own, float(own)), (others, others * each)) if number]
 
 
 @dataclass(frozen=True)
@@ -108,17 +130,17 @@ def plan(
     ascents = {k: a for k in active if (fresh is None or fresh[k]) and (a := terms[k].ascent) is not None}
     first = layout.shared_with_base(ascents, need_base)
     early = [Use(base, STEP)] if need_base and (coupled or first) else []
-    early += [Use(ascents[k], k) for k in first]
+    early += [Use(ascents[k], ascent_of(k)) for k in first]
     passes = layout.opening(early) if early or coupled else []
     for k in active:
         term = terms[k]
         if k in ascents and k not in first:
-            passes.append(layout.own_pass(Use(ascents[k], k)))
-        slot = apart(k) if term.apart or learns else STEP
+            passes.append(layout.own_pass(Use(ascents[k], ascent_of(k))))
+        gradient = descent_of(k) if term.apart or learns else STEP
         if term.select is None:
-            passes.append(layout.own_pass(Use(term.descent, slot), term=k))
+            passes.append(layout.own_pass(Use(term.descent, gradient), term=k))
         else:
-            passes.append(layout.looking_pass(term.select, slot, term=k))
+            passes.append(layout.looking_pass(term.select, gradient, term=k))
     if need_base and not (coupled or first):
         passes.append(layout.own_pass(Use(base, STEP)))
     return _count_each_row_once(passes, len(base))
@@ -176,14 +198,14 @@ class _Layout:
         rows = self._rows(weighed)
         if rows is None:
             return PlannedPass(None, tuple(uses), term)
-        aligned = tuple(Use(use.weights[rows], use.slot) for use in uses)
+        aligned = tuple(Use(use.weights[rows], use.gradient) for use in uses)
         return PlannedPass(rows, aligned, term, own=int(weighed.count_nonzero()) if self.coupled else None)
 
-    def looking_pass(self, select: Selection, slot: int, *, term: int) -> PlannedPass:
+    def looking_pass(self, select: Selection, gradient: str, *, term: int) -> PlannedPass:
         """The whole batch at the perturbed weights, without a backward; its losses choose the rows of the next pass."""
 
         def chosen(before: Tensor, after: Tensor) -> PlannedPass:
-            return self.own_pass(Use(select(before, after), slot), term=term)
+            return self.own_pass(Use(select(before, after), gradient), term=term)
 
         return PlannedPass(None, (), term, select=chosen)
 

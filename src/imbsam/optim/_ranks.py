@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from imbsam.errors import OptionError, PassError
 from imbsam.optim._plan import Need
-from imbsam.optim._shards import is_sharded
+from imbsam.optim._tensors import is_sharded
 from imbsam.optim._terms import Term
 
 
@@ -115,7 +115,7 @@ class Ranks:
         needs = tuple(ranks > 0 for ranks in anywhere)
         return total / self.size, Need(needs[: len(terms)], needs[len(terms) :])
 
-    def mean(self, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Average numbers over the ranks, as DistributedDataParallel averages gradients.
 
         Args:

@@ -10,13 +10,14 @@ from torch.optim import Optimizer
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics
-from imbsam.optim._misuse import Unseen, described, refuse_line_search, refuse_scaler
-from imbsam.optim._passes import Combined, Passes, Rules, ascent_name
-from imbsam.optim._plan import BatchStatistics, plan
+from imbsam.optim._gradients import Combined, Parts
+from imbsam.optim._misuse import Unseen, refuse_line_search, refuse_scaler
+from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
+from imbsam.optim._step import Step
 from imbsam.optim._terms import Term
-from imbsam.optim._weights import Parts, Weights
-from imbsam.optim.ascent import Ascent, Gradient, global_norm
+from imbsam.optim._weights import Weights
+from imbsam.optim.ascent import Ascent, Gradient
 
 
 class SharpnessState(TypedDict):
@@ -147,20 +148,41 @@ class SharpnessAware(Optimizer):
         self.skipped = 0
         self.skipped_in_a_row = 0
         self.memory: dict[str, dict[Tensor, Tensor]] = {}
-        self._start()
-        self._check_climb()
+        self._bind()
 
-    def _start(self) -> None:
+    def bind(self, model: nn.Module) -> None:
+        """Tell the optimizer into what its model has been wrapped since, or that its modules have changed.
+
+        Weights, state and memory stay as they are. The wrapper has to hold the parameters that the optimizer has:
+        ``DistributedDataParallel`` and ``torch.compile`` do, ``fully_shard`` makes new ones.
+
+        Args:
+            model: The model as it is called in training.
+
+        Raises:
+            OptionError: If the model has none of the optimizer's parameters, or the options do not suit it.
+            PassError: If passes are open.
+        """
+        self._refuse_open_passes("bind()")
+        own = set(self._own_params())
+        if not any(p in own for p in model.parameters()):
+            raise OptionError(
+                f"the {type(model).__name__} given to bind() has none of the optimizer's parameters: make base and "
+                "optimizer anew with the parameters of this model."
+            )
+        self.model = model
+        self._bind()
+
+    def _bind(self) -> None:
         """Set up what lives in memory only: no checkpoint or copy carries it."""
         self.param_groups = self.base.param_groups
         self.state = self.base.state
         self._statistics = RunningStatistics(self.model)
         self._ranks = Ranks(self.model)
-        self._named: dict[str, Tensor] = dict(self.model.named_parameters()) if self.model is not None else {}
+        self._weights = Weights(self.model)
         self._watch = Unseen(model_known=self.model is not None) if self._ranks.size == 1 else None
-        self._saved: dict[Tensor, Tensor] = {}
-        self._passes: Passes | None = None
-        self._ready: Passes | None = None
+        self._step: Step | None = None
+        self._check_climb()
 
     def terms(self, targets: Tensor) -> Sequence[Term]:
         """The terms of the method for a batch.
@@ -173,7 +195,7 @@ class SharpnessAware(Optimizer):
         """
         raise NotImplementedError
 
-    def passes(self, targets: Tensor, *, loss_scale: float = 1.0) -> Passes:
+    def passes(self, targets: Tensor, *, loss_scale: float = 1.0) -> Step:
         """Open the passes of one step; forward and backward stay the caller's.
 
         After the ``with`` block the combined gradient lies in ``.grad``, at the unperturbed weights: clip it where you
@@ -200,78 +222,26 @@ class SharpnessAware(Optimizer):
             >>> optimizer.step()  # doctest: +SKIP
         """
         self._refuse_open_passes("passes()")
-        if not (math.isfinite(loss_scale) and loss_scale > 0):
-            raise OptionError(f"loss_scale must be finite and above 0; got {loss_scale}.")
         for group in self.param_groups:
             self._check_radii(group)
-        on_cpu = _checked_targets(targets)
-        terms = [term if self._moves(term) else term.at_the_weights() for term in self.terms(on_cpu)]
-        rows = len(on_cpu)
-        self._ranks.compare(described(self))
-        mean_rows, need = self._ranks.agree(rows, terms, step=self.steps)
-        if mean_rows != rows:
-            apart = self.climb == "apart"
-            terms = [term.scaled(rows / mean_rows, ascent=not apart) for term in terms]
-        fresh = [
-            self.ascent.needs_gradient(self.memory.get(ascent_name(k, term), {}), self.steps)
-            for k, term in enumerate(terms)
-        ]
-        planned = plan(
-            terms,
-            need,
-            coupled=self._statistics.live(),
-            statistics=self.batch_statistics,
-            context_rows=self._statistics.context_rows if self.context_rows is None else self.context_rows,
-            row_multiple=self.row_multiple,
-            share=self._ranks.size == 1,
-            fresh=fresh,
-            learns=self.ascent.learns,
-        )
-        weights = Weights(self.param_groups, self._named, self._saved, self.model)
-        self._ready = None
-        self._passes = Passes(
-            planned,
-            Rules(terms, self.ascent, fresh, self.memory, self.keeps_ascents, self.climb == "together", self.combine),
-            batch_size=rows,
-            loss_scale=loss_scale,
-            device=targets.device,
-            weights=weights,
-            statistics=self._statistics,
-            watch=self._watch,
-            send=self._ranks.send,
-            most_on_any_rank=self._ranks.most,
-            on_open=self._open,
-            on_close=self._close,
-        )
-        return self._passes
+        self._drop_step()
+        self._step = Step(self, targets, loss_scale)
+        return self._step
 
-    def _moves(self, term: Term) -> bool:
+    def moves(self, term: Term) -> bool:
+        """Whether any parameter group has a neighbourhood for the term."""
         return any(group[term.radius] for group in self.param_groups)
 
-    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+    def combine(self, parts: Parts) -> Combined | None:
         """Make the step's gradient of the gradients of the passes; by default it is their sum already.
 
         Args:
-            parts: Gradients by slot.
-            values: Weighted loss by slot, shape ``()`` each.
+            parts: Gradients and losses by name, those of all ranks.
 
         Returns:
             The combined gradient and what to keep, or ``None`` to leave the step's gradient as it is.
         """
         return None
-
-    def _open(self, passes: Passes) -> None:
-        if passes is not self._passes:
-            raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
-
-    def _close(self, passes: Passes, complete: bool) -> None:
-        self._passes = None
-        self._ready = passes if complete else None
-        if complete:
-            self._watch = None
-        if complete and (passes.is_scaled or self.nonfinite == "unchecked"):
-            # Nobody may look at this step, or tell that it was skipped.
-            self._statistics.undo_unless_finite()
 
     def step(  # type: ignore[override]
         self, closure: RowsClosure | LossClosure | None = None, *, targets: Tensor | None = None
@@ -295,16 +265,17 @@ class SharpnessAware(Optimizer):
             TypeError: If a method that needs classes is given a closure without ``targets``.
         """
         self._refuse_open_passes("step()")
+        waiting = self._step is not None and self._step.life == "done"
         if closure is None:
-            if self._ready is None:
+            if self._step is None or not waiting:
                 raise PassError(
                     "step() has no finished passes to apply. Make them by `with optimizer.passes(targets) as passes`, "
                     "or call step(closure, targets=targets); optimizer.base.step() makes a plain step."
                 )
-            self._apply(self._ready)
+            self._apply(self._step)
             return None
         refuse_scaler()
-        if self._ready is not None:
+        if waiting:
             raise PassError(
                 "step(closure) makes passes of its own, and those made before still wait: apply them by step() "
                 "without a closure, or drop them by zero_grad()."
@@ -314,39 +285,36 @@ class SharpnessAware(Optimizer):
                 f"{type(self).__name__} needs the {'class' if self.class_aware else 'loss'} of each row: "
                 "step(lambda rows: criterion(model(x[rows]), y[rows]), targets=y), with reduction='none'."
             )
-        if targets is None:
-            return self._step_on_mean_loss(cast(LossClosure, closure))
-        with torch.enable_grad(), self.passes(targets) as passes:
-            for each in passes:
-                with torch.set_grad_enabled(each.needs_gradient):
-                    losses = cast(RowsClosure, closure)(each.rows)
-                each.backward(losses)
+        # A closure without rows does not say how many it has; to the plan its mean is a batch of one.
+        with (
+            torch.enable_grad(),
+            self.passes(torch.zeros(1, dtype=torch.long) if targets is None else targets) as passes,
+        ):
+            if targets is None:
+                passes.run(cast(LossClosure, closure))
+            else:
+                for each in passes:
+                    with torch.set_grad_enabled(each.needs_gradient):
+                        losses = cast(RowsClosure, closure)(each.rows)
+                    each.backward(losses)
         self._apply(passes)
         return passes.loss
 
-    def _step_on_mean_loss(self, closure: LossClosure) -> Tensor:
-        # The closure does not say how many rows it has; to the plan its mean is a batch of one.
-        with torch.enable_grad(), self.passes(torch.zeros(1, dtype=torch.long)) as passes:
-            passes.run(closure)
-        self._apply(passes)
-        return passes.loss
-
-    def _apply(self, passes: Passes) -> None:
-        self._ready = None
-        if self.nonfinite != "unchecked" and not self._is_sound(passes):
+    def _apply(self, step: Step) -> None:
+        step.life = "dead"
+        if self.nonfinite != "unchecked" and not self._is_sound(step):
             self.skipped += 1
             self.skipped_in_a_row += 1
             return
         self.base.step()
         self.steps += 1
         self.skipped_in_a_row = 0
-        for name, kept in passes.memory.items():
+        for name, kept in step.memory.items():
             self.memory.setdefault(name, {}).update(kept)
 
-    def _is_sound(self, passes: Passes) -> bool:
-        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+    def _is_sound(self, step: Step) -> bool:
         try:
-            passes.check(global_norm(grads) if grads else None, self._ranks.anywhere)
+            step.check()
         except NonFiniteError as error:
             if self.nonfinite == "raise":
                 raise
@@ -355,8 +323,17 @@ class SharpnessAware(Optimizer):
             return False
         return True
 
+    @property
+    def _is_open(self) -> bool:
+        return self._step is not None and self._step.life == "open"
+
+    def _drop_step(self) -> None:
+        if self._step is not None:
+            self._step.life = "dead"
+        self._step = None
+
     def _refuse_open_passes(self, call: str) -> None:
-        if self._passes is not None and self._passes.is_open:
+        if self._is_open:
             raise PassError(
                 f"{call} inside open passes, where the weights may be perturbed: leave the `with` block first."
             )
@@ -366,8 +343,8 @@ class SharpnessAware(Optimizer):
 
         Open passes began without any, and theirs add up: there it does nothing.
         """
-        if self._passes is None or not self._passes.is_open:
-            self._ready = None
+        if not self._is_open:
+            self._drop_step()
             super().zero_grad(set_to_none)
 
     def add_param_group(self, param_group: dict[str, object]) -> None:
@@ -409,7 +386,7 @@ class SharpnessAware(Optimizer):
             name: {params[i]: kept.to(params[i].device) for i, kept in part.items()}
             for name, part in own["memory"].items()
         }
-        self._start()
+        self._bind()
 
     def _check_radii(self, group: Mapping[str, object]) -> None:
         for name, default in self.radii.items():
@@ -446,16 +423,7 @@ class SharpnessAware(Optimizer):
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__({**state, "param_groups": [], "state": {}})
-        self._start()
+        self._bind()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r})"
-
-
-def _checked_targets(targets: Tensor) -> Tensor:
-    if not isinstance(targets, Tensor) or targets.ndim != 1 or len(targets) == 0:
-        shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
-        raise OptionError(f"targets must be a tensor with the class of each row, shape (B,), B > 0; got {shape}.")
-    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise OptionError(f"targets must be integer class indices; got {targets.dtype}.")
-    return targets.detach().cpu().long()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
-from imbsam.optim._shards import is_sharded, local, summed_over_shards
+from imbsam.optim._tensors import each, is_sharded, local, summed_over_shards
 
 Memory = Mapping[Tensor, Tensor]
 """What a rule keeps for each parameter from step to step."""
@@ -137,8 +137,8 @@ def add_normalised(slopes: Sequence[Slope], norm: Tensor, damping: float) -> Non
                     p.add_(g * on_device.to(g.dtype))
             else:
                 own = [local(g) for g in grads]
-                torch._foreach_mul_(own, on_device)
-                torch._foreach_add_([local(p) for p in params], own)
+                each("mul_", own, on_device)
+                each("add_", [local(p) for p in params], own)
 
 
 def global_norm(grads: Sequence[Tensor]) -> Tensor:
@@ -154,7 +154,7 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
     values = [g.coalesce().values() if g.is_sparse else local(g) for g in grads]
     values = [torch.view_as_real(v) if v.is_complex() else v for v in values]
     dtype = torch.float64 if any(v.dtype == torch.float64 for v in values) else torch.float32
-    norms: Sequence[Tensor] = torch._foreach_norm(values, 2, dtype=dtype)
+    norms = each("norm", values, 2, dtype=dtype)
     if any(map(is_sharded, grads)):
         return _over_ranks([norm.square() for norm in norms], grads).sqrt()
     home = norms[0].device

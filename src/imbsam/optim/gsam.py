@@ -1,7 +1,6 @@
 """GSAM: SAM that also lowers the gap between the perturbed loss and the loss."""
 
 import math
-from collections.abc import Mapping
 from typing import Unpack
 
 import torch
@@ -9,11 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._passes import Combined
-from imbsam.optim._plan import STEP
+from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._sharpness_aware import Common, SharpnessAware
 from imbsam.optim._terms import Term, mean_term
-from imbsam.optim._weights import Parts
 from imbsam.optim.ascent import Ascent, dot
 
 
@@ -55,12 +52,12 @@ class GSAM(SharpnessAware):
         """SAM's."""
         return [mean_term(targets)]
 
-    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+    def combine(self, parts: Parts) -> Combined | None:
         """Take ``alpha`` times the part of the plain gradient that is orthogonal to the perturbed one away from it."""
-        if 0 not in parts.slots:
+        if "ascent 0" not in parts:
             return None
-        plain, perturbed = parts.gradient(0), parts.gradient(STEP)
+        plain, perturbed = parts.gradient("ascent 0"), parts.gradient("step")
         square = dot(perturbed, perturbed)
         along = torch.where(square > 0, dot(plain, perturbed) / square, 0.0)
         combined = [g_p - self.alpha * (g - along.to(g) * g_p) for g, g_p in zip(plain, perturbed, strict=True)]
-        return Combined(parts.filled(combined))
+        return Combined(combined)

@@ -1,7 +1,7 @@
 """LookSAM: SAM whose second pass is made only every few steps."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Unpack
 
 import torch
@@ -9,11 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._passes import Combined
-from imbsam.optim._plan import STEP
+from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._sharpness_aware import Common, SharpnessAware
 from imbsam.optim._terms import Term, mean_term, mean_weights
-from imbsam.optim._weights import Parts
 from imbsam.optim.ascent import Ascent, dot
 
 ACROSS = "looksam"
@@ -72,22 +70,19 @@ class LookSAM(SharpnessAware):
         """SAM's every ``interval`` steps, else the mean loss as it is."""
         return [mean_term(targets) if self.steps % self.interval == 0 else Term(mean_weights(targets))]
 
-    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+    def combine(self, parts: Parts) -> Combined | None:
         """Keep the part across after a SAM step; add it in the steps between."""
         if not any(group["rho"] for group in self.param_groups):
             return None
-        if 0 in parts.slots:
-            across = self._each(parts.gradient(0), parts.gradient(STEP), _across)
-            kept = {parts.params[i]: g for i, g in zip(parts.reached, across, strict=True)}
-            return Combined(parts.slots[STEP], {ACROSS: kept})
-        kept_before = self.memory.get(ACROSS, {})
-        if not kept_before:
+        step = parts.gradient("step")
+        if "ascent 0" in parts:
+            across = self._each(parts.gradient("ascent 0"), step, _across)
+            return Combined(memory={ACROSS: dict(zip(parts.params, across, strict=True))})
+        kept = self.memory.get(ACROSS, {})
+        if not kept:
             return None
-        plain = parts.gradient(STEP)
-        across = [
-            kept_before.get(parts.params[i], torch.zeros_like(g)) for i, g in zip(parts.reached, plain, strict=True)
-        ]
-        return Combined(parts.filled(self._each(plain, across, self._added)))
+        across = [kept.get(p, torch.zeros_like(g)) for p, g in zip(parts.params, step, strict=True)]
+        return Combined(self._each(step, across, self._added))
 
     def _added(self, plain: list[Tensor], across: list[Tensor]) -> list[Tensor]:
         scale = self.alpha * dot(plain, plain).sqrt() / (dot(across, across).sqrt() + TINY)

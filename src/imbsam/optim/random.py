@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
-from imbsam.optim._shards import local
+from imbsam.optim._tensors import local
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 
 Sampler = Callable[[Sequence[Tensor]], Sequence[Tensor]]

@@ -1,7 +1,7 @@
 """The Universal class: regularise any symmetric function of the Hessian's eigenvalues by random perturbations."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, Unpack
 
 import torch
@@ -9,11 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._passes import Combined
-from imbsam.optim._plan import STEP, apart
+from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._sharpness_aware import Common, SharpnessAware
 from imbsam.optim._terms import Term, mean_weights
-from imbsam.optim._weights import Parts
 from imbsam.optim.random import Random, Sampler
 
 Scalar = Callable[[Tensor], Tensor]
@@ -82,20 +80,18 @@ class UniversalSAM(SharpnessAware):
             return [base]
         return [base] + [Term(mean, ascent=mean, apart=True) for _ in range(self.samples)]
 
-    def combine(self, parts: Parts, values: Mapping[int, Tensor]) -> Combined | None:
+    def combine(self, parts: Parts) -> Combined | None:
         """Weigh the differences of the gradients by the rises of the loss."""
-        slots = [slot for slot in map(apart, range(1, 1 + self.samples)) if slot in values]
-        if not slots:
+        names = [name for k in range(1, 1 + self.samples) if (name := f"descent {k}") in parts]
+        if not names:
             return None
-        # Replicas that weighed by the losses of their own rows would part.
-        values = self._ranks.mean(values)
-        losses = torch.stack([values[slot] for slot in slots])
-        plain = parts.gradient(STEP)
+        plain = parts.gradient("step")
+        weights = self.weights(torch.stack([parts.losses[name] for name in names]), parts.losses["step"])
         combined = list(plain)
-        for slot, weight in zip(slots, self.weights(losses, values[STEP]), strict=True):
-            for i, (g, g_0) in enumerate(zip(parts.gradient(slot), plain, strict=True)):
+        for name, weight in zip(names, weights, strict=True):
+            for i, (g, g_0) in enumerate(zip(parts.gradient(name), plain, strict=True)):
                 combined[i] = combined[i] + weight.to(g) * (g - g_0)
-        return Combined(parts.filled(combined))
+        return Combined(combined)
 
     def weights(self, losses: Tensor, plain: Tensor) -> Tensor:
         """The weight of each difference ``g_i - g_0``.

@@ -1,6 +1,32 @@
-"""Weights that are spread over ranks, as ``fully_shard`` leaves them: what a rank holds, and what all hold together."""
+"""Tensors many at a time, and tensors spread over ranks, as ``fully_shard`` leaves them."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
+
+
+def each(
+    operator: str, tensors: Sequence[Tensor], others: Sequence[Tensor] | Tensor | float, **options: object
+) -> list[Tensor]:
+    """Apply an operator to each tensor: torch's fused one, or the plain one where torch has none of that name.
+
+    Args:
+        operator: A method of tensors in place, as ``"copy_"``, or ``"norm"``.
+        tensors: Any number.
+        others: The operator's second argument, one for each tensor or one for all.
+        options: Further arguments.
+
+    Returns:
+        What the operator gives for each tensor.
+    """
+    fused = getattr(torch, f"_foreach_{operator}", None)
+    if fused is not None:
+        found: list[Tensor] = fused(tensors, others, **options)
+        return found
+    plain = torch.linalg.vector_norm if operator == "norm" else getattr(Tensor, operator)
+    many = others if isinstance(others, list | tuple) else [others] * len(tensors)
+    return [plain(tensor, other, **options) for tensor, other in zip(tensors, many, strict=True)]
 
 
 def local(tensor: Tensor) -> Tensor:

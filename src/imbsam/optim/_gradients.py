@@ -1,0 +1,144 @@
+"""The gradients of one step by name: one accumulates in ``.grad``, the others are set aside by reference."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from imbsam.optim._plan import STEP
+from imbsam.optim.ascent import Memory
+
+MeanOverRanks = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
+class Parts:
+    """The gradients and losses of one step by name, before they are combined.
+
+    ``"step"`` is what the base optimizer would see, ``"ascent k"`` the gradient that term k climbed along (where the
+    method sets ``keeps_ascents``) and ``"descent k"`` that of term k at its perturbed weights (where the term is
+    ``apart``). All of them are those of the whole batch: on several ranks, of the rows of all ranks.
+
+    Args:
+        params: Every parameter that may have a gradient, of any shapes.
+        gradients: By name, aligned with ``params``; ``None`` where backward did not reach a parameter.
+        losses: Weighted loss of this rank's rows by name, shape ``()`` each.
+        mean: Averages such losses over the ranks.
+
+    Attributes:
+        params: The parameters that some gradient has reached.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[Tensor],
+        gradients: Mapping[str, Sequence[Tensor | None]],
+        losses: Mapping[str, Tensor],
+        mean: MeanOverRanks,
+    ) -> None:
+        self.reached = [i for i in range(len(params)) if any(grads[i] is not None for grads in gradients.values())]
+        self.params = [params[i] for i in self.reached]
+        self._gradients = gradients
+        self._own_losses = losses
+        self._mean = mean
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._gradients
+
+    def gradient(self, name: str) -> list[Tensor]:
+        """The gradient of a name for each of :attr:`params`; zero where backward did not reach one.
+
+        Args:
+            name: As ``"step"`` or ``"ascent 0"``; of a name that is not there every gradient is zero.
+        """
+        own = self._gradients.get(name)
+        held = [None if own is None else own[i] for i in self.reached]
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, held, strict=True)]
+
+    @cached_property
+    def losses(self) -> Mapping[str, Tensor]:
+        """The weighted loss by name, shape ``()`` each, float64; ranks exchange theirs at the first look."""
+        return self._mean(self._own_losses)
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What a method makes of the gradients of its passes.
+
+    Args:
+        gradient: For the base optimizer, one for each of the parts' ``params``, of its shape; ``None`` leaves the
+            step's as it is.
+        memory: What the method keeps for each parameter, of its shape, by name, once the step has been made.
+    """
+
+    gradient: Sequence[Tensor] | None = None
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+
+
+class Gradients:
+    """The gradients of one step, while its passes are made.
+
+    Args:
+        params: Every parameter that backward may reach; their gradients from before are dropped.
+    """
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self._params = params
+        self._aside: dict[str, list[Tensor | None]] = {}
+        self._collected = STEP
+        for p in params:
+            p.grad = None
+
+    def collect(self, name: str) -> None:
+        """Let the next backward accumulate into the gradient of this name."""
+        if name == self._collected:
+            return
+        self._aside[self._collected] = [_own(p.grad) for p in self._params]
+        for p, grad in zip(self._params, self._aside.pop(name, [None] * len(self._params)), strict=True):
+            p.grad = grad
+        self._collected = name
+
+    def drop(self, name: str) -> None:
+        """Forget a gradient that is set aside."""
+        self._aside.pop(name, None)
+
+    def merge(self, name: str, *, loss_scale: float) -> dict[Tensor, Tensor]:
+        """Add a gradient to the step's, and give it, divided by the loss scale, in memory of its own."""
+        self.collect(STEP)
+        merged = {}
+        for p, grad in zip(self._params, self._aside.pop(name, ()), strict=False):
+            if grad is None:
+                continue
+            if p.grad is None:
+                p.grad = grad.clone()
+            elif p.grad.is_sparse:
+                p.grad = p.grad + grad
+            else:
+                p.grad.add_(grad)
+            merged[p] = grad / loss_scale if loss_scale != 1 else grad
+        return merged
+
+    def parts(self, losses: Mapping[str, Tensor], mean: MeanOverRanks) -> Parts:
+        """Every gradient that is still kept, by its name."""
+        self.collect(STEP)
+        return Parts(self._params, {STEP: [p.grad for p in self._params], **self._aside}, losses, mean)
+
+    def replace(self, reached: Sequence[int], gradient: Sequence[Tensor]) -> None:
+        """Put a combined gradient over the parameters with these indices in the place of the step's."""
+        for i, grad in zip(reached, gradient, strict=True):
+            self._params[i].grad = grad
+
+    def close(self, *, keep: bool) -> None:
+        """Leave the step's gradient in ``.grad``, or none; forget every other."""
+        self.collect(STEP)
+        self._aside.clear()
+        if not keep:
+            for p in self._params:
+                p.grad = None
+
+
+def _own(grad: Tensor | None) -> Tensor | None:
+    """The gradient, copied where it lies in a bucket of ``DistributedDataParallel``: the next backward refills it."""
+    shared = grad is not None and not grad.is_sparse and grad.untyped_storage().nbytes() > grad.nbytes
+    return grad.clone() if grad is not None and shared else grad
