@@ -18,7 +18,6 @@ from imbsam.anomaly.settings import Settings
 from imbsam.data.seeding import generator
 from imbsam.optim import METHODS, Gradient, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
-from imbsam.training.methods import OWN_LENGTH
 from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
 
@@ -184,9 +183,9 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
     if "rho" in options_of(settings.method):
         if settings.rho is not None:
             options["rho"] = settings.rho
-        elif settings.method not in OWN_LENGTH:
+        elif not METHODS[settings.method].own_length:
             options["rho"] = objective.rho
-    if settings.method not in OWN_LENGTH and "ascent" in signature(METHODS[settings.method].kind).parameters:
+    if not METHODS[settings.method].own_length and "ascent" in signature(METHODS[settings.method].kind).parameters:
         options["ascent"] = Gradient(settings.damping)
     options.update(settings.method_options)
     lr, weight_decay = base_options(objective, settings)

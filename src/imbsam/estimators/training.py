@@ -14,7 +14,7 @@ from imbsam.errors import NonFiniteError
 from imbsam.inputs import TableSpec
 from imbsam.losses import Deferred
 from imbsam.optim import SharpnessAware
-from imbsam.training.schedule import factor
+from imbsam.training.schedule import factor, usual_warmup
 from imbsam.training.step import train_step
 
 SCORING_BLOCK = 16384
@@ -103,7 +103,7 @@ def train(
     device = next(model.parameters()).device
     steps = len(course.batches(samples, 0))
     optimizer = make_optimizer(course.epochs * steps)
-    warmup = float(min(5, round(0.05 * course.epochs)))
+    warmup = usual_warmup(course.epochs)
     rate = LambdaLR(optimizer, factor(course.schedule, epochs=course.epochs, warmup=warmup, steps_per_epoch=steps))
     history, best, waited = History(), -float("inf"), 0
     kept: dict[str, Tensor] = {}

@@ -17,7 +17,6 @@ from imbsam.optim.esam import ESAM as ESAM
 from imbsam.optim.esam import Stochastic as Stochastic
 from imbsam.optim.focal_sam import FocalSAM as FocalSAM
 from imbsam.optim.friendly import Friendly as Friendly
-from imbsam.optim.friendly_sam import FriendlySAM as FriendlySAM
 from imbsam.optim.gsam import GSAM as GSAM
 from imbsam.optim.imbsam import ImbSAM as ImbSAM
 from imbsam.optim.looksam import LookSAM as LookSAM
@@ -33,6 +32,7 @@ from imbsam.optim.reuse import Reuse as Reuse
 from imbsam.optim.rise import Rise as Rise
 from imbsam.optim.sam import ASAM as ASAM
 from imbsam.optim.sam import SAM as SAM
+from imbsam.optim.sam import FriendlySAM as FriendlySAM
 from imbsam.optim.schedules import Schedule as Schedule
 from imbsam.optim.sse_sam import SSESAM as SSESAM
 from imbsam.optim.universal import DetSAM as DetSAM

@@ -17,7 +17,6 @@ from imbsam.optim.cc_sam import CCSAM
 from imbsam.optim.esam import ESAM, Stochastic
 from imbsam.optim.focal_sam import FocalSAM
 from imbsam.optim.friendly import Friendly
-from imbsam.optim.friendly_sam import FriendlySAM
 from imbsam.optim.gsam import GSAM
 from imbsam.optim.imbsam import ImbSAM
 from imbsam.optim.looksam import LookSAM
@@ -25,7 +24,7 @@ from imbsam.optim.plain import Plain
 from imbsam.optim.random import Random
 from imbsam.optim.reuse import Reuse
 from imbsam.optim.rise import Rise
-from imbsam.optim.sam import ASAM, SAM
+from imbsam.optim.sam import ASAM, SAM, FriendlySAM
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
 from imbsam.optim.weighted_sam import WeightedSAM, class_balanced, inverse_counts
@@ -42,6 +41,10 @@ class Method:
         cost: Forward-backwards of a row per step, where rows do not see each other; t is the tail's share.
         source: Paper.
         link: Paper or official code.
+        classes: What a class-aware method takes after the base optimizer, made of the class priors.
+        late: The option that is a number of steps, and the share of the run's steps that the paper gives it.
+        own_length: Whether rho is something else than the length of a normalised gradient step, so that a default of
+            the data does not suit.
     """
 
     kind: type[SharpnessAware]
@@ -49,6 +52,21 @@ class Method:
     cost: str
     source: str
     link: str
+    classes: Callable[[ClassPriors], object] | None = None
+    late: tuple[str, float] | None = None
+    own_length: bool = False
+
+
+def _usual_tail(priors: ClassPriors) -> Tensor:
+    return priors.tail(fewer_than=20)
+
+
+def _themselves(priors: ClassPriors) -> ClassPriors:
+    return priors
+
+
+def _root_counts(priors: ClassPriors) -> Tensor:
+    return inverse_counts(priors.counts)
 
 
 METHODS: Mapping[str, Method] = {
@@ -62,6 +80,7 @@ METHODS: Mapping[str, Method] = {
         "2",
         "Kwon et al., ICML 2021",
         "https://github.com/SamsungLabs/ASAM",
+        own_length=True,
     ),
     "gsam": Method(
         GSAM,
@@ -97,6 +116,7 @@ METHODS: Mapping[str, Method] = {
         "1 + n",
         "Bahri et al., ICML 2024",
         "https://github.com/dbahri/universal_sam",
+        own_length=True,
     ),
     "frob-sam": Method(
         FrobSAM,
@@ -104,6 +124,7 @@ METHODS: Mapping[str, Method] = {
         "1 + n",
         "Bahri et al., ICML 2024",
         "https://github.com/dbahri/universal_sam",
+        own_length=True,
     ),
     "det-sam": Method(
         DetSAM,
@@ -111,6 +132,7 @@ METHODS: Mapping[str, Method] = {
         "1 + n",
         "Bahri et al., ICML 2024",
         "https://github.com/dbahri/universal_sam",
+        own_length=True,
     ),
     "imbsam": Method(
         ImbSAM,
@@ -118,6 +140,7 @@ METHODS: Mapping[str, Method] = {
         "1 + t",
         "Zhou et al., ICCV 2023",
         "https://arxiv.org/abs/2308.07815",
+        classes=_usual_tail,
     ),
     "cc-sam": Method(
         CCSAM,
@@ -125,6 +148,8 @@ METHODS: Mapping[str, Method] = {
         "3",
         "Zhou et al., CVPR 2023",
         "https://github.com/zzpustc/CC-SAM",
+        classes=_themselves,
+        own_length=True,
     ),
     "focal-sam": Method(
         FocalSAM,
@@ -132,6 +157,7 @@ METHODS: Mapping[str, Method] = {
         "2.67",
         "Li et al., ICML 2025",
         "https://github.com/scongl/Focal-SAM",
+        classes=_themselves,
     ),
     "sse-sam": Method(
         SSESAM,
@@ -139,6 +165,8 @@ METHODS: Mapping[str, Method] = {
         "2, then 1 + t",
         "SSE-SAM, AAAI 2025",
         "https://github.com/Zemdalk/SSE-SAM",
+        classes=_usual_tail,
+        late=("switch", 0.7),
     ),
     "sam-drw": Method(
         WeightedSAM,
@@ -146,6 +174,8 @@ METHODS: Mapping[str, Method] = {
         "2",
         "Rangwani et al., NeurIPS 2022",
         "https://github.com/val-iisc/Saddle-LongTail",
+        classes=class_balanced,
+        late=("start", 0.8),
     ),
     "balanced-sam": Method(
         WeightedSAM,
@@ -153,6 +183,7 @@ METHODS: Mapping[str, Method] = {
         "2",
         "Liu et al., ICCV 2025",
         "https://github.com/manmanjun/BSAM_for_Imbalanced_Regression",
+        classes=_root_counts,
     ),
 }
 
@@ -251,7 +282,9 @@ def create(
         listed = ", ".join(sorted(known - {"radii"}))
         raise OptionError(f"{name} has no option {unknown[0]!r}; its options are {listed}.")
     arguments = _class_arguments(name, method, priors, tail)
-    given.update({k: v for k, v in _timed(name, total_steps).items() if k not in given})
+    if method.late is not None and total_steps is not None:
+        option, share = method.late
+        given.setdefault(option, round(share * total_steps))
     return method.kind(base, *arguments, model=model, **given)  # type: ignore[arg-type]
 
 
@@ -288,23 +321,12 @@ def _base(name: str, model: nn.Module, lr: float, momentum: float, weight_decay:
 
 def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail: Tensor | None) -> list[object]:
     """What a class-aware method takes after the base optimizer."""
-    if not method.kind.class_aware:
+    if method.classes is None:
         return []
-    if "tail" in signature(method.kind).parameters and tail is not None:
+    if tail is not None and "tail" in signature(method.kind).parameters:
         if priors is not None and len(tail) != priors.num_classes:
             raise OptionError(f"tail marks {len(tail)} classes, and the priors have {priors.num_classes}.")
         return [tail]
     if priors is None:
         raise OptionError(f"{name} goes by classes: give priors=ClassPriors.from_targets(train_targets).")
-    if "tail" in signature(method.kind).parameters:
-        return [priors.tail(fewer_than=20)]
-    if name == "sam-drw":
-        return [class_balanced(priors)]
-    if name == "balanced-sam":
-        return [inverse_counts(priors.counts)]
-    return [priors]
-
-
-def _timed(name: str, total_steps: int | None) -> dict[str, object]:
-    share = {"sse-sam": ("switch", 0.7), "sam-drw": ("start", 0.8)}.get(name)
-    return {} if share is None or total_steps is None else {share[0]: round(share[1] * total_steps)}
+    return [method.classes(priors)]

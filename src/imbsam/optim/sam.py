@@ -1,4 +1,4 @@
-"""SAM and ASAM: every class gets a flat minimum."""
+"""SAM, and SAM with another ascent: every class gets a flat minimum."""
 
 from typing import Literal, Unpack
 
@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from imbsam.optim._sharpness_aware import Common, SharpnessAware
 from imbsam.optim._terms import Term, mean_term
 from imbsam.optim.adaptive import Adaptive
+from imbsam.optim.friendly import Friendly
 
 
 class SAM(SharpnessAware):
@@ -25,7 +26,7 @@ class SAM(SharpnessAware):
         return [mean_term(targets)]
 
 
-class ASAM(SharpnessAware):
+class ASAM(SAM):
     """Adaptive SAM (Kwon et al., ICML 2021): SAM with :class:`Adaptive` as its ascent.
 
     Costs two forward-backwards of every row.
@@ -52,6 +53,30 @@ class ASAM(SharpnessAware):
     ) -> None:
         super().__init__(base, rho=rho, ascent=Adaptive(eta, scope=scope), **common)
 
-    def terms(self, targets: Tensor) -> list[Term]:
-        """SAM's."""
-        return [mean_term(targets)]
+
+class FriendlySAM(SAM):
+    """Friendly SAM (Li et al., CVPR 2024): SAM with :class:`Friendly` as its ascent.
+
+    Costs two forward-backwards of every row, and a running mean of the gradient in memory.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        rho: Neighbourhood size; 0.05 in the official class, 0.2 in its script.
+        sigma: See :class:`Friendly`.
+        decay: See :class:`Friendly`; ``lmbda`` in the official code.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.05,
+        sigma: float = 1.0,
+        decay: float = 0.9,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(base, rho=rho, ascent=Friendly(sigma, decay), **common)

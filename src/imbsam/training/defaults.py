@@ -10,6 +10,7 @@ from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
 from imbsam.training.methods import base_of, rho_of
+from imbsam.training.schedule import usual_warmup
 
 Kind = Literal["tiny", "image", "large", "table"]
 
@@ -52,7 +53,7 @@ def resolved(options: Options, source: str, spec: InputSpec) -> Options:
     }
     flat = options.flat()
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
-    defaults["warmup"] = float(min(5, round(0.05 * epochs)))
+    defaults["warmup"] = usual_warmup(epochs)
     return options.updated({name: value for name, value in defaults.items() if flat[name] in (None, "auto")})
 
 

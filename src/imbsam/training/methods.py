@@ -17,9 +17,6 @@ PLAIN = ("sgd", "adamw")
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 """What ``--method`` takes."""
 
-OWN_LENGTH = ("asam", "trace-sam", "frob-sam", "det-sam", "cc-sam")
-"""Methods whose rho is not the length of a normalised gradient step, so that a default of the data does not suit."""
-
 
 def base_of(chosen: MethodOptions) -> str:
     """The base optimizer's name."""
@@ -39,7 +36,7 @@ def rho_of(chosen: MethodOptions, usual: float) -> float:
     name = checked_name(chosen.method)
     if name in PLAIN:
         return 0.0
-    return float(str(options_of(name)["rho"])) if name in OWN_LENGTH else usual
+    return float(str(options_of(name)["rho"])) if METHODS[name].own_length else usual
 
 
 def checked_name(name: str) -> str:

@@ -5,6 +5,11 @@ from collections.abc import Callable
 from typing import Literal
 
 
+def usual_warmup(epochs: int) -> float:
+    """Epochs of warm-up where none are given: 5 % of the run, at most 5."""
+    return float(min(5, round(0.05 * epochs)))
+
+
 def factor(
     schedule: Literal["cosine", "step", "constant"], *, epochs: int, warmup: float, steps_per_epoch: int
 ) -> Callable[[int], float]:
