@@ -35,6 +35,17 @@ def rows_closure(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> Callable
     return lambda rows: loss(model(x[rows]), y[rows])
 
 
+def mean_closure(
+    model: nn.Module, loss: Loss, batch: Batch, scale: Callable[[Tensor], Tensor] = lambda loss: loss
+) -> Callable[[], Tensor]:
+    def closure() -> Tensor:
+        value = loss(model(batch[0]), batch[1]).mean()
+        scale(value).backward()
+        return value
+
+    return closure
+
+
 def take_step(optimizer: SharpnessAware, model: nn.Module, loss: Loss, batch: Batch) -> Tensor:
     return optimizer.step(rows_closure(model, loss, *batch), targets=batch[1])
 

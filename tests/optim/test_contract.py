@@ -25,8 +25,8 @@ from cases import (
     tokens,
 )
 from imbsam.errors import NonFiniteError, OptionError, PassError
-from imbsam.optim import METHODS, SharpnessAware, WeightedSAM, create, options_of
-from optim.family import BASES, GROUPS, PRIORS, grouped, made
+from imbsam.optim import METHODS, SharpnessAware, create, options_of
+from optim.family import BASES, GROUPS, PRIORS, made
 from optim.loops import contents, gradients, identical, make_passes, take_step
 from optim.test_sharpness_aware import SCHEDULERS
 
@@ -56,51 +56,6 @@ def step(optimizer: SharpnessAware, model: nn.Module, case: Case, number: int, d
 
 def weights_of(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters()]
-
-
-# rho zero
-
-
-def weighted_step(optimizer: torch.optim.Optimizer, losses: Tensor, weights: Tensor) -> None:
-    optimizer.zero_grad()
-    (losses * weights.to(losses)).sum().backward()
-    optimizer.step()
-
-
-@EVERY
-@pytest.mark.parametrize(
-    ("base", "dtype"),
-    [("sgd", torch.float32), ("adamw", torch.float32), ("sgd", torch.float64), ("sgd", torch.bfloat16)],
-    ids=str,
-)
-@pytest.mark.parametrize("case", [MLP, ROUTED, BATCH_NORM], ids=str)
-def test_rho_zero_is_the_base_optimizer_bit_for_bit(name: str, base: str, dtype: torch.dtype, case: Case) -> None:
-    """Whatever else the method does, it does by perturbing; a loss that it weighs by classes it weighs all the same."""
-    model, twin = case.model(dtype), case.model(dtype)
-    optimizer = made(name, model, base=base, groups="several groups")
-    for group in optimizer.param_groups:
-        group.update(dict.fromkeys(optimizer.radii, 0.0))
-    given, _ = grouped(twin, "several groups", 0.0)
-    given[1]["lr"] = 0.02
-    plain = BASES[base][0]([{k: v for k, v in group.items() if k != "rho"} for group in given])
-    for x, y in case.batches(dtype):
-        calls: list[int] = []
-
-        def closure(rows: Tensor, x: Tensor = x, y: Tensor = y, calls: list[int] = calls) -> Tensor:
-            calls.append(len(rows))
-            return case.loss(model(x[rows]), y[rows])
-
-        returned = optimizer.step(closure, targets=y)
-        losses = case.loss(twin(x), y)
-        if isinstance(optimizer, WeightedSAM):
-            weighted_step(plain, losses, optimizer.weights[y] * (1 / len(y)))
-        else:
-            plain.zero_grad()
-            losses.mean().backward()
-            plain.step()
-        assert calls == [len(y)]
-        assert identical(contents(model, optimizer), contents(twin, plain))
-        torch.testing.assert_close(returned.double(), losses.detach().double().mean(), atol=0.02, rtol=0)
 
 
 # The passes
@@ -252,51 +207,6 @@ def test_the_ordinary_closure_equals_the_passes_or_is_refused_with_the_right_cal
         torch.manual_seed(number)
         torch.testing.assert_close(loss, take_step(other, twin, case.loss, (x, y)), atol=1e-12, rtol=0)
         torch.testing.assert_close(contents(model), contents(twin), atol=1e-10, rtol=0)
-
-
-# Cost
-
-
-def documented(name: str, optimizer: SharpnessAware, tail_share: float) -> list[float]:
-    """The cost that the registry tells, of each phase of the training."""
-    values = {
-        "t": tail_share,
-        "n": getattr(optimizer, "samples", None),
-        "gamma": getattr(optimizer, "gamma", None),
-        "k": getattr(optimizer, "interval", None),
-    }
-    phases = METHODS[name].cost.split(", ")
-    return [float(eval(phase.removeprefix("then "), {"__builtins__": {}}, values)) for phase in phases]
-
-
-@EVERY
-def test_rows_forwarded_and_backpropagated_are_the_documented_cost(name: str) -> None:
-    """A backward costs two forwards; both are counted in rows, where the rows do not see each other."""
-    model = MLP.model()
-    steps = 10
-    optimizer = made(name, model, total_steps=steps)
-    y = torch.tensor([0] * 6 + [1] * 5 + [2] * 4 + [3] * 3 + [4] * 2)
-    costs = []
-    for seed in range(steps):
-        x, _ = MLP.batch(y, seed)
-        forwarded: list[int] = []
-        backpropagated: list[int] = []
-
-        def closure(
-            rows: Tensor, x: Tensor = x, forwarded: list[int] = forwarded, backpropagated: list[int] = backpropagated
-        ) -> Tensor:
-            forwarded.append(len(rows))
-            losses = MLP.loss(model(x[rows]), y[rows])
-            if losses.requires_grad:
-                losses.register_hook(lambda grad: backpropagated.append(len(rows)))
-            return losses
-
-        optimizer.step(closure, targets=y)
-        costs.append((sum(forwarded) + 2 * sum(backpropagated)) / 3 / len(y))
-    cycle = getattr(optimizer, "interval", 1)
-    told = documented(name, optimizer, float(TAIL[y].double().mean()))
-    assert sum(costs[:cycle]) / cycle == pytest.approx(told[0], abs=0.004)
-    assert sum(costs[-cycle:]) / cycle == pytest.approx(told[-1], abs=0.004)
 
 
 # A citizen of torch.optim

@@ -1,29 +1,19 @@
 """What would train wrongly without a word is refused by name, and nothing moves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from cases import HEAD_AND_TAIL, MLP, TAIL
 from imbsam.errors import OptionError, PassError
 from imbsam.optim import SAM, ImbSAM
-from optim.loops import contents, identical, imbsam, make_passes, rows_closure, sam, sgd, take_step
+from optim.loops import contents, identical, imbsam, make_passes, mean_closure, rows_closure, sam, sgd, take_step
 
 BATCH = MLP.batch(HEAD_AND_TAIL)
-
-
-def mean_closure(model: nn.Module, scale: Callable[[Tensor], Tensor] = lambda loss: loss) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        loss = MLP.loss(model(BATCH[0]), BATCH[1]).mean()
-        scale(loss).backward()
-        return loss
-
-    return closure
 
 
 def test_a_base_that_evaluates_the_loss_by_itself_is_refused() -> None:
@@ -50,7 +40,7 @@ def test_a_closure_handed_on_by_a_grad_scaler_is_refused(scheduled: bool) -> Non
     if scheduled:
         torch.optim.lr_scheduler.StepLR(optimizer, 1)
     scaler = torch.amp.GradScaler("cpu")
-    closure = mean_closure(model, scaler.scale)
+    closure = mean_closure(model, MLP.loss, BATCH, scaler.scale)
     before = contents(model)
     closure()  # As the usual SAM protocol has it; without a gradient the scaler itself refuses.
     with pytest.raises(PassError, match=r"loss_scale=scaler\.get_scale"):
@@ -60,8 +50,8 @@ def test_a_closure_handed_on_by_a_grad_scaler_is_refused(scheduled: bool) -> Non
 
 def test_a_scaler_that_is_switched_off_hands_on_any_closure() -> None:
     model, twin = MLP.model(), MLP.model()
-    torch.amp.GradScaler("cpu", enabled=False).step(sam(MLP, model), mean_closure(model))
-    sam(MLP, twin).step(mean_closure(twin))
+    torch.amp.GradScaler("cpu", enabled=False).step(sam(MLP, model), mean_closure(model, MLP.loss, BATCH))
+    sam(MLP, twin).step(mean_closure(twin, MLP.loss, BATCH))
     assert identical(contents(model), contents(twin))
 
 
@@ -95,7 +85,7 @@ def test_a_closure_inside_open_passes_is_refused() -> None:
     with optimizer.passes(BATCH[1]) as passes:
         next(iter(passes))
         with pytest.raises(PassError, match="inside open passes"):
-            optimizer.step(mean_closure(model))
+            optimizer.step(mean_closure(model, MLP.loss, BATCH))
     assert identical(contents(model), before)
 
 

@@ -36,11 +36,7 @@ def sees_the_batch(layer: nn.Module) -> bool:
 
 
 class RunningStatistics:
-    """The BatchNorm layers of a model: whether they couple the rows now, and their running statistics.
-
-    Args:
-        model: Any module, or ``None`` for none.
-    """
+    """The BatchNorm layers of a model: whether they couple the rows now, and their running statistics."""
 
     def __init__(self, model: nn.Module | None) -> None:
         self.layers = [m for m in model.modules() if normalises_the_batch(m)] if model is not None else []
@@ -88,9 +84,6 @@ class RunningStatistics:
         A pass over the tail and a few other rows holds far more of the tail than the batch does. By weights that give
         each its share of the batch, its rows are normalised about as they are in the whole batch, and so as they will
         be in evaluation mode; gradients go through the weighted statistics.
-
-        Args:
-            groups: Consecutive rows of one weight each, all rows of the forward.
         """
         for layer in self._weighable:
             if groups is not None and sees_the_batch(layer):

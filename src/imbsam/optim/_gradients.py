@@ -47,11 +47,7 @@ class Parts:
         return name in self._gradients
 
     def gradient(self, name: str) -> list[Tensor]:
-        """The gradient of a name for each of :attr:`params`; zero where backward did not reach one.
-
-        Args:
-            name: As ``"step"`` or ``"ascent 0"``; of a name that is not there every gradient is zero.
-        """
+        """The gradient of a name for each of :attr:`params`; zero where backward did not reach one."""
         own = self._gradients.get(name)
         held = [None if own is None else own[i] for i in self.reached]
         return [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, held, strict=True)]
@@ -77,11 +73,7 @@ class Combined:
 
 
 class Gradients:
-    """The gradients of one step, while its passes are made.
-
-    Args:
-        params: Every parameter that backward may reach; their gradients from before are dropped.
-    """
+    """The gradients of one step, while its passes are made; those from before are dropped."""
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         self._params = params

@@ -1,7 +1,6 @@
 """What would train wrongly without a word: each is found where it first happens, and refused by name."""
 
 import inspect
-import sys
 from collections.abc import Iterable
 
 import torch.distributed as dist
@@ -18,11 +17,7 @@ from imbsam.optim.ascent import Ascent
 
 
 def refuse_line_search(base: Optimizer) -> None:
-    """Refuse a base optimizer that evaluates the loss by itself, as LBFGS does.
-
-    Raises:
-        OptionError: If its step cannot do without a closure.
-    """
+    """Refuse a base optimizer that evaluates the loss by itself, as LBFGS does."""
     closure = inspect.signature(base.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise OptionError(
@@ -32,31 +27,22 @@ def refuse_line_search(base: Optimizer) -> None:
 
 
 def refuse_scaler() -> None:
-    """Refuse a closure that ``GradScaler.step`` hands on, whose gradients nothing would unscale between the passes.
-
-    Raises:
-        PassError: If the caller's caller is an enabled scaler.
-    """
-    frame = sys._getframe(2)
-    for _ in range(4):  # Between them are torch's wrappers around every step.
-        if frame.f_code is GradScaler._maybe_opt_step.__code__:
+    """Refuse a closure that ``GradScaler.step`` hands on, whose gradients nothing would unscale between the passes."""
+    frame = inspect.currentframe()
+    for _ in range(6):  # Between them are torch's wrappers around every step.
+        # By the object: the method of it that calls step() is private, and may get another name.
+        caller = frame.f_locals.get("self") if frame is not None else None
+        if isinstance(caller, GradScaler) and caller.is_enabled():
             raise PassError(
                 "scaler.step(optimizer, closure) would leave the gradients of the passes scaled. Make the passes by "
                 "`with optimizer.passes(y, loss_scale=scaler.get_scale()) as passes`, with "
                 "p.backward(scaler.scale(losses)), then scaler.step(optimizer)."
             )
-        if frame.f_back is None:
-            return
-        frame = frame.f_back
+        frame = frame.f_back if frame is not None else None
 
 
 def described(optimizer: object, prefix: str = "") -> dict[str, object]:
-    """The options of an optimizer as plain values by name, for ranks to compare.
-
-    Args:
-        optimizer: Or a part of one; its public attributes count.
-        prefix: Of the names.
-    """
+    """The options of an optimizer as plain values by name, for ranks to compare."""
     found: dict[str, object] = {f"{prefix}kind": type(optimizer).__name__}
     for name, value in vars(optimizer).items():
         if name.startswith("_") or name in ("base", "model", "state", "memory", "defaults"):
@@ -74,11 +60,7 @@ def described(optimizer: object, prefix: str = "") -> dict[str, object]:
 
 
 class Unseen:
-    """Looks at the modules that the first step calls, for one that changes the passes and that nobody told of.
-
-    Args:
-        model_known: Whether the optimizer was given a model, and so knows its BatchNorm.
-    """
+    """Looks at the modules that the first step calls, for one that changes the passes and that nobody told of."""
 
     def __init__(self, *, model_known: bool) -> None:
         self._model_known = model_known

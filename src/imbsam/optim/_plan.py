@@ -62,12 +62,7 @@ class PlannedPass:
     def row_groups(self, span: slice, batch_size: int) -> list[tuple[int, float]] | None:
         """How much consecutive rows stand for in BatchNorm's statistics: their number and their share of the batch.
 
-        Args:
-            span: Which of the rows are forwarded.
-            batch_size: Rows of the batch, which the rows of the pass stand for.
-
-        Returns:
-            Groups of rows of one weight each; ``None`` where all rows count alike.
+        ``None`` where all rows count alike.
         """
         if self.own is None or self.rows is None:
             return None
@@ -80,12 +75,7 @@ class PlannedPass:
 
 @dataclass(frozen=True)
 class Need:
-    """What the whole step has to compute, the same on every rank.
-
-    Args:
-        perturbed: For each term, whether any rank has a row in its direction; a direction of no row is zero.
-        present: For each term, whether any rank has a row in its descent.
-    """
+    """What any rank needs of each term: whether it has a row in the direction, and in the descent."""
 
     perturbed: tuple[bool, ...]
     present: tuple[bool, ...]
@@ -129,8 +119,10 @@ def plan(
     active = [k for k, needed in enumerate(need.perturbed) if needed]
     ascents = {k: a for k in active if (fresh is None or fresh[k]) and (a := terms[k].ascent) is not None}
     first = layout.shared_with_base(ascents, need_base)
-    early = [Use(base, STEP)] if need_base and (coupled or first) else []
-    early += [Use(ascents[k], ascent_of(k)) for k in first]
+    still = [k for k, term in enumerate(terms) if term.apart and not need.perturbed[k] and need.present[k]]
+    alone = not (coupled or first or still)
+    early = [Use(base, STEP)] if need_base and not alone else []
+    early += [Use(ascents[k], ascent_of(k)) for k in first] + [Use(terms[k].descent, descent_of(k)) for k in still]
     passes = layout.opening(early) if early or coupled else []
     for k in active:
         term = terms[k]
@@ -141,19 +133,16 @@ def plan(
             passes.append(layout.own_pass(Use(term.descent, gradient), term=k))
         else:
             passes.append(layout.looking_pass(term.select, gradient, term=k))
-    if need_base and not (coupled or first):
+    if need_base and alone:
         passes.append(layout.own_pass(Use(base, STEP)))
     return _count_each_row_once(passes, len(base))
 
 
 def _unperturbed(terms: Sequence[Term], need: Need) -> tuple[Tensor, bool]:
     """Sum the descents of the terms at ``w`` itself, shape ``(B,)``, and tell whether any rank has a row there."""
-    still = [k for k, perturbed in enumerate(need.perturbed) if not perturbed]
-    if not still:
-        return torch.zeros_like(terms[0].descent), False
-    total = terms[still[0]].descent
-    for k in still[1:]:
-        total = total + terms[k].descent
+    still = [k for k, perturbed in enumerate(need.perturbed) if not (perturbed or terms[k].apart)]
+    descents = [terms[k].descent for k in still]
+    total = sum(descents[1:], start=descents[0]) if descents else torch.zeros_like(terms[0].descent)
     return total, any(need.present[k] for k in still)
 
 

@@ -40,14 +40,7 @@ class Ranks:
             self._device = torch.device("cuda", torch.cuda.current_device())
 
     def compare(self, described: Mapping[str, object]) -> None:
-        """See, before the first step, that the ranks were given the same options.
-
-        Args:
-            described: Options by name, plain values.
-
-        Raises:
-            OptionError: On every rank, if one differs.
-        """
+        """See, before the first step, that the ranks were given the same options."""
         if self._compared:
             return
         self._compared = True
@@ -64,11 +57,7 @@ class Ranks:
                 )
 
     def send(self, *, gradients: bool) -> None:
-        """Say whether the next backward shares its gradients with the other replicas.
-
-        Args:
-            gradients: If not, they add up on this rank, and the next one that shares sends the sum.
-        """
+        """Say whether the next backward shares its gradients; the next that does sends the sum."""
         # Of a static graph every backward has to be the same.
         if self._replicas is not None and not self._replicas.static_graph:
             self._replicas.require_backward_grad_sync = gradients
@@ -92,19 +81,7 @@ class Ranks:
             ) from error
 
     def agree(self, rows: int, terms: Sequence[Term], *, step: int = 0) -> tuple[float, Need]:
-        """Gather what any rank needs.
-
-        Args:
-            rows: Batch size of this rank.
-            terms: The method's terms for this rank's batch.
-            step: Steps made, for the message.
-
-        Returns:
-            The mean batch size of the ranks (their gradients are averaged, so each divides by it), and the needs.
-
-        Raises:
-            PassError: If a rank does not come, in the time that the process group allows.
-        """
+        """The mean batch size of the ranks, by which each divides as theirs are averaged, and what any rank needs."""
         perturbed = [term.ascent is not None and bool(term.ascent.any()) for term in terms]
         present = [bool(term.descent.any()) for term in terms]
         if self.size == 1:
@@ -116,14 +93,7 @@ class Ranks:
         return total / self.size, Need(needs[: len(terms)], needs[len(terms) :])
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Average numbers over the ranks, as DistributedDataParallel averages gradients.
-
-        Args:
-            values: Scalars by key, the same keys in the same order on every rank.
-
-        Returns:
-            Scalars by key, float64, the same on every rank.
-        """
+        """Average numbers over the ranks, as DistributedDataParallel averages gradients."""
         together = torch.stack([value.detach().double() for value in values.values()])
         if self.size > 1:
             together = together.to(self._device)
@@ -132,11 +102,7 @@ class Ranks:
         return dict(zip(values, together.unbind(), strict=True))
 
     def anywhere(self, found: Tensor) -> bool:
-        """Whether any rank found something: one that stepped while another refused to would never meet it again.
-
-        Args:
-            found: Bool, shape ``()``, on any device.
-        """
+        """Whether any rank found something: one that stepped while another refused to would never meet it again."""
         if self.size > 1:
             found = found.to(self._device, torch.float64)
             dist.all_reduce(found, group=self._group)

@@ -211,13 +211,7 @@ class Step:
         return self._method._ranks.most(number)
 
     def forwarded(self, planned: PlannedPass, span: slice, *, counts: bool = True) -> Pass:
-        """The rows to forward next, of which BatchNorm and the ranks are told.
-
-        Args:
-            planned: The pass.
-            span: Those of its rows.
-            counts: Whether they count, or are forwarded for other ranks' sake alone.
-        """
+        """The rows to forward next, of which BatchNorm and the ranks are told."""
         last = span.stop == self._size(planned)
         self._method._ranks.send(gradients=last and self._is_needed_everywhere(planned))
         self._method._statistics.weigh(planned.row_groups(span, self.batch_size))
@@ -254,16 +248,9 @@ class Step:
             self.memory[_memory_name(k, self._terms[k])] = climbed.memory
 
     def backward(self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None = None) -> None:
-        """Run the backwards of a pass, or of a micro-batch of it.
+        """Run the backwards of a pass for a span of its rows; ``None``: for rows that count nothing.
 
-        Args:
-            planned: The pass.
-            span: Its rows that were forwarded; ``None``: rows that count nothing, whose gradient is zero.
-            losses: Loss of each row forwarded, shape ``(R,)``.
-            by: What stands in the place of ``Tensor.backward``, and multiplies by the loss scale itself.
-
-        Raises:
-            PassError: If the pass is over, or has fewer rows left.
+        ``by`` stands in the place of ``Tensor.backward``, and multiplies by the loss scale itself.
         """
         current = self.life == "open" and self._made < len(self._planned) and planned is self._planned[self._made]
         if not current or (span is not None and len(losses) > self._rows_left):
@@ -289,14 +276,7 @@ class Step:
         self._losses[gradient] = self._losses[gradient] + loss if gradient in self._losses else loss
 
     def run(self, closure: Callable[[], Tensor]) -> None:
-        """Make every pass with a closure that computes the batch's mean loss and its gradient by itself.
-
-        Args:
-            closure: Clears gradients, forwards, calls backward; returns the mean loss, shape ``()``.
-
-        Raises:
-            PassError: If the closure returns no loss.
-        """
+        """Make every pass with a closure that computes the batch's mean loss and its gradient by itself."""
         for each in self:
             planned = self._planned[self._made]
             gradient = planned.uses[0].gradient if planned.uses else UNUSED
@@ -350,11 +330,7 @@ class Step:
             self.memory.update(combined.memory)
 
     def check(self) -> None:
-        """Refuse a step that would poison the weights, and undo what it did to the running statistics.
-
-        Raises:
-            NonFiniteError: If the loss, an ascent gradient or the combined gradient is NaN or infinite, on any rank.
-        """
+        """Refuse a step that would poison the weights, and undo what it did to the running statistics."""
         method = self._method
         grads = [p.grad for group in method.param_groups for p in params_of(group) if p.grad is not None]
         found: Mapping[str, list[Tensor]] = {

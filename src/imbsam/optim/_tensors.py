@@ -9,17 +9,7 @@ from torch import Tensor, nn
 def each(
     operator: str, tensors: Sequence[Tensor], others: Sequence[Tensor] | Tensor | float, **options: object
 ) -> list[Tensor]:
-    """Apply an operator to each tensor: torch's fused one, or the plain one where torch has none of that name.
-
-    Args:
-        operator: A method of tensors in place, as ``"copy_"``, or ``"norm"``.
-        tensors: Any number.
-        others: The operator's second argument, one for each tensor or one for all.
-        options: Further arguments.
-
-    Returns:
-        What the operator gives for each tensor.
-    """
+    """Apply an operator to each tensor: torch's fused one, or the plain one where torch has none of that name."""
     fused = getattr(torch, f"_foreach_{operator}", None)
     if fused is not None:
         found: list[Tensor] = fused(tensors, others, **options)
@@ -41,15 +31,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 
 def summed_over_shards(own: Tensor, layout: Tensor) -> Tensor:
-    """Add up a number that each rank has of its part.
-
-    Args:
-        own: This rank's number, shape ``()``.
-        layout: A sharded tensor that says which ranks hold other parts, and which hold copies.
-
-    Returns:
-        Shape ``()``, the same on every rank.
-    """
+    """Add up a number that each rank has of its part."""
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
     assert isinstance(layout, DTensor)

@@ -37,12 +37,7 @@ class Term:
     label: int | None = None
 
     def scaled(self, scale: float, *, ascent: bool = True) -> "Term":
-        """The term with every weight multiplied.
-
-        Args:
-            scale: By what.
-            ascent: Whether those of the direction, too.
-        """
+        """The term with every weight multiplied."""
         direction = self.ascent * scale if ascent and self.ascent is not None else self.ascent
         return replace(self, descent=self.descent * scale, ascent=direction)
 
@@ -63,11 +58,7 @@ def mean_term(targets: Tensor) -> Term:
 
 
 def checked_classes(targets: Tensor, classes: int) -> None:
-    """See that every target is a class.
-
-    Raises:
-        OptionError: Otherwise.
-    """
+    """See that every target is a class."""
     lowest, highest = int(targets.min()), int(targets.max())
     if lowest < 0 or highest >= classes:
         outside = lowest if lowest < 0 else highest
@@ -75,11 +66,7 @@ def checked_classes(targets: Tensor, classes: int) -> None:
 
 
 def checked_tail(tail: Tensor) -> Tensor:
-    """A copy on the CPU of a mask that marks the tail classes.
-
-    Raises:
-        OptionError: If it is none.
-    """
+    """A copy on the CPU of a mask that marks the tail classes."""
     if not isinstance(tail, Tensor) or tail.dtype != torch.bool or tail.ndim != 1 or len(tail) == 0:
         got = f"{tail.dtype} of shape {tuple(tail.shape)}" if isinstance(tail, Tensor) else repr(tail)
         raise OptionError(

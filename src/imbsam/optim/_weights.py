@@ -43,12 +43,7 @@ class Weights:
     ) -> list[Slope]:
         """What an ascent may move for a term, by group; groups without such a parameter are left out.
 
-        Args:
-            groups: The optimizer's.
-            term: Whose perturbation it will be.
-            fresh: Whether the ascent looks at the gradients, which lie in ``.grad``.
-            keep: Whether they are needed later, so that the ascent gets copies.
-            loss_scale: What they are too large by.
+        ``fresh``: the ascent looks at the gradients in ``.grad``; ``keep``: they are needed later, so it gets copies.
         """
         slopes = []
         for group in groups:
