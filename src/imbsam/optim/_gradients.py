@@ -22,12 +22,12 @@ class Parts:
 
     Args:
         params: Every parameter that may have a gradient, of any shapes.
-        gradients: By name, aligned with ``params``; ``None`` where backward did not reach a parameter.
+        gradients: By name, aligned with ``params`` and of their shapes; ``None`` where backward did not reach a parameter.
         losses: Weighted loss of this rank's rows by name, shape ``()`` each.
         mean: Averages such losses over the ranks.
 
     Attributes:
-        params: The parameters that some gradient has reached.
+        params: The parameters that some gradient has reached, of any shapes.
     """
 
     def __init__(
@@ -47,7 +47,11 @@ class Parts:
         return name in self._gradients
 
     def gradient(self, name: str) -> list[Tensor]:
-        """The gradient of a name for each of :attr:`params`; zero where backward did not reach one."""
+        """The gradient of a name for each of :attr:`params`; zero where backward did not reach one.
+
+        Args:
+            name: As ``"step"``, ``"ascent 0"`` or ``"descent 1"``; of a name that is not there all are zero.
+        """
         own = self._gradients.get(name)
         held = [None if own is None else own[i] for i in self.reached]
         return [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, held, strict=True)]

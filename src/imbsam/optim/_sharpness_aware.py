@@ -228,7 +228,7 @@ class SharpnessAware(Optimizer):
         self._step = Step(self, targets, loss_scale)
         return self._step
 
-    def moves(self, term: Term) -> bool:
+    def _moves(self, term: Term) -> bool:
         """Whether any parameter group has a neighbourhood for the term."""
         return any(group[term.radius] for group in self.param_groups)
 

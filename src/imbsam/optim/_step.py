@@ -75,7 +75,7 @@ class Pass:
         idle = self._step.most_on_any_rank(len(starts)) - len(starts)
         for number, start in enumerate([starts[0]] * idle + list(starts)):
             span = slice(start, min(start + size, self._span.stop))
-            yield self._step.forwarded(self._planned, span, counts=number >= idle)
+            yield self._step._forwarded(self._planned, span, counts=number >= idle)
 
     @property
     def backwards(self) -> int:
@@ -105,7 +105,7 @@ class Pass:
                 f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
                 f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none'."
             )
-        self._step.backward(self._planned, self._span if self._counts else None, losses, by)
+        self._step._backward(self._planned, self._span if self._counts else None, losses, by)
 
 
 class Step:
@@ -148,7 +148,7 @@ class Step:
 
     def _plan(self, classes: Tensor) -> None:
         method, ranks = self._method, self._method._ranks
-        terms = [term if method.moves(term) else term.at_the_weights() for term in method.terms(classes)]
+        terms = [term if method._moves(term) else term.at_the_weights() for term in method.terms(classes)]
         ranks.compare(described(method))
         mean_rows, need = ranks.agree(self.batch_size, terms, step=method.steps)
         if mean_rows != self.batch_size:
@@ -193,7 +193,7 @@ class Step:
             if planned.term is not None and not weights.perturbed:
                 self._climb(planned.term)
             rows = self._rows_left = self._size(planned)
-            yield self.forwarded(planned, slice(0, rows))
+            yield self._forwarded(planned, slice(0, rows))
             if self._rows_left:
                 raise PassError(
                     f"a pass ended without the losses of {self._rows_left} of its {rows} rows: call backward()."
@@ -207,10 +207,14 @@ class Step:
                 self._method._statistics.settle()
 
     def most_on_any_rank(self, number: int) -> int:
-        """The largest of a number that each rank has, where ranks must make as many forwards."""
+        """The largest of a number that each rank has, where ranks must make as many forwards.
+
+        Args:
+            number: This rank's.
+        """
         return self._method._ranks.most(number)
 
-    def forwarded(self, planned: PlannedPass, span: slice, *, counts: bool = True) -> Pass:
+    def _forwarded(self, planned: PlannedPass, span: slice, *, counts: bool = True) -> Pass:
         """The rows to forward next, of which BatchNorm and the ranks are told."""
         last = span.stop == self._size(planned)
         self._method._ranks.send(gradients=last and self._is_needed_everywhere(planned))
@@ -247,7 +251,7 @@ class Step:
         if climbed.memory:
             self.memory[_memory_name(k, self._terms[k])] = climbed.memory
 
-    def backward(self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None = None) -> None:
+    def _backward(self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None = None) -> None:
         """Run the backwards of a pass for a span of its rows; ``None``: for rows that count nothing.
 
         ``by`` stands in the place of ``Tensor.backward``, and multiplies by the loss scale itself.
@@ -276,7 +280,14 @@ class Step:
         self._losses[gradient] = self._losses[gradient] + loss if gradient in self._losses else loss
 
     def run(self, closure: Callable[[], Tensor]) -> None:
-        """Make every pass with a closure that computes the batch's mean loss and its gradient by itself."""
+        """Make every pass with a closure that computes the batch's mean loss and its gradient by itself.
+
+        Args:
+            closure: Clears gradients, forwards, calls backward; returns the mean loss, shape ``()``.
+
+        Raises:
+            PassError: If the closure returns no loss.
+        """
         for each in self:
             planned = self._planned[self._made]
             gradient = planned.uses[0].gradient if planned.uses else UNUSED
@@ -330,7 +341,11 @@ class Step:
             self.memory.update(combined.memory)
 
     def check(self) -> None:
-        """Refuse a step that would poison the weights, and undo what it did to the running statistics."""
+        """Refuse a step that would poison the weights, and undo what it did to the running statistics.
+
+        Raises:
+            NonFiniteError: If a loss or gradient is NaN or infinite, on any rank.
+        """
         method = self._method
         grads = [p.grad for group in method.param_groups for p in params_of(group) if p.grad is not None]
         found: Mapping[str, list[Tensor]] = {

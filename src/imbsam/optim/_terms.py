@@ -37,7 +37,12 @@ class Term:
     label: int | None = None
 
     def scaled(self, scale: float, *, ascent: bool = True) -> "Term":
-        """The term with every weight multiplied."""
+        """The term with every weight multiplied.
+
+        Args:
+            scale: By what.
+            ascent: Whether those of the direction, too.
+        """
         direction = self.ascent * scale if ascent and self.ascent is not None else self.ascent
         return replace(self, descent=self.descent * scale, ascent=direction)
 
