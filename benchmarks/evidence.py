@@ -13,11 +13,12 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+import comparisons
 import lines
 import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
-from paired import half_width
+from paired import half_width, wide
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
@@ -110,17 +111,15 @@ def rounded(differences: pd.Series) -> tuple[float, float]:
 
 def digits(method: str = OURS) -> Iterator[Gain]:
     """Digits of scikit-learn, by the command itself."""
-    files = sorted((HERE / "first_results" / "results").glob("digits*/runs/*/result.json"))
-    results = [json.loads(path.read_text()) for path in files]
-    runs = pd.DataFrame([{**r["test"], **{k: r[k] for k in ("label", "seed", "cost_ratio")}} for r in results])
+    made = comparisons.read(HERE / "first_results" / "results" / "runs.jsonl")
+    runs = pd.concat(own for name, own in made.items() if name.startswith("digits"))
     # Runs that are in both comparisons are the same to the bit.
-    runs = runs.drop_duplicates(["label", "seed"])
-    runs[["few", "balanced"]] *= 100
+    runs = runs.drop_duplicates(["method", "seed"])
     for loss, more in (("CE", ""), ("LA", "loss=logit-adjustment")):
         names = {label(LABELS[name], more): name for name in (method, *CONTROLS[method])}
-        part = runs[runs.label.isin(names)]
-        part = part.assign(method=part.label.map(names))
-        yield from by_seed(part, method, "digits (50)", loss, "few", "balanced", "cost_ratio")
+        part = runs[runs.method.isin(names)]
+        part = part.assign(method=part.method.map(names))
+        yield from by_seed(part, method, "digits (50)", loss, "test.few", "test.balanced", "cost_ratio")
 
 
 def label(name: str, more: str) -> str:
@@ -130,7 +129,7 @@ def label(name: str, more: str) -> str:
 
 def images(method: str = OURS) -> Iterator[Gain]:
     """Main runs of the study of images."""
-    runs = pd.json_normalize(runs_of("images"), max_level=1)
+    runs = runs_of("images")
     wanted = [method, *CONTROLS[method]]
     runs = runs[runs.stage.isin(["main", "beyond"]) & runs.method.isin(wanted)]
     names = {"fashion-mnist": "Fashion-MNIST-LT", "cifar10": "CIFAR-10-LT"}
@@ -146,30 +145,28 @@ def by_seed(
     runs: pd.DataFrame, method: str, data: str, loss: str, rare: str, balanced: str, cost: str
 ) -> Iterator[Gain]:
     """Differences of runs of the same seed."""
-    wide = {score: runs.pivot(index="seed", columns="method", values=score) for score in (rare, balanced)}
+    scores = {score: wide(runs, score) for score in (rare, balanced)}
     rows = round(float(runs[runs.method == method][cost].mean()), 2)
     for other in CONTROLS[method]:
-        of_rare, of_all = (wide[score][method] - wide[score][other] for score in (rare, balanced))
+        of_rare, of_all = (own[method] - own[other] for own in scores.values())
         yield gain(method, data, LOSSES[loss], "seeds", other, of_rare, of_all, rows)
 
 
 def tables(method: str = OURS) -> Iterator[Gain]:
     """Naturally imbalanced tables: each set counts once."""
-    runs = pd.DataFrame(runs_of("tables"))
+    runs = runs_of("tables")
     whole = runs.groupby("seed").size().eq(runs.groupby(["set", "method"]).ngroups)
     runs = runs[runs.seed.isin(whole[whole].index)]
-    wide = {
-        score: runs.pivot_table(index="set", columns="method", values=score) for score in ("rare_recall", "balanced")
-    }
+    scores = [runs.pivot_table(index="set", columns="method", values=name) for name in ("rare_recall", "balanced")]
     for loss, suffix in (("CE", ""), ("LA", ", logit adjustment")):
         for other in CONTROLS[method]:
-            of_rare, of_all = (wide[s][f"{method}{suffix}"] - wide[s][f"{other}{suffix}"] for s in wide)
+            of_rare, of_all = (own[f"{method}{suffix}"] - own[f"{other}{suffix}"] for own in scores)
             yield gain(method, "tables", LOSSES[loss], "sets", other, of_rare, of_all, None)
 
 
 def anomalies() -> Iterator[Gain]:
     """Few labelled anomalies: average precision, each set once."""
-    runs = pd.DataFrame(runs_of("anomaly"))
+    runs = runs_of("anomaly")
     runs = runs[runs.rest == "contaminated"]
     for labels in ("anomalies-0.01", "anomalies-0.05", "anomalies-0.1", "anomalies-0.25"):
         part = runs[(runs.labels == labels) & runs.method.isin(["ImbSAM", "SAM", "Adam"])]
@@ -181,9 +178,9 @@ def anomalies() -> Iterator[Gain]:
 
 
 @cache
-def runs_of(study: str) -> list[dict[str, object]]:
+def runs_of(study: str) -> pd.DataFrame:
     """The runs of a study."""
-    return lines.read(HERE / study / "results" / "runs.jsonl")
+    return lines.frame(HERE / study / "results" / "runs.jsonl")
 
 
 def with_tables(page: str, gains: Sequence[Gain]) -> str:

@@ -2,13 +2,20 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 
 def read(results: Path) -> list[dict[str, object]]:
     """All runs; none where there is no file."""
     return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def frame(results: Path) -> pd.DataFrame:
+    """All runs, one row each; what a run has by part in columns like ``test.few``."""
+    return pd.json_normalize(read(results), max_level=1)
 
 
 def finished(results: Path, key: Sequence[str]) -> set[tuple[object, ...]]:
@@ -23,3 +30,13 @@ def append(results: Path, run: Mapping[str, object]) -> None:
         os.write(file, (json.dumps(run) + "\n").encode())
     finally:
         os.close(file)
+
+
+def replace(results: Path, runs: Iterable[Mapping[str, object]], key: str) -> None:
+    """Put runs in the place of those that are alike in ``key``; the file is sorted by it."""
+    new = list(runs)
+    names = {run[key] for run in new}
+    kept = [run for run in read(results) if run[key] not in names]
+    written = results.with_suffix(".part")
+    written.write_text("".join(json.dumps(run) + "\n" for run in sorted([*kept, *new], key=lambda run: str(run[key]))))
+    written.replace(results)

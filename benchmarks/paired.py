@@ -6,11 +6,21 @@ import pandas as pd
 from scipy import stats
 
 
+def wide(runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """One row a seed, one column a method: a difference of columns is paired."""
+    return runs.pivot(index="seed", columns="method", values=score)
+
+
 def half_width(differences: pd.Series) -> float:
     """Half the 95 % t-interval of the mean; NaN of fewer than two."""
     if len(differences) < 2:
         return float("nan")
     return float(stats.t.ppf(0.975, len(differences) - 1) * differences.sem())
+
+
+def interval(values: pd.Series, *, signed: bool = False) -> str:
+    """Mean and half the interval, like 1.2 ± 0.8 or +1.2 ± 0.8."""
+    return f"{values.mean():{'+' if signed else ''}.1f} ± {half_width(values):.1f}"
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -1,17 +1,23 @@
-"""The tables in the benchmarks and on the page of evidence are those that their lines of JSON give."""
+"""The tables in the benchmarks and on the pages are those that the studies' lines of JSON give."""
 
 import json
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from imbsam.report import summarise
+from imbsam.cli import main
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
+
+
+@cache
+def printed(script: str) -> str:
+    return subprocess.run([sys.executable, BENCHMARKS / script], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("study", ["images", "tables"])
@@ -29,18 +35,41 @@ def test_the_page_of_evidence_is_made_of_the_studies(tmp_path: Path) -> None:
         assert (tmp_path / made).read_text() == (ROOT / held / made).read_text()
 
 
-def test_the_readme_s_table_of_the_demo_is_made_of_its_runs() -> None:
-    folder = BENCHMARKS / "first_results" / "results" / "digits" / "runs"
-    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
-    methods = {"sgd": "SGD", "sam": "SAM", "imbsam": "ImbSAM"}
-    summary = summarise([run for run in runs if run["label"] in methods], labels=list(methods))
+def test_the_tables_of_the_first_results_are_made_of_their_runs() -> None:
+    shown = (BENCHMARKS / "first_results" / "README.md").read_text(encoding="utf-8")
+    for table in printed("first_results/table.py").split("\n\n")[1::2]:
+        assert table.strip() in shown
+
+
+def test_the_readme_s_table_of_the_demo_is_that_of_the_first_results() -> None:
     shown = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "")
-    for method, name in methods.items():
-        scores = summary.scores[method]
-        found = [
-            f"{100 * e.mean:.1f} ± {100 * e.half_width:.1f}"
-            for e in map(scores.get, ("overall", "many", "medium", "few"))
-        ]
-        assert f"| {name} | {' | '.join(found)} |" in shown
-    gap = summary.differences["imbsam"]["few"]
-    assert f"ImbSAM is {100 * gap.mean:.1f} points above SGD" in shown
+    digits = printed("first_results/table.py").partition("`imbsam compare digits --methods sgd sam imbsam ")[2]
+    header, _, *rows = digits.split("\n\n")[1].splitlines()
+    names = header.strip("| ").split(" | ")
+    for row, method in zip(rows, ("SGD", "SAM", "ImbSAM"), strict=False):
+        cells = dict(zip(names, row.strip("| ").split(" | "), strict=True))
+        wanted = [cells[name] for name in ("overall", "many", "medium", "few", "rows forwarded")]
+        assert f"| {method} | {' | '.join(wanted)} |" in shown
+    gap = cells["few, against the first"].partition(" ± ")[0].lstrip("+")
+    assert f"ImbSAM is {gap} points above SGD" in shown
+
+
+def test_the_tables_of_the_page_of_speed_are_made_of_its_measurements() -> None:
+    shown = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert all(part.strip() in shown for part in printed("speed/table.py").split("\n\n"))
+
+
+def test_a_comparison_takes_the_place_of_its_earlier_lines(tmp_path: Path) -> None:
+    compared, results = tmp_path / "compared", tmp_path / "runs.jsonl"
+    words = "compare digits --epochs 1 --methods sgd imbsam:rho=0.1 --seeds 1 --jobs 1 --threads 1 --track none --out"
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), str(compared)])
+    assert ended.value.code == 0
+    results.write_text('{"comparison": "compared", "seed": 7}\n{"comparison": "another"}\n')
+    subprocess.run([sys.executable, BENCHMARKS / "comparisons.py", results, compared], check=True)
+    other, sgd, imbsam = map(json.loads, results.read_text().splitlines())
+    assert other == {"comparison": "another"}
+    assert (sgd["method"], imbsam["method"], imbsam["seed"]) == ("sgd", "imbsam:rho=0.1", 0)
+    assert imbsam["config"]["rho"] == 0.1
+    result = json.loads((compared / "runs/imbsam-rho=0.1-seed0/result.json").read_text())
+    assert imbsam["test"]["few"] == result["test"]["few"]

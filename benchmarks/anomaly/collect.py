@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from lines import read
+from lines import frame
 from matplotlib import pyplot as plt
 from paired import holm
 from protocol import LABELS, REST
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rest", nargs="+", default=REST)
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = pd.DataFrame(read(asked.runs))
+    runs = frame(asked.runs)
     runs = runs[runs.labels.isin(asked.labels) & runs.rest.isin(asked.rest)]
     parts = [section(runs, measure, title) for measure, title in TITLES.items()]
     asked.runs.with_name("tables.md").write_text("\n".join(parts))

@@ -1,34 +1,36 @@
-"""Print the Markdown table of a results folder: mean and 95 % interval over seeds, and paired differences.
+"""Print the read-me's tables of results/runs.jsonl: mean and 95 % interval over the seeds, and paired differences."""
 
-Usage: python table.py RESULTS_FOLDER
-"""
-
-import json
 import sys
 from pathlib import Path
-from statistics import mean
 
-from imbsam.report import MEASURES, summarise
+sys.path.append(str(Path(__file__).parents[1]))
 
-folder = Path(sys.argv[1])
-comparison = json.loads((folder / "comparison.json").read_text())
-results = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/result.json"))]
-summary = summarise(results, labels=comparison["methods"])
+import pandas as pd
+from comparisons import MEASURES, read
+from paired import interval, wide
 
 
-def cell(estimate, sign=""):
-    if estimate is None:
-        return "-"
-    half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.1f}"
-    return f"{100 * estimate.mean:{sign}.1f}{half}"
+def main() -> None:
+    """Print one for each comparison, under its command."""
+    for runs in read(Path(__file__).parent / "results" / "runs.jsonl").values():
+        print(f"`{runs.command.iloc[0]}`\n\n{table(runs)}\n")
 
 
-print(f"`{comparison['command']}`\n")
-print("| method | " + " | ".join(MEASURES) + " | few, against the first | rows forwarded | seconds |")
-print("|---|" + "---|" * (len(MEASURES) + 3))
-for label in summary.labels:
-    own = [result for result in results if result["label"] == label]
-    cells = [cell(summary.scores[label][measure]) for measure in MEASURES]
-    against = "" if label == summary.baseline else cell(summary.differences[label]["few"], "+")
-    rows, seconds = (mean(result[name] for result in own) for name in ("cost_ratio", "train_seconds"))
-    print(f"| {label} | {' | '.join(cells)} | {against} | {rows:.2f} | {seconds:.0f} |")
+def table(runs: pd.DataFrame) -> str:
+    """A line for each method; the differences are to the first."""
+    scores = [wide(runs, f"test.{measure}") for measure in MEASURES]
+    few, first = wide(runs, "test.few"), runs.method.iloc[0]
+    lines = [
+        f"| method | {' | '.join(MEASURES)} | few, against the first | rows forwarded | seconds |",
+        f"|---|{'---|' * (len(MEASURES) + 3)}",
+    ]
+    for method, own in runs.groupby("method", sort=False):
+        against = "" if method == first else interval(few[method] - few[first], signed=True)
+        cells = [method, *(interval(score[method]) for score in scores), against]
+        cells += [f"{own.cost_ratio.mean():.2f}", f"{own.train_seconds.mean():.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

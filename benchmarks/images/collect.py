@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 from figures import draw_gains, draw_imbalance, draw_mechanism
-from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, interval, read, whole_changes, whole_seeds, wide
-from paired import half_width, holm
+from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, whole_changes, whole_seeds
+from lines import frame
+from paired import half_width, holm, interval, wide
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
@@ -25,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = read(asked.runs)
+    runs = frame(asked.runs)
     made = whole_seeds(runs[runs.stage == "main"])
     ablations = whole_changes(runs[runs.stage == "ablation"])
     parts = ["# Images with rare classes: all numbers", tuned(runs[runs.stage == "tune"])]
@@ -86,7 +87,7 @@ def differences(runs: pd.DataFrame, subject: str) -> str:
             {
                 f"{subject} against": name,
                 "balanced": f"{gap.mean():+.1f} ({low:+.1f} to {high:+.1f})",
-                "rare": f"{of_rare.mean():+.1f} ± {half_width(of_rare):.1f}",
+                "rare": interval(of_rare, signed=True),
                 "seeds won": f"{(gap > 0).sum()} of {len(gap)}",
                 "p": f"{p[name]:.2g}",
                 "p (Holm)": f"{corrected:.2g}",
@@ -109,8 +110,8 @@ def ablated(runs: pd.DataFrame, name: str, imbalance: int, loss: str) -> str:
                 "balanced": interval(balanced[method]),
                 "rare": interval(rare[method]),
                 "over": "" if method == against else against,
-                "balanced over it": "" if method == against else f"{gap.mean():+.1f} ± {half_width(gap):.1f}",
-                "rare over it": "" if method == against else f"{of_rare.mean():+.1f} ± {half_width(of_rare):.1f}",
+                "balanced over it": "" if method == against else interval(gap, signed=True),
+                "rare over it": "" if method == against else interval(of_rare, signed=True),
                 "cost": f"{wide(runs, 'cost')[method].mean():.2f}",
             }
         )

@@ -5,9 +5,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, wide
+from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred
 from matplotlib import pyplot as plt
-from paired import half_width
+from paired import half_width, wide
 
 DRAWN = {"balanced": "balanced accuracy", "few": "recall of the rare classes"}
 

@@ -32,3 +32,6 @@ imbsam compare kr-vs-k.csv --target Game --model small_networks:table --epochs 2
 imbsam compare cifar10 --imbalance 100 --model small_networks:images --epochs 30 --loss logit-adjustment --rho 0.1 \
     --tail fewer-than=200 --few-below 200 --many-above 1000 --seeds 5 --jobs "${JOBS:-1}" --threads 1 \
     --methods imbsam:batch-statistics=batch imbsam:context-rows={4,8} imbsam:ascent=reuse imbsam:ascent=reuse,ascent-options=decay=0.9 sgd --out "$runs/cifar10-lt"
+
+python "$here/../comparisons.py" "$here/results/runs.jsonl" "$runs"/{cifar10-lt,fashion-mnist-lt,kr-vs-k}
+python "$here/table.py" --write

@@ -1,4 +1,4 @@
-"""Print results/speed.json as the tables of docs/speed.md; with --write put them there, between its marks.
+"""Print what is in results as the tables of docs/speed.md; with --write put them there, between its marks.
 
 Usage: python table.py [--write]
 """
@@ -8,11 +8,14 @@ import re
 import sys
 from pathlib import Path
 
-from imbsam.report import Difference, Estimate, summarise
-from imbsam.report.words import plus_minus
+sys.path.append(str(Path(__file__).parents[1]))
+
+from comparisons import read
+from paired import interval, wide
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "speed.md"
+COMPARISONS = ("cifar10-lt", "fashion-mnist-lt", "kr-vs-k")
 BESIDE = ("ImbSAM", "ImbSAM, reuse", "published rule", "SAM")
 
 
@@ -49,28 +52,24 @@ def tables(found: dict) -> str:
 def accuracy() -> str:
     """Accuracy of the cheaper passes, a table for each data set."""
     lines: list[str] = []
-    for folder in sorted((HERE / "results" / "accuracy").glob("*")):
-        comparison = json.loads((folder / "comparison.json").read_text())
-        runs = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/result.json"))]
-        summary = summarise(runs, labels=[m for m in comparison["methods"] if any(r["label"] == m for r in runs)])
+    comparisons = read(HERE / "results" / "runs.jsonl")
+    for runs in (comparisons[name] for name in COMPARISONS):
+        few, overall = (wide(runs, f"test.{measure}") for measure in ("few", "overall"))
+        first = runs.method.iloc[0]
         lines += [
-            f"`{comparison['command']}`",
+            f"`{runs.command.iloc[0]}`",
             "",
             "| | few-shot recall | overall | few-shot, against whole batches | overall, against them | seeds |",
             "|---|---|---|---|---|---|",
         ]
-        for label in summary.labels:
-            own = summary.scores[label]
-            against = [] if label == summary.baseline else [summary.differences[label][m] for m in ("few", "overall")]
-            cells = [_percent(own["few"]), _percent(own["overall"]), *(_percent(d, signed=True) for d in against)]
-            seeds = str(len({run["seed"] for run in runs if run["label"] == label}))
-            lines.append(f"| {label} | {' | '.join([*cells, *[''] * (4 - len(cells)), seeds])} |")
+        for method, own in runs.groupby("method", sort=False):
+            cells = [interval(scores[method]) for scores in (few, overall)]
+            for scores in (few, overall):
+                gap = interval(scores[method] - scores[first], signed=True)
+                cells.append("" if method == first else gap.replace("-0.0", "+0.0").replace("-", "\N{MINUS SIGN}"))
+            lines.append(f"| {method} | {' | '.join(cells)} | {len(own)} |")
         lines.append("")
     return "\n".join([*lines, "Mean over the seeds in percent, ± half the 95 % t-interval; differences are paired."])
-
-
-def _percent(estimate: Estimate | Difference | None, *, signed: bool = False) -> str:
-    return "" if estimate is None else plus_minus(estimate, signed=signed)
 
 
 def trainer(found: dict) -> str:

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from lines import read
+from lines import frame
 from matplotlib import pyplot as plt
 from paired import half_width, holm
 from scipy import stats
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = complete(pd.DataFrame(read(asked.runs)))
+    runs = complete(frame(asked.runs))
     seeds, sets = runs.seed.nunique(), runs.set.nunique()
     parts = [f"{seeds} seeds, {sets} sets. Cells: mean over the seeds.", described(runs)]
     parts += [section(runs, measure, title) for measure, title in MEASURES.items()]
