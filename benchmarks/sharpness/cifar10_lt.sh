@@ -10,5 +10,5 @@ for loss in cross-entropy logit-adjustment; do
     --tail fewer-than=200 --few-below 200 --many-above 1000 --seeds 3 --jobs 1 --threads 1 \
     --methods sgd sam imbsam --out "$out/$loss"
   imbsam sharpness "$out/$loss" --epoch last --model small_networks:images --rows 64 --out "$out/$loss-sharpness"
-  python "$here/groups.py" "$out/$loss-sharpness/sharpness.json" "$here/results/cifar10_lt-$loss.json"
+  python "$here/groups.py" "$out/$loss-sharpness/sharpness.json" "$here/results/runs.jsonl"
 done

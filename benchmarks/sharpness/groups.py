@@ -1,29 +1,35 @@
-"""Keep the numbers of the groups of a ``sharpness.json``, without spectra and surfaces: groups.py IN OUT."""
+"""Keep the numbers of the groups of a ``sharpness.json``, without spectra and surfaces: groups.py IN RUNS_JSONL.
+
+The runs are put in the place of those under the same loss.
+"""
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import lines
 
 from imbsam.report.sharpness_runs import NUMBERS, SharpnessStudy, number
 
 
 def main() -> None:
     """Write a line for each run."""
-    source, out = map(Path, sys.argv[1:])
+    source, results = map(Path, sys.argv[1:])
+    lines.replace(results, collected(source), key="loss")
+
+
+def collected(source: Path) -> Iterator[dict[str, object]]:
+    """The numbers of each run by group."""
     study = SharpnessStudy.of(json.loads(source.read_text(encoding="utf-8"))["runs"])
-    lines = [
-        json.dumps(
-            {
-                "label": run["label"],
-                "seed": run["seed"],
-                "loss": run["loss"],
-                "settings": run["settings"],
-                "groups": {part: {name: number(run, part, name) for name in NUMBERS} for part in study.groups},
-            }
-        )
-        for run in study.runs
-    ]
-    out.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    for run in study.runs:
+        yield {
+            "method": run["label"],
+            **{name: run[name] for name in ("seed", "loss", "settings")},
+            "groups": {part: {name: number(run, part, name) for name in NUMBERS} for part in study.groups},
+        }
 
 
 if __name__ == "__main__":
