@@ -36,6 +36,7 @@ evidence: $(DEV)  ## tables and figures of the studies, out of their runs
 	$(BIN)/python benchmarks/anomaly/collect.py
 	$(BIN)/python benchmarks/images/collect.py
 	$(BIN)/python benchmarks/tables/collect.py
+	$(BIN)/python benchmarks/speed/table.py --write
 	$(BIN)/python benchmarks/evidence.py
 
 format: $(DEV)
