@@ -18,7 +18,7 @@ import lines
 import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
-from paired import half_width, wide
+from paired import half_width, whole_seeds, wide
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
@@ -134,9 +134,8 @@ def images(method: str = OURS) -> Iterator[Gain]:
     runs = runs[runs.stage.isin(["main", "beyond"]) & runs.method.isin(wanted)]
     names = {"fashion-mnist": "Fashion-MNIST-LT", "cifar10": "CIFAR-10-LT"}
     for (name, loss, imbalance), part in runs.groupby(["set", "loss", "imbalance"]):
-        whole = part.groupby("seed").size().eq(len(wanted))
-        part = part[part.seed.isin(whole[whole].index)]
-        if part.seed.nunique() > 1:
+        part = whole_seeds(part)
+        if part.method.nunique() == len(wanted) and part.seed.nunique() > 1:
             data = f"{names[name]} ({imbalance})"
             yield from by_seed(part, method, data, loss, "test.few", "test.balanced", "cost")
 
@@ -154,9 +153,7 @@ def by_seed(
 
 def tables(method: str = OURS) -> Iterator[Gain]:
     """Naturally imbalanced tables: each set counts once."""
-    runs = runs_of("tables")
-    whole = runs.groupby("seed").size().eq(runs.groupby(["set", "method"]).ngroups)
-    runs = runs[runs.seed.isin(whole[whole].index)]
+    runs = whole_seeds(runs_of("tables"), ["set", "method"])
     scores = [runs.pivot_table(index="set", columns="method", values=name) for name in ("rare_recall", "balanced")]
     for loss, suffix in (("CE", ""), ("LA", ", logit adjustment")):
         for other in CONTROLS[method]:

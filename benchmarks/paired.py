@@ -1,9 +1,15 @@
 """Statistics of paired differences, as the protocol asks for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from scipy import stats
+
+
+def whole_seeds(runs: pd.DataFrame, parts: Sequence[str] = ("method",)) -> pd.DataFrame:
+    """The runs of the seeds in which nothing is missing that another seed has, by these parts of a run."""
+    wanted = runs.groupby(list(parts)).ngroups
+    return runs[runs.groupby("seed").seed.transform("size") == wanted]
 
 
 def wide(runs: pd.DataFrame, score: str) -> pd.DataFrame:

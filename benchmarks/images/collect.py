@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 from figures import draw_gains, draw_imbalance, draw_mechanism
-from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, whole_changes, whole_seeds
+from frames import GROUP, MAIN_IMBALANCE, PLAIN, centred, complete, whole_changes
 from lines import frame
 from paired import half_width, holm, interval, wide
 from scipy import stats
@@ -27,12 +27,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
     runs = frame(asked.runs)
-    made = whole_seeds(runs[runs.stage == "main"])
+    made = complete(runs[runs.stage == "main"])
     ablations = whole_changes(runs[runs.stage == "ablation"])
     parts = ["# Images with rare classes: all numbers", tuned(runs[runs.stage == "tune"])]
     parts += [results(part, *key) for key, part in made.groupby(GROUP, sort=False)]
     parts += [ablated(part, *key) for key, part in ablations.groupby(GROUP, sort=False)]
-    new = whole_seeds(runs[runs.stage == "beyond"])
+    new = complete(runs[runs.stage == "beyond"])
     parts.append(beyond(made, new))
     whole = made[made.imbalance == MAIN_IMBALANCE]
     every = pd.concat([whole, new[new.imbalance == MAIN_IMBALANCE]])

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 
 import pandas as pd
-from paired import wide
+from paired import whole_seeds, wide
 
 GROUP = ["set", "imbalance", "loss"]
 PLAIN = "SGD"
@@ -14,12 +14,9 @@ MAIN_IMBALANCE = 100
 """At which all methods are compared."""
 
 
-def whole_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+def complete(runs: pd.DataFrame) -> pd.DataFrame:
     """The seeds in which no method of a data set and loss is missing."""
-    kept = []
-    for _, part in runs.groupby(GROUP, sort=False):
-        finished = part.groupby("seed").size()
-        kept.append(part[part.seed.isin(finished[finished == part.method.nunique()].index)])
+    kept = [whole_seeds(part) for _, part in runs.groupby(GROUP, sort=False)]
     return pd.concat(kept) if kept else runs
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from lines import frame
 from matplotlib import pyplot as plt
-from paired import half_width, holm
+from paired import half_width, holm, whole_seeds
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
     asked = parser.parse_args()
-    runs = complete(frame(asked.runs))
+    runs = whole_seeds(frame(asked.runs), ["set", "method"])
     seeds, sets = runs.seed.nunique(), runs.set.nunique()
     parts = [f"{seeds} seeds, {sets} sets. Cells: mean over the seeds.", described(runs)]
     parts += [section(runs, measure, title) for measure, title in MEASURES.items()]
@@ -47,13 +47,6 @@ def main() -> None:
         "\n\n".join(["# Tables with rare classes: all numbers", *parts]) + "\n"
     )
     draw(runs, asked.runs.with_name("gain.png"))
-
-
-def complete(runs: pd.DataFrame) -> pd.DataFrame:
-    """The seeds in which nothing is missing."""
-    wanted = runs.groupby(["set", "method"]).ngroups
-    whole = runs.groupby("seed").size()
-    return runs[runs.seed.isin(whole[whole == wanted].index)]
 
 
 def described(runs: pd.DataFrame) -> str:
