@@ -22,7 +22,7 @@ class Parts:
 
     Args:
         params: Every parameter that may have a gradient, of any shapes.
-        gradients: By name, aligned with ``params`` and of their shapes; ``None`` where backward did not reach a parameter.
+        gradients: By name, aligned with ``params`` and of their shapes; ``None`` where backward did not reach one.
         losses: Weighted loss of this rank's rows by name, shape ``()`` each.
         mean: Averages such losses over the ranks.
 
