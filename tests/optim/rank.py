@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cases import BATCH_NORM, MLP, ROUTED, TAIL, Case
 from imbsam.errors import NonFiniteError
 from imbsam.optim import SAM, Gradient, ImbSAM, SharpnessAware
-from imbsam.optim._sharpness_aware import Climb
+from imbsam.optim._options import Climb
 from processes import among_ranks
 
 TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 3, 2, 1])

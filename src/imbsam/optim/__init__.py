@@ -2,8 +2,8 @@
 
 from imbsam.optim._gradients import Combined as Combined
 from imbsam.optim._gradients import Parts as Parts
+from imbsam.optim._pass import Pass as Pass
 from imbsam.optim._sharpness_aware import SharpnessAware as SharpnessAware
-from imbsam.optim._step import Pass as Pass
 from imbsam.optim._step import Step as Step
 from imbsam.optim._terms import Term as Term
 from imbsam.optim.adaptive import Adaptive as Adaptive

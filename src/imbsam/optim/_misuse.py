@@ -7,23 +7,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from imbsam.errors import OptionError, PassError
+from imbsam.errors import PassError
 from imbsam.optim._batchnorm import normalises_the_batch, sees_the_batch
 from imbsam.optim._tensors import is_sharded
 from imbsam.optim.ascent import Ascent
-
-
-def refuse_line_search(base: Optimizer) -> None:
-    """Refuse a base optimizer that evaluates the loss by itself, as LBFGS does."""
-    closure = inspect.signature(base.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise OptionError(
-            f"{type(base).__name__} evaluates the loss by itself at weights of its own choice, and the gradient here "
-            "is made of passes beforehand: choose a base that steps along a gradient, as SGD or AdamW."
-        )
 
 
 def refuse_scaler() -> None:

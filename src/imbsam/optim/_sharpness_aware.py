@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypedDict, cast
+from typing import TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._batchnorm import RunningStatistics
 from imbsam.optim._gradients import Combined, Parts
-from imbsam.optim._misuse import Unseen, refuse_line_search, refuse_scaler
+from imbsam.optim._misuse import Unseen, refuse_scaler
+from imbsam.optim._options import Climb, OnNonFinite, check_base, check_choices, check_numbers
 from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._step import Step
@@ -29,25 +30,11 @@ class SharpnessState(TypedDict):
     memory: dict[str, dict[int, Tensor]]
 
 
-OnNonFinite = Literal["raise", "skip", "unchecked"]
-Climb = Literal["together", "apart"]
-
 MOST_SKIPS_IN_A_ROW = 20
 """After so many the trouble is no single batch."""
 
 RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
-
-
-class Common(TypedDict, total=False):
-    """The options that every method passes on to :class:`SharpnessAware`."""
-
-    model: nn.Module | None
-    batch_statistics: BatchStatistics
-    context_rows: int | None
-    row_multiple: int
-    nonfinite: OnNonFinite
-    climb: Climb
 
 
 class SharpnessAware(Optimizer):
@@ -110,22 +97,9 @@ class SharpnessAware(Optimizer):
         climb: Climb = "together",
         radii: Mapping[str, float] | None = None,
     ) -> None:
-        if nonfinite not in ("raise", "skip", "unchecked"):
-            raise OptionError(f"nonfinite must be 'raise', 'skip' or 'unchecked'; got {nonfinite!r}.")
-        if not isinstance(base, Optimizer):
-            raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
-        if batch_statistics not in ("batch", "context"):
-            raise OptionError(f"batch_statistics must be 'batch' or 'context'; got {batch_statistics!r}.")
-        if context_rows is not None and context_rows < 1:
-            raise OptionError(f"context_rows must be at least 1; got {context_rows}.")
-        if row_multiple < 1:
-            raise OptionError(f"row_multiple must be at least 1; got {row_multiple}.")
-        if "rho" in base.defaults:
-            raise OptionError(
-                f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
-                "choose another base optimizer."
-            )
-        refuse_line_search(base)
+        check_base(base)
+        check_choices({"batch_statistics": batch_statistics, "nonfinite": nonfinite, "climb": climb})
+        check_numbers({"context_rows": context_rows, "row_multiple": row_multiple})
         self.radii = {"rho": rho, **(radii or {})}
         for group in ({}, *base.param_groups):
             self._check_radii(group)
@@ -395,8 +369,6 @@ class SharpnessAware(Optimizer):
                 raise OptionError(f"{name} must be finite and at least 0; got {value}.")
 
     def _check_climb(self) -> None:
-        if self.climb not in ("together", "apart"):
-            raise OptionError(f"climb must be 'together' or 'apart'; got {self.climb!r}.")
         if self.climb == "together":
             return
         if self.keeps_ascents or self.ascent.remembers:

@@ -11,6 +11,7 @@ from torch import Tensor
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Gradients
 from imbsam.optim._misuse import described
+from imbsam.optim._pass import Backward, Pass
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, ascent_of, descent_of, plan
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import params_of
@@ -21,91 +22,6 @@ if TYPE_CHECKING:
 
 Life = Literal["new", "open", "done", "dead"]
 """Made; inside the ``with`` block; complete and waiting to be applied; applied, dropped or failed."""
-
-Backward = Callable[..., object]
-"""Called with the weighted sum of the losses, shape ``()``, and ``retain_graph``."""
-
-
-class Pass:
-    """One forward and backward of a step, over some rows of the batch.
-
-    Attributes:
-        rows: Indices of the rows to forward, shape ``(R,)``, int64, on the targets' device.
-    """
-
-    def __init__(self, step: "Step", planned: PlannedPass, span: slice, *, counts: bool = True) -> None:
-        self._step = step
-        self._planned = planned
-        self._span = span
-        self._counts = counts
-        rows = torch.arange(span.start, span.stop) if planned.rows is None else planned.rows[span]
-        self.rows = rows.to(step.device, non_blocking=True)
-
-    def select(self, *batch: Tensor) -> tuple[Tensor, ...]:
-        """Take the pass's rows of tensors whose first dimension is the batch; without a copy where it is all of them.
-
-        Args:
-            batch: Tensors of shape ``(B, ...)``, on any device.
-
-        Returns:
-            Tensors of shape ``(R, ...)``.
-        """
-        whole = self._planned.rows is None and len(self.rows) == self._step.batch_size
-        return batch if whole else tuple(x[self.rows.to(x.device)] for x in batch)
-
-    def split(self, size: int) -> Iterator["Pass"]:
-        """Cut the pass into micro-batches; their gradients add up to the pass's.
-
-        Go through them one by one, forward and backward, as they are yielded: BatchNorm is told of each in turn. Ranks
-        that share sharded weights gather them together, so that one with fewer rows forwards its first ones again,
-        which then count nothing.
-
-        Args:
-            size: Rows in each, the last may have fewer.
-
-        Yields:
-            Passes over consecutive rows of this one.
-
-        Raises:
-            OptionError: If ``size`` is below 1.
-        """
-        if size < 1:
-            raise OptionError(f"a micro-batch needs at least 1 row; got size={size}.")
-        starts = range(self._span.start, self._span.stop, size)
-        idle = self._step.most_on_any_rank(len(starts)) - len(starts)
-        for number, start in enumerate([starts[0]] * idle + list(starts)):
-            span = slice(start, min(start + size, self._span.stop))
-            yield self._step._forwarded(self._planned, span, counts=number >= idle)
-
-    @property
-    def backwards(self) -> int:
-        """How many backwards share the pass's forward."""
-        return len(self._planned.uses)
-
-    @property
-    def needs_gradient(self) -> bool:
-        """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``."""
-        return bool(self._planned.uses)
-
-    def backward(self, losses: Tensor, *, by: Backward | None = None) -> None:
-        """Backpropagate the losses with the weights the method gives these rows.
-
-        Args:
-            losses: Loss of each row of the pass, in order, shape ``(R,)``; multiplied by the ``loss_scale`` that
-                ``passes`` was given, if any.
-            by: Called with the weighted sum of the losses, shape ``()``, and ``retain_graph``, in the place of
-                ``Tensor.backward``: a framework's own, as Fabric's, which multiplies by ``loss_scale`` itself, so that
-                the losses come as they are.
-
-        Raises:
-            PassError: If the losses are not one per row, or this is not the pass in progress.
-        """
-        if losses.shape != self.rows.shape:
-            raise PassError(
-                f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
-                f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none'."
-            )
-        self._step._backward(self._planned, self._span if self._counts else None, losses, by)
 
 
 class Step:

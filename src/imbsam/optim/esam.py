@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._options import Common
+from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._tensors import is_sharded
 from imbsam.optim._terms import Term, mean_weights
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, global_norm

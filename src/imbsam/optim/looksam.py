@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
-from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._options import Common
+from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term, mean_weights
 from imbsam.optim.ascent import Ascent, dot
 

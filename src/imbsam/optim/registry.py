@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._options import Common
+from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim.adaptive import Adaptive
 from imbsam.optim.ascent import Ascent, Gradient
 from imbsam.optim.cc_sam import CCSAM

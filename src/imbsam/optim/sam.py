@@ -5,7 +5,8 @@ from typing import Literal, Unpack
 from torch import Tensor
 from torch.optim import Optimizer
 
-from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._options import Common
+from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term
 from imbsam.optim.adaptive import Adaptive
 from imbsam.optim.friendly import Friendly

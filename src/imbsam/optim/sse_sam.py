@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.optim._sharpness_aware import Common, SharpnessAware
+from imbsam.optim._options import Common
+from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, checked_classes, checked_tail
 from imbsam.optim.ascent import Ascent
 

@@ -1,0 +1,58 @@
+"""The options that every method has, and what they may be."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Literal, TypedDict, get_args
+
+from torch import nn
+from torch.optim import Optimizer
+
+from imbsam.errors import OptionError
+from imbsam.optim._plan import BatchStatistics
+
+OnNonFinite = Literal["raise", "skip", "unchecked"]
+Climb = Literal["together", "apart"]
+CHOICES = {"batch_statistics": get_args(BatchStatistics), "nonfinite": get_args(OnNonFinite), "climb": get_args(Climb)}
+
+
+class Common(TypedDict, total=False):
+    """The options that every method passes on to :class:`SharpnessAware`."""
+
+    model: nn.Module | None
+    batch_statistics: BatchStatistics
+    context_rows: int | None
+    row_multiple: int
+    nonfinite: OnNonFinite
+    climb: Climb
+
+
+def check_base(base: Optimizer) -> None:
+    """Refuse what cannot make a step along a gradient that lies in ``.grad``."""
+    if not isinstance(base, Optimizer):
+        raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
+    if "rho" in base.defaults:
+        raise OptionError(
+            f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
+            "choose another base optimizer."
+        )
+    closure = inspect.signature(base.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise OptionError(
+            f"{type(base).__name__} evaluates the loss by itself at weights of its own choice, and the gradient here "
+            "is made of passes beforehand: choose a base that steps along a gradient, as SGD or AdamW."
+        )
+
+
+def check_choices(given: Mapping[str, str]) -> None:
+    """See that each option is one of its :data:`CHOICES`."""
+    for name, value in given.items():
+        *others, last = map(repr, CHOICES[name])
+        if value not in CHOICES[name]:
+            raise OptionError(f"{name} must be {', '.join(others)} or {last}; got {value!r}.")
+
+
+def check_numbers(given: Mapping[str, int | None]) -> None:
+    """See that each number, if there is one, is at least 1."""
+    for name, number in given.items():
+        if number is not None and number < 1:
+            raise OptionError(f"{name} must be at least 1; got {number}.")
