@@ -31,7 +31,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = Path("src/imbsam/optim")
 TESTS = Path("tests/optim")
-ENGINE = ("test_passes.py", "test_sharpness_aware.py")
+ENGINE = ("test_step.py", "test_passes.py", "test_sharpness_aware.py")
 SLOW = ("test_peers.py", "test_memory.py", "test_contract.py")
 OF_RANKS = ("test_ranks.py", "test_family_ranks.py", "test_poisoned_ranks.py")
 """Deadlines in them pass on a busy machine, which is no kill: they are tried on their own file's mutants alone."""
