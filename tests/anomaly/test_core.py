@@ -9,7 +9,7 @@ from imbsam.anomaly import OBJECTIVES, Settings, fit
 from imbsam.anomaly.labels import kinds_of
 from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling
-from imbsam.anomaly.training import BLOCK, Rows, block_rows, make_method, trained
+from imbsam.anomaly.training import BLOCK, Subset, block_rows, make_method, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning, OptionError
 from imbsam.optim import METHODS, ImbSAM
@@ -221,7 +221,7 @@ def test_pretraining_changes_what_is_learnt():
 
 
 def test_the_auto_encoder_learns_to_reconstruct():
-    rows = Rows(X, torch.arange(300), torch.zeros(300, dtype=torch.long))
+    rows = Subset(X, torch.arange(300), torch.zeros(300, dtype=torch.long))
 
     def error(epochs):
         settings = quick(objective="feawad", pretraining_epochs=epochs, epochs=1, lr=5e-3)

@@ -13,7 +13,7 @@ from imbsam.anomaly.registry import UNSUPERVISED, objective_named
 from imbsam.anomaly.scaling import ColumnScaling
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.threshold import USUAL_SHARE, Threshold, by_share, calibrated
-from imbsam.anomaly.training import Rows, block_rows, trained
+from imbsam.anomaly.training import Subset, block_rows, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning
 
@@ -132,18 +132,18 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
     held_out: list[tuple[Tensor, Tensor]] = []
     for number in range(settings.members):
         held = torch.zeros(len(kinds), dtype=torch.bool) if folds is None else folds == number % FOLDS
-        rows = Rows(table, (~held).nonzero().squeeze(1), kinds[~held])
+        rows = Subset(table, (~held).nonzero().squeeze(1), kinds[~held])
         member = _member(name, rows, settings, seed=int(generator(seed, MEMBER, number).initial_seed()))
         members.append(member)
         if folds is not None:
-            rows = Rows(table, held.nonzero().squeeze(1), kinds[held])
+            rows = Subset(table, held.nonzero().squeeze(1), kinds[held])
             scores = torch.cat([member.score(block, settings) for block in rows.blocks()])
             held_out.append((scores, kinds[held] == ANOMALY))
     detector = Detector(tuple(members), Threshold(0.0), name, tuple(table.shape[1:]), settings)
     return replace(detector, threshold=_threshold(detector, table, held_out))
 
 
-def _member(name: str, rows: Rows, settings: Settings, *, seed: int) -> Member:
+def _member(name: str, rows: Subset, settings: Settings, *, seed: int) -> Member:
     objective, scaling = trained(name, rows, settings, seed=seed)
     member = Member(objective, scaling)
     if settings.members == 1:

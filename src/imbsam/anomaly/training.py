@@ -34,32 +34,32 @@ WEIGHTS, PLACES, DECODER, METHOD, PRETRAINING, TRAINING = range(6)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The training rows of one network, by their numbers in a table that is not copied.
+class Subset:
+    """The training rows of one network, by their indices in a table that is not copied.
 
     Args:
         table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``.
-        numbers: Of the rows to use, shape ``(n,)``.
+        indices: Of the rows to use, shape ``(n,)``.
         kinds: Of these rows, shape ``(n,)``.
     """
 
     table: Tensor
-    numbers: Tensor
+    indices: Tensor
     kinds: Tensor
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        return self.table[self.numbers[index]]
+        return self.table[self.indices[index]]
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows, some at a time."""
-        for part in torch.split(self.numbers, block_rows(self.table.shape[1:])):
+        for part in torch.split(self.indices, block_rows(self.table.shape[1:])):
             yield self.table[part]
 
 
-def trained(name: str, rows: Rows, settings: Settings, *, seed: int) -> tuple[Objective, ColumnScaling]:
+def trained(name: str, rows: Subset, settings: Settings, *, seed: int) -> tuple[Objective, ColumnScaling]:
     """Train an objective.
 
     Args:
@@ -94,7 +94,7 @@ def trained(name: str, rows: Rows, settings: Settings, *, seed: int) -> tuple[Ob
 
 @dataclass(frozen=True)
 class _Trainer:
-    rows: Rows
+    rows: Subset
     scaling: ColumnScaling
     settings: Settings
     seed: int
