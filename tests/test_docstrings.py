@@ -56,7 +56,7 @@ def public_names(module: ModuleType) -> set[str]:
     above = vars(importlib.import_module(package)) if package in MODULES else {}
     return {
         name
-        for name, thing in vars(module).items()
+        for name, thing in ((name, getattr(module, name)) for name in dir(module))
         if name[0] != "_"
         and (inspect.isclass(thing) or inspect.isfunction(thing))
         and thing.__module__.startswith(f"{module.__name__}." if is_package else module.__name__)

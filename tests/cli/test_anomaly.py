@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from imbsam.anomaly import saved, sources
+from imbsam.anomaly import Settings, fit, saved, sources
+from imbsam.anomaly.words import LabelWords
 from imbsam.cli import main
 from imbsam.storage.files import harmless
 from imbsam.storage.seal import sealed_tensors, unsealed_tensors
@@ -106,11 +107,9 @@ def test_scores_do_not_depend_on_the_file_the_order_of_columns_or_the_size_of_bl
 
 def test_a_detector_read_again_scores_bit_for_bit_as_the_one_that_was_fitted(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "t.csv", index=False)
-    block, preprocess, _ = sources.read_training(str(tmp_path / "t.csv"), "known", sources.Words(), ignore=["name"])
-    from imbsam.anomaly import Settings, fit
-
+    block, preprocess, _ = sources.read_training(str(tmp_path / "t.csv"), "known", LabelWords(), ignore=["name"])
     detector = fit(block.rows, block.kinds, Settings(objective="deep-sad", epochs=2, members=2), seed=0)
-    held = saved.SavedDetector(detector, preprocess, sources.Words(), block.rows[0], "t.csv", (1, 2, 3))
+    held = saved.SavedDetector(detector, preprocess, LabelWords(), block.rows[0], "t.csv", (1, 2, 3))
     held.write(tmp_path / "d")
     again = saved.SavedDetector.open(tmp_path / "d")
     assert torch.equal(again.detector.score(block.rows), detector.score(block.rows))
@@ -179,7 +178,7 @@ BAD_FITS = {
     "unknown label": (["train.csv", "--labels", "a"], "unknown labels"),
     "unknown ignore": (["train.csv", "--labels", "known", "--ignore", "nme"], "--ignore names nme"),
     "unknown objective": (["train.csv", "--labels", "known", "--objective", "hcs"], "no objective 'hcs'"),
-    "share": (["train.csv", "--labels", "known", "--contamination", "many"], "--contamination must be auto or a share"),
+    "share": (["train.csv", "--labels", "known", "--contamination", "many"], "parsing --contamination"),
     "option": (["train.csv", "--labels", "known", "--objective-options", "depth=2"], "there is no option 'depth'"),
     "detector there": (["train.csv", "--labels", "known", "--out", "det"], "holds a detector already"),
     "strict": (["plain.csv", "--labels", "known", "--strict"], "no row is labelled as an anomaly"),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imbsam.anomaly.outstanding import Outstanding
 from imbsam.report import write_report, write_sharpness
-from imbsam.report.anomaly import Fitted, Outstanding
+from imbsam.report.anomaly import Fitted
 from imbsam.report.anomaly_fit import FitStudy, write_fit_report
 from made_sharpness import made_sharpness
 

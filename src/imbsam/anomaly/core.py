@@ -16,6 +16,7 @@ from imbsam.anomaly.threshold import USUAL_SHARE, Threshold, by_share, calibrate
 from imbsam.anomaly.training import Subset, block_rows, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning
+from imbsam.optim import options_of
 
 FOLDS = 5
 """Parts that calibration cuts the rows into; each network leaves one out."""
@@ -125,7 +126,9 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
     if settings.precision is None:
         # In double precision a dense network costs a tenth more, a convolutional one several times as much.
         settings = replace(settings, precision="double" if table.ndim == 2 else "single")
-    name = _objective_for(kinds, settings)
+    # An unknown method is refused before an auto-encoder is trained.
+    options_of(settings.method)
+    name = objective_for(kinds, settings)
     least = objective_named(name).least_anomalies
     folds = _folds(kinds, least, seed) if settings.contamination == "auto" and least else None
     members: list[Member] = []
@@ -141,6 +144,35 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
             held_out.append((scores, kinds[held] == ANOMALY))
     detector = Detector(tuple(members), Threshold(0.0), name, tuple(table.shape[1:]), settings)
     return replace(detector, threshold=_threshold(detector, table, held_out))
+
+
+def objective_for(kinds: Tensor, settings: Settings) -> str:
+    """The objective asked for, or the unsupervised one where no anomaly is labelled.
+
+    Args:
+        kinds: What is known of each row, shape ``(N,)``.
+        settings: The options.
+
+    Raises:
+        DataError: If the labels leave nothing to learn from, or there is none and ``strict`` asks for one.
+        OptionError: If there is no such objective.
+    """
+    labelled = int((kinds == ANOMALY).sum())
+    least = objective_named(settings.objective).least_anomalies
+    if labelled == 0 and settings.strict:
+        raise DataError(f"no row is labelled as an anomaly, and strict=True asks for some. {ENCODING}.")
+    if least and labelled == 0:
+        return UNSUPERVISED
+    if labelled < least:
+        raise DataError(
+            f"{settings.objective} learns from pairs of two different labelled anomalies; y has {labelled}. "
+            "Label another one, or choose an objective that can do with one, as hsc or deep-sad."
+        )
+    if labelled == len(kinds):
+        raise DataError(
+            f"all {labelled} rows are labelled as anomalies: there is nothing to tell them from. {ENCODING}."
+        )
+    return settings.objective
 
 
 def _member(name: str, rows: Subset, settings: Settings, *, seed: int) -> Member:
@@ -159,26 +191,6 @@ def _threshold(detector: Detector, table: Tensor, held_out: list[tuple[Tensor, T
         return calibrated(scores, anomalous)
     share = detector.settings.contamination
     return by_share(detector.score(table), USUAL_SHARE if share == "auto" else float(share))
-
-
-def _objective_for(kinds: Tensor, settings: Settings) -> str:
-    """The objective asked for, or the unsupervised one where no anomaly is labelled."""
-    labelled = int((kinds == ANOMALY).sum())
-    least = objective_named(settings.objective).least_anomalies
-    if labelled == 0 and settings.strict:
-        raise DataError(f"no row is labelled as an anomaly, and strict=True asks for some. {ENCODING}.")
-    if least and labelled == 0:
-        return UNSUPERVISED
-    if labelled < least:
-        raise DataError(
-            f"{settings.objective} learns from pairs of two different labelled anomalies; y has {labelled}. "
-            "Label another one, or choose an objective that can do with one, as hsc or deep-sad."
-        )
-    if labelled == len(kinds):
-        raise DataError(
-            f"all {labelled} rows are labelled as anomalies: there is nothing to tell them from. {ENCODING}."
-        )
-    return settings.objective
 
 
 def _folds(kinds: Tensor, least: int, seed: int) -> Tensor | None:

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from imbsam.anomaly.core import Detector, fit
 from imbsam.anomaly.labels import ANOMALY, OtherLabels, kinds_of
-from imbsam.anomaly.objective import Scaling
 from imbsam.anomaly.registry import UNSUPERVISED, objective_named
 from imbsam.anomaly.scaling import constant_columns
-from imbsam.anomaly.settings import Precision, Settings
+from imbsam.anomaly.settings import Precision, Scaling, Settings
 from imbsam.anomaly.training import block_rows
 from imbsam.errors import DataError, DataWarning, OptionError
 

@@ -1,15 +1,14 @@
 """What a detector is made of: a network, the loss of each row, and the score."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from imbsam.anomaly.batches import Batching, row_batches
 from imbsam.anomaly.networks import Reconstruction
-
-Scaling = Literal["standard", "minmax", "none"]
+from imbsam.anomaly.settings import Scaling
 
 
 class ScaledRows(Protocol):

@@ -1,17 +1,71 @@
-"""Which columns make a row stand out: what its score loses when a column takes its typical value."""
+"""The rows with the highest scores, and which columns make each stand out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
+from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.saved import SavedDetector
-from imbsam.anomaly.sources import feature_groups
+from imbsam.anomaly.sources import Block, feature_groups
 from imbsam.data.sources.tables import value_text
 
+TOP = 20
+"""Rows kept."""
+
 MOST = 3
-"""Columns shown of a row."""
+"""Columns named of a row."""
 
 
-def outstanding(saved: SavedDetector, row: Tensor, frame: "pd.Series | None") -> list[tuple[str, str, float]]:
+@dataclass(frozen=True)
+class Outstanding:
+    """A row with one of the highest scores.
+
+    Args:
+        name: Its number, its name, or its file.
+        score: Its score.
+        anomaly: Whether it is a labelled anomaly.
+        columns: Name, value and loss of score of the columns that matter most.
+    """
+
+    name: str
+    score: float
+    anomaly: bool
+    columns: Sequence[tuple[str, str, float]]
+
+
+class HighestScores:
+    """The rows with the highest scores of all labelled blocks so far.
+
+    Args:
+        saved: The detector whose scores they are.
+    """
+
+    def __init__(self, saved: SavedDetector) -> None:
+        self.saved = saved
+        self.rows: list[tuple[float, str, bool, Tensor, pd.Series | None]] = []
+
+    def add(self, block: Block, scores: NDArray[np.float64]) -> None:
+        """Look at a block; a row whose score is -inf is never kept."""
+        for place in np.argsort(-scores, kind="stable")[:TOP].tolist():
+            frame = None if block.frame is None else block.frame.iloc[place]
+            known = bool(block.known[place] == ANOMALY)
+            self.rows.append((float(scores[place]), block.names[place], known, block.rows[place], frame))
+        self.rows = sorted(self.rows, key=lambda row: -row[0])[:TOP]
+
+    def outstanding(self) -> list[Outstanding]:
+        """The rows, the highest score first, with what stands out in them."""
+        return [
+            Outstanding(name, score, known, standing_out(self.saved, row, frame))
+            for score, name, known, row, frame in self.rows
+            if np.isfinite(score)
+        ]
+
+
+def standing_out(saved: SavedDetector, row: Tensor, frame: "pd.Series | None") -> list[tuple[str, str, float]]:
     """The columns that matter most to a row's score.
 
     Each column in turn takes its median over the training rows; the loss of score is what it contributed. Two columns

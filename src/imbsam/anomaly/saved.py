@@ -11,12 +11,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from imbsam.anomaly.core import Detector, Member
+from imbsam.anomaly.core import Detector, Member, fit
 from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling
 from imbsam.anomaly.settings import Settings
-from imbsam.anomaly.sources import Preprocess, Words
+from imbsam.anomaly.sources import Block, Preprocess
 from imbsam.anomaly.threshold import Threshold
+from imbsam.anomaly.words import LabelWords
 from imbsam.errors import ImbsamError, RunError
 from imbsam.storage.files import read_json, write_atomically, write_json
 from imbsam.storage.seal import sealed_tensors, unsealed_tensors
@@ -40,10 +41,32 @@ class SavedDetector:
 
     detector: Detector
     preprocess: Preprocess
-    words: Words
+    words: LabelWords
     typical: Tensor
     source: str
     counts: tuple[int, int, int]
+
+    @classmethod
+    def fit(
+        cls, training: Block, preprocess: Preprocess, words: LabelWords, source: str, settings: Settings, *, seed: int
+    ) -> "SavedDetector":
+        """Train a detector on what :func:`imbsam.anomaly.sources.read_training` read.
+
+        Args:
+            training: The rows.
+            preprocess: How they were read.
+            words: How labels are written.
+            source: Where the rows come from.
+            settings: The options.
+            seed: All randomness follows from it.
+
+        Raises:
+            ImbsamError: As :func:`imbsam.anomaly.fit`.
+        """
+        detector = fit(training.rows, training.known, settings, seed=seed)
+        rows = training.rows
+        typical = rows.median(dim=0).values if rows.ndim == 2 else torch.zeros(0)
+        return cls(detector, preprocess, words, typical, source, training.counts)
 
     def write(self, folder: Path) -> None:
         """Write both files.
@@ -108,7 +131,7 @@ class SavedDetector:
             return cls(
                 Detector(tuple(members), threshold, name, shape, settings),
                 cast(Mapping[str, object], about["preprocess"]),
-                Words(**cast(dict[str, str], about["words"])),
+                LabelWords(**cast(dict[str, str], about["words"])),
                 tensors["typical"],
                 str(about["source"]),
                 cast(tuple[int, int, int], tuple(cast(list[int], about["counts"]))),

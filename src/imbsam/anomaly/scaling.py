@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imbsam.anomaly.objective import Scaling
+from imbsam.anomaly.settings import Scaling
 from imbsam.errors import DataError, OptionError
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from imbsam import data
 from imbsam.anomaly.labels import ANOMALY, NORMAL, UNLABELLED
+from imbsam.anomaly.words import LabelWords
 from imbsam.data.columns import (
     Columns,
     encoded,
@@ -31,39 +32,6 @@ Preprocess = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Words:
-    """How labels are written.
-
-    Args:
-        anomaly: Of a known anomaly.
-        normal: Of a row known to be normal.
-        unlabelled: Of a row of which nothing is known; an empty cell says the same.
-    """
-
-    anomaly: str = "1"
-    normal: str = "-1"
-    unlabelled: str = "0"
-
-    def kinds(self, values: Sequence[object], where: str) -> Tensor:
-        """Read labels, shape ``(N,)``, see :mod:`imbsam.anomaly.labels`.
-
-        Raises:
-            DataError: If one is another word.
-        """
-        kind_of = {self.anomaly: ANOMALY, self.normal: NORMAL, self.unlabelled: UNLABELLED, "": UNLABELLED}
-        texts = ["" if pd.isna(value) else value_text(value) for value in values]
-        unknown = sorted({text for text in texts if text not in kind_of})
-        if unknown:
-            row = next(row for row, text in enumerate(texts, start=1) if text not in kind_of)
-            raise DataError(
-                f"{where}: unknown labels {listed(unknown)}, first in row {row}. Anomalies are {self.anomaly!r}, rows "
-                f"known to be normal {self.normal!r}, unlabelled ones {self.unlabelled!r} or empty. "
-                "Other words: --anomaly WORD, --normal WORD, --unlabelled WORD."
-            )
-        return torch.tensor([kind_of[text] for text in texts])
-
-
-@dataclass(frozen=True)
 class Block:
     """Some rows of a source.
 
@@ -79,6 +47,18 @@ class Block:
     names: list[str]
     frame: pd.DataFrame | None = None
 
+    @property
+    def known(self) -> Tensor:
+        """The kinds of rows that were read with labels."""
+        assert self.kinds is not None
+        return self.kinds
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows of each kind: unlabelled, anomalies, normal."""
+        unlabelled, anomalies, normal = torch.bincount(self.known, minlength=3).tolist()
+        return unlabelled, anomalies, normal
+
 
 def is_table(source: str) -> bool:
     """Whether a source is a file with rows; otherwise it is taken for images."""
@@ -89,7 +69,7 @@ def is_table(source: str) -> bool:
 
 
 def read_training(
-    source: str, labels: str | None, words: Words, *, ignore: Sequence[str] = (), image_size: int | None = None
+    source: str, labels: str | None, words: LabelWords, *, ignore: Sequence[str] = (), image_size: int | None = None
 ) -> tuple[Block, Preprocess, tuple[str, ...]]:
     """Read what a detector is to be fitted on.
 
@@ -119,7 +99,7 @@ def read_training(
     unknown = [name for name in ignore if name not in frame.columns]
     if unknown:
         raise DataError(f"{source}: --ignore names {listed(unknown)}, but the columns are {shown}.")
-    kinds = words.kinds(frame[labels].tolist(), source)
+    kinds = _kinds(words, frame[labels].tolist(), source)
     features = frame.drop(columns=[labels, *ignore])
     useless = [str(name) for name in features if features[name].nunique(dropna=False) <= 1]
     if useless:
@@ -139,7 +119,7 @@ def read_training(
 
 
 def read_further(
-    source: str, preprocess: Preprocess, words: Words, *, labelled: bool = False, names: str | None = None
+    source: str, preprocess: Preprocess, words: LabelWords, *, labelled: bool = False, names: str | None = None
 ) -> Iterator[Block]:
     """Read rows as those of the training were read, a table some rows at a time.
 
@@ -171,7 +151,7 @@ def read_further(
                     f"{source}: there is no column {needed!r}, {what}; the columns are "
                     f"{listed([str(name) for name in frame.columns], 40)}."
                 )
-        kinds = words.kinds(frame[label].tolist(), source) if labelled else None
+        kinds = _kinds(words, frame[label].tolist(), source) if labelled else None
         yield _table_block(frame, columns, kinds, names)
 
 
@@ -190,6 +170,21 @@ def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
     return groups
 
 
+def _kinds(words: LabelWords, values: Sequence[object], where: str) -> Tensor:
+    """Read labels, shape ``(N,)``, see :mod:`imbsam.anomaly.labels`."""
+    kind_of = {words.anomaly: ANOMALY, words.normal: NORMAL, words.unlabelled: UNLABELLED, "": UNLABELLED}
+    texts = ["" if pd.isna(value) else value_text(value) for value in values]
+    unknown = sorted({text for text in texts if text not in kind_of})
+    if unknown:
+        row = next(row for row, text in enumerate(texts, start=1) if text not in kind_of)
+        raise DataError(
+            f"{where}: unknown labels {listed(unknown)}, first in row {row}. Anomalies are {words.anomaly!r}, rows "
+            f"known to be normal {words.normal!r}, unlabelled ones {words.unlabelled!r} or empty. "
+            "Other words: --anomaly WORD, --normal WORD, --unlabelled WORD."
+        )
+    return torch.tensor([kind_of[text] for text in texts])
+
+
 def _table_block(frame: pd.DataFrame, columns: Columns, kinds: Tensor | None, names: str | None) -> Block:
     numbers = [str(row + 1) for row in frame.index]
     values, _ = encoded(frame, columns, numbers)
@@ -203,14 +198,16 @@ def _table_block(frame: pd.DataFrame, columns: Columns, kinds: Tensor | None, na
     return Block(torch.cat([values[:, : spec.numeric], *codes], dim=1), kinds, called, frame)
 
 
-def _training_images(source: str, words: Words, image_size: int | None) -> tuple[Block, Preprocess, tuple[str, ...]]:
+def _training_images(
+    source: str, words: LabelWords, image_size: int | None
+) -> tuple[Block, Preprocess, tuple[str, ...]]:
     found = data.load(source, validation_fraction=0, test_fraction=0, image_size=image_size)
     preprocess = {"kind": "image", "classes": list(found.classes), "read": dict(found.preprocess)}
     block = _image_block(found.train, found.classes, words, source)
     return block, preprocess, found.notes
 
 
-def _further_images(source: str, preprocess: Preprocess, words: Words, *, labelled: bool) -> Block:
+def _further_images(source: str, preprocess: Preprocess, words: LabelWords, *, labelled: bool) -> Block:
     samples, has_labels = data.load_like(source, cast(Mapping[str, object], preprocess["read"]))
     if labelled and not has_labels:
         raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} that say what is known.")
@@ -218,8 +215,8 @@ def _further_images(source: str, preprocess: Preprocess, words: Words, *, labell
     return _image_block(samples, classes if labelled else None, words, source)
 
 
-def _image_block(samples: data.Samples, classes: Sequence[str] | None, words: Words, source: str) -> Block:
+def _image_block(samples: data.Samples, classes: Sequence[str] | None, words: LabelWords, source: str) -> Block:
     kinds = None
     if classes is not None:
-        kinds = words.kinds([classes[target] for target in samples.targets.tolist()], source)
+        kinds = _kinds(words, [classes[target] for target in samples.targets.tolist()], source)
     return Block(samples.batch(torch.arange(len(samples))), kinds, list(samples.names))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from imbsam.anomaly.encoders import decoder, encoder
 from imbsam.anomaly.networks import Reconstruction, bias_free, bias_free_decoder, draw_weights
-from imbsam.anomaly.objective import Objective, ScaledRows, Scaling
+from imbsam.anomaly.objective import Objective, ScaledRows
+from imbsam.anomaly.settings import Scaling
 
 
 class Sphere(Objective):

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from imbsam.anomaly.settings import Settings
+from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
 from imbsam.config import Backend, Objective, Options, checked, read_yaml
 from imbsam.errors import OptionError
@@ -208,62 +210,6 @@ class Export(Command):
 
 
 @dataclass(frozen=True)
-class LabelWords:
-    """Labels: how they are written. An empty cell is unlabelled."""
-
-    anomaly: str = "1"
-    """A known anomaly; of images, the subfolder."""
-    normal: str = "-1"
-    """A row known to be normal."""
-    unlabelled: str = "0"
-    """A row of which nothing is known."""
-
-
-@dataclass(frozen=True)
-class DetectorOptions:
-    """Detector: each option left out is the detector's own, see imbsam.anomaly.AnomalyDetector."""
-
-    objective: str | None = None
-    """Network, loss and score: devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet or rosas."""
-    objective_options: tuple[str, ...] = ()
-    """The objective's own options, as margin=3."""
-    method: str | None = None
-    """Optimizer over the base; plain is the base alone. `imbsam methods` lists them."""
-    method_options: tuple[str, ...] = ()
-    """The method's own options, as tail-weight=2."""
-    rho: float | None = None
-    """Neighbourhood size."""
-    damping: float | None = None
-    """Keeps the perturbation short where the gradient is."""
-    base: str | None = None
-    """Base optimizer: adam, adamw, sgd or rmsprop."""
-    lr: float | None = None
-    """Learning rate."""
-    weight_decay: float | None = None
-    """Of the base optimizer."""
-    steps: int | None = None
-    """Steps of the training, however many rows there are."""
-    epochs: int | None = None
-    """Instead of steps: times over the rows that are no labelled anomalies."""
-    pretraining_epochs: int | None = None
-    """Of the auto-encoder, where the objective has one."""
-    batch_size: int | None = None
-    """Rows in a batch."""
-    anomalies_per_batch: int | None = None
-    """How many of them are labelled anomalies; 0 leaves it to chance."""
-    scaling: str | None = None
-    """Of the columns: standard, minmax or none."""
-    members: int | None = None
-    """Networks whose scores are averaged."""
-    contamination: str | None = None
-    """Share of rows to call anomalies, as 0.02; auto: the threshold is chosen on held-out labelled anomalies."""
-    precision: str | None = None
-    """double or single."""
-    device: str | None = None
-    """cpu, cuda, ..."""
-
-
-@dataclass(frozen=True)
 class AnomalyFit(Command):
     """Fit an anomaly detector on a table or images with a few labelled anomalies."""
 
@@ -279,14 +225,12 @@ class AnomalyFit(Command):
     """Table: columns to leave out, as numbers that only name the rows."""
     image_size: int | None = None
     """Images: pixels of each side; by default as they are."""
-    strict: bool = False
-    """Refuse data without a labelled anomaly, rather than fit without labels."""
     seed: int = 0
     """All randomness follows from it."""
     quiet: bool = False
     """Print the result only."""
     words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
-    options: Annotated[DetectorOptions, OmitArgPrefixes, arg(name="")] = field(default_factory=DetectorOptions)
+    settings: Annotated[Settings, OmitArgPrefixes, arg(name="")] = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""How the command line reads and shows options that may be ``None``."""
+"""How the command line reads and shows options that may be ``None``, and those that are options themselves."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -15,9 +16,14 @@ NONE = ["None"]
 
 
 def registry() -> ConstructorRegistry:
-    """Rules for :func:`tyro.cli` by which ``T | None`` is shown as ``T``; the word ``None`` is still read as none."""
+    """Rules for :func:`tyro.cli`.
+
+    ``T | None`` is shown as ``T``; the word ``None`` is still read as none. A mapping is typed as ``NAME=VALUE ...``,
+    and its values are the texts.
+    """
     made = ConstructorRegistry()
     made.primitive_rule(_optional)
+    made.primitive_rule(_pairs)
     return made
 
 
@@ -34,3 +40,22 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | Unsupp
         is_instance=lambda value: value is None or inner.is_instance(value),
         str_from_instance=lambda value: NONE if value is None else inner.str_from_instance(value),
     )
+
+
+def _pairs(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if get_origin(info.type) is not Mapping:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[NAME=VALUE [NAME=VALUE ...]]",
+        instance_from_str=lambda words: dict(_pair(word) for word in words),
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=lambda value: [f"{name}={each}" for name, each in value.items()],
+    )
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise ValueError(f"give NAME=VALUE, as alpha=0.4; got {word!r}")
+    return name, value

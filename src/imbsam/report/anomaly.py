@@ -9,6 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from imbsam.anomaly.core import Detector
+from imbsam.anomaly.outstanding import Outstanding
+from imbsam.anomaly.saved import SavedDetector
 from imbsam.metrics.detection import AtThreshold, Estimate, Evaluation
 from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture, points_to_hover
 from imbsam.report.page import write_page
@@ -19,23 +22,6 @@ ANOMALIES, OTHERS = COLOURS[2], COLOURS[0]
 CURVE = COLOURS[1]
 MOST_POINTS = 2000
 """Of a curve; more cannot be told apart on a page."""
-
-
-@dataclass(frozen=True)
-class Outstanding:
-    """A row with one of the highest scores.
-
-    Args:
-        name: Its number, its name, or its file.
-        score: Its score.
-        anomaly: Whether it is a labelled anomaly.
-        columns: Name, value and loss of score of the columns that matter most.
-    """
-
-    name: str
-    score: float
-    anomaly: bool
-    columns: Sequence[tuple[str, str, float]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +41,13 @@ class Fitted:
     source: str
     counts: tuple[int, int, int]
     estimate: str
+
+    @classmethod
+    def of(cls, saved: SavedDetector) -> "Fitted":
+        """What is told of a saved detector."""
+        detector = saved.detector
+        method, estimate = detector.settings.method, about_threshold(detector)
+        return cls(detector.objective, method, saved.source, saved.counts, estimate)
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,20 @@ class AnomalyStudy:
     scores: NDArray[np.float64]
     anomalous: NDArray[np.bool_]
     top: Sequence[Outstanding]
+
+
+def about_threshold(detector: Detector) -> str:
+    """What is known of a detector's threshold, in a sentence without a full stop."""
+    threshold = detector.threshold
+    if threshold.anomalies:
+        return (
+            f"threshold {threshold.value:.4g}: estimated to find {100 * threshold.recall:.1f} % of the anomalies, "
+            f"with false alarms on {100 * threshold.false_alarm_rate:.1f} % of the other rows "
+            f"(held out: {threshold.anomalies} labelled anomalies, {threshold.others} other rows)"
+        )
+    share = detector.settings.contamination
+    how = "10 %, the usual share" if share == "auto" else f"{100 * float(share):.1f} %"
+    return f"threshold {threshold.value:.4g}: calls {how} of the training rows anomalies; nothing was estimated"
 
 
 def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:

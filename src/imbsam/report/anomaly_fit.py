@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imbsam.report.anomaly import Fitted, Outstanding, histogram, top_table
+from imbsam.anomaly.labels import ANOMALY, UNLABELLED
+from imbsam.anomaly.outstanding import HighestScores, Outstanding
+from imbsam.anomaly.saved import SavedDetector
+from imbsam.anomaly.sources import Block
+from imbsam.report.anomaly import Fitted, histogram, top_table
 from imbsam.report.page import write_page
 from imbsam.report.tables import Cell, Table, versions_here
 from imbsam.report.words import percent, printable
@@ -32,6 +36,21 @@ class FitStudy:
     anomalous: NDArray[np.bool_]
     top: Sequence[Outstanding]
     seconds: float
+
+    @classmethod
+    def of(cls, saved: SavedDetector, training: Block, seconds: float) -> "FitStudy":
+        """What there is to tell of a detector.
+
+        Args:
+            saved: The detector.
+            training: The rows it was fitted on.
+            seconds: What that took.
+        """
+        kinds, scores = training.known.numpy(), saved.detector.score(training.rows).numpy()
+        top = HighestScores(saved)
+        top.add(training, np.where(kinds == UNLABELLED, scores, -np.inf))
+        threshold = saved.detector.threshold.value
+        return cls(Fitted.of(saved), threshold, scores, kinds == ANOMALY, top.outstanding(), seconds)
 
 
 def write_fit_report(folder: Path, study: FitStudy) -> Path:
