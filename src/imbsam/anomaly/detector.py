@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import OutlierMixin
 
-from imbsam.anomaly.estimator import BaseDetector, Scores
+from imbsam.anomaly.estimator import ArrayDetector, Scores
 
 
-class AnomalyDetector(OutlierMixin, BaseDetector):  # type: ignore[misc]
+class AnomalyDetector(OutlierMixin, ArrayDetector):  # type: ignore[misc]
     """Anomaly detection with a few labelled anomalies, as a scikit-learn outlier detector.
 
     The labelled anomalies are the tail of a sharpness-aware method. ``y`` holds 1 for a known anomaly, 0 for an

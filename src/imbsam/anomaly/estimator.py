@@ -27,7 +27,7 @@ FACE = ("image_shape", "other_labels", "random_state")
 """Parameters that are not the core's."""
 
 
-class BaseDetector(BaseEstimator):  # type: ignore[misc]
+class ArrayDetector(BaseEstimator):  # type: ignore[misc]
     """Parameters and fitted attributes of :class:`~imbsam.anomaly.AnomalyDetector`, without either face's signs."""
 
     def __init__(

@@ -1,0 +1,100 @@
+"""PyOD: an anomaly detector among its own."""
+
+from typing import Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pyod.models.base import BaseDetector
+from sklearn.base import clone
+
+from imbsam.anomaly.estimator import ArrayDetector, Scores
+from imbsam.anomaly.threshold import USUAL_SHARE
+
+
+@runtime_checkable
+class Thresholder(Protocol):
+    """What PyThresh's classes are: they tell anomalies by the scores of the training rows."""
+
+    def fit(self, X: Scores) -> Self:
+        """Look at the scores of the training rows."""
+
+    def predict(self, X: Scores) -> ArrayLike:
+        """Tell anomalies (1) from normal rows (0) by their scores."""
+
+
+Contamination = float | Literal["auto"] | Thresholder
+
+
+class PyODDetector(ArrayDetector, BaseDetector):  # type: ignore[misc]
+    """Anomaly detection with a few labelled anomalies, as a detector of PyOD.
+
+    Parameters and labels are those of :class:`~imbsam.anomaly.AnomalyDetector`; predictions, probabilities, confidence
+    and rejection are PyOD's own: scores are higher for anomalies, and predicted labels are 1 for anomalies and 0 for
+    normal rows. As in PyOD ``contamination`` may also be a thresholder of PyThresh.
+
+    Attributes:
+        decision_scores_: Of the training rows, shape ``(n_samples,)``.
+        threshold_: A row is an anomaly where its score is greater; the thresholder's own where there is one.
+        labels_: Of the training rows by this threshold, shape ``(n_samples,)``.
+        contamination: The parameter. Once fitted, what PyOD goes by: under ``"auto"`` the share of training rows above
+            the threshold, and of a thresholder the fitted copy; ``get_params`` gives the parameter even then.
+        recall_: See :class:`~imbsam.anomaly.AnomalyDetector`, as the further attributes.
+    """
+
+    _given: Contamination
+    _fitted: Contamination | None = None
+
+    @property  # type: ignore[override]
+    def contamination(self) -> Contamination:
+        """The parameter, or once fitted what PyOD's methods go by."""
+        return self._given if self._fitted is None else self._fitted
+
+    @contamination.setter
+    def contamination(self, value: Contamination) -> None:
+        self._given = value
+
+    def get_params(self, deep: bool = True) -> dict[str, object]:
+        """The parameters as they were given.
+
+        Args:
+            deep: Those of a thresholder too.
+        """
+        return {**super().get_params(deep), "contamination": self._given}
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Train; see :meth:`AnomalyDetector.fit <imbsam.anomaly.AnomalyDetector.fit>`.
+
+        Args:
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers.
+            y: 1 for a known anomaly, 0 unlabelled, -1 known to be normal, shape ``(n_samples,)``; by default no label.
+        """
+        given = self._given
+        table = self._fit(X, y, USUAL_SHARE if isinstance(given, Thresholder) else given)
+        scores = self.decision_scores_ = self.detector_.score(table).numpy()
+        called = scores > self.detector_.threshold.value
+        if isinstance(given, Thresholder):
+            self._fitted = clone(given, safe=False)
+        else:
+            self._fitted = _share(called) if given == "auto" else float(given)
+        self._set_n_classes(None)
+        self._process_decision_scores()
+        if not isinstance(given, Thresholder):
+            # PyOD's is a quantile of the scores, which a calibrated threshold is not.
+            self.threshold_, self.labels_ = self.detector_.threshold.value, called.astype(int)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Scores:
+        """How anomalous rows are, higher is more.
+
+        Args:
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers.
+
+        Returns:
+            Shape ``(n_samples,)``.
+        """
+        return self._scores(X)
+
+
+def _share(called: NDArray[np.bool_]) -> float:
+    """The share of rows called anomalies, of which PyOD needs one; it rounds their number down."""
+    return float(np.nextafter(max(1, called.sum()) / len(called), 1))
