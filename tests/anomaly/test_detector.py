@@ -229,14 +229,25 @@ def test_a_constant_channel_is_named():
         quick(image_shape=(2, 8, 8)).fit(two, PICTURES.known)
 
 
-@pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
+def few(rows, labels):
+    """Three labelled anomalies and nine other rows, and their labels."""
+    return np.r_[rows[labels == 1][:3], rows[labels == 0][:9]], np.r_[np.ones(3), np.zeros(9)]
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_fewer_rows_than_a_batch_are_fine(objective, image_shape):
-    all_rows, labels = (X, Y) if image_shape is None else (PICTURES.X, PICTURES.known)
-    rows, known = np.r_[all_rows[labels == 1][:3], all_rows[labels == 0][:9]], np.r_[np.ones(3), np.zeros(9)]
-    detector = quick(objective=objective, image_shape=image_shape, contamination=0.2).fit(rows, known)
+def test_fewer_rows_than_a_batch_are_fine(objective):
+    rows, known = few(X, Y)
+    detector = quick(objective=objective, contamination=0.2).fit(rows, known)
     assert np.isfinite(detector.score_samples(rows)).all()
     assert detector.score_samples(rows[:1]).shape == (1,)
+
+
+@pytest.mark.parametrize("objective", ["deep-sad", "rosas"])
+def test_fewer_images_than_a_batch_are_fine_with_and_without_batchnorm(objective):
+    images, known = few(PICTURES.X, PICTURES.known)
+    detector = quick(objective=objective, image_shape=(1, 8, 8), contamination=0.2).fit(images, known)
+    assert np.isfinite(detector.score_samples(images)).all()
+    assert detector.score_samples(images[:1]).shape == (1,)
 
 
 def test_a_single_row_is_refused():

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 from imbsam.anomaly import Settings, fit, saved, sources
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import main
+from imbsam.cli.commands import AnomalyFit, parse
 from imbsam.storage.files import harmless
 from imbsam.storage.seal import sealed_tensors, unsealed_tensors
 
@@ -39,11 +42,19 @@ def table(rows: int = 240, *, seed: int = 0, truth: bool = False) -> pd.DataFram
     return frame
 
 
+@pytest.fixture(scope="module")
+def fitted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fitted")
+    table().to_csv(folder / "train.csv", index=False)
+    table(seed=1, truth=True).to_csv(folder / "test.csv", index=False)
+    run("fit", folder / "train.csv", "--labels", "known", "--ignore", "name", "--out", folder / "det", *FAST)
+    return folder
+
+
 @pytest.fixture
-def fitted(tmp_path: Path) -> Path:
-    table().to_csv(tmp_path / "train.csv", index=False)
-    table(seed=1, truth=True).to_csv(tmp_path / "test.csv", index=False)
-    run("fit", tmp_path / "train.csv", "--labels", "known", "--ignore", "name", "--out", tmp_path / "det", *FAST)
+def fitted(fitted_once: Path, tmp_path: Path) -> Path:
+    """A folder of its own with train.csv, test.csv and the detector det."""
+    shutil.copytree(fitted_once, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -85,17 +96,21 @@ def test_fit_and_score_answer_in_json(fitted: Path, capsys: pytest.CaptureFixtur
     assert (found["rows"], found["anomalies"]) == (240, sum(row["anomaly"] == "1" for row in scores(fitted / "s.csv")))
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet", "tsv"])
+WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    "csv": lambda frame, path: frame.to_csv(path, index=False),
+    "parquet": lambda frame, path: frame.to_parquet(path),
+    "tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+}
+
+
+@pytest.mark.parametrize("ending", WRITERS)
 def test_scores_do_not_depend_on_the_file_the_order_of_columns_or_the_size_of_blocks(
     fitted: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("score", fitted / "det", fitted / "test.csv", "--out", fitted / "one.csv")
     other = table(seed=1, truth=True)[["known", "c", "kind", "name", "b", "a"]]
     path = fitted / f"other.{ending}"
-    if ending == "parquet":
-        other.to_parquet(path)
-    else:
-        other.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
+    WRITERS[ending](other, path)
     monkeypatch.setattr(sources, "BLOCK", 37)
     run("score", fitted / "det", path, "--out", fitted / "two.csv")
     one, two = scores(fitted / "one.csv"), scores(fitted / "two.csv")
@@ -171,6 +186,22 @@ def test_images_lie_in_a_folder_for_each_label(tmp_path: Path, capsys: pytest.Ca
     assert "6 anomalies among 36 rows" in capsys.readouterr().out
 
 
+def test_the_flags_are_the_settings_of_the_detector() -> None:
+    words = "--lr 0.5 --epochs 3 --contamination 0.2 --scaling none --strict --objective-options margin=3 linear=no"
+    chosen = {"margin": "3", "linear": "no"}
+    expected = Settings(lr=0.5, epochs=3, contamination=0.2, scaling="none", strict=True, objective_options=chosen)
+    assert parse(["anomaly fit", "t.csv", *words.split()]) == AnomalyFit("t.csv", settings=expected)
+    assert parse(["anomaly fit", "t.csv"]) == AnomalyFit("t.csv", settings=Settings())
+
+
+def test_own_options_of_objective_and_method_reach_the_detector(fitted: Path) -> None:
+    own = ("--objective-options", "dimensions=8", "--method-options", "tail-weight=2")
+    run("fit", fitted / "train.csv", "--labels", "known", "--ignore", "name", "--out", fitted / "o", *FAST, *own)
+    settings = saved.SavedDetector.open(fitted / "o").detector.settings
+    assert settings.objective_options == {"dimensions": 8}
+    assert settings.method_options == {"tail_weight": 2.0}
+
+
 BAD_FITS = {
     "no file": (["nowhere.csv", "--labels", "known"], "no such file"),
     "no labels": (["train.csv"], "which column holds the labels"),
@@ -180,6 +211,9 @@ BAD_FITS = {
     "unknown objective": (["train.csv", "--labels", "known", "--objective", "hcs"], "no objective 'hcs'"),
     "share": (["train.csv", "--labels", "known", "--contamination", "many"], "parsing --contamination"),
     "option": (["train.csv", "--labels", "known", "--objective-options", "depth=2"], "there is no option 'depth'"),
+    "no pair": (["train.csv", "--labels", "known", "--objective-options", "margin"], "give NAME=VALUE, as alpha=0.4"),
+    "range": (["train.csv", "--labels", "known", "--members", "0"], "members must be a whole number of at least 1"),
+    "unknown method": (["train.csv", "--labels", "known", "--method", "adam"], "there is no method 'adam'"),
     "detector there": (["train.csv", "--labels", "known", "--out", "det"], "holds a detector already"),
     "strict": (["plain.csv", "--labels", "known", "--strict"], "no row is labelled as an anomaly"),
     "infinite": (["infinite.csv", "--labels", "known"], "is infinite"),

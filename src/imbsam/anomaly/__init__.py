@@ -41,7 +41,7 @@ def __getattr__(name: str) -> object:
     try:
         found = getattr(importlib.import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        if error.name != "pyod":
+        if (error.name or "").partition(".")[0] != "pyod":
             raise
         raise ImportError(f"{name} needs the package pyod: pip install 'imbsam[pyod]'") from None
     globals()[name] = found

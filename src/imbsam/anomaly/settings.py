@@ -68,8 +68,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, (range_, holds) in RANGES.items():
             value = getattr(self, name)
-            # A default, None of some, is always fine.
-            if value != getattr(Settings, name) and not holds(value):
+            if not holds(value) and (value is not None or getattr(Settings, name) is not None):
                 raise OptionError(f"{name} must be {range_}; got {value!r}.")
 
     @property
@@ -81,7 +80,7 @@ class Settings:
 
 
 Range = tuple[str, Callable[[object], bool]]
-"""In words, and whether it holds a value."""
+"""In words, and whether it holds a value; an option whose default is None may be None besides."""
 
 
 def _whole(least: int) -> Range:
@@ -108,6 +107,6 @@ RANGES: Mapping[str, Range] = {
     "batch_size": _whole(2),
     "anomalies_per_batch": _whole(0),
     "members": _whole(1),
-    "contamination": ("'auto' or a share in (0, 0.5]", lambda value: 0 < _number(value) <= 0.5),
+    "contamination": ("'auto' or a share in (0, 0.5]", lambda value: value == "auto" or 0 < _number(value) <= 0.5),
     "precision": ("'double' or 'single'", lambda value: value in ("double", "single")),
 }
