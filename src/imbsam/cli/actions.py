@@ -136,7 +136,7 @@ def train(command: Train, world: World) -> Answer | int:
         return exit_code(error)
     page = world.from_first(lambda: write_report(folder.path))
     if world.first:
-        keep_reports(options.training.track, Store.of_run(folder.path, source), [folder.path])
+        keep_reports(options.training.track, Store.of(folder.path, source), [folder.path])
 
     def shown() -> None:
         show.result(result)
@@ -206,7 +206,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
     page = write_report(folder)
-    keep_reports(tracks_of(runs), Store.of_group(folder), [folder, *(run.folder for run in runs)])
+    keep_reports(tracks_of(runs), Store.of(folder), [folder, *(run.folder for run in runs)])
     for outcome in failed:
         print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)
     summary = show.summary_of(folder, [run.folder for run in runs])

@@ -62,7 +62,7 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
     best = best_of(tried)
     config = folder / "best.yaml"
     write_atomically(config, to_yaml(with_own_options(command.options, best.values).flat()))
-    keep_reports(command.options.training.track, Store.of_group(folder), [folder])
+    keep_reports(command.options.training.track, Store.of(folder), [folder])
 
     def shown() -> None:
         show.out.print(_table(tried, search))

@@ -25,7 +25,7 @@ from imbsam.optim import SharpnessAware
 from imbsam.runs.examples import confused_examples
 from imbsam.runs.folder import SCHEMA, RunFolder
 from imbsam.runs.ranks import World
-from imbsam.runs.tracking import Group, Tracker
+from imbsam.runs.tracking import Store, Tracker, opened, sync
 from imbsam.storage.files import alone
 from imbsam.storage.interruption import HeldBack, held_back
 from imbsam.training import setup
@@ -82,7 +82,7 @@ def fit(
     options: Options,
     *,
     label: str | None = None,
-    group: Group | None = None,
+    store: Store | None = None,
     overwrite: bool = False,
     world: World | None = None,
     on_begin: OnBegin | None = None,
@@ -98,7 +98,7 @@ def fit(
         source: The data.
         options: Those left open are filled in.
         label: What to call the variant in reports; by default the method.
-        group: What trackers know of the comparison or study that the run belongs to.
+        store: Where in MLflow the run of a comparison or study is tracked; by default where a run of its own is.
         overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
         world: The processes that share the run, each of which calls this; by default there is one. Of several the
             first alone measures, writes and calls back.
@@ -122,14 +122,17 @@ def fit(
     _check_same_data(problem, world)
     training = Training(problem, folder, world)
     label = label or problem.options.method.method
+    track = options.training.track if world.first else ("none",)
+    tags = {"source": source, "label": label, "seed": str(options.training.seed)}
     with (
         alone(folder.path) if world.first else nullcontext(),
         deterministic(options.training.deterministic) as training.without,
+        opened(track, folder.path, store or Store.of(folder.path, source), tags) as trackers,
     ):
-        tracker = Tracker(options.training.track if world.first else ("none",), folder.path, source, group)
         if world.from_first(lambda: _begin(folder, problem, options, overwrite)):
             training.resume()
-        with tracker.begun(problem.options, label, folder.epochs() if world.first else []), held_back() as signals:
+        sync(folder, trackers)
+        with held_back() as signals:
             if on_begin is not None:
                 on_begin(cast(Sequence[str], problem.describe()["notes"]))
             while training.progress.epoch < setup.epochs_of(problem.options):
@@ -139,12 +142,12 @@ def fit(
                     finished = training.progress.epoch
                     kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
                     raise NonFiniteError(f"epoch {finished + 1}: {error} {kept}") from None
-                tracker.write(record)
+                sync(folder, trackers)
                 if on_epoch is not None:
                     on_epoch(record)
                 if (number := world.agree(signals.number)) is not None:
                     world.stop(signals, number)
-        result = world.from_first(lambda: _end(training, tracker, label))
+        result = world.from_first(lambda: _end(training, trackers, label))
         for note in training.notes() if world.first else ():
             warnings.warn(note, RunWarning, stacklevel=2)
         return result
@@ -168,10 +171,10 @@ def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrit
     return False
 
 
-def _end(training: "Training", tracker: Tracker, label: str) -> dict[str, object]:
+def _end(training: "Training", trackers: Sequence[Tracker], label: str) -> dict[str, object]:
     """Measure, and write what came out."""
     result = training.result(label)
-    tracker.finish(result)
+    sync(training.folder, trackers, result)
     training.folder.write_result(result)
     return result
 

@@ -13,7 +13,7 @@ from imbsam.config import Options, Track
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import SCHEMA, RunFolder
-from imbsam.runs.tracking import Group, chosen, together
+from imbsam.runs.tracking import Store, chosen, together
 from imbsam.storage.files import write_json
 from imbsam.studies.workers import HERE, Workers
 from imbsam.training.methods import with_own_options
@@ -137,8 +137,8 @@ def compare(
         },
     )
     yield from (Outcome(run, None) for run in finished)
-    with together(track, folder, source, command) as group:
-        yield from make_runs(source, todo, workers, group)
+    with together(track, folder, source, command) as store:
+        yield from make_runs(source, todo, workers, store)
 
 
 def tracks_of(runs: Sequence[PlannedRun]) -> list[Track]:
@@ -147,23 +147,23 @@ def tracks_of(runs: Sequence[PlannedRun]) -> list[Track]:
 
 
 def make_runs(
-    source: str, runs: Sequence[PlannedRun], workers: Workers, group: Group | None = None
+    source: str, runs: Sequence[PlannedRun], workers: Workers, store: Store | None = None
 ) -> Iterator[Outcome]:
     """Make runs, or go on with those that were begun, and say how each ended, in the order in which they end."""
     threads = workers.threads(len(runs))
-    yield from workers.carry_out(_make, [(source, run, threads, group) for run in runs])
+    yield from workers.carry_out(_make, [(source, run, threads, store) for run in runs])
 
 
-def _make(work: tuple[str, PlannedRun, int | None, Group | None]) -> Outcome:
+def _make(work: tuple[str, PlannedRun, int | None, Store | None]) -> Outcome:
     """Make one run, in whatever process this is."""
-    source, run, threads, group = work
+    source, run, threads, store = work
     options = run.options
     if options.training.threads is None and threads is not None:
         options = options.updated({"threads": threads})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fit(RunFolder(run.folder), source, options, label=run.label, group=group)
+            fit(RunFolder(run.folder), source, options, label=run.label, store=store)
     except ImbsamError as error:
         return Outcome(run, str(error))
     return Outcome(run, None)

@@ -13,7 +13,7 @@ from imbsam.config import Objective, Options
 from imbsam.errors import OptionError, RunError
 from imbsam.optim import METHODS
 from imbsam.runs.folder import SCHEMA, RunFolder
-from imbsam.runs.tracking import Group, chosen, together
+from imbsam.runs.tracking import Store, chosen, together
 from imbsam.storage.files import alone, write_json
 from imbsam.studies.compare import PlannedRun, make_runs, state_of
 from imbsam.studies.workers import Workers
@@ -190,7 +190,7 @@ def tune(
     folder = folder.resolve()
     with alone(folder):
         study = _study(folder, source, options, search)
-        with together(track, folder, source, command) as group:
+        with together(track, folder, source, command) as store:
             held = study.get_trials(deepcopy=False)
             mine = [trial for trial in held if search.storage is None or trial.user_attrs.get(PLACE) == str(folder)]
             yield from (_told(study, trial) for trial in mine if trial.state.is_finished())
@@ -204,7 +204,7 @@ def tune(
                     batch.append(_proposed(study, space, options.training.seed, folder))
                 if not batch:
                     break
-                yield from _carried_out(study, folder, source, options, search, batch, workers, group)
+                yield from _carried_out(study, folder, source, options, search, batch, workers, store)
         write_json(folder / "tune.json", _summed_up(study, source, search, command))
 
 
@@ -280,7 +280,7 @@ def _carried_out(
     search: Search,
     batch: Sequence[tuple[int, Mapping[str, object]]],
     workers: Workers,
-    group: Group | None,
+    store: Store | None,
 ) -> Iterator[Tried]:
     """Make the runs of some trials, and tell the study."""
     from optuna.trial import TrialState
@@ -294,7 +294,7 @@ def _carried_out(
             errors[number] = str(error)
     of_trial = {run.folder: number for number, planned in runs.items() for run in planned}
     todo = [run for planned in runs.values() for run in planned if state_of(run, source) != "finished"]
-    for outcome in make_runs(source, todo, workers, group):
+    for outcome in make_runs(source, todo, workers, store):
         if outcome.error:
             errors.setdefault(of_trial[outcome.run.folder], outcome.error)
     for number, values in batch:

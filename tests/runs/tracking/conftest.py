@@ -62,7 +62,7 @@ def empty_store(tmp_path_factory) -> Path:
     pytest.importorskip("mlflow")
     folder = tmp_path_factory.mktemp("mlflow")
     path = folder / "mlflow.db"
-    run = MlflowRun(Store(f"sqlite:///{path}", "Default"), folder, "none")
+    run = MlflowRun(Store(f"sqlite:///{path}", "Default"), folder, {})
     run._client._tracking_client.store._dispose_engine()
     return path
 

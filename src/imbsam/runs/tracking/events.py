@@ -1,59 +1,64 @@
 """TensorBoard events of a run."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imbsam.errors import RunError
-from imbsam.runs.tracking.scalars import of_epoch
+from imbsam.runs.tracking.projection import Projection, Step
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Events:
-    """Writes each epoch's scalars under ``FOLDER/tensorboard``.
+    """The event files under ``FOLDER/tensorboard``, one of each process that had something to write."""
 
-    A process that was killed takes events along that TensorBoard had not written yet, so those of earlier epochs are
-    written again; readers drop what they have of them.
-
-    Args:
-        folder: The run's.
-        earlier: The lines of metrics of epochs finished before.
-
-    Raises:
-        RunError: If events cannot be written (disk full, no permission).
-    """
-
-    def __init__(self, folder: Path, earlier: Sequence[Mapping[str, object]]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, folder: Path) -> None:
         self._folder = folder / "tensorboard"
-        with self._naming_the_folder():
-            self._writer = SummaryWriter(self._folder, purge_step=1)
-        for record in earlier:
-            self.write(record)
+        self._writer: SummaryWriter | None = None
+        self._whole: int | None = None
 
-    def write(self, record: Mapping[str, object]) -> None:
-        """Write an epoch's line of metrics."""
-        step = int(str(record["epoch"]))
-        with self._naming_the_folder():
-            for name, value in of_epoch(record).items():
-                self._writer.add_scalar(name, value, step)
+    def sync(self, projection: Projection) -> None:
+        """Write the epochs that are missing; TensorBoard shows curves, and an outcome is none.
 
-    def close(self, error: BaseException | None) -> None:
-        """Write what is left; where the run ended in an error, as far as it goes."""
-        if error is not None:
-            with suppress(OSError):
-                self._writer.close()
-            return
-        with self._naming_the_folder():
-            self._writer.close()
-
-    def finish(self, result: Mapping[str, object]) -> None:
-        """TensorBoard shows curves, and a result is none."""
-
-    @contextmanager
-    def _naming_the_folder(self) -> Iterator[None]:
+        Raises:
+            RunError: If events cannot be written (disk full, no permission).
+        """
         try:
-            yield
+            self._write(projection.epochs)
         except OSError as error:
             reason = error.strerror or error
             raise RunError(f"cannot write {self._folder}: {reason}. Do without it: --track none.") from None
+
+    def close(self, error: BaseException | None) -> None:
+        """End the writer, which has nothing left to write."""
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+
+    def _write(self, epochs: Sequence[Step]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._whole is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._whole = _held_whole(self._folder, epochs)
+        for step, scalars in epochs[self._whole :]:
+            # Readers drop what the files before say of this step and later ones.
+            self._writer = self._writer or SummaryWriter(self._folder, purge_step=step)
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
+            self._whole += 1
+        if self._writer is not None:
+            self._writer.flush()
+
+
+def _held_whole(folder: Path, epochs: Sequence[Step]) -> int:
+    """How many of the epochs, from the first, event files have with all their scalars."""
+    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
+
+    found = event_accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    held = {(event.step, name) for name in found.Tags()["scalars"] for event in found.Scalars(name)}
+    lacking = (i for i, (step, scalars) in enumerate(epochs) if not held.issuperset((step, name) for name in scalars))
+    return next(lacking, len(epochs))

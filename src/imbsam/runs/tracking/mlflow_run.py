@@ -8,26 +8,20 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from imbsam.errors import OptionError, RunError
+from imbsam.errors import RunError, RunWarning
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.tracking.projection import Projection, Step
 from imbsam.storage.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 MARK = "mlflow.json"
 """In the folder of what is tracked: what its MLflow run is found by."""
-
+TAG = "imbsam.run"
 AT_ONCE = 1000
 """Metrics that MLflow takes in one request."""
-
-TAG = "imbsam.run"
-PARENT = "mlflow.parentRunId"
-
 SETTINGS = {
     # A server that is gone must not hold training up.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -39,37 +33,34 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Store:
-    """An experiment of a tracking server or of a file.
+    """Where a run is tracked.
 
     Args:
-        uri: As MLflow takes it.
+        uri: Of a tracking server or of a file, as MLflow takes it.
         experiment: Its name.
         artifacts: Folder for the files of its runs; None: where the server keeps them.
+        parent: The MLflow run of the comparison or the study that it lies under.
     """
 
     uri: str
     experiment: str
     artifacts: Path | None = None
+    parent: str = ""
 
     @classmethod
-    def usual(cls, root: Path, experiment: str) -> "Store":
-        """What ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say, else a file in a folder."""
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        if uri:
+    def of(cls, folder: Path, source: str | None = None) -> "Store":
+        """What ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say, else a file in a folder.
+
+        Args:
+            folder: Of a run of its own, a comparison or a study.
+            source: The data of the run, which are its experiment; a comparison or a study is one itself.
+        """
+        root = folder.resolve()
+        usual = root.name if source is None else Path(source).name or source
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or usual
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):
             return cls(uri, name)
-        root = root.resolve()
         return cls(f"sqlite:///{root / 'mlflow.db'}", name, root / "mlartifacts")
-
-    @classmethod
-    def of_run(cls, folder: Path, source: str) -> "Store":
-        """Where a run of its own is tracked: the experiment is the data."""
-        return cls.usual(folder, Path(source).name or source)
-
-    @classmethod
-    def of_group(cls, folder: Path) -> "Store":
-        """Where the runs of a comparison or a study are tracked: it is the experiment."""
-        return cls.usual(folder, folder.resolve().name)
 
     @property
     def shown(self) -> str:
@@ -78,68 +69,49 @@ class Store:
         return self.uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else self.uri
 
 
-def check_installed() -> None:
-    """See that there is an MLflow.
-
-    Raises:
-        OptionError: If not.
-    """
-    with quiet():
-        try:
-            import mlflow  # noqa: F401
-        except ImportError:
-            raise OptionError("--track mlflow needs the package mlflow-skinny: pip install 'imbsam[mlflow]'") from None
-
-
 class MlflowRun:
-    """One run of a store.
+    """The run of a folder in a store.
 
     Args:
         store: Where.
         folder: Of what is tracked; its mark tells the run again.
-        name: As shown.
+        tags: Shown beside it.
 
     Raises:
         RunError: If the store cannot be reached.
     """
 
-    def __init__(self, store: Store, folder: Path, name: str) -> None:
-        self.store = store
-        self._folder = folder
-        self._name = name
-        self._steps: dict[str, set[int]] = {}
-        self.id = ""
-        with quiet(), self._told("reached"):
+    def __init__(self, store: Store, folder: Path, tags: Mapping[str, str]) -> None:
+        self.store, self.id = store, ""
+        self._folder, self._tags, self._warned = folder, tags, ""
+        with self._asking("reached"):
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=store.uri)
-            self._experiment = _experiment_of(self._client, store)
+            self._experiment = self._experiment_id()
 
-    def begin(self, tags: Mapping[str, str], params: Mapping[str, object]) -> None:
-        """Go on with the run that the folder's mark tells, or make it.
-
-        Args:
-            tags: Shown beside it.
-            params: What it was made with.
+    def sync(self, projection: Projection) -> None:
+        """Write what the run lacks; the first call finds or makes it. A store that is lost later costs a warning.
 
         Raises:
-            RunError: If the store or the mark cannot be written.
+            RunError: If the run can neither be found nor made.
         """
-        mark = self._mark()
-        from mlflow.entities import Param, RunTag
-
-        if self.find():
-            with quiet(), self._told("written"):
-                self._client.update_run(self.id, status="RUNNING")
-        with quiet(), self._told("written"):
+        with self._forgiven("It lacks the end of the run" if projection.outcome else "The run goes on"):
             if not self.id:
-                made = self._client.create_run(self._experiment, tags={**tags, TAG: mark}, run_name=self._name)
-                self.id = made.info.run_id
-            self._client.log_batch(
-                self.id,
-                params=[Param(name, str(value)) for name, value in params.items()],
-                tags=[RunTag(name, value) for name, value in tags.items()],
-            )
+                self._begin(goes_on=not projection.outcome)
+            with self._asking("written"):
+                self._write([*projection.epochs, *projection.outcome])
+                for name, text in projection.texts.items():
+                    self._client.log_text(self.id, text, name)
+                if projection.outcome:
+                    self._end("FINISHED")
+
+    def close(self, error: BaseException | None) -> None:
+        """Say how the run ended: of itself, by an error, or by a signal."""
+        status = "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"
+        if self.id:
+            with self._forgiven("It lacks the end of the run"), self._asking("written"):
+                self._end(status)
 
     def find(self) -> bool:
         """Look for the run that the folder's mark tells.
@@ -147,81 +119,91 @@ class MlflowRun:
         Raises:
             RunError: If the store cannot be read.
         """
-        with quiet(), self._told("read"):
-            found = self._client.search_runs([self._experiment], f"tags.`{TAG}` = '{self._mark()}'")
-        self.id = found[0].info.run_id if found else ""
-        return bool(found)
+        self.id = self._found() if (self._folder / MARK).exists() else ""
+        return bool(self.id)
 
-    def write(self, scalars: Mapping[str, float], step: int) -> None:
-        """Write the numbers of a step, unless the run has them.
-
-        Args:
-            scalars: By name, the same names in the same order at every step.
-            step: Which.
-
-        Raises:
-            RunError: If the store cannot be written.
-        """
-        from mlflow.entities import Metric
-
-        now, left = time.time_ns() // 1_000_000, iter(scalars.items())
-        with quiet(), self._told("written"):
-            # Each request is written whole or not at all, so its first metric tells whether it was.
-            while part := [Metric(name, value, now, step) for name, value in islice(left, AT_ONCE)]:
-                held = self._held(part[0].key)
-                if step not in held:
-                    self._client.log_batch(self.id, metrics=part)
-                    held.add(step)
-
-    def _held(self, name: str) -> set[int]:
-        if name not in self._steps:
-            self._steps[name] = {metric.step for metric in self._client.get_metric_history(self.id, name)}
-        return self._steps[name]
-
-    def keep(self, files: Sequence[Path]) -> None:
-        """Keep copies of files, those that are there.
-
-        Raises:
-            RunError: If the store cannot be written.
-        """
-        with quiet(), self._told("written"):
-            for path in files:
-                if path.is_file():
-                    self._client.log_artifact(self.id, str(path))
-
-    def keep_text(self, name: str, text: str) -> None:
-        """Keep a file of this name with a text.
-
-        Raises:
-            RunError: If the store cannot be written.
-        """
-        with quiet(), self._told("written"):
-            self._client.log_text(self.id, text, name)
-
-    def end(self, status: str) -> None:
-        """Say how the run ended: ``FINISHED``, ``FAILED`` or ``KILLED``.
-
-        Raises:
-            RunError: If the store cannot be written.
-        """
-        with quiet(), self._told("written"):
-            self._client.set_terminated(self.id, status)
+    def _found(self) -> str:
+        asked = f"tags.`{TAG}` = '{self._mark()}'"
+        with self._asking("read"):
+            found = self._client.search_runs([self._experiment], asked)
+        return str(found[0].info.run_id) if found else ""
 
     def _mark(self) -> str:
-        path = self._folder / MARK
-        if path.exists():
-            return str(read_json(path).get("run"))
-        # Written before the run is made: killed in between, the next process finds no run of this mark, and makes it.
-        mark = uuid.uuid4().hex
-        write_json(path, {"run": mark})
-        return mark
+        return str(read_json(self._folder / MARK).get("run"))
+
+    def _begin(self, *, goes_on: bool) -> None:
+        from mlflow.entities import Param, RunTag
+
+        if not (self._folder / MARK).exists():
+            # Before the run is made: killed in between, the next process finds no run of this mark, and makes it.
+            write_json(self._folder / MARK, {"run": uuid.uuid4().hex})
+        run, mark = RunFolder(self._folder), self._mark()
+        params = run.read_config()[1].deciding() if run.exists() else {}
+        tags = {**self._tags, "folder": str(run.path.resolve())}
+        if self.store.parent:
+            tags["mlflow.parentRunId"] = self.store.parent
+        found, name = self._found(), run.path.resolve().name
+        with self._asking("written"):
+            if not found:
+                found = self._client.create_run(self._experiment, tags={TAG: mark}, run_name=name).info.run_id
+            elif goes_on:
+                self._client.update_run(found, status="RUNNING")
+            self._client.log_batch(
+                found,
+                params=[Param(name, str(value)) for name, value in params.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+        self.id = found
+
+    def _write(self, steps: Sequence[Step]) -> None:
+        from mlflow.entities import Metric
+
+        @cache
+        def held(name: str) -> set[int]:
+            return {metric.step for metric in self._client.get_metric_history(self.id, name)}
+
+        now = time.time_ns() // 1_000_000
+        for step, scalars in steps:
+            names = list(scalars)
+            # Each request is written whole or not at all, so its first metric tells whether it was.
+            for part in (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE)):
+                if step not in held(part[0]):
+                    self._client.log_batch(self.id, [Metric(name, scalars[name], now, step) for name in part])
+
+    def _end(self, status: str) -> None:
+        if self._client.get_run(self.id).info.status != status:
+            self._client.set_terminated(self.id, status)
+
+    def _experiment_id(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name, artifacts = self.store.experiment, self.store.artifacts
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return self._client.create_experiment(name, None if artifacts is None else artifacts.as_uri())
+            except MlflowException:  # Another process may have been faster.
+                if (found := self._client.get_experiment_by_name(name)) is None:
+                    raise
+        return str(found.experiment_id)
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _forgiven(self, told: str) -> Iterator[None]:
+        """Warn of a store that was lost since the run was found, of each thing once."""
         try:
             yield
-        except RunError:
-            raise
+        except RunError as error:
+            if not self.id:
+                raise
+            if told != self._warned:
+                warnings.warn(f"{error} {told}; {self._folder} has all of it.", RunWarning, stacklevel=4)
+            self._warned = told
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            with quiet():
+                yield
         except Exception as error:  # Of SQLAlchemy, of requests, of MLflow, of a plugin.
             reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
             raise RunError(
@@ -230,37 +212,20 @@ class MlflowRun:
             ) from None
 
 
-def _experiment_of(client: "MlflowClient", store: Store) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(store.experiment)
-    if found is None:
-        try:
-            place = None if store.artifacts is None else store.artifacts.as_uri()
-            return client.create_experiment(store.experiment, artifact_location=place)
-        except MlflowException:  # Another process may have been faster.
-            found = client.get_experiment_by_name(store.experiment)
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """MLflow with short time-outs, and without its remarks on itself and on the packages that it uses."""
-    before = {name: os.environ.get(name) for name in SETTINGS}
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    os.environ.update({name: value for name, value in SETTINGS.items() if before[name] is None})
-    for logger in loggers:
+    unset = {name: value for name, value in SETTINGS.items() if name not in os.environ}
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("mlflow", "alembic"))}
+    os.environ.update(unset)
+    for logger in levels:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
+        for name in unset:
+            os.environ.pop(name, None)

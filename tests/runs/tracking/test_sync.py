@@ -9,7 +9,7 @@ from imbsam.errors import OptionError, RunError, RunWarning
 from imbsam.report import write_report
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
-from imbsam.runs.tracking import Store, Tracker, chosen, keep_reports
+from imbsam.runs.tracking import Store, chosen, keep_reports, opened, sync
 
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -73,28 +73,12 @@ def test_a_run_of_mlflow_has_the_deciding_options_and_is_finished(tmp_path, trai
 def test_reports_and_model_card_are_kept_beside_it(tmp_path, train, database):
     train(tmp_path / "run", track="mlflow")
     write_report(tmp_path / "run")
-    keep_reports(("mlflow",), Store.of_run(tmp_path / "run", "digits"), [tmp_path / "run"])
+    keep_reports(("mlflow",), Store.of(tmp_path / "run", "digits"), [tmp_path / "run"])
     ((place,),) = database.rows("select artifact_uri from runs")
     kept = {path.name: path.read_bytes() for path in RunFolder(tmp_path / place.removeprefix("file://")).path.iterdir()}
     assert set(kept) == {"config.yaml", "result.json", "report.html", "model-card.md"}
     for name, content in kept.items():
         assert content == (tmp_path / "run" / name).read_bytes()
-
-
-def test_without_a_server_the_store_is_a_file_in_the_folder(tmp_path, monkeypatch, empty_store):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
-    store = Store.of_run(tmp_path, "data/pets.csv")
-    assert store.uri.startswith(f"sqlite:///{tmp_path}/mlflow.db")
-    assert store.experiment == "mine"
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
-    assert Store.of_run(tmp_path, "data/pets.csv").experiment == "pets.csv"
-    assert Store.of_group(tmp_path / "compare-pets").experiment == "compare-pets"
-
-
-def test_a_password_in_the_address_is_not_shown():
-    assert Store("https://me:secret@host:5000/x", "e").shown == "https://host:5000/x"
-    assert Store("https://host:5000", "e").shown == "https://host:5000"
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_is_removed_or_trained(tmp_path, options, monkeypatch):
@@ -131,15 +115,31 @@ def test_what_a_store_misses_at_the_end_is_told(tmp_path, options, database):
             on_epoch=lambda record: database.execute("drop table if exists metrics"),
         )
     assert "The run goes on" in str(told[0].message)
-    assert str(told[-1].message).startswith("MLflow lacks the last 2 lines of metrics")
+    assert str(told[-1].message).endswith(f"It lacks the end of the run; {tmp_path / 'run'} has all of it.")
     assert RunFolder(tmp_path / "run").result.exists()
 
 
 def test_a_run_that_fails_is_told_to_have_failed_and_one_that_is_interrupted_killed(tmp_path, options, database):
-    for name, error in (("failed", ValueError()), ("killed", KeyboardInterrupt())):
-        folder = tmp_path / name
-        folder.mkdir()
-        tracker = Tracker(("mlflow",), folder, "digits")
-        with pytest.raises(type(error)), tracker.begun(options(), "imbsam", []):
+    for name, error in (("failed", ValueError), ("killed", KeyboardInterrupt)):
+
+        def ends(record, error=error):
             raise error
+
+        with pytest.raises(error):
+            fit(RunFolder(tmp_path / name), "digits", options(track="mlflow"), on_epoch=ends)
     assert database.runs() == {"failed": "FAILED", "killed": "KILLED"}
+
+
+def test_a_run_that_was_tracked_by_nobody_is_brought_to_a_tracker_as_a_whole_and_once(
+    tmp_path, train, database, scalars
+):
+    train(tmp_path / "run", track="none")
+    folder, store = RunFolder(tmp_path / "run"), Store.of(tmp_path / "run", "digits")
+    for _ in range(2):
+        with opened(("tensorboard", "mlflow"), folder.path, store, {}) as trackers:
+            sync(folder, trackers)
+        assert [step for step, _ in scalars(folder.path)["train/lr"]] == [1, 2]
+        assert [step for step, _ in database.metrics("run")["train/lr"]] == [1, 2]
+        assert len(list((folder.path / "tensorboard").iterdir())) == 1
+    assert database.runs() == {"run": "FINISHED"}
+    assert database.metrics("run")["test/balanced"] == [(2, folder.read_result()["test"]["balanced"])]

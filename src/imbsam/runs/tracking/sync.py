@@ -1,0 +1,127 @@
+"""Bringing trackers to what a folder says: the folder is the truth, and nothing is written twice."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from imbsam.config import Track
+from imbsam.errors import OptionError, RunError, RunWarning
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.tracking.events import Events
+from imbsam.runs.tracking.mlflow_run import MlflowRun, Store
+from imbsam.runs.tracking.projection import Projection
+
+Tracker = Events | MlflowRun
+PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
+
+
+def chosen(track: Sequence[Track]) -> list[Track]:
+    """The trackers by name; ``auto`` is TensorBoard where it is installed.
+
+    Raises:
+        OptionError: If one is not installed, or ``auto`` or ``none`` do not stand alone.
+    """
+    if {"auto", "none"} & set(track) and len(track) > 1:
+        raise OptionError(f"--track takes auto or none alone, or trackers; got {' '.join(track)}.")
+    if tuple(track) == ("auto",):
+        return ["tensorboard"] if find_spec("tensorboard") else []
+    names: list[Track] = [name for name in dict.fromkeys(track) if name != "none"]
+    for name in names:
+        if not find_spec(name):
+            raise OptionError(f"--track {name} needs the package {PACKAGES[name]}: pip install 'imbsam[{name}]'")
+    return names
+
+
+def sync(folder: RunFolder, trackers: Sequence[Tracker], result: Mapping[str, object] | None = None) -> None:
+    """Bring trackers to what a folder says, whatever they hold already.
+
+    A run goes on without an MLflow that is lost on the way, with a warning; a later call writes what it misses.
+
+    Args:
+        folder: Of a run, a comparison or a study.
+        trackers: Its own, from :func:`opened`.
+        result: What ``result.json`` is about to say. Told before it is written: a process that is killed in between
+            leaves a run to go on with, and the next one does both.
+
+    Raises:
+        RunError: If TensorBoard's events cannot be written, or MLflow is lost before it has the run.
+    """
+    if trackers:
+        projection = Projection.of(folder, result)
+        for tracker in trackers:
+            tracker.sync(projection)
+
+
+@contextmanager
+def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str, str]) -> Iterator[list[Tracker]]:
+    """The trackers of a folder; how the block ends is how the run in MLflow does.
+
+    Args:
+        track: Which.
+        folder: Of the run, the comparison or the study.
+        store: Where in MLflow.
+        tags: What MLflow shows beside it.
+
+    Raises:
+        OptionError: If one is not installed.
+        RunError: If MLflow cannot be reached.
+    """
+    names, trackers = chosen(track), list[Tracker]()
+    if "tensorboard" in names:
+        trackers.append(Events(folder))
+    if "mlflow" in names:
+        trackers.append(MlflowRun(store, folder, tags))
+    try:
+        yield trackers
+    except BaseException as error:
+        for tracker in trackers:
+            tracker.close(error)
+        raise
+    for tracker in trackers:
+        tracker.close(None)
+
+
+@contextmanager
+def together(track: Sequence[Track], folder: Path, source: str, command: str) -> Iterator[Store | None]:
+    """Track what the block makes as one comparison or study, where a tracker knows such a thing.
+
+    Args:
+        track: Which.
+        folder: Of the comparison or the study.
+        source: The data.
+        command: What the user typed.
+
+    Yields:
+        Where its runs are tracked, in whatever process they are made, or ``None``.
+
+    Raises:
+        OptionError: If a tracker is not installed.
+        RunError: If MLflow cannot be reached.
+    """
+    if "mlflow" not in chosen(track):
+        yield None
+        return
+    with opened(["mlflow"], folder, Store.of(folder), {"source": source, "command": command}) as trackers:
+        sync(RunFolder(folder), trackers)
+        ((run),) = (tracker for tracker in trackers if isinstance(tracker, MlflowRun))
+        yield replace(run.store, parent=run.id)
+
+
+def keep_reports(track: Sequence[Track], store: Store, folders: Sequence[Path]) -> None:
+    """Bring MLflow to what folders say now that reports are written; a warning says where it is lost.
+
+    Args:
+        track: Which trackers were written to.
+        store: Where in MLflow.
+        folders: Of runs, comparisons, studies; those that MLflow does not know are left out.
+    """
+    try:
+        for folder in folders if "mlflow" in track else ():
+            run = MlflowRun(store, folder, {})
+            if run.find():
+                sync(RunFolder(folder), [run])
+    except RunError as error:
+        warnings.warn(f"{error} The reports stay where they are.", RunWarning, stacklevel=2)
