@@ -80,7 +80,7 @@ class Range:
         from optuna.distributions import CategoricalDistribution, FloatDistribution
 
         if self.kind == "choice":
-            return CategoricalDistribution(self.values)  # type: ignore[arg-type]
+            return CategoricalDistribution(self.values)
         low, high = cast(tuple[float, float], self.values)
         return FloatDistribution(low, high, log=self.kind == "log")
 

@@ -154,7 +154,7 @@ def _dask(address: str) -> Iterator[None]:
     except ImportError:
         raise OptionError("--backend dask needs the package distributed: pip install 'imbsam[dask]'") from None
     try:
-        client = Client(address, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise RunError(f"no Dask scheduler answers at {address} ({error}). Start one, or mend --address.") from None
     with client:
@@ -181,7 +181,7 @@ def _ray(address: str) -> Iterator[int]:
     except (ConnectionError, ValueError) as error:
         raise RunError(f"no Ray cluster answers at {address} ({error}). Start one, or mend --address.") from None
     try:
-        register_ray()  # type: ignore[no-untyped-call]
-        yield int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        register_ray()
+        yield int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()
