@@ -87,6 +87,8 @@ def frozen_batch_norm() -> nn.Module:
     for m in model.modules():
         if isinstance(m, nn.BatchNorm2d):
             m.eval()
+            assert m.running_mean is not None
+            assert m.running_var is not None
             m.running_mean.normal_()
             m.running_var.uniform_(0.5, 2.0)
     return model
@@ -151,7 +153,7 @@ class Routed(nn.Module):
 
 def frozen_layer() -> nn.Module:
     model = mlp()
-    model[0].requires_grad_(False)
+    next(model.children()).requires_grad_(False)
     return model
 
 

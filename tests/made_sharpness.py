@@ -1,9 +1,13 @@
 """A run's sharpness with made-up numbers."""
 
+from collections.abc import Sequence
+
 MEASURED = ("spectrum", "trace", "sam", "line", "plane")
 
 
-def made_sharpness(label="sgd", seed=0, *, height=1.0, measures=MEASURED, **changed):
+def made_sharpness(
+    label: str = "sgd", seed: int = 0, *, height: float = 1.0, measures: Sequence[str] = MEASURED, **changed: object
+) -> dict[str, object]:
     """A run of three classes, whose numbers are ``height`` times those of the first."""
     classes, offsets = 3, [-1.0, 0.0, 1.0]
     parts = {"overall": [0, 1, 2], "many": [0], "few": [1, 2], "head": [0], "tail": [1, 2]}
@@ -23,7 +27,9 @@ def made_sharpness(label="sgd", seed=0, *, height=1.0, measures=MEASURED, **chan
         "sam": {"rise": 0.5 * height, "adaptive_rise": 0.25 * height, "loss": 0.1, "gradient_norm": 2.0},
     }
     options = {"iterations": 30, "probes": 10, "rho": 0.05, "adaptive_rho": 0.5, "along": "random"}
-    measured = {name: {"options": options, "found": dict.fromkeys(everyone, each)} for name, each in found.items()}
+    measured: dict[str, dict[str, object]] = {
+        name: {"options": options, "found": dict.fromkeys(everyone, each)} for name, each in found.items()
+    }
     measured["line"] = {"options": options, "found": {"line": {"offsets": offsets, "losses": losses}}}
     rows = {f"row {n}": {"offsets": offsets, "losses": losses} for n in range(3)}
     measured["plane"] = {"options": options, "found": rows}

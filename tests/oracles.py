@@ -105,12 +105,12 @@ def weighted_batch_norm(weights: Tensor) -> Iterator[None]:
 
     def normalised(
         x: Tensor,
-        running_mean: object,
-        running_var: object,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
         weight: Tensor,
         bias: Tensor,
         training: bool,
-        momentum: object,
+        momentum: float,
         eps: float,
     ) -> Tensor:
         flat = x.flatten(2) if x.ndim > 2 else x.unsqueeze(2)
@@ -120,7 +120,7 @@ def weighted_batch_norm(weights: Tensor) -> Iterator[None]:
         return ((flat - mean) / (variance + eps) ** 0.5 * weight[:, None] + bias[:, None]).reshape(x.shape)
 
     ordinary = torch.nn.functional.batch_norm
-    torch.nn.functional.batch_norm = normalised
+    torch.nn.functional.batch_norm = normalised  # type: ignore[assignment]
     yield
     torch.nn.functional.batch_norm = ordinary
 
@@ -418,7 +418,9 @@ def frob_gradient(
 ) -> Grads:
     """g_0 + (lambda / rho^2) [sum L_i g_i / (n - 1) - sum L_i sum g_i / (n (n - 1))]."""
     rows, n = torch.arange(size), samples
-    loss_sum, gradient_sum, cross_sum = 0.0, [None] * len(params), [None] * len(params)
+    loss_sum = 0.0
+    gradient_sum: Grads = [None] * len(params)
+    cross_sum: Grads = [None] * len(params)
     g_0 = gradient(params, losses_of(rows).mean())
     for _ in range(n):
         with displaced(params, random_shift(params, rhos, normal_draw)):

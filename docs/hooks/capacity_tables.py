@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capacity import SYMBOLS, WORK, Formula, Rows, ring
+
 from imbsam.optim import options_of
 
 PAGE = Path(__file__).parents[1] / "capacity.md"

@@ -1,7 +1,11 @@
 """What an isolation forest says of a row, by walking down each of its trees."""
 
+from collections.abc import Sequence
 
-def strangeness(forest, row):
+from imbsam.anomaly.isolation import IsolationForest
+
+
+def strangeness(forest: IsolationForest, row: Sequence[float]) -> float:
     """The score of one row."""
     lengths = [
         path(columns, cuts, leaves, row)
@@ -12,12 +16,12 @@ def strangeness(forest, row):
     return 2 ** (-sum(lengths) / len(lengths) / float(forest.usual))
 
 
-def path(columns, cuts, leaves, row):
+def path(columns: Sequence[int], cuts: Sequence[float], leaves: Sequence[float], row: Sequence[float]) -> float:
     """The length of a row's path down one tree."""
     return leaves[leaf(columns, cuts, row)]
 
 
-def leaf(columns, cuts, row):
+def leaf(columns: Sequence[int], cuts: Sequence[float], row: Sequence[float]) -> int:
     """The leaf that a row comes to, counted from the left."""
     node = 0
     while node < len(columns):

@@ -51,8 +51,8 @@ class Scaled:
     rows: Tensor
     kinds: Tensor
 
-    def take(self, index):
+    def take(self, index: Tensor) -> Tensor:
         return self.rows[index]
 
-    def blocks(self):
+    def blocks(self) -> tuple[Tensor, ...]:
         return torch.split(self.rows, 7)

@@ -1,6 +1,7 @@
 """What the tests of the family share: made by name, several groups, followed step by step by a textbook loop."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from optim.loops import adamw, assert_gradients_close, gradients, sgd, take_step
 
 COUNTS = [40, 30, 20, 6, 1]
 PRIORS = ClassPriors.from_counts(COUNTS)
-BASES: dict[str, tuple[Callable[..., Optimizer], Callable[[], object]]] = {
+BASES: dict[str, tuple[Callable[..., Optimizer], Callable[[], oracles.SGD | oracles.AdamW]]] = {
     "sgd": (sgd, lambda: oracles.SGD(0.1, 0.9, 0.01)),
     "adamw": (adamw, lambda: oracles.AdamW(0.01, (0.9, 0.999), 1e-6, 0.1)),
 }
@@ -26,7 +27,7 @@ GradientOf = Callable[[Sequence[Tensor], oracles.LossesOf, Tensor], oracles.Grad
 
 def halves(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The parameters in the model's order, cut in the middle."""
-    params = list(model.parameters())
+    params: list[Tensor] = list(model.parameters())
     middle = (len(params) + 1) // 2
     return params[:middle], params[middle:]
 
@@ -47,7 +48,7 @@ def group_indices(model: nn.Module, groups: str) -> list[list[int]]:
 
 
 def made(
-    name: str, model: nn.Module, *, base: str = "sgd", groups: str = "one group", rho: float = 0.3, **options: object
+    name: str, model: nn.Module, *, base: str = "sgd", groups: str = "one group", rho: float = 0.3, **options: Any
 ) -> SharpnessAware:
     """A registered method over a base; of several groups the second is not perturbed and learns at another rate."""
     given, _ = grouped(model, groups, rho, 0.0)
