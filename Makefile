@@ -1,47 +1,80 @@
-# One entry for everything: make demo, make test, make lint, make docs.
-VENV   ?= .venv
-PYTHON ?= python3
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.installed
-DEV    := $(VENV)/.installed-dev
-PIP    := $(BIN)/pip --disable-pip-version-check -q
+# One entry for everything; `make` alone lists it.
+PYTHON      ?= python3
+VENV        ?= .venv
+CONSTRAINTS ?= constraints.txt
+BIN         := $(VENV)/bin
+PYTEST      := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test lint docs evidence format clean
+# What of the tests needs an extra, or tools of development: left out beside the required dependencies alone.
+NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations runs/tracking runs/test_export.py studies/test_journal.py \
+	studies/test_workers.py studies/test_tune.py anomaly/test_pyod.py optim/test_peers.py reliability \
+	report/test_browser.py test_docstrings.py test_citation.py test_site.py test_tutorials.py)
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt -e .
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-all test-required test-oldest test-wheel lint format hooks docs evidence wheel clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 16
+
+# A virtual environment with the package and some of its extras; installed-plain is the package alone.
+$(VENV)/installed-%: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip --disable-pip-version-check -q install -c $(CONSTRAINTS) -e '.$(if $(filter-out plain,$*),[$*])'
 	touch $@
 
-$(DEV): $(READY)
-	$(PIP) install -c constraints.txt -e '.[dev]'
-	touch $@
+.PRECIOUS: $(VENV)/installed-%
 
-demo: $(READY)  ## SGD, SAM and ImbSAM on long-tailed digits: a table and an HTML report
+demo: $(VENV)/installed-plain  ## SGD, SAM and ImbSAM on long-tailed digits: a table and an HTML report
 	$(BIN)/imbsam compare digits --out demo
 
-test: $(DEV)  ## the whole test suite, in parallel
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(VENV)/installed-dev  ## the tests that are not slow, in parallel
+	$(PYTEST) -m "not slow"
+	@echo "The slow tests were left out: make test-all runs everything."
 
-lint: $(DEV)  ## style, types, layers
+test-all: $(VENV)/installed-dev  ## every test, in parallel
+	$(PYTEST)
+
+test-required: $(VENV)/installed-test  ## the tests that are not slow and need none of the extras
+	$(PYTEST) -m "not slow" $(NEEDS_EXTRAS)
+
+test-oldest:  ## the same beside the oldest versions that pyproject.toml allows
+	$(MAKE) test-required VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+test-wheel: wheel  ## the built wheel, installed by itself and tested where no source lies
+	rm -rf .venv-wheel
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip --disable-pip-version-check -q install -c $(CONSTRAINTS) "$$(echo dist/*.whl)[test]"
+	folder=$$(mktemp -d) && cp -r pyproject.toml README.md benchmarks docs examples tests "$$folder" \
+		&& python=$$PWD/.venv-wheel/bin/python && cd "$$folder" \
+		&& OMP_NUM_THREADS=1 "$$python" -m pytest -n auto --dist worksteal -m "not slow" $(NEEDS_EXTRAS)
+
+lint: $(VENV)/installed-lint  ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(DEV)  ## the site, in build/site; a warning is an error
+format: $(VENV)/installed-lint  ## mends style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: $(VENV)/installed-lint  ## checks style at every git commit
+	$(BIN)/pre-commit install
+
+docs: $(VENV)/installed-dev  ## the site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-evidence: $(DEV)  ## tables and figures of the studies, out of their runs
+evidence: $(VENV)/installed-dev  ## tables and figures of the studies, out of their runs
 	$(BIN)/python benchmarks/anomaly/collect.py
 	$(BIN)/python benchmarks/images/collect.py
 	$(BIN)/python benchmarks/tables/collect.py
 	$(BIN)/python benchmarks/speed/table.py --write
 	$(BIN)/python benchmarks/evidence.py
 
-format: $(DEV)
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+wheel:  ## wheel and sources of a release, in dist
+	rm -rf dist
+	$(PYTHON) -m pip --disable-pip-version-check -q wheel --no-deps -w dist .
 
-clean:
-	rm -rf $(VENV) dist build demo
+clean:  ## removes what the other targets made
+	rm -rf .venv-wheel .venv-oldest $(VENV) build demo dist
