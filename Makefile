@@ -3,7 +3,8 @@ PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
-PYTEST      := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST      := python -m pytest -n auto --dist worksteal
+QUICK       := -m "not slow"
 
 # What of the tests needs an extra, or tools of development: left out beside the required dependencies alone.
 NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations runs/tracking runs/test_export.py studies/test_journal.py \
@@ -28,26 +29,27 @@ $(VENV)/installed-%: pyproject.toml $(CONSTRAINTS)
 demo: $(VENV)/installed-plain  ## SGD, SAM and ImbSAM on long-tailed digits: a table and an HTML report
 	$(BIN)/imbsam compare digits --out demo
 
+test test-all test-required test-wheel: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/installed-dev  ## the tests that are not slow, in parallel
-	$(PYTEST) -m "not slow"
+	$(BIN)/$(PYTEST) $(QUICK)
 	@echo "The slow tests were left out: make test-all runs everything."
 
 test-all: $(VENV)/installed-dev  ## every test, in parallel
-	$(PYTEST)
+	$(BIN)/$(PYTEST)
 
 test-required: $(VENV)/installed-test  ## the tests that are not slow and need none of the extras
-	$(PYTEST) -m "not slow" $(NEEDS_EXTRAS)
+	$(BIN)/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS)
 
 test-oldest:  ## the same beside the oldest versions that pyproject.toml allows
 	$(MAKE) test-required VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 
-test-wheel: wheel  ## the built wheel, installed by itself and tested where no source lies
+test-wheel: wheel  ## the same of the built wheel, where no source lies
 	rm -rf .venv-wheel
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/pip --disable-pip-version-check -q install -c $(CONSTRAINTS) "$$(echo dist/*.whl)[test]"
-	folder=$$(mktemp -d) && cp -r pyproject.toml README.md benchmarks docs examples tests "$$folder" \
-		&& python=$$PWD/.venv-wheel/bin/python && cd "$$folder" \
-		&& OMP_NUM_THREADS=1 "$$python" -m pytest -n auto --dist worksteal -m "not slow" $(NEEDS_EXTRAS)
+	folder=$$(mktemp -d) && git archive HEAD | tar -x -C "$$folder" --exclude=src \
+		&& cd "$$folder" && $(CURDIR)/.venv-wheel/bin/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) && rm -r "$$folder"
 
 lint: $(VENV)/installed-lint  ## style, types, layers
 	$(BIN)/ruff check .
@@ -72,7 +74,7 @@ evidence: $(VENV)/installed-dev  ## tables and figures of the studies, out of th
 	$(BIN)/python benchmarks/speed/table.py --write
 	$(BIN)/python benchmarks/evidence.py
 
-wheel:  ## wheel and sources of a release, in dist
+wheel:  ## the wheel of a release, in dist
 	rm -rf dist
 	$(PYTHON) -m pip --disable-pip-version-check -q wheel --no-deps -w dist .
 

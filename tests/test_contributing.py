@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TARGETS = re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+):(?! export)", MAKEFILE, flags=re.MULTILINE)
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 FORMS = [path for path in sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")) if path.stem != "config"]
 LAYERS = [
@@ -52,7 +53,7 @@ def numbers(version: str) -> list[int]:
 @cache
 def functions(file: str) -> set[str]:
     """Functions of a module of the package and methods of its classes, ``Class.method``."""
-    body = ast.parse((ROOT / "src/imbsam" / file).read_text(encoding="utf-8")).body
+    body = ast.parse(files("imbsam").joinpath(file).read_text(encoding="utf-8")).body
     methods = {
         f"{node.name}.{each.name}"
         for node in body
