@@ -1,22 +1,31 @@
 """Starts a script as several processes of a distributed run and waits for them, but not for ever."""
 
+import atexit
+import functools
+import importlib
+import multiprocessing
 import os
-import subprocess
+import runpy
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 
 TESTS = Path(__file__).parent
+SPAWN, FORK = multiprocessing.get_context("spawn"), multiprocessing.get_context("fork")
 
 
 def run_ranks(script: str, size: int, folder: Path, *words: str, deadline: float = 120.0) -> list[int | str]:
-    """Run ``python SCRIPT RANK SIZE FOLDER WORDS`` for each rank.
+    """Run ``python SCRIPT RANK SIZE FOLDER WORDS`` for each rank, with the environment that torchrun gives.
 
     Args:
         script: Below the tests.
@@ -28,25 +37,70 @@ def run_ranks(script: str, size: int, folder: Path, *words: str, deadline: float
     Returns:
         Exit codes, ``"deadlock"`` of a rank that had to be killed.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = []
-    for rank in range(size):
-        command = [sys.executable, str(TESTS / script), str(rank), str(size), str(folder), *words]
-        with (folder / f"{rank}.log").open("w") as log:
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    until = time.monotonic() + deadline
-    codes: list[int | str] = []
+    orders = server()
     try:
-        for process in processes:
-            try:
-                codes.append(process.wait(max(0.1, until - time.monotonic())))
-            except subprocess.TimeoutExpired:
-                codes.append("deadlock")
+        orders.send((script, size, folder, words, deadline))
+        return orders.recv()
+    except BaseException:
+        server.cache_clear()
+        raise
+
+
+@functools.cache
+def server() -> Connection:
+    """A process that forks ranks from itself, and so loads torch and a script's other imports once for all of them."""
+    ours, its = SPAWN.Pipe()
+    # One without threads, which a fork would not take along.
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
+        SPAWN.Process(target=serve, args=(its,)).start()
+    its.close()
+    atexit.register(ours.close)
+    return ours
+
+
+def serve(orders: Connection) -> None:
+    """Answer each order with the exit codes of its ranks, until nobody gives orders any more."""
+    # The first optimizer of a process loads it, which takes a second.
+    importlib.import_module("torch._dynamo")
+    with suppress(EOFError):
+        while True:
+            script, size, folder, words, deadline = orders.recv()
+            # What fails here fails again in each rank, which says so in its log.
+            with suppress(Exception):
+                importlib.import_module(script.removesuffix(".py").replace("/", "."))
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            ranks = [FORK.Process(target=be, args=(rank, size, port, script, folder, words)) for rank in range(size)]
+            orders.send(ended(ranks, deadline))
+
+
+def be(rank: int, size: int, port: int, script: str, folder: Path, words: Sequence[str]) -> None:
+    """Be a rank: this process prints into its log, and runs the script with one thread."""
+    with (folder / f"{rank}.log").open("w") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ.update({name: str(number) for name, number in numbers.items()}, MASTER_ADDR="127.0.0.1")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    sys.argv = [script, str(rank), str(size), str(folder), *words]
+    runpy.run_path(str(TESTS / script), run_name="__main__")
+
+
+def ended(ranks: Sequence[ForkProcess], deadline: float) -> list[int | str]:
+    """Start the ranks, wait so many seconds, and kill those that have not ended."""
+    until = time.monotonic() + deadline
+    try:
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join(max(0.1, until - time.monotonic()))
+        return ["deadlock" if rank.exitcode is None else rank.exitcode for rank in ranks]
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return codes
+        for rank in ranks:
+            rank.kill()
+            rank.join()
 
 
 @contextmanager

@@ -1,21 +1,18 @@
-"""One process of DDP, with half of every step's rows, one by one: ``accelerate_ranks.py RANK FOLDER``."""
+"""One process of DDP, with half of every step's rows, one by one: ``accelerate_ranks.py RANK SIZE FOLDER``."""
 
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parent.parent
-sys.path.insert(0, str(TESTS))
+import torch
+from accelerate import Accelerator
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
-import torch  # noqa: E402
-from accelerate import Accelerator  # noqa: E402
-from torch.nn.parallel import DistributedDataParallel  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-
-from cases import MLP  # noqa: E402
-from imbsam.integrations.accelerate import AccelerateBackward  # noqa: E402
-from integrations import plain  # noqa: E402
-from integrations.plain import BATCH_SIZE  # noqa: E402
-from integrations.test_transformers import Named, rows_of, trainer  # noqa: E402
+from cases import MLP
+from imbsam.integrations.accelerate import AccelerateBackward
+from integrations import plain
+from integrations.plain import BATCH_SIZE
+from integrations.test_transformers import Named, rows_of, trainer
 
 ROWS = 24
 """Whole steps: both frameworks fill an uneven last batch with rows from the start."""
@@ -55,7 +52,6 @@ def trained(name: str, folder: Path) -> dict[str, object]:
 
 
 def main(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     results = {f"accelerate {name}": accelerated(name) for name in ("imbsam", "sam")}
     results |= {f"transformers {name}": trained(name, folder / "out") for name in ("imbsam", "sam")}
     torch.save(results, folder / f"{rank}.pt")
@@ -63,4 +59,4 @@ def main(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[3]))

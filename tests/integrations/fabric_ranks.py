@@ -1,28 +1,24 @@
-"""Two processes of Fabric, each with half of every step's rows, one by one: ``fabric_ranks.py FOLDER ddp|shard``."""
+"""A process of Fabric, with half of every step's rows, one by one: ``fabric_ranks.py RANK SIZE FOLDER ddp|shard``."""
 
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parent.parent
-sys.path.insert(0, str(TESTS))
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import ModelParallelStrategy
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
-import torch  # noqa: E402
-from lightning_fabric import Fabric  # noqa: E402
-from lightning_fabric.strategies import ModelParallelStrategy  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.distributed.device_mesh import DeviceMesh  # noqa: E402
-from torch.distributed.fsdp import FSDPModule, fully_shard  # noqa: E402
-from torch.distributed.tensor import DTensor  # noqa: E402
-from torch.nn.parallel import DistributedDataParallel  # noqa: E402
-
-from imbsam.errors import PassError  # noqa: E402
-from integrations import plain  # noqa: E402
-from integrations.plain import BATCH_SIZE  # noqa: E402
-from integrations.test_fabric import Run  # noqa: E402
+from imbsam.errors import PassError
+from integrations import plain
+from integrations.plain import BATCH_SIZE
+from integrations.test_fabric import Run
 
 
 def main(folder: Path, how: str) -> None:
-    torch.set_num_threads(1)
     strategy = {"ddp": "ddp", "shard": ModelParallelStrategy(sharded, data_parallel_size=2, tensor_parallel_size=1)}
     fabric = Fabric(accelerator="cpu", strategy=strategy[how], devices=2)
     fabric.launch()
@@ -84,4 +80,4 @@ def refused(run: Run) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[3]), sys.argv[4])

@@ -1,4 +1,4 @@
-"""Two processes of Lightning's DDP, each with half of every step's rows, one by one: ``lightning_ranks.py FOLDER``."""
+"""A process of Lightning's DDP, with half of every step's rows, one by one: ``lightning_ranks.py RANK SIZE FOLDER``."""
 
 import sys
 from pathlib import Path
@@ -6,12 +6,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-TESTS = Path(__file__).parent.parent
-sys.path.insert(0, str(TESTS))
-
-from integrations import plain  # noqa: E402
-from integrations.plain import BATCH_SIZE  # noqa: E402
-from integrations.test_lightning import Module, trainer  # noqa: E402
+from integrations import plain
+from integrations.plain import BATCH_SIZE
+from integrations.test_lightning import Module, trainer
 
 
 class Sharded(Module):
@@ -23,7 +20,6 @@ class Sharded(Module):
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(1)
     for name in ("imbsam", "sam"):
         module = Sharded(name)
         ranks = trainer(
@@ -35,4 +31,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[3]))

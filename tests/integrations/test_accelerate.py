@@ -1,9 +1,5 @@
 """In a loop of Accelerate a model ends at the weights of the plain loop."""
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from imbsam.errors import OptionError, PassError
 from imbsam.integrations.accelerate import AccelerateBackward
 from integrations import plain
 from integrations.plain import BATCH_SIZE, CASES, METHODS, by_hand
+from processes import held_by_ranks
 
 
 @pytest.fixture(autouse=True)
@@ -174,28 +171,7 @@ def test_sharded_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, object]]]:
     """What each of two processes holds after training under DDP; both frameworks in one start."""
-    folder = tmp_path_factory.mktemp("ranks")
-    script = Path(__file__).parent / "accelerate_ranks.py"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(folder)],
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [each.communicate(timeout=100)[1] for each in started]
-    finally:
-        for each in started:
-            each.kill()
-    assert [each.returncode for each in started] == [0, 0], errors
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return held_by_ranks("integrations/accelerate_ranks.py", 2, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", ["imbsam", "sam"])

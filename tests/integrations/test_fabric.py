@@ -1,7 +1,5 @@
 """In a loop of Lightning Fabric a model ends at the weights of the plain loop."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from imbsam.errors import OptionError, PassError
 from imbsam.integrations.fabric import FabricBackward
 from integrations import plain
 from integrations.plain import BATCH_SIZE, CASES, METHODS, by_hand
+from processes import logs, run_ranks
 
 
 class Run:
@@ -221,11 +220,7 @@ def test_the_passes_of_the_optimizer_that_was_set_up_are_no_passes_of_the_one_in
 
 
 def two_processes(how: str, folder: Path) -> None:
-    script = Path(__file__).parent / "fabric_ranks.py"
-    ran = subprocess.run(
-        [sys.executable, str(script), str(folder), how], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert run_ranks("integrations/fabric_ranks.py", 2, folder, how) == [0, 0], logs(folder, 2)
     for name, perturbed_passes in (("imbsam", 1), ("sam", 1)):
         model, losses = by_hand(name, clip=0.5)
         one, other = (torch.load(folder / f"{name}-{rank}.pt") for rank in range(2))

@@ -1,7 +1,5 @@
 """Under Lightning's trainer a model ends at the weights of the plain loop."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from imbsam.errors import DataError, ImbsamError, OptionError, PassError
 from imbsam.integrations.lightning import SharpnessAwareMixin
 from integrations import plain
 from integrations.plain import BATCH_SIZE, CASES, METHODS, by_hand
+from processes import logs, run_ranks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
@@ -289,11 +288,7 @@ def test_without_the_mixin_what_cannot_work_is_named(name: str, options: dict[st
 
 
 def test_two_processes_under_ddp_end_at_the_weights_of_one(tmp_path: Path) -> None:
-    script = Path(__file__).parent / "lightning_ranks.py"
-    ran = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=100, check=False
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert run_ranks("integrations/lightning_ranks.py", 2, tmp_path) == [0, 0], logs(tmp_path, 2)
     for name in ("imbsam", "sam"):
         model, losses = by_hand(name)
         one, other = (torch.load(tmp_path / f"{name}-{rank}.pt") for rank in range(2))
