@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,6 +21,8 @@ BASES: dict[str, tuple[Callable[..., Optimizer], Callable[[], oracles.SGD | orac
     "adamw": (adamw, lambda: oracles.AdamW(0.01, (0.9, 0.999), 1e-6, 0.1)),
 }
 GROUPS = ("one group", "several groups")
+BASE_AND_GROUPS = pytest.mark.parametrize(("base", "groups"), [("sgd", "several groups"), ("adamw", "one group")])
+"""Each once: what a base makes of its gradient is no matter of the groups that the gradient came from."""
 
 GradientOf = Callable[[Sequence[Tensor], oracles.LossesOf, Tensor], oracles.Grads]
 """From parameters, losses of rows and targets to the gradient that the base optimizer gets."""

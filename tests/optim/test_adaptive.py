@@ -8,7 +8,7 @@ import oracles
 from cases import BATCH_NORM, BATCHES, EMBEDDING, MLP, ROUTED, Case
 from imbsam.errors import OptionError
 from imbsam.optim import ASAM, SAM, Adaptive
-from optim.family import BASES, GROUPS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, grouped
 from optim.loops import contents, gradients, identical, sgd, take_step
 
 FOLLOWED = (MLP, EMBEDDING, ROUTED, BATCH_NORM)
@@ -18,8 +18,7 @@ def adapted(model: nn.Module, scope: str) -> list[bool]:
     return [scope == "all" or "weight" in name for name, _ in model.named_parameters()]
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("scope", ["weights", "all"])
 @pytest.mark.parametrize("case", FOLLOWED, ids=str)
 def test_asam_equals_the_textbook_loop(case: Case, scope: str, base: str, groups: str) -> None:

@@ -9,7 +9,7 @@ from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, ROUTED, Case
 from imbsam import ClassPriors
 from imbsam.errors import OptionError
 from imbsam.optim import CCSAM, SAM, ClassConditional, Gradient, Slope
-from optim.family import BASES, COUNTS, GROUPS, PRIORS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, COUNTS, PRIORS, assert_follows, grouped
 from optim.loops import assert_gradients_close, contents, gradients, make_passes, plain_step, sgd, take_step
 
 
@@ -27,8 +27,7 @@ def class_addends(y: Tensor, flat: float, rhos: list[float]) -> list[oracles.Add
     return addends
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("flat", [0.3, 1.0])
 @pytest.mark.parametrize("per_tensor", [False, True], ids=["all together", "per tensor"])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)

@@ -117,18 +117,30 @@ ASCENTS: dict[str, tuple[Callable[[], Ascent], Callable[[nn.Module], oracles.Dir
         lambda model: oracles.stochastic_direction(0.5, [list(range(len(named_weight(model))))]),
     ),
 }
-ANY_PARTITION = pytest.mark.parametrize("partition", PARTITIONS)
-ANY_ASCENT = pytest.mark.parametrize("ascent", ASCENTS)
+PAIRS = [(partition, "gradient") for partition in PARTITIONS] + [("imbsam", ascent) for ascent in ASCENTS]
+EACH = pytest.mark.parametrize(("partition", "ascent"), list(dict.fromkeys(PAIRS)))
+"""Each partition and each ascent with one of the others."""
 
 
 def made(partition: str, ascent: str, model: nn.Module, **options: object) -> SharpnessAware:
     return PARTITIONS[partition].make(sgd(model.parameters()), ascent=ASCENTS[ascent][0](), model=model, **options)
 
 
-@pytest.mark.parametrize("case", [MLP, ROUTED, BATCH_NORM], ids=str)
-@ANY_ASCENT
-@ANY_PARTITION
-def test_it_is_the_sum_of_its_terms_along_its_direction(partition: str, ascent: str, case: Case) -> None:
+@pytest.mark.parametrize("ascent", ASCENTS)
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_any_partition_along_any_ascent_is_the_sum_of_its_terms_along_its_direction(
+    partition: str, ascent: str
+) -> None:
+    assert_is_the_sum_of_its_terms(partition, ascent, MLP)
+
+
+@pytest.mark.parametrize("case", [ROUTED, BATCH_NORM], ids=str)
+@EACH
+def test_so_it_is_where_gradients_are_missing_or_rows_see_each_other(partition: str, ascent: str, case: Case) -> None:
+    assert_is_the_sum_of_its_terms(partition, ascent, case)
+
+
+def assert_is_the_sum_of_its_terms(partition: str, ascent: str, case: Case) -> None:
     model = case.model()
     addends, direction = PARTITIONS[partition].addends, ASCENTS[ascent][1](model)
     assert_follows(
@@ -142,8 +154,7 @@ def test_it_is_the_sum_of_its_terms_along_its_direction(partition: str, ascent: 
     )
 
 
-@ANY_ASCENT
-@ANY_PARTITION
+@EACH
 def test_the_loss_falls(partition: str, ascent: str) -> None:
     model = MLP.model(torch.float32)
     optimizer = made(partition, ascent, model)
@@ -155,8 +166,7 @@ def test_the_loss_falls(partition: str, ascent: str) -> None:
 
 
 @pytest.mark.parametrize("statistics", ["batch", "context"])
-@ANY_ASCENT
-@ANY_PARTITION
+@EACH
 def test_batch_norm_moves_once_a_step_and_the_weights_come_back(partition: str, ascent: str, statistics: str) -> None:
     """A random direction needs no pass at the weights; statistics and loss are those at the weights all the same."""
     model = BATCH_NORM.model()

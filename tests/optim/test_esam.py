@@ -8,12 +8,11 @@ import oracles
 from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, ROUTED, Case
 from imbsam.errors import OptionError
 from imbsam.optim import ESAM, SAM, Slope, Stochastic
-from optim.family import BASES, GROUPS, assert_follows, group_indices, grouped
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, group_indices, grouped
 from optim.loops import contents, gradients, identical, make_passes, sgd, take_step
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize(("beta", "gamma"), [(0.6, 0.5), (1.0, 0.3), (0.5, 1.0), (0.2, 0.05)])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_esam_equals_the_textbook_loop(case: Case, beta: float, gamma: float, base: str, groups: str) -> None:

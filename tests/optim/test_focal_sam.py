@@ -8,7 +8,7 @@ import oracles
 from cases import BATCH_NORM, CASES, EMBEDDING, MLP, ROUTED, TAIL, Case
 from imbsam.errors import OptionError
 from imbsam.optim import FocalSAM, ImbSAM
-from optim.family import BASES, COUNTS, GROUPS, PRIORS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, COUNTS, PRIORS, assert_follows, grouped
 from optim.loops import contents, identical, plain_step, sgd, take_step
 
 GAMMA, STRENGTH = 1.7, 0.8
@@ -20,8 +20,7 @@ def share(y: Tensor) -> Tensor:
     return torch.tensor([STRENGTH * (1 - COUNTS[int(c)] / total) ** GAMMA for c in y], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_focal_sam_equals_the_textbook_loop(case: Case, base: str, groups: str) -> None:
     model = case.model()

@@ -9,12 +9,11 @@ import oracles
 from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, ROUTED, TAIL, Case
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.optim import CCSAM, SAM, Friendly, FriendlySAM, ImbSAM
-from optim.family import BASES, GROUPS, PRIORS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, PRIORS, assert_follows, grouped
 from optim.loops import contents, identical, sgd, take_step
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize(("sigma", "decay"), [(1.0, 0.9), (0.7, 0.6), (-0.5, 0.0)])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_friendly_sam_equals_the_textbook_loop(case: Case, sigma: float, decay: float, base: str, groups: str) -> None:

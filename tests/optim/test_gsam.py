@@ -8,12 +8,11 @@ import oracles
 from cases import BATCH_NORM, EMBEDDING, MLP, ROUTED, Case
 from imbsam.errors import OptionError
 from imbsam.optim import GSAM, SAM, Adaptive
-from optim.family import BASES, GROUPS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, grouped
 from optim.loops import contents, gradients, identical, make_passes, sgd, take_step
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("adaptive", [False, True], ids=["along the gradient", "adaptive, as in the official example"])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_gsam_equals_the_textbook_loop(case: Case, adaptive: bool, base: str, groups: str) -> None:

@@ -9,12 +9,11 @@ import oracles
 from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, NO_TAIL, ROUTED, TIED, Case
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.optim import SAM, LookSAM
-from optim.family import BASES, GROUPS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, grouped
 from optim.loops import Forwards, contents, identical, plain_step, sgd, take_step
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("per_tensor", [False, True], ids=["global norms", "norms per tensor"])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, TIED, BATCH_NORM], ids=str)
 def test_looksam_equals_the_textbook_loop(case: Case, per_tensor: bool, base: str, groups: str) -> None:

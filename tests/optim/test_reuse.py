@@ -10,7 +10,7 @@ import oracles
 from cases import BATCH_NORM, HEAD_AND_TAIL, MLP, NO_TAIL, ONE_TAIL_ROW, ROUTED, TAIL, Case
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.optim import GSAM, SAM, SSESAM, Gradient, ImbSAM, LookSAM, Random, Reuse
-from optim.family import BASES, GROUPS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, grouped
 from optim.loops import contents, identical, make_passes, sgd, take_step
 
 RHO = 0.3
@@ -48,8 +48,7 @@ class Remembering:
         return oracles.added(total, climbed)
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize(("refresh", "decay", "damping"), [(0, 0.0, 0.0), (0, 0.6, 0.2), (2, 0.0, 0.0), (3, 0.5, 0.1)])
 @pytest.mark.parametrize("case", [MLP, ROUTED, BATCH_NORM], ids=str)
 def test_it_equals_the_textbook_loop(

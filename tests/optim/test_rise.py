@@ -8,12 +8,11 @@ import oracles
 from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, ROUTED, TAIL, Case
 from imbsam.errors import OptionError
 from imbsam.optim import SAM, Gradient, ImbSAM, Rise, SharpnessAware
-from optim.family import BASES, GROUPS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, GROUPS, assert_follows, grouped
 from optim.loops import contents, identical, sgd, take_step
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("rise", [1e-3, 0.05, 10.0])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_it_equals_the_textbook_loop(case: Case, rise: float, base: str, groups: str) -> None:

@@ -1,14 +1,18 @@
 """Weights sharded by ``fully_shard`` over two and three real processes: every method ends where replicas end."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from torch import Tensor
 
 from cases import Case
 from imbsam.optim import METHODS
 from optim.sharded_rank import CASES, COMBINED, DRAWN
 from processes import held_by_ranks
 
-Results = dict[int, list[dict[str, dict[str, object]]]]
+Weights = dict[str, Tensor]
+Results = dict[int, list[dict[str, Weights]]]
 
 
 @pytest.fixture(scope="module")
@@ -17,24 +21,33 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return {size: held_by_ranks("optim/sharded_rank.py", size, folder) for size, folder in folders.items()}
 
 
-@pytest.mark.parametrize(("case", "size"), [(case, size) for size in CASES for case in CASES[size]], ids=str)
-@pytest.mark.parametrize("name", [*METHODS, *COMBINED])
-def test_sharded_weights_end_where_replicated_ones_do(name: str, case: Case, size: int, results: Results) -> None:
-    for held in results[size]:
-        replicated, spread = held[f"{name}, {case}, False"], held[f"{name}, {case}, True"]
-        if name not in DRAWN:
-            torch.testing.assert_close(spread, replicated, atol=1e-12, rtol=0)
-        start = dict(case.model().named_parameters())["0.weight"]
-        assert all(bool(value.isfinite().all()) for value in spread.values())
-        assert not torch.equal(spread["0.weight"], start.detach())
+def ended(name: str, results: Results) -> Iterator[tuple[Case, Weights, Weights]]:
+    """A case, and the weights that a rank holds after it: replicated and sharded."""
+    for size, cases in CASES.items():
+        for case in cases:
+            for held in results[size]:
+                yield case, held[f"{name}, {case}, False"], held[f"{name}, {case}, True"]
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("name", [name for name in (*METHODS, *COMBINED) if name not in DRAWN])
+def test_sharded_weights_end_where_replicated_ones_do(name: str, results: Results) -> None:
+    for _, replicated, sharded in ended(name, results):
+        torch.testing.assert_close(sharded, replicated, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("name", [*METHODS, *COMBINED])
-def test_all_ranks_hold_parts_of_the_same_weights(name: str, size: int, results: Results) -> None:
-    first = results[size][0][f"{name}, mlp, True"]
-    for other in results[size][1:]:
-        assert all(torch.equal(first[key], value) for key, value in other[f"{name}, mlp, True"].items())
+def test_sharded_weights_are_trained_and_finite(name: str, results: Results) -> None:
+    for case, _, sharded in ended(name, results):
+        assert all(bool(value.isfinite().all()) for value in sharded.values())
+        assert not torch.equal(sharded["0.weight"], dict(case.model().named_parameters())["0.weight"].detach())
+
+
+@pytest.mark.parametrize("name", [*METHODS, *COMBINED])
+def test_all_ranks_hold_parts_of_the_same_weights(name: str, results: Results) -> None:
+    for ranks in results.values():
+        first, *others = (held[f"{name}, mlp, True"] for held in ranks)
+        for other in others:
+            assert all(torch.equal(first[key], value) for key, value in other.items())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -8,12 +8,11 @@ import oracles
 from cases import BATCH_NORM, BATCHES, CASES, EMBEDDING, MLP, ROUTED, TAIL, Case
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.optim import SAM, SSESAM, ImbSAM
-from optim.family import BASES, GROUPS, assert_follows, halves
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, halves
 from optim.loops import Forwards, contents, identical, plain_step, sgd, take_step
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("switch", [None, 3, 0])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_sse_sam_equals_the_textbook_loop(case: Case, switch: int | None, base: str, groups: str) -> None:

@@ -10,16 +10,13 @@ import oracles
 from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, ROUTED, Case
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.optim import DetSAM, FrobSAM, TraceSAM, UniversalSAM
-from optim.family import BASES, GROUPS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, assert_follows, grouped
 from optim.loops import contents, identical, plain_step, sgd, take_step
 
 FOLLOWED = pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
-BASE = pytest.mark.parametrize("base", BASES)
-GROUPED = pytest.mark.parametrize("groups", GROUPS)
 
 
-@GROUPED
-@BASE
+@BASE_AND_GROUPS
 @pytest.mark.parametrize(("sampler", "draw"), [("sphere", oracles.sphere_draw), ("gaussian", oracles.normal_draw)])
 @FOLLOWED
 def test_trace_sam_equals_the_textbook_loop(
@@ -48,8 +45,7 @@ def test_trace_sam_equals_the_textbook_loop(
     )
 
 
-@GROUPED
-@BASE
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("samples", [1, 3])
 @FOLLOWED
 def test_det_sam_equals_the_textbook_loop(case: Case, samples: int, base: str, groups: str) -> None:
@@ -76,8 +72,7 @@ def test_det_sam_equals_the_textbook_loop(case: Case, samples: int, base: str, g
     )
 
 
-@GROUPED
-@BASE
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("samples", [2, 4])
 @FOLLOWED
 def test_frob_sam_equals_the_textbook_loop(case: Case, samples: int, base: str, groups: str) -> None:

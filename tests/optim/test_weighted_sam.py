@@ -10,14 +10,13 @@ from imbsam import ClassPriors
 from imbsam.errors import OptionError, PriorsError
 from imbsam.optim import SAM, TargetBins, WeightedSAM
 from imbsam.optim.weighted_sam import class_balanced, inverse_counts
-from optim.family import BASES, COUNTS, GROUPS, PRIORS, assert_follows, grouped
+from optim.family import BASE_AND_GROUPS, BASES, COUNTS, PRIORS, assert_follows, grouped
 from optim.loops import contents, identical, sgd, take_step
 
 WEIGHTS = torch.tensor([0.2, 0.5, 1.0, 3.0, 7.5], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("base", BASES)
+@BASE_AND_GROUPS
 @pytest.mark.parametrize("start", [0, 3])
 @pytest.mark.parametrize("case", [MLP, EMBEDDING, ROUTED, BATCH_NORM], ids=str)
 def test_weighted_sam_equals_the_textbook_loop(case: Case, start: int, base: str, groups: str) -> None:
