@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 import oracles
 from cases import BATCHES, CLASSES, TAIL
 from imbsam.optim import METHODS, SharpnessAware, create
-from optim.family import PRIORS
+from optim.family import GRADIENTS, PRIORS
 from optim.loops import identical
 
 WORDS = 60
@@ -91,7 +91,7 @@ def test_every_method_perturbs_and_trains_the_adapters_alone(name: str, dtype: t
     assert not [n for n in resting if dtype == torch.float64 or "lora_A" not in n]
 
 
-@pytest.mark.parametrize("name", ["sam", "imbsam"])
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_the_adapters_follow_the_textbook_loop(name: str) -> None:
     model, twin = adapted(), adapted()
     optimizer = made(name, model)
@@ -102,11 +102,7 @@ def test_the_adapters_follow_the_textbook_loop(name: str) -> None:
         def twin_losses(rows: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
             return losses_of(twin, x[rows], y[rows])
 
-        if name == "sam":
-            grads = oracles.sam_gradient(params, twin_losses, len(y), rhos)
-        else:
-            grads = oracles.imbsam_gradient(params, twin_losses, TAIL[y], rhos)
-        rule.step(params, grads)
+        rule.step(params, GRADIENTS[name](params, twin_losses, y, rhos))
         optimizer.step(lambda rows, x=x, y=y: losses_of(model, x[rows], y[rows]), targets=y)
         torch.testing.assert_close(trained(model), params, atol=1e-12, rtol=0)
 

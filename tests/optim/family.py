@@ -27,6 +27,12 @@ BASE_AND_GROUPS = pytest.mark.parametrize(("base", "groups"), [("sgd", "several 
 GradientOf = Callable[[Sequence[Tensor], oracles.LossesOf, Tensor], oracles.Grads]
 """From parameters, losses of rows and targets to the gradient that the base optimizer gets."""
 
+GRADIENTS: dict[str, Callable[[Sequence[Tensor], oracles.LossesOf, Tensor, Sequence[float]], oracles.Grads]] = {
+    "sam": lambda params, losses_of, y, rhos: oracles.sam_gradient(params, losses_of, len(y), rhos),
+    "imbsam": lambda params, losses_of, y, rhos: oracles.imbsam_gradient(params, losses_of, TAIL[y], rhos),
+}
+"""Of the textbook loops, by method; with the rho of each parameter."""
+
 
 def halves(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The parameters in the model's order, cut in the middle."""
