@@ -14,6 +14,8 @@ import pytest
 from imbsam.cli.commands import COMMANDS
 from imbsam.optim import METHODS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -165,6 +165,7 @@ def test_a_checkpoint_of_a_compiled_model_is_refused_while_its_weights_are_pertu
     assert refused == 1
 
 
+@pytest.mark.slow
 def test_inductor_trains_the_model_to_rounding() -> None:
     model, twin = MLP.model(torch.float32), MLP.model(torch.float32)
     compiled = torch.compile(model)

@@ -1,5 +1,7 @@
 """Readers of files from anybody, on files that were changed at random: they read them or raise an error of ours.
 
+pytestmark = pytest.mark.slow
+
 IMBSAM_FUZZ=5000 pytest tests/reliability/test_fuzz.py  tries so many of each kind (default 60), in limited memory and
 time.
 """

@@ -12,6 +12,7 @@ from imbsam.studies.workers import end_with
 from reliability import kills
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "count"), [("train", 4), ("compare", 1), ("tune", 2), ("anomaly", 1)])
 def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path, name, count):
     assert kills.kill(kills.WORKS[name](2), count, tmp_path)["kills"] == count

@@ -2,7 +2,11 @@
 
 from itertools import islice
 
+import pytest
+
 from reliability.soak import soak
+
+pytestmark = pytest.mark.slow
 
 WARM, ROUNDS = 8, 12
 SLACK = 2**20

@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+pytestmark = pytest.mark.slow
+
 DESKTOP = {"width": 1100, "height": 900}
 PHONE = {"width": 390, "height": 800}
 

@@ -1,4 +1,4 @@
-"""Runs that several processes share: ``torchrun ... rank_runs.py SOURCE FOLDER``."""
+"""Runs that several processes share: ``rank_runs.py RANK SIZE FOLDER SOURCE``, in the environment of torchrun."""
 
 import shutil
 import signal
@@ -58,7 +58,7 @@ def stopped(run: RunFolder, source: str, world: World, **values: object) -> None
         signal.signal(signal.SIGTERM, handler)
 
 
-def main(source: str, folder: Path) -> None:
+def main(folder: Path, source: str) -> None:
     with joined() as world:
         own = folder / str(world.size)
 
@@ -78,4 +78,4 @@ def main(source: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[3]), sys.argv[4])

@@ -1,4 +1,4 @@
-"""One run shared by real processes over gloo, as torchrun starts them."""
+"""One run shared by real processes over gloo; the command as torchrun starts it."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import torch
 
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.ranks import World
+from processes import logs, run_ranks
 from reliability import small
 from runs.rank_runs import EQUAL, PLAIN, stopped
 
@@ -21,10 +22,10 @@ TESTS = Path(__file__).parents[1]
 DEADLINE = 150
 
 
-def torchrun(ranks: int, script: str, *words: object, cwd: Path) -> subprocess.Popen[str]:
+def torchrun(ranks: int, *words: object, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     return subprocess.Popen(
-        [*command, str(TESTS / "runs" / script), *map(str, words)],
+        [*command, str(TESTS / "runs" / "rank_command.py"), *map(str, words)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -54,9 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, parts: Path) -> Path:
         small.train(folder / "1" / name, parts, **values)
     stopped(RunFolder(folder / "1" / "stopped"), str(parts), World(), **PLAIN)
     for ranks in (2, 3):
-        process = torchrun(ranks, "rank_runs.py", parts, folder, cwd=folder)
-        _, err = ended(process)
-        assert process.returncode == 0, err[-5000:]
+        codes = run_ranks("runs/rank_runs.py", ranks, folder, str(parts), deadline=DEADLINE)
+        assert codes == [0] * ranks, logs(folder, ranks)
     for ranks in (2, 3):
         run = small.copied(RunFolder(folder / str(ranks) / "stopped"), folder / "1" / f"{ranks} resumed")
         small.train(run.path, parts, **PLAIN)
@@ -119,12 +119,13 @@ def told(folder: Path, ranks: int, err: str) -> list[str]:
 
 
 def command(folder: Path, ranks: int, *words: object) -> tuple[str, str]:
-    return ended(torchrun(ranks, "rank_command.py", *words, cwd=folder))
+    return ended(torchrun(ranks, *words, cwd=folder))
 
 
 TRAIN: Sequence[object] = ("--target", "kind", "--batch-size", 14, "--track", "none", "--out", "run")
 
 
+@pytest.mark.slow
 def test_other_commands_are_refused_in_every_process(tmp_path: Path) -> None:
     _, err = command(tmp_path, 2, "compare", "digits")
     assert told(tmp_path, 2, err) == [
@@ -138,17 +139,19 @@ def test_a_loss_that_is_nan_ends_every_process_and_is_said_once(tmp_path: Path, 
     assert "NaN or infinite" in line
 
 
+@pytest.mark.slow
 def test_what_one_process_raises_within_a_step_ends_every_process(tmp_path: Path, parts: Path) -> None:
     _, err = command(tmp_path, 2, "train", parts, *TRAIN, "--model", "runs.rank_models:broken")
     assert set(told(tmp_path, 2, err)) == {"imbsam: rank 1: Traceback (most recent call last):"}
     assert "ZeroDivisionError: the model broke" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, "130"), (signal.SIGTERM, "143")])
 def test_a_signal_to_torchrun_stops_every_process_at_one_checkpoint(
     tmp_path: Path, parts: Path, number: int, code: str
 ) -> None:
-    process = torchrun(2, "rank_command.py", "train", parts, *TRAIN, "--epochs", 100000, "--quiet", cwd=tmp_path)
+    process = torchrun(2, "train", parts, *TRAIN, "--epochs", 100000, "--quiet", cwd=tmp_path)
     until = time.monotonic() + DEADLINE
     while not (tmp_path / "run" / "last.ckpt").exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)

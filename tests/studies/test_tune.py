@@ -132,6 +132,7 @@ def test_without_optuna_it_says_what_to_install(tmp_path, options, monkeypatch):
         searched(tmp_path, options, "lr")
 
 
+@pytest.mark.slow
 def test_killed_and_begun_again_it_ends_as_it_would_have(tmp_path):
     words = "tune digits --search lr rho --trials 4 --jobs 1 --threads 1 --epochs 3 --track none --quiet --out"
 

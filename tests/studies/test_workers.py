@@ -62,6 +62,7 @@ def dies(number: int) -> int:
     raise AssertionError
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_dask_cluster_are_those_of_one_process_bit_for_bit(tmp_path, options, cluster):
     chosen = options(threads=1)
     serial = list(compare(tmp_path / "a", "digits", planned(tmp_path / "a", chosen), workers=Workers(1)))
@@ -110,6 +111,7 @@ def serial(tmp_path_factory):
 SEARCH = Search([Range.parse("lr=0.05:0.2")], trials=2)
 
 
+@pytest.mark.slow
 def test_a_comparison_whose_process_dies_ends_as_the_serial_one(tmp_path, options, serial, processes):
     runs = planned(tmp_path, options(**LONG))
     with a_worker_dies(tmp_path, processes_of_joblib), pytest.warns(RunWarning, match="a process died"):
@@ -117,6 +119,7 @@ def test_a_comparison_whose_process_dies_ends_as_the_serial_one(tmp_path, option
     assert bytes_of(tmp_path) == serial[0]
 
 
+@pytest.mark.slow
 def test_a_comparison_whose_dask_worker_dies_ends_as_the_serial_one(tmp_path, options, serial, cluster):
     runs, dask = planned(tmp_path, options(**LONG)), Workers(None, "dask", cluster.scheduler_address)
     with a_worker_dies(tmp_path, lambda: [worker.pid for worker in cluster.workers.values()]):
@@ -124,6 +127,7 @@ def test_a_comparison_whose_dask_worker_dies_ends_as_the_serial_one(tmp_path, op
     assert bytes_of(tmp_path) == serial[0]
 
 
+@pytest.mark.slow
 def test_a_study_whose_process_dies_ends_as_the_serial_one(tmp_path, options, serial, processes):
     with a_worker_dies(tmp_path, processes_of_joblib), pytest.warns(RunWarning, match="a process died"):
         tried = list(tune(tmp_path, "digits", options(**LONG), SEARCH, workers=Workers(2)))
@@ -133,11 +137,13 @@ def test_a_study_whose_process_dies_ends_as_the_serial_one(tmp_path, options, se
     assert bytes_of(tmp_path) == serial[1]
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_dies_is_replaced_and_its_work_done_again(tmp_path, cluster):
     work = [(tmp_path / "mark", number) for number in range(3)]
     assert sorted(Workers(None, "dask", cluster.scheduler_address).carry_out(dies_once, work)) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_workers_work_in_our_folder(tmp_path, cluster, monkeypatch, processes):
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
@@ -159,6 +165,7 @@ def test_a_process_that_dies_is_replaced_and_said(tmp_path, processes):
         assert sorted(Workers(2).carry_out(dies_once, work)) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_again_and_again_is_an_error(processes):
     with pytest.warns(RunWarning), pytest.raises(RunError, match="a process died 3 times"):
         list(Workers(2).carry_out(dies, [1, 2]))
@@ -200,6 +207,7 @@ sys.exit(subprocess.run([sys.executable, "-m", *words]).returncode)
 """
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_ray_cluster_are_those_of_one_process_bit_for_bit(tmp_path, options):
     list(compare(tmp_path / "a", "digits", planned(tmp_path / "a", options(threads=1)), workers=Workers(1)))
     words = "compare digits --methods sgd imbsam --seeds 1 --epochs 2 --threads 1 --track none --json --out b"

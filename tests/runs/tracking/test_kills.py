@@ -7,7 +7,7 @@ import pytest
 from reliability import kills
 
 pytest.importorskip("mlflow")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 KILLS = 2
 
 
