@@ -40,10 +40,12 @@ def run_ranks(script: str, size: int, folder: Path, *words: str, deadline: float
     orders = server()
     try:
         orders.send((script, size, folder, words, deadline))
-        return orders.recv()
+        codes: list[int | str] = orders.recv()
     except BaseException:
+        # What it may still answer is for nobody.
         server.cache_clear()
         raise
+    return codes
 
 
 @functools.cache
@@ -76,12 +78,13 @@ def serve(orders: Connection) -> None:
 
 
 def be(rank: int, size: int, port: int, script: str, folder: Path, words: Sequence[str]) -> None:
-    """Be a rank: this process prints into its log, and runs the script with one thread."""
+    """Be a rank: this process prints into its log, and runs the script in its folder with one thread."""
     with (folder / f"{rank}.log").open("w") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     os.environ.update({name: str(number) for name, number in numbers.items()}, MASTER_ADDR="127.0.0.1")
+    os.chdir(folder)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     sys.argv = [script, str(rank), str(size), str(folder), *words]
@@ -105,8 +108,7 @@ def ended(ranks: Sequence[ForkProcess], deadline: float) -> list[int | str]:
 
 @contextmanager
 def among_ranks(rank: int, size: int, folder: Path, *, seconds: int = 30) -> Iterator[None]:
-    """Be one of the ranks, over gloo, with one thread, as long as the block lasts; a message waits so many seconds."""
-    torch.set_num_threads(1)
+    """Be one of the ranks, over gloo, as long as the block lasts; a message waits so many seconds."""
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=seconds))
     yield

@@ -24,7 +24,6 @@ def made(what: str, rank: int, model: DistributedDataParallel) -> SharpnessAware
 
 
 def main(rank: int, size: int, folder: Path, what: str) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size, timeout=timedelta(seconds=5)
     )
