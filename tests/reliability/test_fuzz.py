@@ -1,7 +1,5 @@
 """Readers of files from anybody, on files that were changed at random: they read them or raise an error of ours.
 
-pytestmark = pytest.mark.slow
-
 IMBSAM_FUZZ=5000 pytest tests/reliability/test_fuzz.py  tries so many of each kind (default 60), in limited memory and
 time.
 """
@@ -186,6 +184,7 @@ fuzzed = settings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", KINDS, ids=lambda kind: kind.__name__.removeprefix("write_"))
 def test_data_are_read_or_refused_by_an_error_of_ours(tmp_path, write):
     path, options = write(tmp_path)
@@ -203,6 +202,7 @@ def test_data_are_read_or_refused_by_an_error_of_ours(tmp_path, write):
     changed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["last.ckpt", "best.safetensors", "data.json", "config.yaml", "metrics.jsonl"])
 def test_a_run_is_opened_or_refused_by_an_error_of_ours(tmp_path, finished, name):
     run = small.copied(finished, tmp_path / "run")
@@ -219,6 +219,7 @@ def test_a_run_is_opened_or_refused_by_an_error_of_ours(tmp_path, finished, name
     changed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [saved.ABOUT, saved.WEIGHTS])
 def test_a_detector_is_opened_or_refused_by_an_error_of_ours(tmp_path, detector, name):
     folder = shutil.copytree(detector, tmp_path / "detector")

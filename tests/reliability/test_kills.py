@@ -11,9 +11,10 @@ from imbsam.storage.files import alone
 from imbsam.studies.workers import end_with
 from reliability import kills
 
+SLOW = [pytest.param(name, count, marks=pytest.mark.slow) for name, count in (("train", 4), ("compare", 1))]
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("train", 4), ("compare", 1), ("tune", 2), ("anomaly", 1)])
+
+@pytest.mark.parametrize(("name", "count"), [*SLOW, ("tune", 2), ("anomaly", 1)])
 def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path, name, count):
     assert kills.kill(kills.WORKS[name](2), count, tmp_path)["kills"] == count
 
