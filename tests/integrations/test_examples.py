@@ -77,6 +77,7 @@ if torch.distributed.get_rank() == 0:
 TORCHRUN = "import torchrun_loop; torchrun_loop.main(shard='shard' in sys.argv)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "script", "words"),
     [

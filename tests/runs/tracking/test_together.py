@@ -21,6 +21,7 @@ def compared(folder, options, methods=("sgd", "imbsam:rho=0.1"), jobs=1):
     return list(compare(folder, "digits", runs, workers=Workers(jobs), command="imbsam compare digits"))
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_comparison_lie_under_it_by_their_labels(tmp_path, options, database):
     outcomes = compared(tmp_path / "c", options(track="mlflow"), jobs=2)
     get_reusable_executor().shutdown()
