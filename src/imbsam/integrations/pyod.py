@@ -25,7 +25,7 @@ class Thresholder(Protocol):
 Contamination = float | Literal["auto"] | Thresholder
 
 
-class PyODDetector(ArrayDetector, BaseDetector):  # type: ignore[misc]
+class PyODDetector(ArrayDetector, BaseDetector):
     """Anomaly detection with a few labelled anomalies, as a detector of PyOD.
 
     Parameters and labels are those of :class:`~imbsam.anomaly.AnomalyDetector`; predictions, probabilities, confidence

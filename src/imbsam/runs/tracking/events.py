@@ -56,7 +56,7 @@ class Events:
 
 def _held_whole(folder: Path, epochs: Sequence[Step]) -> int:
     """How many of the epochs, from the first, event files have with all their scalars."""
-    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing import event_accumulator
 
     found = event_accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     held = {(event.step, name) for name in found.Tags()["scalars"] for event in found.Scalars(name)}

@@ -181,7 +181,7 @@ class MlflowRun:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
-                return self._client.create_experiment(name, None if artifacts is None else artifacts.as_uri())
+                return str(self._client.create_experiment(name, None if artifacts is None else artifacts.as_uri()))
             except MlflowException:  # Another process may have been faster.
                 if (found := self._client.get_experiment_by_name(name)) is None:
                     raise
