@@ -3,6 +3,7 @@
 import pytest
 
 from imbsam.errors import RunError
+from imbsam.runs.folder import RunFolder
 from imbsam.runs.tracking.mlflow_run import AT_ONCE, MlflowRun, Store
 from imbsam.runs.tracking.projection import Projection
 
@@ -60,11 +61,14 @@ def test_a_process_killed_between_two_requests_of_a_step_leaves_the_second_to_th
     assert database.metrics("run") == {name: [(1, 0.5)] for name in names}
 
 
-def test_a_process_killed_after_the_run_was_made_leaves_its_tags_to_the_next(process, database):
+def test_a_process_killed_after_the_run_was_made_leaves_its_parameters_to_the_next(
+    process, database, tmp_path, options
+):
+    RunFolder(tmp_path / "run").write_config("digits", options(lr=0.25))
     process().sync(epochs(1))
-    database.execute("delete from tags where key = 'label'")
+    database.execute("delete from params")
     process().sync(epochs(1))
-    assert database.tags("run")["label"] == "sgd"
+    assert database.params("run")["lr"] == "0.25"
 
 
 def test_a_number_that_is_none_is_kept_as_such(process, database):

@@ -137,15 +137,14 @@ class MlflowRun:
         if not (self._folder / MARK).exists():
             # Before the run is made: killed in between, the next process finds no run of this mark, and makes it.
             write_json(self._folder / MARK, {"run": uuid.uuid4().hex})
-        run, mark = RunFolder(self._folder), self._mark()
+        run, found = RunFolder(self._folder), self._found()
         params = run.read_config()[1].deciding() if run.exists() else {}
-        tags = {**self._tags, "folder": str(run.path.resolve())}
-        if self.store.parent:
-            tags["mlflow.parentRunId"] = self.store.parent
-        found, name = self._found(), run.path.resolve().name
+        parent = {"mlflow.parentRunId": self.store.parent} if self.store.parent else {}
+        tags = {TAG: self._mark(), **parent, **self._tags, "folder": str(run.path.resolve())}
         with self._asking("written"):
             if not found:
-                found = self._client.create_run(self._experiment, tags={TAG: mark}, run_name=name).info.run_id
+                name = run.path.resolve().name
+                found = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
             elif goes_on:
                 self._client.update_run(found, status="RUNNING")
             self._client.log_batch(
