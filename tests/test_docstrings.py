@@ -27,6 +27,7 @@ MODULES = [
     "imbsam.integrations.accelerate",
     "imbsam.integrations.lightning",
     "imbsam.integrations.micro_batches",
+    "imbsam.integrations.pyod",
     "imbsam.integrations.skorch",
     "imbsam.integrations.transformers",
     "imbsam.losses",

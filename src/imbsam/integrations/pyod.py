@@ -12,17 +12,14 @@ from imbsam.anomaly.threshold import USUAL_SHARE
 
 
 @runtime_checkable
-class Thresholder(Protocol):
-    """What PyThresh's classes are: they tell anomalies by the scores of the training rows."""
+class _Thresholder(Protocol):
+    """What PyThresh's classes are: they tell anomalies (1) from normal rows (0) by their scores."""
 
-    def fit(self, X: Scores) -> Self:
-        """Look at the scores of the training rows."""
-
-    def predict(self, X: Scores) -> ArrayLike:
-        """Tell anomalies (1) from normal rows (0) by their scores."""
+    def fit(self, X: Scores) -> Self: ...
+    def predict(self, X: Scores) -> ArrayLike: ...
 
 
-Contamination = float | Literal["auto"] | Thresholder
+Contamination = float | Literal["auto"] | _Thresholder
 
 
 class PyODDetector(ArrayDetector, BaseDetector):
@@ -69,16 +66,16 @@ class PyODDetector(ArrayDetector, BaseDetector):
             y: 1 for a known anomaly, 0 unlabelled, -1 known to be normal, shape ``(n_samples,)``; by default no label.
         """
         given = self._given
-        table = self._fit(X, y, USUAL_SHARE if isinstance(given, Thresholder) else given)
+        table = self._fit(X, y, USUAL_SHARE if isinstance(given, _Thresholder) else given)
         scores = self.decision_scores_ = self.detector_.score(table).numpy()
         called = scores > self.detector_.threshold.value
-        if isinstance(given, Thresholder):
+        if isinstance(given, _Thresholder):
             self._fitted = clone(given, safe=False)
         else:
             self._fitted = _share(called) if given == "auto" else float(given)
         self._set_n_classes(None)
         self._process_decision_scores()
-        if not isinstance(given, Thresholder):
+        if not isinstance(given, _Thresholder):
             # PyOD's is a quantile of the scores, which a calibrated threshold is not.
             self.threshold_, self.labels_ = self.detector_.threshold.value, called.astype(int)
         return self
