@@ -9,6 +9,7 @@ import torch
 from imbsam.config import Options
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.records import Result
 from tiny_data import image_folder, table
 
 QUICK = {"epochs": 2, "track": "none", "threads": 1}
@@ -36,10 +37,10 @@ def options() -> Callable[..., Options]:
 
 
 @pytest.fixture
-def train(options) -> Callable[..., dict[str, object]]:
-    """Train into a folder and give the content of its result.json."""
+def train(options) -> Callable[..., Result]:
+    """Train into a folder and give what came out."""
 
-    def make(folder: Path, source: object = "digits", *, on_epoch=None, **values: object) -> dict[str, object]:
+    def make(folder: Path, source: object = "digits", *, on_epoch=None, **values: object) -> Result:
         return fit(RunFolder(folder), str(source), options(**values), on_epoch=on_epoch)
 
     return make

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from imbsam.runs.sharpness_record import SharpnessRecord
+from imbsam.storage.records import checked_record
+
 MEASURED = ("spectrum", "trace", "sam", "line", "plane")
 
 
@@ -33,7 +36,7 @@ def made_sharpness(
     measured["line"] = {"options": options, "found": {"line": {"offsets": offsets, "losses": losses}}}
     rows = {f"row {n}": {"offsets": offsets, "losses": losses} for n in range(3)}
     measured["plane"] = {"options": options, "found": rows}
-    return {
+    content = {
         "schema": 1,
         "name": f"{label}-seed{seed}",
         "label": label,
@@ -41,14 +44,17 @@ def made_sharpness(
         "source": "digits",
         "loss": "cross-entropy",
         "split": "train",
-        "settings": {"rows": 32, "epoch": "kept"},
+        "settings": {"rows": 32, "epoch": "kept", "seed": 0, "float64": False},
+        "weights": "0" * 64,
         "parameters": 1000,
         "classes": ["a", "b", "<i>c</i>"],
         "counts": [120, 12, 6],
         "groups": ["many", "few", "few"],
+        "tail": [False, True, True],
         "sizes": [120, 12, 6],
         "drawn": [32, 12, 6],
         "parts": parts,
         "measured": {name: measured[name] for name in measures},
         **changed,
     }
+    return checked_record(SharpnessRecord, content, "made")

@@ -11,7 +11,8 @@ from torch.optim.swa_utils import update_bn
 from imbsam.data import evaluation_transform
 from imbsam.optim import Climbed, Gradient, Random, Rise, Slope
 from imbsam.optim.ascent import Memory, global_norm
-from imbsam.runs.fit import Training
+from imbsam.runs.loop import Training
+from imbsam.runs.records import Result
 from imbsam.training import setup
 from imbsam.training.evaluation import logits_of
 
@@ -31,7 +32,7 @@ class Change:
     def after_epoch(self) -> None:
         """Look at the run between two epochs."""
 
-    def result(self, result: dict[str, object]) -> dict[str, object]:
+    def result(self, result: Result) -> Result:
         """What came out, given what would have come out."""
         return result
 
@@ -116,7 +117,7 @@ class Averaged(Change):
         if self.training.progress.epoch > (1 - self.value) * epochs:
             self.kept.append({k: v.detach().clone() for k, v in self.training.bare.state_dict().items()})
 
-    def result(self, result: dict[str, object]) -> dict[str, object]:
+    def result(self, result: Result) -> Result:
         training, problem = self.training, self.training.problem
         dataset, held = problem.dataset, {k: v.clone() for k, v in training.bare.state_dict().items()}
         mean = {
@@ -127,8 +128,8 @@ class Averaged(Change):
         rows = evaluation_transform(dataset.spec)(dataset.train.batch(torch.arange(len(dataset.train))))
         update_bn(rows.split(setup.batch_size_of(problem.options)), training.bare)
         scores = training._measure(dataset.validation)
-        if scores["balanced"] >= training.progress.best_score:
-            return {**result, "validation": scores, "test": training._measure(dataset.test), "best_epoch": 0}
+        if scores.balanced >= training.progress.best_score:
+            return replace(result, validation=scores, test=training._measure(dataset.test), best_epoch=0)
         training.bare.load_state_dict(held)
         return result
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from imbsam.config import Options
 from imbsam.data import Dataset, evaluation_transform
 from imbsam.losses import CrossEntropy, output_scale
-from imbsam.metrics import classification
+from imbsam.metrics import MEASURES, Metrics, classification
 from imbsam.priors import ClassPriors
-from imbsam.runs.fit import Training
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.loop import Training
 from imbsam.runs.ranks import World
+from imbsam.runs.records import DataRecord
 from imbsam.sharpness import LossSurface, Rows, sam_sharpness
 from imbsam.storage.interruption import held_back
 from imbsam.training import setup
@@ -76,7 +77,7 @@ def carried_out(dataset: Dataset, values: Mapping[str, object], seed: int, *, lo
     problem, doubled = problem_of(dataset, own, seed)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place, held_back() as signals:
         folder = RunFolder(Path(place))
-        folder.write_data({**problem.describe(), "asked": problem.options.flat()})
+        folder.write_data(DataRecord.of(problem, problem.options))
         folder.write_config(dataset.name, problem.options)
         training = Training(problem, folder, World())
         if doubled:
@@ -87,9 +88,9 @@ def carried_out(dataset: Dataset, values: Mapping[str, object], seed: int, *, lo
             changed.after_epoch()
             signals.check()
         result = changed.result(training.result(""))
-    kept = {part: _percent(result[part]) for part in ("validation", "test")}
-    about = {"epoch": result["best_epoch"], "cost": round(result["cost_ratio"], 3), "train_loss": last["train_loss"]}
-    about |= {"seconds": round(result["train_seconds"], 1), "rows": len(dataset.train)}
+    kept = {"validation": _percent(result.validation), "test": _percent(result.test)}
+    about = {"epoch": result.best_epoch, "cost": round(result.cost_ratio, 3), "train_loss": last.train_loss}
+    about |= {"seconds": round(result.train_seconds, 1), "rows": len(dataset.train)}
     return {**about, **kept, **(seen(training.model, problem) if look else {})}
 
 
@@ -108,12 +109,11 @@ def seen(model: nn.Module, problem: setup.Problem) -> dict[str, object]:
     parts = {"head": classes[:HEAD], "tail": classes[-TAIL:]}
     found = {name: sam_sharpness(surface, list(part), rho=SHARPNESS_RHO) for name, part in parts.items()}
     return {
-        "train": _percent(recalls.to_dict()),
+        "train": _percent(recalls),
         "sharpness": {name: each.rise for name, each in found.items()},
     }
 
 
-def _percent(scores: Mapping[str, object]) -> dict[str, object]:
-    shares: Sequence[str] = ("overall", "balanced", "many", "medium", "few", "macro_f1", "ece")
-    kept = {name: round(100 * scores[name], 3) for name in shares}
-    return {**kept, "log_loss": round(scores["log_loss"], 4)}
+def _percent(scores: Metrics) -> dict[str, object]:
+    kept = {measure: round(100 * scores.of(measure), 3) for measure in MEASURES}
+    return {**kept, "ece": round(100 * scores.ece, 3), "log_loss": round(scores.log_loss, 4)}

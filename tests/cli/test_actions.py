@@ -49,7 +49,7 @@ def test_overwriting_begins_anew_and_leaves_other_files_alone(imbsam, quick, run
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     assert imbsam("train", "digits", *quick, "--seed", 9, "--out", "run", "--overwrite", "--quiet").code == 0
-    assert read_run(tmp_path / "run").result["seed"] == 9
+    assert read_run(tmp_path / "run").result.seed == 9
     assert len(read_run(tmp_path / "run").epochs) == 2
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
@@ -79,7 +79,7 @@ def test_a_folder_of_images_goes_the_whole_road(imbsam, quick, pets, tmp_path):
 def test_a_table_goes_the_whole_road(imbsam, quick, parts_csv, tmp_path):
     chosen = ("--target", "kind", "--ignore", "height", "--tail", "classes=broken")
     assert imbsam("train", parts_csv, *quick, *chosen, "--out", "run", "--quiet").code == 0
-    assert read_run(tmp_path / "run").result["tail"] == [True, False, False]
+    assert read_run(tmp_path / "run").result.tail == (True, False, False)
     scored = imbsam("evaluate", "run", table(tmp_path / "more.csv", rows=40, seed=3), "--json")
     assert json.loads(scored.out)["samples"] == 40
     table(tmp_path / "new.csv", rows=12, target=False)

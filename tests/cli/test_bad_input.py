@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -99,7 +100,7 @@ def test_an_image_that_cannot_be_read_is_quoted_unless_skipped(fails, imbsam, qu
     assert not (tmp_path / "run").exists()
     ran = imbsam("train", "pets", *quick, "--skip-bad", "--model", "mlp", "--out", "run", "--quiet")
     assert ran.code == 0
-    assert any("000.png" in note for note in RunFolder(tmp_path / "run").read_result()["notes"])
+    assert any("000.png" in note for note in RunFolder(tmp_path / "run").read_result().notes)
 
 
 def test_a_table_needs_its_target(fails, parts_csv):
@@ -231,9 +232,8 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(fails, copied, dama
 
 def test_a_checkpoint_of_another_model_is_told_in_a_line(fails, copied):
     (copied / "result.json").unlink()
-    state = RunFolder(copied).read_checkpoint()
-    state["model"] = {"weight": torch.zeros(3)}
-    RunFolder(copied).write_checkpoint(state)
+    held = RunFolder(copied).read_checkpoint()
+    RunFolder(copied).write_checkpoint(replace(held, model={"weight": torch.zeros(3)}))
     told = fails("train", "--resume", "run")
     assert "run/last.ckpt does not fit this run" in told
     assert "\n" not in told
@@ -292,10 +292,10 @@ def test_when_the_disk_fills_the_last_checkpoint_stands(fails, imbsam, quick, tm
         told = fails("train", "digits", *quick, "--out", "run", "--quiet")
     assert told.startswith("cannot write run/")
     assert "No space left on device" in told
-    assert RunFolder(tmp_path / "run").read_checkpoint()["progress"]["epoch"] == 1
+    assert RunFolder(tmp_path / "run").read_checkpoint().progress.epoch == 1
     assert not list((tmp_path / "run").glob(".*"))
     assert imbsam("train", "--resume", "run", "--quiet").code == 0
-    assert RunFolder(tmp_path / "run").read_result()["epochs"] == 2
+    assert RunFolder(tmp_path / "run").read_result().epochs == 2
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def small_disk(tmp_path):
 def test_on_a_disk_that_is_really_full_the_last_checkpoint_stands(fails, quick, small_disk):
     told = fails("train", "digits", *quick, "--out", small_disk / "run", "--quiet")
     assert "No space left on device" in told
-    assert RunFolder(small_disk / "run").read_checkpoint()["progress"]["epoch"] == 1
+    assert RunFolder(small_disk / "run").read_checkpoint().progress.epoch == 1
     assert not list((small_disk / "run").glob(".*"))
 
 

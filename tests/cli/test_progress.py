@@ -8,10 +8,8 @@ from imbsam.cli import progress, show
 from imbsam.config import Options
 from imbsam.runs.folder import RunFolder
 from imbsam.studies.compare import Outcome, PlannedRun
-
-
-def record(epoch, epochs, validation=None):
-    return {"epoch": epoch, "epochs": epochs, "train_loss": 0.5, "seconds": 1.25, "validation": validation}
+from made_records import made_epoch as record
+from made_records import made_metrics
 
 
 @pytest.mark.parametrize(("epochs", "lines"), [(1, 1), (5, 5), (20, 20), (39, 39), (40, 21), (100, 21), (1000, 21)])
@@ -27,8 +25,8 @@ def test_a_long_run_is_told_in_about_twenty_lines(capsys, epochs, lines):
 
 def test_an_epoch_shows_what_was_measured(capsys):
     with progress.RunProgress(quiet=False) as told:
-        told.epoch(record(3, 9, {"balanced": 0.5, "few": 0.125, "many": 0.9}))
-        told.epoch(record(4, 9, {"balanced": 0.5, "few": None}))
+        told.epoch(record(3, 9, validation=made_metrics(balanced=0.5, few=0.125, many=0.9)))
+        told.epoch(record(4, 9, validation=made_metrics(balanced=0.5, few=None)))
         told.epoch(record(5, 9))
     assert capsys.readouterr().err.splitlines() == [
         "epoch 3/9  loss 0.5000  validation  balanced 50.0 %  few 12.5 %  1.25 s",
@@ -48,7 +46,7 @@ def terminal(monkeypatch):
 def test_in_a_terminal_a_bar_goes_by_the_steps_with_the_rare_classes_accuracy_beside_it(terminal):
     with progress.RunProgress(quiet=False) as told:
         told.step(5, 10, 1, 4)
-        told.epoch(record(1, 4, {"balanced": 0.5, "few": 0.125}))
+        told.epoch(record(1, 4, validation=made_metrics(balanced=0.5, few=0.125)))
         told.step(2, 10, 2, 4)
         (task,) = told._bar.tasks
         assert (task.completed, task.total) == (12, 40)
@@ -87,7 +85,7 @@ def test_the_bar_goes_by_the_epochs_that_are_written(tmp_path):
         run = RunFolder(folder)
         run.write_config("digits", Options().updated({"epochs": 5}))
         for epoch in range(epochs):
-            run.append_metrics({"epoch": epoch + 1, "validation": {"few": epoch / 10}})
+            run.append_metrics(record(epoch + 1, 5, validation=made_metrics(few=epoch / 10)))
     with (folders[0] / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 4, "vali')
     found = progress.ComparisonProgress(folders, quiet=True)._so_far()

@@ -190,17 +190,17 @@ def test_a_shrunk_recipe_is_trained_by_compare_and_goes_on_where_it_was(tmp_path
     label = recipe.labels(["imbsam"])[0]
     result = RunFolder(out / "runs" / f"{label.replace(':', '-')}-seed{seed}").read_result()
     parts = recipe.layout.samples
-    assert result["test"]["samples"] == (parts["test"] if "test" in parts else parts["validation"])
-    assert (result["validation"] is None) is (variant == "published" and name != "imagenet-lt")
-    assert result["config"]["model"] == recipe.options.model.model
-    assert result["config"]["method_options"] == (["tail_weight=2"] if variant == "published" else [])
+    assert result.test.samples == (parts["test"] if "test" in parts else parts["validation"])
+    assert (result.validation is None) is (variant == "published" and name != "imagenet-lt")
+    assert result.config["model"] == recipe.options.model.model
+    assert result.config["method_options"] == (["tail_weight=2"] if variant == "published" else [])
     assert yaml.safe_load((out / "recipe.yaml").read_text())["differs"] == list(recipe.written.differs)
     capsys.readouterr()
     answer.show()
     assert recipe.written.differs[0] in capsys.readouterr().out
-    finished = result["finished"]
+    finished = result.finished
     made()
-    assert RunFolder(out / "runs" / f"{label.replace(':', '-')}-seed{seed}").read_result()["finished"] == finished
+    assert RunFolder(out / "runs" / f"{label.replace(':', '-')}-seed{seed}").read_result().finished == finished
 
 
 def test_times_are_told_in_the_unit_that_suits():

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,8 @@ def test_an_interruption_tells_how_to_go_on(imbsam, mine, monkeypatch):
 def test_a_loss_that_is_not_finite_names_the_run(fails, mine):
     import torch
 
-    state = RunFolder(mine).read_checkpoint()
-    state["model"] = {name: t * torch.inf for name, t in state["model"].items()}
-    RunFolder(mine).write_checkpoint(state)
+    held = RunFolder(mine).read_checkpoint()
+    RunFolder(mine).write_checkpoint(replace(held, model={name: t * torch.inf for name, t in held.model.items()}))
     message = fails("sharpness", "mine", *SMALL, "--epoch", "last", "--quiet")
     assert message.startswith("mine: the Hessian of 10 of 10 classes is not finite (class 0). Look at ")
 

@@ -2,12 +2,12 @@ import re
 from pathlib import Path
 
 from imbsam.cli import show
+from made_records import made_metrics, made_result
 
 
 def result(**changes):
-    scores = {"overall": 0.5, "balanced": 0.25, "many": None, "medium": 1.0, "few": 0.0, "macro_f1": 0.125}
-    common = {"label": "imbsam", "source": "my[red]data", "best_epoch": 7, "notes": ["a [note]"]}
-    return {**common, "test": scores, "validation": None, **changes}
+    scores = made_metrics(overall=0.5, balanced=0.25, many=None, medium=1.0, few=0.0, macro_f1=0.125)
+    return made_result("imbsam", 0, **{"test": scores, "source": "my[red]data", "best_epoch": 7, **changes})
 
 
 def test_a_result_shows_the_test_scores(capsys):
@@ -18,7 +18,7 @@ def test_a_result_shows_the_test_scores(capsys):
 
 
 def test_without_test_data_the_validation_scores_are_shown(capsys):
-    show.result(result(test=None, validation=result()["test"]))
+    show.result(result(test=None, validation=result().test))
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "validation data" in captured.out

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -56,13 +57,11 @@ def outcome(folder: Path) -> dict[str, object]:
     run = RunFolder(folder)
     changing = {"name", "train_seconds", "finished", "config", "source"}
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    state = run.read_checkpoint()
-    state["options"] = None
     return {
         "weights": run.weights.read_bytes(),
         "metrics": [{name: value for name, value in line.items() if name != "seconds"} for line in lines],
-        "checkpoint": digest(state),
-        "result": {name: value for name, value in run.read_result().items() if name not in changing},
+        "checkpoint": digest(replace(run.read_checkpoint(), options={})),
+        "result": {name: value for name, value in vars(run.read_result()).items() if name not in changing},
     }
 
 
@@ -75,8 +74,8 @@ def digest(value: object) -> str:
         if isinstance(part, torch.Tensor):
             whole.update(f"{part.dtype}{tuple(part.shape)}".encode())
             whole.update(part.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        elif isinstance(part, Mapping):
-            for name, each in part.items():
+        elif isinstance(part, Mapping) or is_dataclass(part):
+            for name, each in (part if isinstance(part, Mapping) else vars(part)).items():
                 add(str(name))
                 add(each)
         elif isinstance(part, list | tuple):

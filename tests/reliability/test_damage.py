@@ -1,9 +1,11 @@
 """A damaged file is told by name, or the checkpoint before it is used and that is said: never other weights."""
 
 import errno
+import io
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from imbsam.errors import ImbsamError, RunError, RunWarning
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.trained import Trained
+from imbsam.storage.seal import sealed
 from reliability import damage, small
 
 FLIPS = 500
@@ -75,9 +78,9 @@ def test_from_the_one_before_the_run_ends_with_the_same_bytes(begun, table, fini
 
 
 def test_a_damaged_checkpoint_never_becomes_the_one_before(begun):
-    previous = begun.previous.read_bytes()
+    whole, previous = begun.read_checkpoint(), begun.previous.read_bytes()
     begun.checkpoint.write_bytes(b"damaged")
-    begun.write_checkpoint({})
+    begun.write_checkpoint(replace(whole, steps=0))
     assert begun.previous.read_bytes() == previous
 
 
@@ -89,7 +92,9 @@ def test_the_checkpoint_of_another_run_is_refused_though_it_fits_the_model(begun
 
 
 def test_a_checkpoint_from_a_newer_schema_is_named_and_the_one_before_is_not_taken_instead(begun):
-    begun.write_checkpoint({"schema": 2})
+    buffer = io.BytesIO()
+    torch.save({"schema": 2}, buffer)
+    begun.checkpoint.write_bytes(sealed(buffer.getvalue()))
     with pytest.raises(RunError, match="another version of imbsam"):
         begun.read_checkpoint()
 

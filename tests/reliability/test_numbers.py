@@ -133,7 +133,7 @@ def test_after_twenty_skips_in_a_row_the_trouble_is_told():
 
 
 def test_a_run_that_skips_says_how_often(tmp_path, table, monkeypatch):
-    module = sys.modules["imbsam.runs.fit"]  # The package calls its function by this name, too.
+    module = sys.modules["imbsam.runs.loop"]
     real, calls = module.train_step, []
 
     def sometimes(model, criterion, optimizer, inputs, targets, **values):
@@ -146,7 +146,7 @@ def test_a_run_that_skips_says_how_often(tmp_path, table, monkeypatch):
     monkeypatch.setattr(module, "train_step", sometimes)
     with pytest.warns(RunWarning, match="1 steps were skipped"):
         run = small.train(tmp_path / "run", table, nonfinite="skip")
-    assert "1 steps were skipped: a loss or gradient was NaN or infinite." in run.read_result()["notes"]
+    assert "1 steps were skipped: a loss or gradient was NaN or infinite." in run.read_result().notes
     assert all(bool(tensor.isfinite().all()) for tensor in run.read_weights().values())
     calls.clear()
     with pytest.raises(NonFiniteError, match="epoch 1: the loss of this step is NaN"):

@@ -60,6 +60,7 @@ def metrics(counts: Sequence[int], loss: float, noise: np.random.Generator, *, c
     recall = matrix.diagonal() / tests
     names = np.array(groups(counts))
     scores: Json = {
+        "samples": tests * size,
         "overall": float(recall.mean()),
         "balanced": float(recall.mean()),
         **{g: float(recall[names == g].mean()) if (names == g).any() else None for g in ("many", "medium", "few")},
@@ -68,7 +69,7 @@ def metrics(counts: Sequence[int], loss: float, noise: np.random.Generator, *, c
         "ece": 0.08,
         "per_class": recall.tolist(),
     }
-    return scores | ({"confusion": matrix.tolist()} if confusion else {})
+    return scores | {"confusion": matrix.tolist() if confusion else None}
 
 
 def make_run(
@@ -119,6 +120,8 @@ def make_run(
         json.dumps(
             {
                 "epoch": epoch,
+                "epochs": epochs,
+                "skipped": 0,
                 "lr": 0.1,
                 "rho": 0.2,
                 "train_loss": 2.2 * math.exp(-epoch / 6) + 0.1 * float(noise.random()),

@@ -62,7 +62,7 @@ def test_each_run_of_a_comparison_has_one(comparison, tmp_path):
     cards = sorted(folder.glob("runs/*/model-card.md"))
     assert len(cards) == 4
     for path in cards:
-        assert f"# {read_run(path.parent).result['name']}" in path.read_text()
+        assert f"# {read_run(path.parent).result.name}" in path.read_text()
 
 
 def test_of_many_classes_the_rarest_are_shown(run, tmp_path):

@@ -47,7 +47,7 @@ def test_seeds_that_draw_other_rare_classes_are_not_mixed(comparison, tmp_path):
     table = class_table(study, summary)
     first = study.runs[0].result
     assert "seed 0 only" in table.caption
-    recalls = dict(zip(first["classes"], first["test"]["per_class"], strict=True))
+    recalls = dict(zip(first.classes, first.test.per_class, strict=True))
     assert {row[0]: row[4] for row in texts(table)} == {name: f"{100 * r:.1f}" for name, r in recalls.items()}
 
 

@@ -14,6 +14,8 @@ from imbsam.report.curves import learning_curves
 from imbsam.report.drawing import Picture, drawing, to_svg
 from imbsam.report.figures import cost_against_gain, recall_by_count, shot_group_bars
 from imbsam.report.files import read_run, read_study
+from imbsam.runs.folder import RunFolder
+from made_records import made_epoch
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def test_classes_are_placed_by_their_count_in_each_seed(comparison, tmp_path):
     for count, mean in zip(line.get_xdata(), line.get_ydata(), strict=True):
         recalls = []
         for run in study.runs:
-            for n, recall in zip(run.result["counts"], run.result["test"]["per_class"], strict=True):
+            for n, recall in zip(run.result.counts, run.result.test.per_class, strict=True):
                 if n == count:
                     recalls.append(100 * recall)
         assert mean == pytest.approx(sum(recalls) / len(recalls))
@@ -57,7 +59,7 @@ def test_many_counts_are_pooled_without_losing_a_class(run, tmp_path):
     read = edit(tmp_path, lambda result: result["test"].update(per_class=[n / 120 for n in counts]))
     picture = recall_by_count(read_study(tmp_path), "test")
     line = picture.figure.axes[0].lines[0]
-    assert len(read.result["counts"]) == 120
+    assert len(read.result.counts) == 120
     np.testing.assert_allclose(line.get_ydata(), [100 * (4.5 + 8 * g) / 120 for g in range(15)])
     np.testing.assert_allclose(line.get_xdata(), [4.5 + 8 * g for g in range(15)])
 
@@ -65,8 +67,10 @@ def test_many_counts_are_pooled_without_losing_a_class(run, tmp_path):
 def test_curves_are_means_over_the_seeds_that_reached_the_epoch(comparison, tmp_path):
     comparison(tmp_path, methods=("sgd",), seeds=2)
     for seed, losses in enumerate(([1.0, 0.5, math.nan], [3.0])):
-        lines = [{"epoch": e, "train_loss": v, "validation": None} for e, v in enumerate(losses, start=1)]
-        (tmp_path / f"runs/sgd-seed{seed}/metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        held = RunFolder(tmp_path / f"runs/sgd-seed{seed}")
+        held.keep_metrics(0)
+        for epoch, loss in enumerate(losses, start=1):
+            held.append_metrics(made_epoch(epoch, train_loss=loss))
     (axis,) = learning_curves(read_study(tmp_path)).figure.axes
     assert axis.lines[0].get_xdata().tolist() == [1, 2]
     assert axis.lines[0].get_ydata().tolist() == [2.0, 0.5]

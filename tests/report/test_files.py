@@ -14,8 +14,8 @@ def damage(folder, **changes):
 
 def test_a_run_is_read_with_its_epochs(run, tmp_path):
     read = read_run(run(tmp_path, label="sam", seed=4, epochs=5))
-    assert (read.result["label"], read.result["seed"]) == ("sam", 4)
-    assert [epoch["epoch"] for epoch in read.epochs] == [1, 2, 3, 4, 5]
+    assert (read.result.label, read.result.seed) == ("sam", 4)
+    assert [epoch.epoch for epoch in read.epochs] == [1, 2, 3, 4, 5]
 
 
 def test_an_empty_folder_is_named(tmp_path):
@@ -38,7 +38,7 @@ def test_a_result_that_is_no_json_is_named(run, tmp_path, content):
         ({"groups": ["some"] * 10}, r"result\.json: groups\.0: "),
         ({"counts": [3, 4]}, r"result\.json: counts has 2 entries for 10 classes"),
         ({"tail": []}, r"result\.json: tail has 0 entries for 10 classes"),
-        ({"test": {"overall": 1.0}}, r"result\.json: test\.balanced: Field required"),
+        ({"test": {"samples": 9, "log_loss": 0.5, "overall": 1.0}}, r"result\.json: test\.balanced: Field required"),
     ],
 )
 def test_a_result_with_wrong_contents_is_named_with_the_entry(run, tmp_path, changes, message):

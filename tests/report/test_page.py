@@ -7,6 +7,8 @@ from PIL import Image
 
 from imbsam.errors import RunError
 from imbsam.report import write_report
+from imbsam.runs.folder import RunFolder
+from made_records import made_epoch
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -171,9 +173,10 @@ def test_without_test_set_and_few_shot_classes_the_validation_set_is_reported(ru
 
 def test_a_run_that_was_never_evaluated_still_gives_a_report(run, tmp_path):
     run(tmp_path, test=None, validation=None, best_epoch=None)
-    (tmp_path / "metrics.jsonl").write_text(
-        "".join(json.dumps({"epoch": e, "train_loss": float("nan"), "validation": None}) + "\n" for e in (1, 2))
-    )
+    folder = RunFolder(tmp_path)
+    folder.keep_metrics(0)
+    for epoch in (1, 2):
+        folder.append_metrics(made_epoch(epoch, train_loss=float("nan")))
     page = Page(write_report(tmp_path))
     assert "no evaluated run" in page.words
     assert "svg" not in page.tags

@@ -3,16 +3,15 @@ import math
 import pytest
 
 from imbsam.errors import RunError
-from imbsam.report import MEASURES, summarise
+from imbsam.report import summarise
+from made_records import made_metrics, made_result
 
 # Student's t, 97.5 % quantile, from a printed table.
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 5: 2.571}
 
 
 def result(label, seed, few=0.5, *, split="test", **scores):
-    metrics = dict.fromkeys(MEASURES, 0.6) | {"few": few} | scores
-    other = {"test": "validation", "validation": "test"}[split]
-    return {"label": label, "seed": seed, split: metrics, other: None}
+    return made_result(label, seed, **{split: made_metrics(0.6, few=few, **scores)})
 
 
 def interval(values):

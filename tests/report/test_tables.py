@@ -1,10 +1,11 @@
-from imbsam.report import MEASURES, summarise
+from imbsam.report import summarise
 from imbsam.report.files import read_study
 from imbsam.report.tables import configuration, cost, differences, scores
+from made_records import made_metrics, made_result
 
 
 def result(label, seed, few):
-    return {"label": label, "seed": seed, "test": dict.fromkeys(MEASURES, 0.8) | {"few": few, "many": None}}
+    return made_result(label, seed, made_metrics(few=few, many=None))
 
 
 def column(table, name):

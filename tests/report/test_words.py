@@ -1,11 +1,12 @@
 import pytest
 
-from imbsam.report import MEASURES, Estimate, answer, summarise
-from imbsam.report.words import plus_minus, points, printable, short
+from imbsam.report import Estimate, answer, summarise
+from imbsam.report.words import plus_minus, points, short
+from made_records import made_metrics, made_result
 
 
 def result(label, seed, few, overall=0.8):
-    return {"label": label, "seed": seed, "test": dict.fromkeys(MEASURES, overall) | {"few": few}}
+    return made_result(label, seed, made_metrics(overall, few=few))
 
 
 def test_the_answer_gives_both_scores_the_difference_and_its_paired_interval():
@@ -38,7 +39,7 @@ def test_the_answer_owns_up_to_a_baseline_that_did_not_finish():
 
 
 def test_the_answer_owns_up_to_a_run_that_was_not_evaluated():
-    assert answer(summarise([{"label": "sgd", "seed": 0, "test": None}])) == ["sgd: no evaluated run"]
+    assert answer(summarise([made_result("sgd", 0)])) == ["sgd: no evaluated run"]
 
 
 def test_the_answer_stays_short_for_a_sweep_and_says_that_its_winner_was_picked():
@@ -59,21 +60,6 @@ def test_an_estimate_of_one_seed_is_shown_without_a_plus_minus():
     assert plus_minus(Estimate(0.725, None, 1)) == "72.5"
     assert plus_minus(Estimate(0.725, 0.031, 3)) == "72.5 ± 3.1"
     assert plus_minus(Estimate(-0.02, 0.01, 3), signed=True) == "−2.0 ± 1.0"
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("two\nlines\t and", "two lines and"),
-        ("bell\x07\x00", "bell\ufffd\ufffd"),
-        ("right\u202eleft", "right\ufffdleft"),
-        ("half \udc80", "half \ufffd"),
-        ("猫 قط 🐈", "猫 قط 🐈"),
-        (" \n ", "(empty)"),
-    ],
-)
-def test_names_are_put_on_one_printable_line(name, shown):
-    assert printable(name) == shown
 
 
 def test_short_cuts_long_names_alone_and_keeps_the_limit():

@@ -70,7 +70,7 @@ def test_a_run_forwards_the_rows_that_were_counted(tmp_path: object, monkeypatch
 
     monkeypatch.setattr(nn.Flatten, "forward", counting)
     fit(RunFolder(tmp_path / "run"), "digits", chosen)
-    trained = sum(RunFolder(tmp_path / "run").read_data()["counts"])
+    trained = sum(RunFolder(tmp_path / "run").read_data().counts)
     assert rows == round(expected_cost("digits", chosen).forwards * trained)
 
 

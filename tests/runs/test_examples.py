@@ -1,6 +1,5 @@
 import base64
 import io
-import json
 
 import torch
 from PIL import Image
@@ -8,6 +7,7 @@ from PIL import Image
 from imbsam.data.dataset import TensorSamples
 from imbsam.inputs import ImageSpec, TableSpec
 from imbsam.runs.examples import confused_examples
+from imbsam.runs.folder import RunFolder
 
 COUNTS = [50, 5]
 CONFUSION = [[1, 0], [3, 0]]
@@ -21,32 +21,32 @@ def samples(size: int = 4) -> TensorSamples:
 
 
 def decoded(image) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(image["png"])))
+    return Image.open(io.BytesIO(base64.b64decode(image.png)))
 
 
 def test_the_surest_mistakes_come_first_with_their_pixels():
     (pair,) = confused_examples(LOGITS, samples(), SPEC, CONFUSION, COUNTS)
-    assert (pair["true"], pair["predicted"]) == (1, 0)
-    assert [image["name"] for image in pair["images"]] == ["c.png", "d.png", "b.png"]
-    assert [decoded(image).getpixel((0, 0)) for image in pair["images"]] == [(20,) * 3, (30,) * 3, (10,) * 3]
-    probabilities = [image["probability"] for image in pair["images"]]
+    assert (pair.true, pair.predicted) == (1, 0)
+    assert [image.name for image in pair.images] == ["c.png", "d.png", "b.png"]
+    assert [decoded(image).getpixel((0, 0)) for image in pair.images] == [(20,) * 3, (30,) * 3, (10,) * 3]
+    probabilities = [image.probability for image in pair.images]
     torch.testing.assert_close(torch.tensor(probabilities), LOGITS[[2, 3, 1]].softmax(1)[:, 0])
 
 
 def test_large_images_become_small():
     (pair,) = confused_examples(LOGITS, samples(500), SPEC, CONFUSION, COUNTS)
-    assert {decoded(image).size for image in pair["images"]} == {(64, 64)}
+    assert {decoded(image).size for image in pair.images} == {(64, 64)}
 
 
 def test_rows_of_a_table_and_classes_without_a_matrix_have_no_images():
-    assert confused_examples(LOGITS, samples(), TableSpec(2, ()), CONFUSION, COUNTS) == []
-    assert confused_examples(LOGITS, samples(), SPEC, None, COUNTS) == []
+    assert confused_examples(LOGITS, samples(), TableSpec(2, ()), CONFUSION, COUNTS) == ()
+    assert confused_examples(LOGITS, samples(), SPEC, None, COUNTS) == ()
 
 
 def test_a_run_keeps_examples_of_its_test_data(tmp_path, train):
     result = train(tmp_path / "run", epochs=1)
-    held = json.loads((tmp_path / "run/examples.json").read_text())
-    assert held["split"] == "test"
-    for pair in held["confused"]:
-        assert result["counts"][pair["true"]] < result["counts"][pair["predicted"]]
-        assert 1 <= len(pair["images"]) <= result["test"]["confusion"][pair["true"]][pair["predicted"]]
+    held = RunFolder(tmp_path / "run").read_examples()
+    assert held.split == "test"
+    for pair in held.confused:
+        assert result.counts[pair.true] < result.counts[pair.predicted]
+        assert 1 <= len(pair.images) <= result.test.confusion[pair.true][pair.predicted]

@@ -34,14 +34,13 @@ def test_a_run_leaves_all_its_files_and_no_other(tmp_path, train):
     }
 
 
-def test_the_result_is_complete_by_the_reports_schema(tmp_path, train):
+def test_the_result_comes_back_as_it_was_told(tmp_path, train):
     result = train(tmp_path / "run", seed=3)
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     read = read_run(tmp_path / "run")
-    assert set(read.result) == set(result)
-    assert (read.result["name"], read.result["method"], read.result["seed"]) == ("run", "imbsam", 3)
-    assert len(read.epochs) == result["epochs"] == 2
-    assert result["test"]["samples"] == 539
+    assert read.result == result
+    assert (read.result.name, read.result.method, read.result.seed) == ("run", "imbsam", 3)
+    assert len(read.epochs) == result.epochs == 2
+    assert result.test.samples == 539
 
 
 def test_metrics_hold_a_line_an_epoch(tmp_path, train):
@@ -57,7 +56,7 @@ def test_metrics_hold_a_line_an_epoch(tmp_path, train):
 def test_epochs_are_told_as_they_end(tmp_path, train):
     told = []
     train(tmp_path / "run", on_epoch=told.append)
-    assert told == epochs(tmp_path / "run")
+    assert told == RunFolder(tmp_path / "run").epochs()
 
 
 @pytest.mark.parametrize("values", [{}, {"model": "mlp"}, {"sampler": "balanced", "method": "sam", "base": "adamw"}])
@@ -82,7 +81,7 @@ def test_every_method_learns(tmp_path, train, method):
     result = train(tmp_path / "run", method=method, epochs=4, lr=0.01 if method == "adamw" else 0.1)
     losses = [line["train_loss"] for line in epochs(tmp_path / "run")]
     assert losses[-1] < 0.6 * losses[0]
-    assert result["test"]["overall"] > 0.3
+    assert result.test.overall > 0.3
 
 
 @pytest.mark.parametrize("method", ["sgd", "sam", "imbsam"])
@@ -91,7 +90,7 @@ def test_methods_learn_over_adamw(tmp_path, train, method):
     result = train(tmp_path / "run", method=method, base="adamw", epochs=4, batch_size=8)
     losses = [line["train_loss"] for line in epochs(tmp_path / "run")]
     assert losses[-1] < 0.6 * losses[0]
-    assert result["config"]["lr"] == (0.1 if method == "sgd" else 0.001)
+    assert result.config["lr"] == (0.1 if method == "sgd" else 0.001)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +99,9 @@ def test_methods_learn_over_adamw(tmp_path, train, method):
 )
 def test_cost_is_the_rows_each_method_must_forward(tmp_path, train, method, ratio):
     result = train(tmp_path / "run", method=method, epochs=1)
-    tail = sum(n for n, marked in zip(result["counts"], result["tail"], strict=True) if marked)
-    assert (sum(result["counts"]), tail) == (317, 31)
-    assert result["cost_ratio"] == pytest.approx(ratio)
+    tail = sum(n for n, marked in zip(result.counts, result.tail, strict=True) if marked)
+    assert (sum(result.counts), tail) == (317, 31)
+    assert result.cost_ratio == pytest.approx(ratio)
 
 
 def test_without_a_neighbourhood_imbsam_is_sgd_bit_for_bit(tmp_path, train):
@@ -129,8 +128,8 @@ def test_every_loss_learns(tmp_path, train, loss, parameters):
     result = train(tmp_path / "run", loss=loss, loss_options=parameters, epochs=4)
     losses = [line["train_loss"] for line in epochs(tmp_path / "run")]
     assert losses[-1] < losses[0]
-    assert result["test"]["overall"] > 0.3
-    assert result["config"]["loss_options"] == parameters
+    assert result.test.overall > 0.3
+    assert result.config["loss_options"] == parameters
 
 
 def test_deferred_weights_change_nothing_before_their_epoch(tmp_path, train):
@@ -154,15 +153,15 @@ def test_deferred_weights_change_nothing_before_their_epoch(tmp_path, train):
 )
 def test_a_narrow_resnet_trains_on_a_folder_of_images(tmp_path, pets, train, values):
     result = train(tmp_path / "run", pets, **RESNET, **values)
-    assert result["classes"] == ["cat", "dog", "eel"]
-    assert result["config"]["width"] == 0.25
+    assert result.classes == ("cat", "dog", "eel")
+    assert result.config["width"] == 0.25
     assert math.isfinite(epochs(tmp_path / "run")[-1]["train_loss"])
     has_statistics = any("running_mean" in name for name in load_file(tmp_path / "run" / "best.safetensors"))
     assert has_statistics == (values.get("norm") != "group")
 
 
 def test_images_of_16_pixels_get_the_defaults_of_images(tmp_path, pets, train):
-    config = train(tmp_path / "run", pets, width=0.25, epochs=1)["config"]
+    config = train(tmp_path / "run", pets, width=0.25, epochs=1).config
     assert (config["model"], config["augment"], config["batch_size"], config["rho"]) == ("resnet20", "cifar", 128, 0.05)
 
 
@@ -186,9 +185,9 @@ def test_bfloat16_forwards_differ_from_float32_and_the_weights_stay_float32(tmp_
 
 def test_a_table_with_missing_values_categories_and_dates_is_learnt(tmp_path, parts_csv, train):
     result = train(tmp_path / "run", parts_csv, target="kind", epochs=10, batch_size=32)
-    assert result["classes"] == ["broken", "good", "scratched"]
-    assert result["test"]["balanced"] > 0.7
-    assert any("'width'" in note and "missing" in note for note in result["notes"])
+    assert result.classes == ("broken", "good", "scratched")
+    assert result.test.balanced > 0.7
+    assert any("'width'" in note and "missing" in note for note in result.notes)
     columns = json.loads((tmp_path / "run" / "data.json").read_text())["preprocess"]
     assert [(column["name"], column["date"]) for column in columns["numeric"]] == [
         ("width", False),
@@ -224,21 +223,21 @@ def test_the_best_epoch_is_the_highest_in_validation_and_its_weights_are_kept(tm
     best = train(tmp_path / "best", **shaky)
     scores = [line["validation"]["balanced"] for line in epochs(tmp_path / "best")]
     assert max(scores) > scores[-1]
-    assert best["best_epoch"] == scores.index(max(scores)) + 1
-    assert best["validation"]["balanced"] == max(scores)
+    assert best.best_epoch == scores.index(max(scores)) + 1
+    assert best.validation.balanced == max(scores)
     last = train(tmp_path / "last", **shaky, select="last")
-    assert (last["best_epoch"], last["validation"]["balanced"]) == (4, scores[-1])
+    assert (last.best_epoch, last.validation.balanced) == (4, scores[-1])
 
 
 def test_of_equal_epochs_the_later_is_kept(tmp_path, train):
     # With weights that do not move, every epoch scores the same.
-    assert train(tmp_path / "run", epochs=3, lr=1e-30, weight_decay=0.0)["best_epoch"] == 3
+    assert train(tmp_path / "run", epochs=3, lr=1e-30, weight_decay=0.0).best_epoch == 3
 
 
 def test_without_validation_data_the_last_epoch_is_kept(tmp_path, train):
     result = train(tmp_path / "run", epochs=3, validation_fraction=0.0)
-    assert result["best_epoch"] == 3
-    assert result["validation"] is None
+    assert result.best_epoch == 3
+    assert result.validation is None
     assert epochs(tmp_path / "run")[0]["validation"] is None
 
 
@@ -261,7 +260,7 @@ def test_the_test_labels_have_no_say_in_what_is_trained_or_kept(tmp_path, train)
 
 
 def test_options_left_open_are_recorded_as_they_were_used(tmp_path, train):
-    config = train(tmp_path / "run", epochs=3, hidden=[8])["config"]
+    config = train(tmp_path / "run", epochs=3, hidden=[8]).config
     _, recorded = RunFolder(tmp_path / "run").read_config()
     assert recorded.flat() == config
     assert (config["model"], config["imbalance"], config["rho"], config["lr"]) == ("mlp", 50.0, 0.2, 0.1)
@@ -278,7 +277,7 @@ def test_threads_are_set_for_the_run(tmp_path, train):
 
 def test_the_caller_may_name_the_variant(tmp_path, options):
     result = fit(RunFolder(tmp_path / "run"), "digits", options(epochs=1), label="imbsam:rho=0.1")
-    assert (result["label"], result["method"]) == ("imbsam:rho=0.1", "imbsam")
+    assert (result.label, result.method) == ("imbsam:rho=0.1", "imbsam")
 
 
 @pytest.mark.parametrize(
@@ -319,15 +318,15 @@ def test_when_a_later_epoch_explodes_the_checkpoint_before_it_stands(tmp_path, t
     with pytest.raises(NonFiniteError, match=r"epoch ([23]): .* The checkpoint of epoch ([12]) stands\.$") as caught:
         train(tmp_path / "run", lr=1e13, batch_size=1000, clip_norm=1.0, **kept)
     finished = int(str(caught.value).split("epoch")[1].split(":")[0]) - 1
-    assert RunFolder(tmp_path / "run").read_checkpoint()["progress"]["epoch"] == finished
+    assert RunFolder(tmp_path / "run").read_checkpoint().progress.epoch == finished
     assert len(epochs(tmp_path / "run")) == finished
 
 
 def test_a_class_too_rare_to_test_is_scored_as_absent(tmp_path, train):
     source = image_folder(tmp_path / "pets", {"cat": 10, "dog": 6, "eel": 2}, size=8)
     result = train(tmp_path / "run", source, epochs=1)
-    assert result["test"]["per_class"][2] is None
-    assert result["counts"][2] == 2
+    assert result.test.per_class[2] is None
+    assert result.counts[2] == 2
 
 
 def test_tables_refuse_the_augmentation_of_images(tmp_path, parts_csv, train):

@@ -1,11 +1,27 @@
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from imbsam.config import Options
 from imbsam.errors import OptionError, RunError
+from imbsam.runs.checkpoint import Checkpoint, Progress
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.records import DataRecord, Examples
+from imbsam.storage.files import as_json
+from made_records import made_epoch, made_result
+
+DATA = DataRecord(
+    name="ab",
+    classes=("a", "\udc80b"),
+    counts=(9, 3),
+    groups=("few", "few"),
+    tail=(False, True),
+    notes=(),
+    preprocess={"kind": "table"},
+    asked={"rho": 0.1},
+)
 
 
 @pytest.fixture
@@ -16,7 +32,7 @@ def folder(tmp_path) -> RunFolder:
 
 @pytest.fixture
 def begun(folder) -> RunFolder:
-    folder.write_data({"classes": ["a", "b"]})
+    folder.write_data(DATA)
     folder.write_config("digits", Options())
     return folder
 
@@ -85,26 +101,48 @@ def test_a_missing_checkpoint_is_named(folder):
 
 def test_metrics_keep_the_epochs_that_count(folder):
     for epoch in (1, 2, 3):
-        folder.append_metrics({"epoch": epoch, "seconds": epoch / 2})
-    assert folder.epoch_seconds() == [0.5, 1.0, 1.5]
+        folder.append_metrics(made_epoch(epoch))
+    assert folder.epochs() == [made_epoch(1), made_epoch(2), made_epoch(3)]
     folder.keep_metrics(2)
-    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 2]
+    assert [record.epoch for record in folder.epochs()] == [1, 2]
     folder.keep_metrics(0)
     assert folder.metrics.read_text() == ""
+
+
+def test_a_damaged_line_of_metrics_is_named_or_left_out(folder):
+    folder.append_metrics(made_epoch(1))
+    with folder.metrics.open("a") as file:
+        file.write('{"epoch": 2, "half a li')
+    assert folder.whole_epochs() == [made_epoch(1)]
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: not valid JSON"):
+        folder.epochs()
+
+
+def test_data_come_back_as_they_were_written_whatever_a_class_is_called(folder):
+    folder.write_data(DATA)
+    assert folder.read_data() == DATA
+
+
+def test_data_whose_lists_differ_in_length_are_refused(folder):
+    content = json.loads(as_json(asdict(DATA)))
+    (folder.path / "data.json").write_text(json.dumps(content | {"counts": [9]}))
+    with pytest.raises(RunError, match=r"data\.json: counts has 1 entries for 2 classes"):
+        folder.read_data()
 
 
 def test_metrics_that_cannot_be_written_are_named(folder):
     folder.metrics.mkdir()
     with pytest.raises(RunError, match=r"cannot write .*metrics\.jsonl: Is a directory"):
-        folder.append_metrics({"epoch": 1})
+        folder.append_metrics(made_epoch(1))
 
 
 def test_clearing_removes_the_run_and_nothing_else(folder):
     folder.write_config("digits", Options())
-    folder.write_data({})
-    folder.write_result({})
-    folder.append_metrics({})
-    folder.write_checkpoint({})
+    folder.write_data(DATA)
+    folder.write_result(made_result("imbsam", 0))
+    folder.write_examples(Examples(1, "test", ()))
+    folder.append_metrics(made_epoch(1))
+    folder.write_checkpoint(Checkpoint({}, Progress(), None, {}, {}, 0, []))
     folder.write_weights({"a": torch.zeros(1)}, 1)
     (folder.path / "tensorboard").mkdir()
     (folder.path / "tensorboard" / "events").write_text("")

@@ -65,7 +65,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, parts: Path) -> Path:
 
 def assert_same_but_for_rounding(one: Path, other: Path) -> None:
     """In float64 some thirty sums of a hundred terms about 1 differ by less than 1e-13."""
-    weights, others = (RunFolder(path).read_checkpoint()["model"] for path in (one, other))
+    weights, others = (RunFolder(path).read_checkpoint().model for path in (one, other))
     for name in weights:
         torch.testing.assert_close(others[name], weights[name], rtol=0, atol=1e-12)
     lines, other_lines = (
@@ -87,7 +87,7 @@ def test_several_processes_come_to_what_one_comes_to(name: str, ranks: int, runs
 def test_a_run_stopped_within_an_epoch_goes_on_with_another_number_of_processes(
     before: int, after: int, runs: Path
 ) -> None:
-    assert RunFolder(runs / str(before) / "stopped").read_checkpoint()["begun"]["losses"]
+    assert RunFolder(runs / str(before) / "stopped").read_checkpoint().begun.losses
     assert_same_but_for_rounding(runs / "1" / "imbsam", runs / str(after) / f"{before} resumed")
 
 
@@ -98,9 +98,8 @@ def test_with_the_same_number_of_processes_it_goes_on_to_the_bit_dropout_include
 
 
 def test_dropout_differs_by_rank(runs: Path) -> None:
-    state = RunFolder(runs / "3" / "dropout").read_checkpoint()
-    states = [state["random"], *state["random_of_other_ranks"]]
-    assert len({small.digest(each) for each in states}) == 3
+    states = RunFolder(runs / "3" / "dropout").read_checkpoint().random
+    assert len({small.digest(each) for each in states}) == len(states) == 3
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -159,4 +158,4 @@ def test_a_signal_to_torchrun_stops_every_process_at_one_checkpoint(
     _, err = ended(process)
     assert [(tmp_path / f"code-{rank}").read_text() for rank in range(2)] == [code] * 2
     assert err.count("interrupted. The checkpoint stands; go on with:\n  imbsam train --resume run\n") == 1
-    assert RunFolder(tmp_path / "run").read_checkpoint()["progress"]["epoch"] >= 1
+    assert RunFolder(tmp_path / "run").read_checkpoint().progress.epoch >= 1

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,10 +39,10 @@ def test_every_measure_has_every_group_and_class(run):
     everyone = {*map(str, range(10)), *content["parts"]}
     assert {"overall", "few", "head", "tail"} <= everyone
     for name in ("spectrum", "trace", "sam"):
-        assert set(content["measured"][name]["found"]) == everyone
-    assert len(content["measured"]["plane"]["found"]) == 3
-    assert content["drawn"] == [min(3, size) for size in content["sizes"]]
-    assert content["sizes"] == content["counts"]
+        assert set(getattr(content.measured, name).found) == everyone
+    assert len(content.measured.plane.found) == 3
+    assert content.drawn == tuple(min(3, size) for size in content.sizes)
+    assert content.sizes == content.counts
 
 
 def test_what_is_measured_is_not_measured_again(run):
@@ -49,7 +50,7 @@ def test_what_is_measured_is_not_measured_again(run):
     first.measure()
     again = measured(run)
     assert again.todo() == []
-    assert again.measure() == first.content
+    assert again.measure() == first.record
     assert again.surface.forwarded == 0
 
 
@@ -62,10 +63,8 @@ def test_a_measure_with_other_options_is_made_again_and_the_others_are_kept(run)
 @pytest.mark.parametrize("options", [{"rows": 2}, {"seed": 1}, {"float64": True}, {"epoch": "last"}])
 def test_other_rows_or_weights_begin_anew(run, options):
     measured(run, measures=("trace",)).measure()
-    weights = RunFolder(run).read_checkpoint()["model"]
-    state = RunFolder(run).read_checkpoint()
-    state["model"] = {name: t + 0.01 for name, t in weights.items()}
-    RunFolder(run).write_checkpoint(state)
+    held = RunFolder(run).read_checkpoint()
+    RunFolder(run).write_checkpoint(replace(held, model={name: t + 0.01 for name, t in held.model.items()}))
     assert len(measured(run, measures=("trace",), **options).todo()) == 10
     assert measured(run, measures=("trace",)).todo() == []
 
@@ -109,8 +108,8 @@ def test_classes_without_rows_in_the_split_are_told_and_left_out(tmp_path):
     fit(RunFolder(tmp_path / "run"), str(tmp_path / "t.csv"), Options().updated(options))
     sharpness = measured(tmp_path / "run", split="validation", measures=("sam",))
     assert sharpness.without_rows == ["rare"]
-    found = sharpness.measure()["measured"]["sam"]["found"]
-    rare = sharpness.content["classes"].index("rare")
+    found = sharpness.measure().measured.sam.found
+    rare = sharpness.record.classes.index("rare")
     assert set(found) == {"overall", "medium", "head", *(str(c) for c in range(3) if c != rare)}
 
 
@@ -124,11 +123,11 @@ def test_a_run_without_validation_data_is_told_to_use_training_data(tmp_path):
 def test_directions_along_eigenvectors_bend_as_the_eigenvalue_says(run):
     options = {"along": "tail", "span": 0.01, "iterations": 40, "float64": True, "measures": ("line", "spectrum")}
     content = measured(run, **options).measure()
-    line, shares = content["measured"]["line"]["found"]["line"], torch.tensor(content["sizes"]).double()
-    tail = content["parts"]["tail"]
-    low, middle, high = (sum(row[c] * shares[c] for c in tail) / shares[tail].sum() for row in line["losses"])
+    line, shares = content.measured.line.found["line"], torch.tensor(content.sizes).double()
+    tail = content.parts["tail"]
+    low, middle, high = (sum(row[c] * shares[c] for c in tail) / shares[tail].sum() for row in line.losses)
     bend = float((low - 2 * middle + high) / 0.01**2)
-    assert bend == pytest.approx(content["measured"]["spectrum"]["found"]["tail"]["largest"], rel=0.01)
+    assert bend == pytest.approx(content.measured.spectrum.found["tail"].largest, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ def rows_of(path):
 
 
 def test_a_run_scores_its_own_test_data_as_training_did(digits):
-    measured = Trained.open(digits).evaluate().to_dict()
-    assert measured == RunFolder(digits).read_result()["test"]
+    measured = Trained.open(digits).evaluate()
+    assert measured == RunFolder(digits).read_result().test
 
 
 def test_digits_as_a_source_are_those_held_out(digits):
     trained = Trained.open(digits)
-    assert trained.evaluate("digits").to_dict() == trained.evaluate().to_dict()
+    assert trained.evaluate("digits") == trained.evaluate()
 
 
 def test_another_labelled_folder_is_scored(tmp_path, train):
@@ -173,8 +173,8 @@ def test_cosine_logits_are_scaled_as_in_their_loss(tmp_path, train):
 
 def test_a_run_can_be_moved(digits, tmp_path):
     shutil.copytree(digits, tmp_path / "elsewhere")
-    moved = Trained.open(tmp_path / "elsewhere").evaluate().to_dict()
-    assert moved == Trained.open(digits).evaluate().to_dict()
+    moved = Trained.open(tmp_path / "elsewhere").evaluate()
+    assert moved == Trained.open(digits).evaluate()
 
 
 @pytest.mark.parametrize(
@@ -226,4 +226,4 @@ def test_an_unknown_class_is_named(tmp_path, train):
 
 
 def test_metrics_are_json_able(digits):
-    assert json.loads(json.dumps(Trained.open(digits).evaluate().to_dict()))["samples"] == 539
+    assert json.loads(json.dumps(Trained.open(digits).evaluate()))["samples"] == 539

@@ -97,10 +97,10 @@ def test_every_method_gets_the_same_data_for_a_seed(tmp_path, planned):
     runs = planned(tmp_path)
     assert [outcome.error for outcome in compare(tmp_path, "digits", runs, workers=Workers(1))] == [None] * 4
     results = [RunFolder(run.folder).read_result() for run in runs]
-    assert [(result["label"], result["seed"]) for result in results] == [
+    assert [(result.label, result.seed) for result in results] == [
         (label, seed) for seed in (0, 1) for label in METHODS
     ]
-    counts = [result["counts"] for result in results]
+    counts = [result.counts for result in results]
     assert counts[0] == counts[1] != counts[2] == counts[3]
     comparison = json.loads((tmp_path / "comparison.json").read_text())
     assert comparison["methods"] == list(METHODS)
@@ -124,7 +124,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(tmp_path, planned):
     list(compare(tmp_path / "whole", "digits", whole, workers=Workers(1)))
 
     def interrupt(record):
-        if record["epoch"] == 2:
+        if record.epoch == 2:
             raise KeyboardInterrupt
 
     folders = [RunFolder(runs[0].folder) for runs in (whole, broken)]
@@ -134,7 +134,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(tmp_path, planned):
     list(compare(tmp_path / "broken", "digits", broken, workers=Workers(1)))
     assert folders[1].metrics.read_text().startswith(first_epochs)
     assert folders[0].weights.read_bytes() == folders[1].weights.read_bytes()
-    assert folders[0].read_result()["test"] == folders[1].read_result()["test"]
+    assert folders[0].read_result().test == folders[1].read_result().test
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ def test_the_best_trial_is_the_one_of_the_highest_mean_validation_score(tmp_path
     tried = searched(tmp_path, options, "lr=0.1|1e-6", trials=4, seeds=(0, 1))
     for each in tried:
         runs = [RunFolder(tmp_path / f"runs/trial{each.number:04}-seed{seed}").read_result() for seed in (0, 1)]
-        assert each.score == pytest.approx(sum(run["validation"]["balanced"] for run in runs) / 2, abs=0)
-        assert {run["config"]["lr"] for run in runs} == {each.values["lr"]}
+        assert each.score == pytest.approx(sum(run.validation.balanced for run in runs) / 2, abs=0)
+        assert {run.config["lr"] for run in runs} == {each.values["lr"]}
     assert best_of(tried).score == max(each.score for each in tried)
     assert best_of(tried).values == {"lr": 0.1}
     kept = json.loads((tmp_path / "tune.json").read_text())

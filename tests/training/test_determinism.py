@@ -58,4 +58,4 @@ def test_a_run_says_what_could_not_be_deterministic(tmp_path, monkeypatch, optio
             fit(run, "digits", chosen)
     else:
         fit(run, "digits", chosen)
-    assert (told in run.read_result()["notes"]) == puts
+    assert (told in run.read_result().notes) == puts

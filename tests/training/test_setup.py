@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 
@@ -74,12 +72,6 @@ def test_digits_are_long_tailed_unless_asked_otherwise(problem):
     assert balanced.priors.imbalance_factor < 1.1
 
 
-def test_data_are_described_by_plain_values(problem):
-    described = problem(seed=1).describe()
-    assert json.loads(json.dumps(described))["classes"] == described["classes"]
-    assert len(described["classes"]) == len(described["counts"]) == len(described["groups"]) == len(described["tail"])
-
-
 def test_data_that_are_others_are_refused(problem):
     loaded = problem()
     classes, counts = list(loaded.dataset.classes), loaded.priors.counts.tolist()
@@ -92,4 +84,4 @@ def test_data_that_are_others_are_refused(problem):
 def test_a_tail_rule_that_marks_nothing_warns_and_is_noted(problem):
     with pytest.warns(PriorsWarning, match="marks no class"):
         loaded = problem(tail="fewer-than=1")
-    assert any("marks no class" in note for note in loaded.describe()["notes"])
+    assert any("marks no class" in note for note in loaded.dataset.notes)

@@ -142,7 +142,7 @@ def train(command: Train, world: World) -> Answer | int:
         show.result(result)
         print(f"report: {page}")
 
-    return Answer({**result, "folder": folder.path, "report": page}, shown)
+    return Answer({**asdict(result), "folder": folder.path, "report": page}, shown)
 
 
 def _asked(command: Train) -> tuple[RunFolder, str, Options]:
@@ -238,7 +238,7 @@ def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
     trained = Trained.open(command.run, device=command.device, model=command.model)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad)
-    return Answer(metrics.to_dict(), lambda: show.metrics(trained, metrics))
+    return Answer(asdict(metrics), lambda: show.metrics(trained, metrics))
 
 
 def predict(command: Predict) -> Answer:

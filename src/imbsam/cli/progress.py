@@ -3,11 +3,10 @@
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import cast
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -15,6 +14,7 @@ from imbsam.cli import show
 from imbsam.cli.show import percent
 from imbsam.config import read_yaml
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.records import EpochRecord
 from imbsam.studies.compare import Outcome
 
 SECONDS_WITHOUT_A_LINE = 10
@@ -68,18 +68,18 @@ class RunProgress:
                 self._task, completed=(epoch - 1) * steps + done, total=epochs * steps, epoch=f"{epoch}/{epochs}"
             )
 
-    def epoch(self, record: Mapping[str, object]) -> None:
-        """Show an epoch's line of metrics."""
+    def epoch(self, record: EpochRecord) -> None:
+        """Show what was measured of an epoch."""
         if self._live:
             self._bar.update(self._task, scores=_scores(record))
             return
-        epoch, epochs = int(str(record["epoch"])), int(str(record["epochs"]))
+        epoch, epochs = record.epoch, record.epochs
         every, now = max(1, epochs // 20), time.monotonic()
         if self._quiet or (epoch % every and epoch not in (1, epochs) and now - self._shown < SECONDS_WITHOUT_A_LINE):
             return
         self._shown = now
         text = f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {_scores(record)}"
-        show.err.print(f"{text}  {cast(float, record['seconds']):.2f} s")
+        show.err.print(f"{text}  {record.seconds:.2f} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -87,13 +87,12 @@ class RunProgress:
         self._bar.stop()
 
 
-def _scores(record: Mapping[str, object]) -> str:
-    text = f"loss {cast(float, record['train_loss']):.4f}"
-    validation = record["validation"]
-    if not isinstance(validation, Mapping):
+def _scores(record: EpochRecord) -> str:
+    text = f"loss {record.train_loss:.4f}"
+    if record.validation is None:
         return text
-    shown = ((name, validation.get(name)) for name in ("balanced", "few"))
-    return f"{text}  validation" + "".join(f"  {name} {percent(cast(float, v))}" for name, v in shown if v is not None)
+    shown = (("balanced", record.validation.balanced), ("few", record.validation.few))
+    return f"{text}  validation" + "".join(f"  {name} {percent(value)}" for name, value in shown if value is not None)
 
 
 class ComparisonProgress:

@@ -3,9 +3,8 @@
 import dataclasses
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -19,8 +18,11 @@ from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sh
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.sharpness import RunSharpness
 from imbsam.runs.sharpness_options import SharpnessOptions
-from imbsam.storage.files import read_json, write_json
+from imbsam.runs.sharpness_record import SharpnessRecord
+from imbsam.storage.files import write_json
 from imbsam.storage.interruption import exit_code
+from imbsam.storage.records import SCHEMA
+from imbsam.studies.comparison import Comparison
 
 
 def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
@@ -50,14 +52,15 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
     except KeyboardInterrupt as error:
         print("\ninterrupted. What was measured is kept; the same command goes on:\n  " + typed, file=sys.stderr)
         return exit_code(error)
-    write_json(target / "sharpness.json", {"schema": 1, "command": typed, "runs": measured})
+    content = {"schema": SCHEMA, "command": typed, "runs": [dataclasses.asdict(record) for record in measured]}
+    write_json(target / "sharpness.json", content)
     page = write_sharpness(target, measured, command=typed)
 
     def shown() -> None:
-        _show(SharpnessStudy.of(measured))
+        _show(SharpnessStudy(measured))
         out.print(f"report: {page}", markup=False)
 
-    return Answer({"schema": 1, "runs": measured, "report": page}, shown)
+    return Answer({"schema": SCHEMA, "runs": content["runs"], "report": page}, shown)
 
 
 def _folders(paths: Sequence[Path]) -> list[Path]:
@@ -66,11 +69,10 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
         raise OptionError("name the folders of trained runs: imbsam sharpness runs/RUN runs/RUN2.")
     folders = []
     for path in paths:
-        if not (path / "comparison.json").is_file():
+        if not Comparison.stands_in(path):
             folders.append(path)
             continue
-        listed = cast(Sequence[str], read_json(path / "comparison.json").get("runs", []))
-        finished = [path / name for name in listed if RunFolder(path / name).result.exists()]
+        finished = [path / name for name in Comparison.read(path).runs if RunFolder(path / name).result.exists()]
         if not finished:
             raise RunError(f"no run of the comparison in {path} is finished. Compare again.")
         folders += finished
@@ -81,7 +83,7 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
     return folders
 
 
-def _measured(folder: Path, options: SharpnessOptions, command: Sharpness, place: str) -> Mapping[str, object]:
+def _measured(folder: Path, options: SharpnessOptions, command: Sharpness, place: str) -> SharpnessRecord:
     run = RunSharpness(folder, options, device=command.device, model=command.model)
     if not command.quiet:
         err.print(f"{place}: {folder.name}: {_expected(run)}", markup=False)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,8 +14,9 @@ from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.report import MEASURES, Summary, answer, summarise
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.records import Result, Split
 from imbsam.runs.trained import Trained
-from imbsam.storage.files import read_json
+from imbsam.studies.comparison import Comparison
 
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, 110)
@@ -36,24 +37,23 @@ def warning(
     print(f"warning: {message}", file=sys.stderr)
 
 
-def result(content: Mapping[str, object]) -> None:
+def result(found: Result) -> None:
     """Show a finished run: its scores on the test data, else on the validation data."""
-    split = "test" if content["test"] is not None else "validation"
-    scores = content[split]
-    if not isinstance(scores, Mapping):
+    split: Split = "test" if found.test is not None else "validation"
+    scores = found.scores(split)
+    if scores is None:
         out.print("no test or validation data: nothing was measured.")
         return
-    table = _table(f"{content['label']} on {content['source']}, {split} data, epoch {content['best_epoch']}", "")
-    names = ("overall", "balanced", "many", "medium", "few", "macro_f1")
-    table.add_row("recall / score, %", *(_share(scores.get(name)) for name in names))
+    table = _table(f"{found.label} on {found.source}, {split} data, epoch {found.best_epoch}", "")
+    table.add_row("recall / score, %", *(_share(scores.of(measure)) for measure in MEASURES))
     out.print(table)
 
 
 def summary_of(folder: Path, runs: Sequence[Path]) -> Summary:
     """Average the finished runs of a comparison."""
-    labels = cast(list[str], read_json(folder / "comparison.json")["methods"])
+    labels = Comparison.read(folder).methods
     results = [RunFolder(run).read_result() for run in runs if RunFolder(run).result.exists()]
-    return summarise(results, labels=[label for label in labels if any(r["label"] == label for r in results)])
+    return summarise(results, labels=[label for label in labels if any(r.label == label for r in results)])
 
 
 def comparison(summary: Summary, source: str) -> None:
@@ -97,9 +97,7 @@ def costs(found: Mapping[str, Cost]) -> None:
 def metrics(trained: Trained, found: Metrics) -> None:
     """Show measured scores, and the recall of each class, rarest first."""
     table = _table(f"{found.samples} samples", "")
-    values = found.to_dict()
-    names = ("overall", "balanced", "many", "medium", "few", "macro_f1")
-    table.add_row("recall / score, %", *(_share(values[name]) for name in names))
+    table.add_row("recall / score, %", *(_share(found.of(measure)) for measure in MEASURES))
     out.print(table)
     each = Table(
         "class", "training samples", "group", "recall, %", title="rarest first", title_justify="left", box=SIMPLE_HEAD
@@ -163,8 +161,8 @@ def _table(title: str, first: str) -> Table:
     return table
 
 
-def _share(value: object) -> str:
-    return "-" if value is None else f"{100 * cast(float, value):.1f}"
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def flag(option: str) -> str:

@@ -1,7 +1,8 @@
 """How well a classifier does on all classes, on each, and on many-, medium- and few-shot ones."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from sklearn.metrics import f1_score
@@ -10,6 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from imbsam.errors import DataError, NonFiniteError
 from imbsam.priors import SHOT_GROUPS
+
+Measure = Literal["overall", "balanced", "many", "medium", "few", "macro_f1"]
+MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "macro_f1")
+"""Shares of right answers, in the order in which they are shown."""
 
 CALIBRATION_BINS = 15
 MAX_CONFUSION_CLASSES = 1000
@@ -46,12 +51,10 @@ class Metrics:
     per_class: tuple[float | None, ...]
     confusion: tuple[tuple[int, ...], ...] | None
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain numbers, lists and None, ready for JSON."""
-        figures: dict[str, object] = asdict(self)
-        figures["per_class"] = list(self.per_class)
-        figures["confusion"] = None if self.confusion is None else [list(row) for row in self.confusion]
-        return figures
+    def of(self, measure: Measure) -> float | None:
+        """One of :data:`MEASURES`."""
+        found: float | None = getattr(self, measure)
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The report of a run or a comparison: one HTML page, its figures, and the summary it rests on."""
 
+from imbsam.metrics import MEASURES, Measure
 from imbsam.report.page import write_report
 from imbsam.report.sharpness import findings, group_table, notes, write_sharpness
 from imbsam.report.sharpness_runs import SharpnessStudy
-from imbsam.report.summary import MEASURES, Difference, Estimate, Measure, Summary, summarise
+from imbsam.report.summary import Difference, Estimate, Summary, summarise
 from imbsam.report.words import answer
 
 __all__ = [

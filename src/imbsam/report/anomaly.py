@@ -16,7 +16,8 @@ from imbsam.metrics.detection import AtThreshold, Estimate, Evaluation
 from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture, points_to_hover
 from imbsam.report.page import write_page
 from imbsam.report.tables import NOTHING, Cell, Table, versions_here
-from imbsam.report.words import percent, printable
+from imbsam.report.words import percent
+from imbsam.storage.texts import printable
 
 ANOMALIES, OTHERS = COLOURS[2], COLOURS[0]
 CURVE = COLOURS[1]

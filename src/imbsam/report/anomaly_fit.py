@@ -14,7 +14,8 @@ from imbsam.anomaly.sources import Block
 from imbsam.report.anomaly import Fitted, histogram, top_table
 from imbsam.report.page import write_page
 from imbsam.report.tables import Cell, Table, versions_here
-from imbsam.report.words import percent, printable
+from imbsam.report.words import percent
+from imbsam.storage.texts import printable
 
 
 @dataclass(frozen=True)

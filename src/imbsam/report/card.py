@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from imbsam.report.files import Metrics, Result, Run
-from imbsam.report.summary import MEASURES
+from imbsam.metrics import MEASURES, Metrics
+from imbsam.report.files import Run
 from imbsam.report.words import MEASURE_NAMES
+from imbsam.runs.records import Result
 from imbsam.storage.files import write_atomically
 
 NAME = "model-card.md"
@@ -28,30 +29,28 @@ def write_card(run: Run) -> Path:
         RunError: If it cannot be written.
     """
     result = run.result
-    counts = result["counts"]
-    shown = {
-        name: metrics for name, metrics in (("test", result["test"]), ("validation", result["validation"])) if metrics
-    }
+    counts = result.counts
+    shown = {name: metrics for name, metrics in (("test", result.test), ("validation", result.validation)) if metrics}
     text = _template().render(
         {
             "result": result,
-            "name": _cell(result["name"]),
-            "task": "tabular-classification" if result["config"].get("target") else "image-classification",
-            "tail": sum(result["tail"]),
-            "model": [(key.replace("_", " "), _cell(result["config"].get(key))) for key in _TOLD],
+            "name": _cell(result.name),
+            "task": "tabular-classification" if result.config.get("target") else "image-classification",
+            "tail": sum(result.tail),
+            "model": [(key.replace("_", " "), _cell(result.config.get(key))) for key in _TOLD],
             "samples": f"{sum(counts):,}",
-            "source": _code(result["source"]),
+            "source": _code(result.source),
             "most": max(counts),
             "least": min(counts),
-            "notes": [_cell(note) for note in result["notes"]],
+            "notes": [_cell(note) for note in result.notes],
             "scores": list(shown),
             "rows": _rows(list(shown.values())),
-            "few": f"classes of fewer than {result['config'].get('few_below')} training samples",
+            "few": f"classes of fewer than {result.config.get('few_below')} training samples",
             "split": next(iter(shown), ""),
             "classes": _classes(result, next(iter(shown.values()), None)),
             "left_out": max(0, len(counts) - MOST_CLASSES),
             "shift": _shift(result),
-            "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+            "versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
         }
     )
     path = run.folder / NAME
@@ -73,21 +72,21 @@ def _template() -> Template:
 
 
 def _rows(scored: list[Metrics]) -> list[tuple[str, list[str]]]:
-    rows = [(MEASURE_NAMES[measure], [_percent(metrics[measure]) for metrics in scored]) for measure in MEASURES]
-    rows.append(("expected calibration error", [_percent(metrics["ece"]) for metrics in scored]))
-    return [*rows, ("log loss", ["–" if (m := metrics["log_loss"]) is None else f"{m:.3f}" for metrics in scored])]
+    rows = [(MEASURE_NAMES[measure], [_percent(metrics.of(measure)) for metrics in scored]) for measure in MEASURES]
+    rows.append(("expected calibration error", [_percent(metrics.ece) for metrics in scored]))
+    return [*rows, ("log loss", [f"{metrics.log_loss:.3f}" for metrics in scored])]
 
 
 def _classes(result: Result, metrics: Metrics | None) -> list[tuple[str, str, str, str]]:
-    counts = result["counts"]
-    recalls = [None] * len(counts) if metrics is None else metrics["per_class"]
+    counts = result.counts
+    recalls = [None] * len(counts) if metrics is None else metrics.per_class
     order = sorted(range(len(counts)), key=lambda index: counts[index])[:MOST_CLASSES]
-    return [(_cell(result["classes"][i]), str(counts[i]), result["groups"][i], _percent(recalls[i])) for i in order]
+    return [(_cell(result.classes[i]), str(counts[i]), result.groups[i], _percent(recalls[i])) for i in order]
 
 
 def _shift(result: Result) -> str:
     """What the probabilities take the classes' frequencies to be."""
-    if result["config"].get("adjust") or result["config"].get("loss") in ("logit-adjustment", "balanced-softmax"):
+    if result.config.get("adjust") or result.config.get("loss") in ("logit-adjustment", "balanced-softmax"):
         return (
             "its probabilities take every class to be equally frequent, and call rare ones too often where they are "
             "as rare as in training."

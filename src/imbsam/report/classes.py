@@ -6,10 +6,11 @@ import numpy as np
 
 from imbsam.metrics import worst_confusions
 from imbsam.report.drawing import method_colour
-from imbsam.report.files import Example, Run, Study
-from imbsam.report.summary import Split, Summary
+from imbsam.report.files import Run, Study
+from imbsam.report.summary import Summary
 from imbsam.report.tables import NOTHING, Cell, Table
 from imbsam.report.words import percent, points, seeds
+from imbsam.runs.records import Example, Split
 
 MAX_METHODS = 6
 MAX_PAIRS = 8
@@ -35,15 +36,15 @@ def class_table(study: Study, summary: Summary) -> Table:
         before, after = values[summary.baseline], values[summary.leader]
         gain = None if before is None or after is None else after - before
         return [
-            Cell(result["classes"][index]),
-            Cell(str(result["counts"][index]), key=result["counts"][index]),
-            Cell(result["groups"][index]),
-            Cell("yes" if result["tail"][index] else "no"),
+            Cell(result.classes[index]),
+            Cell(str(result.counts[index]), key=result.counts[index]),
+            Cell(result.groups[index]),
+            Cell("yes" if result.tail[index] else "no"),
             *(Cell(NOTHING) if v is None else Cell(f"{100 * v:.1f}", key=v) for v in values.values()),
             *(Cell(NOTHING) if gain is None else Cell(points(gain), key=gain) for _ in gains),
         ]
 
-    counts = result["counts"]
+    counts = result.counts
     return Table(
         caption=f"Recall of each class on the {summary.split} set in percent, {_over(study, alike)}; press a heading "
         "to sort",
@@ -57,7 +58,7 @@ def confusion_table(study: Study, summary: Summary) -> Table | None:
     """The rare classes that are most often taken for frequent ones, with images of it; None without confusions."""
     alike = study.alike
     result = alike.runs[0].result
-    counts = result["counts"]
+    counts = result.counts
     summed = _confusions(alike, summary)
     pairs = {
         (pair.true, pair.predicted): pair.share
@@ -83,8 +84,8 @@ def confusion_table(study: Study, summary: Summary) -> Table | None:
         columns=["rare class", "taken for", *summed],
         rows=[
             [
-                Cell(f"{result['classes'][true]} ({counts[true]})", key=counts[true]),
-                Cell(f"{result['classes'][predicted]} ({counts[predicted]})", key=counts[predicted]),
+                Cell(f"{result.classes[true]} ({counts[true]})", key=counts[true]),
+                Cell(f"{result.classes[predicted]} ({counts[predicted]})", key=counts[predicted]),
                 *(share(label, true, predicted, True) for label in summed),
             ]
             for true, predicted in worst
@@ -106,7 +107,7 @@ def one_by_one(study: Study, summary: Summary) -> dict[str, object] | None:
         ranked = sorted((i for i, count in enumerate(row) if count), key=lambda i: -row[i])[:MAX_TAKEN]
         return [(index, round(row[index] / total, 4)) for index in ranked]
 
-    order = sorted(range(len(result["counts"])), key=lambda i: result["counts"][i])
+    order = sorted(range(len(result.counts)), key=lambda i: result.counts[i])
     return {
         "labels": list(summed),
         "colours": [method_colour(study.labels.index(label), len(study.labels)) for label in summed],
@@ -119,22 +120,22 @@ def one_by_one(study: Study, summary: Summary) -> dict[str, object] | None:
                 "taken": [taken(matrix[index]) for matrix in summed.values()],
             }
             for index, (name, count, group, tail) in enumerate(
-                zip(result["classes"], result["counts"], result["groups"], result["tail"], strict=True)
+                zip(result.classes, result.counts, result.groups, result.tail, strict=True)
             )
         ],
     }
 
 
 def _over(study: Study, alike: Study) -> str:
-    number = len({run.result["seed"] for run in alike.runs})
-    left_out = len({run.result["seed"] for run in study.runs}) - number
+    number = len({run.result.seed for run in alike.runs})
+    left_out = len({run.result.seed for run in study.runs}) - number
     if not left_out:
         return f"over {seeds(number)}"
     return f"{_named_seeds(alike)} only, as other seeds draw other classes to be rare"
 
 
 def _named_seeds(study: Study) -> str:
-    drawn = sorted({run.result["seed"] for run in study.runs})
+    drawn = sorted({run.result.seed for run in study.runs})
     return f"{'seed' if len(drawn) == 1 else 'seeds'} {', '.join(map(str, drawn))}"
 
 
@@ -142,7 +143,8 @@ def _mean_recalls(runs: Sequence[Run], split: Split) -> dict[int, float]:
     """Of each class that was evaluated in some run."""
     found: dict[int, list[float]] = {}
     for run in runs:
-        for index, recall in enumerate((run.metrics(split) or {"per_class": ()})["per_class"]):
+        metrics = run.result.scores(split)
+        for index, recall in enumerate(metrics.per_class if metrics is not None else ()):
             if recall is not None:
                 found.setdefault(index, []).append(recall)
     return {index: sum(values) / len(values) for index, values in found.items()}
@@ -152,8 +154,8 @@ def _confusions(alike: Study, summary: Summary) -> dict[str, list[list[int]]]:
     """Counts of the methods shown, summed over their runs."""
     found = {}
     for label in shown_labels(summary):
-        scores = [metrics for run in alike.runs_of(label) if (metrics := run.metrics(summary.split)) is not None]
-        held = [matrix for metrics in scores if (matrix := metrics.get("confusion"))]
+        scores = [metrics for run in alike.runs_of(label) if (metrics := run.result.scores(summary.split)) is not None]
+        held = [matrix for metrics in scores if (matrix := metrics.confusion)]
         if held:
             found[label] = np.sum(held, axis=0).tolist()
     return found

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from imbsam.report.drawing import FIGURE_WIDTH, Picture
 from imbsam.report.files import Run
-from imbsam.report.summary import Split
 from imbsam.report.words import seeds, short
+from imbsam.runs.records import Split
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,7 +88,7 @@ def _summed(runs: Sequence[Run], split: Split) -> _Confusion | None:
     names = ordered[0][1]
     if any(other != names for _, other in ordered):
         # Other classes at this rank in other seeds: only the rank is common.
-        falling = [sorted(run.result["counts"], reverse=True) for run in runs]
+        falling = [sorted(run.result.counts, reverse=True) for run in runs]
         means = np.mean([counts for counts in falling if len(counts) == len(names)], axis=0)
         names = [f"rank {rank} ({mean:.0f})" for rank, mean in enumerate(means, start=1)]
     classes = len(names)
@@ -102,11 +102,11 @@ def _summed(runs: Sequence[Run], split: Split) -> _Confusion | None:
 
 def _by_count(run: Run, split: Split) -> tuple[Floats, list[str]] | None:
     """A run's matrix and class names, the most frequent class first."""
-    metrics = run.metrics(split)
-    confusion = None if metrics is None else metrics.get("confusion")
+    metrics = run.result.scores(split)
+    confusion = None if metrics is None else metrics.confusion
     if confusion is None:
         return None
-    classes, counts = run.result["classes"], run.result["counts"]
+    classes, counts = run.result.classes, run.result.counts
     order = np.argsort(-np.array(counts), kind="stable")
     matrix = np.array(confusion, dtype=np.float64)[np.ix_(order, order)]
     return matrix, [f"{short(classes[i], 18)} ({counts[i]})" for i in order]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from imbsam.metrics import Measure
 from imbsam.report.drawing import (
     FIGURE_WIDTH,
     INK,
@@ -18,9 +19,9 @@ from imbsam.report.drawing import (
     plain_log_ticks,
     points_to_hover,
 )
-from imbsam.report.files import Epoch, Run, Study
-from imbsam.report.summary import Measure
+from imbsam.report.files import Run, Study
 from imbsam.report.words import short
+from imbsam.runs.records import EpochRecord
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +33,7 @@ def learning_curves(study: Study) -> Picture | None:
     panels = {
         "balanced accuracy (%)": lambda epoch: _validation(epoch, "balanced"),
         "few-shot recall (%)": lambda epoch: _validation(epoch, "few"),
-        "training loss (nats)": lambda epoch: epoch["train_loss"],
+        "training loss (nats)": lambda epoch: epoch.train_loss,
     }
     curves = {
         name: {label: _by_epoch(study.runs_of(label), pick) for label in study.labels} for name, pick in panels.items()
@@ -87,26 +88,25 @@ def learning_curves(study: Study) -> Picture | None:
     )
 
 
-def _validation(epoch: Epoch, measure: Measure) -> float | None:
-    metrics = epoch["validation"]
-    value = None if metrics is None else metrics[measure]
+def _validation(epoch: EpochRecord, measure: Measure) -> float | None:
+    value = None if epoch.validation is None else epoch.validation.of(measure)
     return None if value is None else 100 * value
 
 
-def _by_epoch(runs: Sequence[Run], pick: Callable[[Epoch], float | None]) -> Floats:
+def _by_epoch(runs: Sequence[Run], pick: Callable[[EpochRecord], float | None]) -> Floats:
     """Epoch, mean, lowest and highest value over the seeds that have one, shape (epochs, 4)."""
     values: dict[int, list[float]] = {}
     for run in runs:
         for epoch in run.epochs:
             value = pick(epoch)
             if value is not None and np.isfinite(value):
-                values.setdefault(epoch["epoch"], []).append(value)
+                values.setdefault(epoch.epoch, []).append(value)
     rows = [(epoch, np.mean(at), min(at), max(at)) for epoch, at in sorted(values.items())]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def _mark_best_epoch(axes: Sequence[Axes], runs: Sequence[Run]) -> None:
-    best = {run.result["best_epoch"] for run in runs} - {None}
+    best = {run.result.best_epoch for run in runs} - {None}
     if len(best) != 1:
         return
     (epoch,) = best

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from imbsam.metrics import Measure
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report.drawing import (
     COLOURS,
@@ -22,9 +23,10 @@ from imbsam.report.drawing import (
     plain_log_ticks,
 )
 from imbsam.report.files import Run, Study
-from imbsam.report.summary import Estimate, Measure, Split, Summary
+from imbsam.report.summary import Estimate, Summary
 from imbsam.report.words import MEASURE_NAMES, percent, plus_minus, seeds, short
 from imbsam.report.words import points as points_of
+from imbsam.runs.records import Split
 
 Floats = npt.NDArray[np.float64]
 
@@ -221,14 +223,14 @@ def recall_by_count(study: Study, split: Split) -> Picture | None:
 
 
 def _class_points(runs: Sequence[Run], split: Split) -> tuple[Floats, Floats]:
-    points = [(run.result["counts"][index], 100 * recall) for run, index, recall in _recalls(runs, split)]
+    points = [(run.result.counts[index], 100 * recall) for run, index, recall in _recalls(runs, split)]
     pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
 def _named_points(label: str, runs: Sequence[Run], split: Split) -> list[str]:
     return [
-        f"{label}, seed {run.result['seed']}: {run.result['classes'][index]}, {run.result['counts'][index]} samples, "
+        f"{label}, seed {run.result.seed}: {run.result.classes[index]}, {run.result.counts[index]} samples, "
         f"{percent(recall)}"
         for run, index, recall in _recalls(runs, split)
     ]
@@ -239,8 +241,8 @@ def _recalls(runs: Sequence[Run], split: Split) -> list[tuple[Run, int, float]]:
     return [
         (run, index, recall)
         for run in runs
-        if (metrics := run.metrics(split)) is not None
-        for index, recall in enumerate(metrics["per_class"])
+        if (metrics := run.result.scores(split)) is not None
+        for index, recall in enumerate(metrics.per_class)
         if recall is not None
     ]
 
@@ -257,9 +259,7 @@ def _means_by_count(counts: Floats, recalls: Floats) -> tuple[Floats, Floats, bo
 
 def _mark_groups(axis: Axes, runs: Sequence[Run]) -> None:
     spans = {
-        group: [
-            n for run in runs for n, g in zip(run.result["counts"], run.result["groups"], strict=True) if g == group
-        ]
+        group: [n for run in runs for n, g in zip(run.result.counts, run.result.groups, strict=True) if g == group]
         for group in reversed(SHOT_GROUPS)
     }
     present = [(group, min(counts), max(counts)) for group, counts in spans.items() if counts]

@@ -8,8 +8,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from imbsam.report.drawing import FIGURE_WIDTH, INK, Picture, add_legend, dashes, method_colour, points_to_hover
-from imbsam.report.sharpness_runs import Floats, SharpnessRun, SharpnessStudy, losses_of
+from imbsam.report.sharpness_runs import Floats, SharpnessStudy, losses_of
 from imbsam.report.words import short
+from imbsam.runs.sharpness_record import Losses, Measured, SharpnessRecord
 
 MAX_PLANES = 4
 """Methods side by side; more would be too small to read."""
@@ -22,13 +23,8 @@ LEAST_DENSITY = 1e-7
 
 def density_picture(study: SharpnessStudy) -> Picture | None:
     """Spectral density of head and tail, on the same scale; None if no spectrum was measured."""
-    runs = [run for run in study.runs if "spectrum" in run["measured"]]
-    nodes = [
-        node
-        for run in runs
-        for part in study.contrast
-        for node in run["measured"]["spectrum"]["found"].get(part, {}).get("nodes", [])
-    ]
+    held = [run.measured.spectrum.found.get(part) for run in study.runs for part in study.contrast]
+    nodes = [node for spectrum in held if spectrum is not None for node in spectrum.nodes]
     if not nodes:
         return None
     low, high = min(nodes), max(nodes)
@@ -74,7 +70,7 @@ def density_picture(study: SharpnessStudy) -> Picture | None:
 
 def line_picture(study: SharpnessStudy) -> Picture | None:
     """Loss of head and tail along one direction, on the same scale; None if no line was measured."""
-    runs = [run for run in study.runs if "line" in run["measured"]]
+    runs = [run for run in study.runs if run.measured.line.found]
     if not runs:
         return None
     figure, axes = _panels(study, 3.4)
@@ -102,7 +98,7 @@ def line_picture(study: SharpnessStudy) -> Picture | None:
         title="Loss along a direction",
         alt=f"Loss of {' and '.join(study.contrast)} along a direction through the weights, on one scale. "
         + _ends(study, "SAM sharpness"),
-        caption=_direction(runs[0], "line")
+        caption=_direction(runs[0].measured.line, several=False)
         + (" Bands span the runs of a method." if len(study.runs) > len(study.labels) else ""),
         figure=figure,
         tips=tips,
@@ -112,7 +108,7 @@ def line_picture(study: SharpnessStudy) -> Picture | None:
 
 def plane_picture(study: SharpnessStudy) -> Picture | None:
     """Contours of the loss of head and tail for the first run of each method, on one scale; None without a plane."""
-    first = [next((r for r in study.runs_of(label) if "plane" in r["measured"]), None) for label in study.labels]
+    first = [next((r for r in study.runs_of(label) if r.measured.plane.found), None) for label in study.labels]
     runs = [run for run in first if run is not None][:MAX_PLANES]
     drawn = [
         (part, run, found) for part in study.contrast for run in runs if (found := _surface(run, part)) is not None
@@ -135,7 +131,7 @@ def plane_picture(study: SharpnessStudy) -> Picture | None:
         axis.plot(0, 0, marker="+", color="white", markersize=9)
         axis.grid(visible=False)
         axis.set_aspect("equal")
-        axis.set_title(f"{short(run['label'])}: {part}", fontsize=11, fontweight="normal")
+        axis.set_title(f"{short(run.label)}: {part}", fontsize=11, fontweight="normal")
     assert shown is not None
     bar = figure.colorbar(shown, ax=axes, ticks=levels[::3], format=lambda value, _: f"{value:.2g}")
     bar.set_label("mean loss (log scale)")
@@ -144,9 +140,9 @@ def plane_picture(study: SharpnessStudy) -> Picture | None:
     return Picture(
         name="plane",
         title="Loss over a plane",
-        alt=f"Contours of the loss around the weights, on one scale: {', '.join(short(run['label']) for run in runs)}; "
+        alt=f"Contours of the loss around the weights, on one scale: {', '.join(short(run.label) for run in runs)}; "
         f"{' above '.join(study.contrast)}.",
-        caption=_direction(runs[0], "plane")
+        caption=_direction(runs[0].measured.plane, several=True)
         + (" The first run of each method." if len(study.runs) > len(runs) else "")
         + " The cross marks the weights.",
         figure=figure,
@@ -172,35 +168,33 @@ def _pointed(
     return points_to_hover(axis, x, y, gid=gid, colour=tone, label=label, words=words)
 
 
-def _density(run: SharpnessRun, part: str, points: Floats) -> Floats | None:
-    found = run["measured"].get("spectrum", {"found": {}})["found"].get(part)
+def _density(run: SharpnessRecord, part: str, points: Floats) -> Floats | None:
+    found = run.measured.spectrum.found.get(part)
     if found is None:
         return None
     width = DENSITY_WIDTH * (points[-1] - points[0])
-    apart = (points[:, None] - np.array(found["nodes"])) / width
-    density: Floats = np.exp(-0.5 * apart**2) @ np.array(found["weights"]) / (width * np.sqrt(2 * np.pi))
+    apart = (points[:, None] - np.array(found.nodes)) / width
+    density: Floats = np.exp(-0.5 * apart**2) @ np.array(found.weights) / (width * np.sqrt(2 * np.pi))
     return density
 
 
-def _curve(run: SharpnessRun, part: str) -> tuple[Floats, Floats] | None:
-    held = run["measured"].get("line")
-    if held is None or part not in run["parts"]:
+def _curve(run: SharpnessRecord, part: str) -> tuple[Floats, Floats] | None:
+    found = run.measured.line.found.get("line")
+    if found is None or part not in run.parts:
         return None
-    found = held["found"]["line"]
-    return np.array(found["offsets"]), losses_of(run, run["parts"][part], found["losses"])
+    return np.array(found.offsets), losses_of(run, run.parts[part], found.losses)
 
 
-def _surface(run: SharpnessRun, part: str) -> tuple[Floats, Floats] | None:
-    held = run["measured"].get("plane")
-    if held is None or part not in run["parts"]:
+def _surface(run: SharpnessRecord, part: str) -> tuple[Floats, Floats] | None:
+    found = run.measured.plane.found
+    if not found or part not in run.parts:
         return None
-    rows = [held["found"][f"row {number}"] for number in range(len(held["found"]))]
-    return np.array(rows[0]["offsets"]), np.array([losses_of(run, run["parts"][part], row["losses"]) for row in rows])
+    rows = [found[f"row {number}"] for number in range(len(found))]
+    return np.array(rows[0].offsets), np.array([losses_of(run, run.parts[part], row.losses) for row in rows])
 
 
-def _direction(run: SharpnessRun, measure: str) -> str:
-    along = run["measured"]["line" if measure == "line" else "plane"]["options"]["along"]
-    several = measure == "plane"
+def _direction(measured: Measured[Losses], *, several: bool) -> str:
+    along = measured.options["along"]
     if along == "random":
         return (
             f"{'Two random directions' if several else 'A random direction'}, filter-normalised (Li et al. 2018): at "

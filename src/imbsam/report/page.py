@@ -76,7 +76,6 @@ def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], c
         write_atomically(path, picture)
     script = _resource("page.js")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template.filters["base64"] = lambda content: base64.b64encode(content).decode()
     text = template.from_string(_resource("template.html")).render(
         {
             **dict.fromkeys(
@@ -119,7 +118,7 @@ def _content(study: Study, summary: Summary) -> dict[str, object]:
     differing, shared = tables.configuration(study)
     first, *others = answer(summary)
     return {
-        "title": f"{single.result['name'] if single else _listed(study.labels)} on {study.source}",
+        "title": f"{single.result.name if single else _listed(study.labels)} on {study.source}",
         "facts": _facts(study, summary, single),
         "answer": first,
         "sentences": others,
@@ -148,26 +147,26 @@ def _resource(name: str) -> str:
 
 def _facts(study: Study, summary: Summary, single: Run | None) -> list[tuple[str, str]]:
     result = (single or study.runs[0]).result
-    counts = result["counts"]
+    counts = result.counts
     present = [count for count in counts if count > 0]
-    groups = ", ".join(f"{n} {group}" for group in SHOT_GROUPS if (n := result["groups"].count(group)))
+    groups = ", ".join(f"{n} {group}" for group in SHOT_GROUPS if (n := result.groups.count(group)))
     facts = [
         ("data", study.source),
         ("classes", f"{len(counts)} ({groups})"),
-        ("tail classes", str(sum(result["tail"]))),
+        ("tail classes", str(sum(result.tail))),
         ("training samples", f"{sum(counts):,}"),
         ("rarest, most frequent class", f"{min(counts)}, {max(counts)}"),
         ("imbalance factor", f"{max(present) / min(present):.4g}" if present else tables.NOTHING),
         ("scores of", f"the {summary.split} set"),
     ]
     if single is None:
-        distinct = {run.result["seed"] for run in study.runs}
+        distinct = {run.result.seed for run in study.runs}
         return [*facts, ("finished runs", f"{len(study.runs)} ({seeds(len(distinct))})")]
-    best = result["best_epoch"]
+    best = result.best_epoch
     return [
         *facts,
-        ("seed", str(result["seed"])),
-        ("epochs", f"{result['epochs']}" + (f", best {best}" if best is not None else "")),
+        ("seed", str(result.seed)),
+        ("epochs", f"{result.epochs}" + (f", best {best}" if best is not None else "")),
     ]
 
 
@@ -175,7 +174,7 @@ def _notes(study: Study) -> list[Note]:
     notes = [Note("did not finish and is left out", name) for name in study.missing]
     about: dict[str, list[Run]] = {}
     for run in study.runs:
-        for text in dict.fromkeys(run.result["notes"]):
+        for text in dict.fromkeys(run.result.notes):
             about.setdefault(text, []).append(run)
         if not run.epochs:
             about.setdefault("no metrics.jsonl, so not in the learning curves", []).append(run)
@@ -186,8 +185,8 @@ def _whose(runs: Sequence[Run], study: Study) -> str:
     """The runs in few words: all, all of some seeds, or their names."""
     if len(runs) == len(study.runs) > 1:
         return "all runs"
-    seeds = sorted({run.result["seed"] for run in runs})
-    of_the_seeds = [run for run in study.runs if run.result["seed"] in seeds]
+    seeds = sorted({run.result.seed for run in runs})
+    of_the_seeds = [run for run in study.runs if run.result.seed in seeds]
     if len(runs) == len(of_the_seeds) > len(seeds):
         return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-    return ", ".join(run.result["name"] for run in runs)
+    return ", ".join(run.result.name for run in runs)

@@ -1,32 +1,33 @@
 """The report of the sharpness of runs: tables by group and class, the spectra, the loss surfaces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from imbsam.report.landscapes import density_picture, line_picture, plane_picture
 from imbsam.report.page import Note, write_page
-from imbsam.report.sharpness_runs import NUMBERS, Found, SharpnessRun, SharpnessStudy, number
+from imbsam.report.sharpness_runs import NUMBERS, SharpnessStudy, number, option
 from imbsam.report.tables import NOTHING, Cell, Table, versions_here
+from imbsam.runs.sharpness_record import SharpnessRecord, Spectrum
 
 JUDGED_BY = ("largest eigenvalue", "SAM sharpness", "trace")
 """What the answer is told in: the first of these that was measured, then the others."""
 
 
-def write_sharpness(folder: Path, runs: Sequence[Mapping[str, object]], *, command: str | None = None) -> Path:
+def write_sharpness(folder: Path, runs: Sequence[SharpnessRecord], *, command: str | None = None) -> Path:
     """Write ``report.html`` and its figures.
 
     Args:
         folder: Where.
-        runs: What was measured of each run, the content of its ``sharpness-SPLIT.json``; at least one.
+        runs: What was measured of each run; at least one.
         command: What the user typed.
 
     Returns:
         The path of the page.
 
     Raises:
-        RunError: If what was measured is damaged, or a file cannot be written.
+        RunError: If a file cannot be written.
     """
-    study = SharpnessStudy.of(runs)
+    study = SharpnessStudy(runs)
     pictures = (density_picture, line_picture, plane_picture)
     first, *others = findings(study)
     return write_page(
@@ -80,11 +81,11 @@ def _against_head(study: SharpnessStudy, label: str, part: str, name: str) -> st
 
 def _paired(study: SharpnessStudy, label: str, part: str, name: str) -> str:
     """How many seeds agree: with numbers that differ by powers of ten a mean of differences says little."""
-    base = {run["seed"]: number(run, part, name) for run in study.runs_of(study.labels[0])}
+    base = {run.seed: number(run, part, name) for run in study.runs_of(study.labels[0])}
     pairs = [
-        (own, base[run["seed"]])
+        (own, base[run.seed])
         for run in study.runs_of(label)
-        if (own := number(run, part, name)) is not None and base.get(run["seed"]) is not None
+        if (own := number(run, part, name)) is not None and base.get(run.seed) is not None
     ]
     if len(pairs) < 2:
         return " (one seed)" if pairs else " (no seed in common)"
@@ -94,10 +95,12 @@ def _paired(study: SharpnessStudy, label: str, part: str, name: str) -> str:
 
 def group_table(study: SharpnessStudy, *, brief: bool = False) -> Table:
     """The numbers of each group for each method: over several runs the median and, unless brief, the range."""
+    steps = option((run.measured.spectrum for run in study.runs), "iterations")
+    rho, adaptive = (option((run.measured.sam for run in study.runs), name) for name in ("rho", "adaptive_rho"))
     return Table(
         caption=(
-            f"{_split(study)}, {study.option('spectrum', 'iterations') or 'no'} Lanczos steps; SAM sharpness within "
-            f"{study.option('sam', 'rho') or NOTHING}, adaptive within {study.option('sam', 'adaptive_rho') or NOTHING}"
+            f"{_split(study)}, {steps or 'no'} Lanczos steps; SAM sharpness within "
+            f"{rho or NOTHING}, adaptive within {adaptive or NOTHING}"
             + (
                 "; medians over the runs of a method" + ("" if brief else ", lowest to highest in brackets")
                 if _several(study)
@@ -126,14 +129,14 @@ def _spread(study: SharpnessStudy, label: str, part: str, name: str, brief: bool
 def class_table(study: SharpnessStudy) -> Table:
     """The numbers of each class in each run, from frequent to rare."""
 
-    def row(run: SharpnessRun, index: int) -> list[Cell]:
+    def row(run: SharpnessRecord, index: int) -> list[Cell]:
         values = [number(run, str(index), name) for name in NUMBERS]
         return [
-            Cell(run["classes"][index]),
-            Cell(run["name"]),
-            Cell(run["groups"][index]),
-            Cell(str(run["counts"][index]), key=run["counts"][index]),
-            Cell(str(run["drawn"][index]), key=run["drawn"][index]),
+            Cell(run.classes[index]),
+            Cell(run.name),
+            Cell(run.groups[index]),
+            Cell(str(run.counts[index]), key=run.counts[index]),
+            Cell(str(run.drawn[index]), key=run.drawn[index]),
             *(Cell(NOTHING) if value is None else Cell(f"{value:.3g}", key=value) for value in values),
         ]
 
@@ -143,7 +146,7 @@ def class_table(study: SharpnessStudy) -> Table:
         rows=[
             row(run, index)
             for run in study.runs
-            for index in sorted(range(len(run["counts"])), key=lambda i: -run["counts"][i])
+            for index in sorted(range(len(run.counts)), key=lambda i: -run.counts[i])
         ],
         sortable=True,
     )
@@ -153,31 +156,29 @@ def notes(study: SharpnessStudy) -> list[tuple[str, str]]:
     """What the reader should know, and the run it is about."""
     found = []
     for run in study.runs:
-        without = [name for name, drawn in zip(run["classes"], run["drawn"], strict=True) if not drawn]
+        without = [name for name, drawn in zip(run.classes, run.drawn, strict=True) if not drawn]
         if without:
             shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-            found.append((f"no rows of {len(without)} classes in the {run['split']} data: {shown}", run["name"]))
-        spectra = run["measured"].get("spectrum", {"found": {}})["found"]
+            found.append((f"no rows of {len(without)} classes in the {run.split} data: {shown}", run.name))
+        spectra = run.measured.spectrum.found
         rough = {
             group: f"{group} within {100 * _residual(spectra[group]):.2g} %"
             for group in study.groups
-            if group in spectra and not spectra[group]["converged"]
+            if group in spectra and not spectra[group].converged
         }
         if rough:
-            found.append(
-                (f"extreme eigenvalues that need more Lanczos steps: {', '.join(rough.values())}", run["name"])
-            )
-    losses = list(dict.fromkeys(run["loss"] for run in study.runs))
+            found.append((f"extreme eigenvalues that need more Lanczos steps: {', '.join(rough.values())}", run.name))
+    losses = list(dict.fromkeys(run.loss for run in study.runs))
     if len(losses) > 1:
         text = f"the runs minimise different losses ({', '.join(losses)}), so their numbers have different units"
         found.append((text, "all runs"))
     return found
 
 
-def _residual(found: Found) -> float:
+def _residual(found: Spectrum) -> float:
     """The larger residual as a share of the larger eigenvalue."""
-    residual = max(found["largest_residual"], found["smallest_residual"])
-    return residual / max(abs(found["largest"]), abs(found["smallest"]))
+    residual = max(found.largest_residual, found.smallest_residual)
+    return residual / max(abs(found.largest), abs(found.smallest))
 
 
 def _facts(study: SharpnessStudy) -> list[tuple[str, str]]:
@@ -185,15 +186,15 @@ def _facts(study: SharpnessStudy) -> list[tuple[str, str]]:
     return [
         ("data", _listed(_sources(study))),
         ("rows of", f"the {_split(study)}"),
-        ("rows drawn", f"{sum(run['drawn']):,}, at most {run['settings'].get('rows')} of a class"),
-        ("weights", f"{run['parameters']:,}"),
-        ("epoch", str(run["settings"].get("epoch"))),
+        ("rows drawn", f"{sum(run.drawn):,}, at most {run.settings.rows} of a class"),
+        ("weights", f"{run.parameters:,}"),
+        ("epoch", run.settings.epoch),
         ("runs", str(len(study.runs))),
     ]
 
 
 def _split(study: SharpnessStudy) -> str:
-    return {"train": "training data", "validation": "validation data"}[study.runs[0]["split"]]
+    return {"train": "training data", "validation": "validation data"}[study.runs[0].split]
 
 
 def _several(study: SharpnessStudy) -> bool:
@@ -201,7 +202,7 @@ def _several(study: SharpnessStudy) -> bool:
 
 
 def _sources(study: SharpnessStudy) -> list[str]:
-    return list(dict.fromkeys(run["source"] for run in study.runs))
+    return list(dict.fromkeys(run.source for run in study.runs))
 
 
 def _listed(names: Sequence[str]) -> str:

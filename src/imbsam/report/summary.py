@@ -3,15 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from scipy import stats
 
 from imbsam.errors import RunError
-
-Split = Literal["test", "validation"]
-Measure = Literal["overall", "balanced", "many", "medium", "few", "macro_f1"]
-MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "macro_f1")
+from imbsam.metrics import MEASURES, Measure
+from imbsam.runs.records import Result, Split
 
 BySeed = dict[int, float]
 
@@ -83,14 +80,14 @@ class Summary:
         return max(self.labels[1:] or self.labels, key=height)
 
 
-def summarise(results: Sequence[Mapping[str, object]], *, labels: Sequence[str] | None = None) -> Summary:
+def summarise(results: Sequence[Result], *, labels: Sequence[str] | None = None) -> Summary:
     """Average runs over their seeds, and pair them by seed with the baseline's.
 
     The scores are those of the test set if any run has one, else of the validation set. A run without the
     set, or a measure that is None there, is left out of that mean.
 
     Args:
-        results: The contents of one ``result.json`` each, in any order.
+        results: Of the runs, in any order.
         labels: Labels in order, baseline first; by default the order in which they appear. Labels that appear
             besides are put behind.
 
@@ -102,9 +99,9 @@ def summarise(results: Sequence[Mapping[str, object]], *, labels: Sequence[str] 
     """
     if not results:
         raise RunError("there is no finished run to summarise.")
-    split: Split = "test" if any(result.get("test") for result in results) else "validation"
-    ordered = tuple(dict.fromkeys([*(labels or ()), *(str(result["label"]) for result in results)]))
-    values = {label: _by_seed([r for r in results if r["label"] == label], split) for label in ordered}
+    split: Split = "test" if any(result.test is not None for result in results) else "validation"
+    ordered = tuple(dict.fromkeys([*(labels or ()), *(result.label for result in results)]))
+    values = {label: _by_seed([r for r in results if r.label == label], split) for label in ordered}
     return Summary(
         split=split,
         labels=ordered,
@@ -112,33 +109,31 @@ def summarise(results: Sequence[Mapping[str, object]], *, labels: Sequence[str] 
         differences={
             label: {m: _difference(values[label][m], values[ordered[0]][m]) for m in MEASURES} for label in ordered[1:]
         },
-        costs={label: _cost([r for r in results if r["label"] == label]) for label in ordered},
+        costs={label: _cost([r for r in results if r.label == label]) for label in ordered},
     )
 
 
-def _by_seed(results: Sequence[Mapping[str, object]], split: Split) -> dict[Measure, BySeed]:
+def _by_seed(results: Sequence[Result], split: Split) -> dict[Measure, BySeed]:
     values: dict[Measure, BySeed] = {measure: {} for measure in MEASURES}
     seen: set[int] = set()
     for result in results:
-        seed = int(str(result["seed"]))
+        seed = result.seed
         if seed in seen:
             raise RunError(
-                f"two runs of {result['label']} have the seed {seed}, so they cannot be paired with the "
+                f"two runs of {result.label} have the seed {seed}, so they cannot be paired with the "
                 "baseline. Remove one, or give them different labels."
             )
         seen.add(seed)
-        metrics = result.get(split)
-        if not isinstance(metrics, Mapping):
-            continue
+        metrics = result.scores(split)
         for measure in MEASURES:
-            value = metrics.get(measure)
-            if isinstance(value, int | float) and math.isfinite(value):
-                values[measure][seed] = float(value)
+            value = None if metrics is None else metrics.of(measure)
+            if value is not None and math.isfinite(value):
+                values[measure][seed] = value
     return values
 
 
-def _cost(results: Sequence[Mapping[str, object]]) -> float | None:
-    ratios = [float(ratio) for r in results if isinstance(ratio := r.get("cost_ratio"), int | float)]
+def _cost(results: Sequence[Result]) -> float | None:
+    ratios = [ratio for result in results if (ratio := result.cost_ratio) is not None]
     return _mean(ratios) if ratios else None
 
 

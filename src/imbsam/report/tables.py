@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from imbsam.report.files import Example, Run, Study
-from imbsam.report.summary import MEASURES, Difference, Measure, Summary, t_half_width
-from imbsam.report.words import MEASURE_NAMES, plus_minus, printable
+from imbsam.metrics import MEASURES, Measure
+from imbsam.report.files import Run, Study
+from imbsam.report.summary import Difference, Summary, t_half_width
+from imbsam.report.words import MEASURE_NAMES, plus_minus
+from imbsam.runs.records import Example
+from imbsam.storage.texts import printable
 
 NOTHING = "–"
 
@@ -108,21 +111,21 @@ def differences(summary: Summary) -> Table | None:
 
 def run_scores(run: Run) -> Table | None:
     """A single run's scores on both sets; None if it was not evaluated."""
-    sets = {"test": run.result["test"], "validation (best epoch)": run.result["validation"]}
+    sets = {"test": run.result.test, "validation (best epoch)": run.result.validation}
     shown = {name: metrics for name, metrics in sets.items() if metrics is not None}
     if not shown:
         return None
     rows: list[list[Cell]] = [
-        [Cell(MEASURE_NAMES[m]), *(_share(metrics[m]) for metrics in shown.values())] for m in MEASURES
+        [Cell(MEASURE_NAMES[m]), *(_share(metrics.of(m)) for metrics in shown.values())] for m in MEASURES
     ]
-    rows.append([Cell("expected calibration error"), *(_share(metrics["ece"]) for metrics in shown.values())])
-    rows.append([Cell("log loss (nats)"), *(_number(metrics["log_loss"]) for metrics in shown.values())])
+    rows.append([Cell("expected calibration error"), *(_share(metrics.ece) for metrics in shown.values())])
+    rows.append([Cell("log loss (nats)"), *(_number(metrics.log_loss) for metrics in shown.values())])
     return Table(caption="Scores in percent, log loss in nats", columns=["measure", *shown], rows=rows)
 
 
 def cost(study: Study) -> Table:
     """What each method's training took."""
-    seconds = {label: _mean([r.result["train_seconds"] for r in study.runs_of(label)]) for label in study.labels}
+    seconds = {label: _mean([r.result.train_seconds for r in study.runs_of(label)]) for label in study.labels}
     baseline = seconds[study.labels[0]]
 
     def row(label: str) -> list[Cell]:
@@ -130,9 +133,9 @@ def cost(study: Study) -> Table:
         taken = seconds[label]
         cells = [
             Cell(label),
-            _seconds([run["train_seconds"] for run in runs]),
-            _number(_mean([run["rows_forward"] for run in runs]), ",.0f"),
-            _number(_mean([run["cost_ratio"] for run in runs if run["cost_ratio"] is not None])),
+            _seconds([run.train_seconds for run in runs]),
+            _number(_mean([run.rows_forward for run in runs]), ",.0f"),
+            _number(_mean([run.cost_ratio for run in runs if run.cost_ratio is not None])),
         ]
         if len(study.labels) > 1:
             cells.insert(2, _number(taken / baseline if taken is not None and baseline else None))
@@ -150,7 +153,7 @@ def cost(study: Study) -> Table:
 
 def configuration(study: Study) -> tuple[Table | None, Table]:
     """The options that differ between methods (None if none do), and those that all runs share."""
-    configs = {label: _merged([run.result["config"] for run in study.runs_of(label)]) for label in study.labels}
+    configs = {label: _merged([run.result.config for run in study.runs_of(label)]) for label in study.labels}
     configs = {label: config for label, config in configs.items() if config}
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
     values = {key: [config.get(key, NOTHING) for config in configs.values()] for key in keys}
@@ -180,9 +183,9 @@ def _option(value: object) -> str:
 def versions(study: Study) -> Table:
     """Versions, device and time of the runs."""
     results = [run.result for run in study.runs]
-    merged = _merged([result["versions"] for result in results])
-    merged |= _merged([{"device": result["device"]} for result in results])
-    merged["finished"] = max(result["finished"] for result in results)
+    merged = _merged([result.versions for result in results])
+    merged |= _merged([{"device": result.device} for result in results])
+    merged["finished"] = max(result.finished for result in results)
     return Table(
         caption="Versions",
         columns=["what", "value"],

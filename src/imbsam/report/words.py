@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from imbsam.report.summary import Difference, Estimate, Measure, Summary
+from imbsam.metrics import Measure
+from imbsam.report.summary import Difference, Estimate, Summary
 
 MEASURE_NAMES: dict[Measure, str] = {
     "overall": "overall accuracy",
@@ -14,23 +15,6 @@ MEASURE_NAMES: dict[Measure, str] = {
 }
 
 MAX_OTHERS = 3
-
-# Joiners that letters of Persian or Hindi and many emoji need; other format characters can reorder the page.
-_JOINERS = "\u200c\u200d"
-
-
-def printable(text: str) -> str:
-    """Put a string on one line and replace what cannot be shown: control characters, halves of surrogates.
-
-    Args:
-        text: Any string, for instance a class name taken from a folder's name.
-
-    Returns:
-        The text with runs of white space as one blank and unprintable characters as U+FFFD; ``(empty)`` if
-        nothing is left.
-    """
-    shown = (c if c.isprintable() or c in _JOINERS else " " if c.isspace() else "\ufffd" for c in text)
-    return " ".join("".join(shown).split()) or "(empty)"
 
 
 def short(text: str, limit: int = 24) -> str:

@@ -12,13 +12,16 @@ from torch import Tensor
 from imbsam import data
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.metrics import worst_confusions
+from imbsam.runs.records import ConfusedPair, Example
+
+Matrix = Sequence[Sequence[int]]
 
 PAIRS, IMAGES, SIDE = 8, 3, 64
 
 
 def confused_examples(
-    logits: Tensor, samples: data.Samples, spec: InputSpec, confusion: object, counts: Sequence[int]
-) -> list[dict[str, object]]:
+    logits: Tensor, samples: data.Samples, spec: InputSpec, confusion: Matrix | None, counts: Sequence[int]
+) -> tuple[ConfusedPair, ...]:
     """Show what was taken for what: of each of the worst confusions the images that the model was surest about.
 
     Args:
@@ -29,22 +32,22 @@ def confused_examples(
         counts: Training samples of each class, length C.
 
     Returns:
-        Plain JSON values: for each pair of classes up to three images of at most 64 pixels a side, PNG in base64.
+        For each pair of classes up to three images of at most 64 pixels a side, PNG in base64.
         Nothing for rows of a table.
     """
-    if not isinstance(spec, ImageSpec) or not isinstance(confusion, list):
-        return []
+    if not isinstance(spec, ImageSpec) or confusion is None:
+        return ()
     surest, predictions = logits.softmax(dim=1).max(dim=1)
     found = []
     for pair in worst_confusions(confusion, counts, PAIRS):
         rows = ((samples.targets == pair.true) & (predictions == pair.predicted)).nonzero().flatten()
         rows = rows[surest[rows].argsort(descending=True, stable=True)][:IMAGES]
-        images = [
-            {"name": samples.names[row], "probability": float(surest[row]), "png": _png(pixels)}
+        images = tuple(
+            Example(samples.names[row], float(surest[row]), _png(pixels))
             for row, pixels in zip(rows.tolist(), samples.batch(rows), strict=True)
-        ]
-        found.append({"true": pair.true, "predicted": pair.predicted, "images": images})
-    return found
+        )
+        found.append(ConfusedPair(pair.true, pair.predicted, images))
+    return tuple(found)
 
 
 def _png(pixels: Tensor) -> str:

@@ -1,25 +1,23 @@
 """A run's folder: what is in it, and how it is written and read."""
 
 import hashlib
-import io
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
-import torch
 from torch import Tensor
 
 from imbsam.config import Options, read_yaml, to_yaml
 from imbsam.errors import OptionError, RunError, RunWarning
-from imbsam.storage.files import keep_as, read_json, write_atomically, write_json
+from imbsam.runs.checkpoint import Checkpoint, unpacked
+from imbsam.runs.records import DataRecord, EpochRecord, Examples, Result
+from imbsam.storage.files import keep_as, write_atomically
+from imbsam.storage.records import parsed, read_record, write_record
 from imbsam.storage.seal import DamagedError, sealed, sealed_tensors, unsealed, unsealed_tensors
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,11 @@ class RunFolder:
     def result(self) -> Path:
         """The outcome; its presence means the run is finished."""
         return self.path / "result.json"
+
+    @property
+    def examples(self) -> Path:
+        """Images of the worst confusions."""
+        return self.path / "examples.json"
 
     def sharpness(self, split: str) -> Path:
         """What was measured of the loss surface over the rows of a split."""
@@ -110,35 +113,43 @@ class RunFolder:
         except OptionError as error:
             raise OptionError(f"{self.path / 'config.yaml'}: {error}") from None
 
-    def write_data(self, content: Mapping[str, object]) -> None:
+    def write_data(self, record: DataRecord) -> None:
         """Write what later commands need of the data."""
-        write_json(self.path / "data.json", content)
+        write_record(self.path / "data.json", record)
 
-    def read_data(self) -> dict[str, object]:
+    def read_data(self) -> DataRecord:
         """Classes, counts, groups, tail and the preprocessing of the data.
 
         Raises:
-            RunError: If it is missing or damaged.
+            RunError: If the file is missing or damaged.
         """
-        return read_json(self.path / "data.json")
+        return read_record(DataRecord, self.path / "data.json")
 
-    def write_result(self, content: Mapping[str, object]) -> None:
+    def write_result(self, result: Result) -> None:
         """Write the outcome; the run is finished."""
-        write_json(self.result, content)
+        write_record(self.result, result)
 
-    def read_result(self) -> dict[str, object]:
+    def read_result(self) -> Result:
         """The outcome.
 
         Raises:
             RunError: If the run is not finished, or the file is damaged.
         """
-        return read_json(self.result)
+        return read_record(Result, self.result)
 
-    def write_examples(self, split: str, confused: Sequence[Mapping[str, object]]) -> None:
+    def write_examples(self, examples: Examples) -> None:
         """Write images of the worst confusions in a split."""
-        write_json(self.path / "examples.json", {"schema": SCHEMA, "split": split, "confused": confused})
+        write_record(self.examples, examples)
 
-    def append_metrics(self, record: Mapping[str, object]) -> None:
+    def read_examples(self) -> Examples | None:
+        """Images of the worst confusions; None if none were written.
+
+        Raises:
+            RunError: If the file is damaged.
+        """
+        return read_record(Examples, self.examples) if self.examples.is_file() else None
+
+    def append_metrics(self, record: EpochRecord) -> None:
         """Add the line of an epoch.
 
         Raises:
@@ -146,17 +157,22 @@ class RunFolder:
         """
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(json.dumps(asdict(record)) + "\n")
         except OSError as error:
             raise RunError(f"cannot write {self.metrics}: {error.strerror or error}.") from None
 
-    def epoch_seconds(self) -> list[float]:
-        """How long each epoch took, evaluation included."""
-        return [seconds for line in self._metric_lines() if (seconds := _seconds(line)) is not None]
+    def epochs(self) -> list[EpochRecord]:
+        """What was measured of each epoch.
 
-    def epochs(self) -> list[dict[str, object]]:
-        """The line of each epoch, without those that are damaged."""
-        return [json.loads(line) for line in self._metric_lines() if _seconds(line) is not None]
+        Raises:
+            RunError: If the file cannot be read, or a line is damaged.
+        """
+        lines = enumerate(self._metric_lines(), start=1)
+        return [parsed(EpochRecord, line, f"{self.metrics}, line {number}") for number, line in lines if line.strip()]
+
+    def whole_epochs(self) -> list[EpochRecord]:
+        """What was measured of each epoch, without those whose line is damaged."""
+        return [epoch for line in self._metric_lines() if (epoch := _whole(line)) is not None]
 
     def keep_metrics(self, epochs: int) -> None:
         """Drop the lines of epochs that the last checkpoint does not hold, and lines that are damaged, which is said.
@@ -165,7 +181,7 @@ class RunFolder:
             RunError: If the file cannot be read or written.
         """
         lines = self._metric_lines()[:epochs]
-        whole = [line for line in lines if _seconds(line) is not None]
+        whole = [line for line in lines if _whole(line) is not None]
         if len(whole) < epochs:
             warnings.warn(
                 f"{self.metrics} lacks the lines of {epochs - len(whole)} epochs; curves will lack them, too.",
@@ -188,10 +204,9 @@ class RunFolder:
     def _digest(self) -> str:
         """Of what a model is built by and fed, as ``config.yaml`` and ``data.json`` have it."""
         held = self.read_data()
-        read = cast(dict[str, object], held.get("preprocess", {}))
         # Not where the data lie: the same run in two places has the same bytes.
-        how = {name: value for name, value in read.items() if name != "source"}
-        about = [self.read_config()[1].deciding(), *(held.get(name) for name in ("classes", "counts", "groups")), how]
+        how = {name: value for name, value in held.preprocess.items() if name != "source"}
+        about = [self.read_config()[1].deciding(), held.classes, held.counts, held.groups, how]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def read_weights(self) -> dict[str, Tensor]:
@@ -216,20 +231,19 @@ class RunFolder:
             )
         return tensors
 
-    def write_checkpoint(self, state: Mapping[str, object]) -> None:
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write all that resuming needs; the checkpoint that stood there becomes the previous one.
 
         Raises:
             RunError: If it cannot be written; the one that stood there stands.
         """
-        buffer = io.BytesIO()
-        torch.save({"schema": SCHEMA, **state}, buffer)
+        content = sealed(checkpoint.packed())
         with suppress(OSError, DamagedError):  # A damaged one must not take the place of a whole one.
             unsealed(self.checkpoint.read_bytes())
             keep_as(self.checkpoint, self.previous)
-        write_atomically(self.checkpoint, sealed(buffer.getvalue()))
+        write_atomically(self.checkpoint, content)
 
-    def read_checkpoint(self) -> dict[str, object]:
+    def read_checkpoint(self) -> Checkpoint:
         """Read it without running any code from it; where it is damaged, the previous one, and say so.
 
         Raises:
@@ -238,36 +252,20 @@ class RunFolder:
         if not self.has_checkpoint():
             raise RunError(f"{self.path} has no checkpoint: no epoch was finished. Start again with --overwrite.")
         try:
-            state = self._read(self.checkpoint)
+            content = unpacked(self.checkpoint)
         except DamagedError as fault:
             told = f"{self.checkpoint} is damaged ({fault})."
             try:
-                state = self._read(self.previous)
+                content = unpacked(self.previous)
             except DamagedError:
                 raise RunError(f"{told} There is none before it: start again with --overwrite.") from None
             warnings.warn(f"{told} The one before it is used: {self.previous}.", RunWarning, stacklevel=2)
-        if state.get("schema") != SCHEMA:
-            raise RunError(f"{self.checkpoint} was written by another version of imbsam (schema is not {SCHEMA}).")
-        return state
-
-    @staticmethod
-    def _read(path: Path) -> dict[str, object]:
-        try:
-            state = torch.load(io.BytesIO(unsealed(path.read_bytes())), weights_only=True, map_location="cpu")
-        except FileNotFoundError:
-            raise DamagedError("it is missing") from None
-        except DamagedError:
-            raise
-        except Exception as error:  # Sealed by somebody else, it may hold anything.
-            raise DamagedError(type(error).__name__) from None
-        if not isinstance(state, dict):
-            raise DamagedError("it holds no mapping")
-        return cast(dict[str, object], state)
+        return Checkpoint.of(content, f"{self.checkpoint}")
 
 
-def _seconds(line: bytes) -> float | None:
-    """How long the epoch of a line of metrics took; ``None`` of a damaged line."""
+def _whole(line: bytes) -> EpochRecord | None:
+    """The record of a line of metrics; ``None`` of a damaged line."""
     try:
-        return float(json.loads(line)["seconds"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return parsed(EpochRecord, line, "")
+    except RunError:
         return None

@@ -3,10 +3,10 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,10 +14,20 @@ from torch import Tensor
 from imbsam import data, losses, sharpness
 from imbsam.data.transforms import Transform
 from imbsam.errors import DataError, OptionError
-from imbsam.runs.folder import SCHEMA, RunFolder
-from imbsam.runs.sharpness_options import SharpnessOptions
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.sharpness_options import MeasureName, SharpnessOptions
+from imbsam.runs.sharpness_record import (
+    Ascents,
+    Drawing,
+    HessianTrace,
+    Losses,
+    Measured,
+    Measures,
+    SharpnessRecord,
+    Spectrum,
+)
 from imbsam.runs.trained import Trained
-from imbsam.storage.files import read_json, write_json
+from imbsam.storage.records import SCHEMA, read_record, write_record
 from imbsam.training import setup
 from imbsam.training.defaults import DEFAULTS, kind_of
 
@@ -25,8 +35,10 @@ TOLERANCE = 0.01
 """Residual of an eigenvalue, as a share of the largest, that needs no word in reports."""
 ROWS_IN_MEMORY = 2**30
 """Bytes of inputs that are kept; more are read anew in each pass."""
-COST = {"spectrum": 4, "trace": 4, "sam": 4, "line": 1, "plane": 1}
+COST: Mapping[MeasureName, int] = {"spectrum": 4, "trace": 4, "sam": 4, "line": 1, "plane": 1}
 """Work for a row, a forward being 1: measured on ResNet-20, where a Hessian product through a kept graph is 3 to 4."""
+
+F = TypeVar("F")
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -39,13 +51,15 @@ class Step:
         measure: Which measure it is of.
         keys: What its result is called; several where parts hold the same classes.
         rows: Row passes: rows, times how often each is looked at.
-        work: Gives the result, as plain JSON values; called with how to tell progress.
+        done: Whether it was done before.
+        work: Does it, and adds what it finds to the record.
     """
 
-    measure: str
+    measure: MeasureName
     keys: Sequence[str]
     rows: int
-    work: Callable[[], object]
+    done: bool
+    work: Callable[[], None]
 
     @property
     def cost(self) -> int:
@@ -72,7 +86,7 @@ class RunSharpness:
         options.check()
         trained = Trained.open(path, device=device, model=model)
         if options.epoch == "last":
-            trained.model.load_state_dict(cast(Mapping[str, Tensor], RunFolder(path).read_checkpoint()["model"]))
+            trained.model.load_state_dict(RunFolder(path).read_checkpoint().model)
         problem = setup.load_problem(trained.source, trained.options)
         problem.check_same_data(trained.classes, trained.priors.counts.tolist())
         samples = problem.dataset.train if options.split == "train" else problem.dataset.validation
@@ -99,26 +113,25 @@ class RunSharpness:
                 f"--along {options.along}: {path} has no rows of this group in its {options.split} data. "
                 f"It has {', '.join(self.groups)}."
             )
-        self.content = self._continued(trained, problem)
+        self.record = self._continued(trained, problem)
 
     @property
     def without_rows(self) -> list[str]:
         """Names of the classes that have no row in this part of the data."""
-        names = cast(Sequence[str], self.content["classes"])
-        return [name for name, drawn in zip(names, self.surface.rows.drawn.tolist(), strict=True) if not drawn]
+        return [name for name, drawn in zip(self.record.classes, self.record.drawn, strict=True) if not drawn]
 
     def todo(self) -> list[Step]:
         """The steps that are not finished yet."""
-        return [step for step in self._steps() if step.keys[0] not in self._found(step.measure)]
+        return [step for step in self._steps() if not step.done]
 
-    def measure(self, on_progress: OnProgress | None = None) -> Mapping[str, object]:
+    def measure(self, on_progress: OnProgress | None = None) -> SharpnessRecord:
         """Do what is left, writing the file after each step.
 
         Args:
             on_progress: Called with what is measured next, the cost of what is done and that of all.
 
         Returns:
-            The content of the file.
+            What the file holds.
 
         Raises:
             NonFiniteError: If a loss or a derivative is NaN or infinite at the weights.
@@ -129,63 +142,65 @@ class RunSharpness:
         for step in steps:
             if on_progress is not None:
                 on_progress(f"{step.measure} {self._called(step.keys[0])}".strip(), done, total)
-            result = step.work()
-            self._found(step.measure).update(dict.fromkeys(step.keys, result))
-            write_json(self.file, self.content)
+            step.work()
+            write_record(self.file, self.record)
             done += step.cost
         if "trace" in self.options.measures:
             self._sum_traces()
-            write_json(self.file, self.content)
+            write_record(self.file, self.record)
         if on_progress is not None:
             on_progress("", total, total)
-        return self.content
+        return read_record(SharpnessRecord, self.file)
 
-    def _continued(self, trained: Trained, problem: setup.Problem) -> dict[str, object]:
+    def _continued(self, trained: Trained, problem: setup.Problem) -> SharpnessRecord:
         """What the file holds of these very rows and weights, and a place for each measure."""
         folder, chosen, rows = RunFolder(self.path), self.options, self.surface.rows
-        result = folder.read_result() if folder.result.exists() else {}
-        about: dict[str, object] = {
-            "schema": SCHEMA,
-            "name": self.path.resolve().name,
-            "label": result.get("label", trained.options.method.method),
-            "seed": trained.options.training.seed,
-            "source": trained.source,
-            "loss": trained.options.loss.loss,
-            "split": chosen.split,
-            "settings": {
-                "epoch": chosen.epoch,
-                "rows": chosen.rows,
-                "seed": chosen.seed,
-                "float64": chosen.float64,
-            },
-            "weights": hashlib.sha256(self.surface.weights.cpu().numpy().tobytes()).hexdigest(),
-            "parameters": len(self.surface.weights),
-            "classes": list(trained.classes),
-            "counts": trained.priors.counts.tolist(),
-            "groups": list(trained.groups),
-            "tail": problem.tail.tolist(),
-            "sizes": rows.sizes.tolist(),
-            "drawn": rows.drawn.tolist(),
-            "parts": self.groups,
-        }
-        measured: dict[str, object] = {}
+        about = SharpnessRecord(
+            schema=SCHEMA,
+            name=self.path.resolve().name,
+            label=folder.read_result().label if folder.result.exists() else trained.options.method.method,
+            seed=trained.options.training.seed,
+            source=trained.source,
+            loss=trained.options.loss.loss,
+            split=chosen.split,
+            settings=Drawing(chosen.epoch, chosen.rows, chosen.seed, chosen.float64),
+            weights=hashlib.sha256(self.surface.weights.cpu().numpy().tobytes()).hexdigest(),
+            parameters=len(self.surface.weights),
+            classes=trained.classes,
+            counts=tuple(trained.priors.counts.tolist()),
+            groups=trained.groups,
+            tail=tuple(problem.tail.tolist()),
+            sizes=tuple(rows.sizes.tolist()),
+            drawn=tuple(rows.drawn.tolist()),
+            parts={name: tuple(part) for name, part in self.groups.items()},
+            measured=Measures(),
+        )
+        measured = about.measured
         if self.file.exists():
-            held = read_json(self.file)
-            if all(held.get(name) == about[name] for name in ("schema", "settings", "weights", "classes", "parts")):
-                measured = cast(dict[str, object], held.get("measured", {}))
-        for name in chosen.measures:
-            options = self._options_of(name)
-            entry = measured.get(name)
-            if not isinstance(entry, dict) or entry.get("options") != options or "found" not in entry:
-                measured[name] = {"options": options, "found": {}}
-        return {**about, "measured": measured}
+            held = read_record(SharpnessRecord, self.file)
+            if (held.settings, held.weights, held.parts) == (about.settings, about.weights, about.parts):
+                measured = held.measured
+        measured = Measures(
+            spectrum=self._kept("spectrum", measured.spectrum),
+            trace=self._kept("trace", measured.trace),
+            sam=self._kept("sam", measured.sam),
+            line=self._kept("line", measured.line),
+            plane=self._kept("plane", measured.plane),
+        )
+        return replace(about, measured=measured)
 
-    def _options_of(self, measure: str) -> dict[str, object]:
+    def _kept(self, measure: MeasureName, held: Measured[F]) -> Measured[F]:
+        """What was measured before, unless it is to be measured with other options now."""
+        if measure not in self.options.measures or held.options == (wanted := self._options_of(measure)):
+            return held
+        return Measured(wanted)
+
+    def _options_of(self, measure: MeasureName) -> Mapping[str, int | float | str]:
         o = self.options
-        along: dict[str, object] = {"along": o.along, "span": o.span}
+        along: dict[str, int | float | str] = {"along": o.along, "span": o.span}
         if o.along != "random":
             along["iterations"] = o.iterations
-        every: Mapping[str, dict[str, object]] = {
+        every: Mapping[MeasureName, Mapping[str, int | float | str]] = {
             "spectrum": {"iterations": o.iterations},
             "trace": {"probes": o.probes},
             "sam": {"rho": self.rho, "adaptive_rho": o.adaptive_rho, "steps": o.ascent_steps},
@@ -194,14 +209,11 @@ class RunSharpness:
         }
         return every[measure]
 
-    def _found(self, measure: str) -> dict[str, object]:
-        return cast(dict[str, dict[str, dict[str, object]]], self.content["measured"])[measure]["found"]
-
     def _called(self, key: str) -> str:
-        return f"class {cast(Sequence[str], self.content['classes'])[int(key)]}" if key.isdigit() else key
+        return f"class {self.record.classes[int(key)]}" if key.isdigit() else key
 
     def _steps(self) -> Iterator[Step]:
-        makers: Mapping[str, Callable[[], Iterator[Step]]] = {
+        makers: Mapping[MeasureName, Callable[[], Iterator[Step]]] = {
             "spectrum": self._spectra,
             "trace": self._traces,
             "sam": self._ascents,
@@ -221,85 +233,76 @@ class RunSharpness:
             yield called, classes, int(self.surface.rows.drawn[list(classes)].sum())
 
     def _spectra(self) -> Iterator[Step]:
-        o = self.options
+        o, measured = self.options, self.record.measured.spectrum
 
-        def work(part: Sequence[int]) -> object:
+        def work(part: Sequence[int]) -> Spectrum:
             extremes, density = sharpness.spectrum(
                 self.surface, part, steps=o.iterations, tolerance=TOLERANCE, seed=o.seed
             )
-            return {
-                "largest": extremes.largest,
-                "smallest": extremes.smallest,
-                "largest_residual": extremes.largest_residual,
-                "smallest_residual": extremes.smallest_residual,
-                "converged": extremes.converged,
-                "nodes": density.nodes.tolist(),
-                "weights": density.weights.tolist(),
-            }
+            return Spectrum(
+                extremes.largest,
+                extremes.smallest,
+                extremes.largest_residual,
+                extremes.smallest_residual,
+                extremes.converged,
+                tuple(density.nodes.tolist()),
+                tuple(density.weights.tolist()),
+            )
 
         for names, part, rows in self._parts():
-            yield Step("spectrum", names, o.iterations * rows, lambda part=part: work(part))  # type: ignore[misc]
+            yield _step("spectrum", measured, names, o.iterations * rows, partial(work, part))
 
     def _traces(self) -> Iterator[Step]:
-        o = self.options
+        o, measured = self.options, self.record.measured.trace
 
-        def work(index: int) -> object:
+        def work(index: int) -> HessianTrace:
             samples = sharpness.trace_samples(self.surface, [index], probes=o.probes, seed=o.seed)
-            return {"samples": samples.tolist()} | _trace(samples)
+            return replace(_trace(samples), samples=tuple(samples.tolist()))
 
         for index in self.surface.classes:
             rows = int(self.surface.rows.drawn[index])
-            yield Step("trace", [str(index)], o.probes * rows, lambda index=index: work(index))  # type: ignore[misc]
+            yield _step("trace", measured, [str(index)], o.probes * rows, partial(work, index))
 
     def _sum_traces(self) -> None:
         """The traces of the groups, out of those of their classes."""
-        found = self._found("trace")
+        found = self.record.measured.trace.found
         samples = torch.full((self.options.probes, self.surface.rows.num_classes), torch.nan, dtype=torch.float64)
         for index in self.surface.classes:
-            held = cast(Mapping[str, Sequence[float]], found[str(index)])["samples"]
-            samples[:, index] = torch.tensor(held, dtype=torch.float64)
+            samples[:, index] = torch.tensor(found[str(index)].samples, dtype=torch.float64)
         for name, part in self.groups.items():
             found[name] = _trace(self.surface.mean_loss(samples, part))
 
     def _ascents(self) -> Iterator[Step]:
-        o = self.options
+        o, measured = self.options, self.record.measured.sam
 
-        def work(part: Sequence[int]) -> object:
+        def work(part: Sequence[int]) -> Ascents:
             plain = sharpness.sam_sharpness(self.surface, part, rho=self.rho, steps=o.ascent_steps)
             adaptive = sharpness.sam_sharpness(
                 self.surface, part, rho=o.adaptive_rho, steps=o.ascent_steps, adaptive=True
             )
-            return {
-                "rise": plain.rise,
-                "adaptive_rise": adaptive.rise,
-                "loss": plain.loss,
-                "gradient_norm": plain.gradient_norm,
-            }
+            return Ascents(plain.rise, adaptive.rise, plain.loss, plain.gradient_norm)
 
         for names, part, rows in self._parts():
-            yield Step("sam", names, 2 * o.ascent_steps * rows, lambda part=part: work(part))  # type: ignore[misc]
+            yield _step("sam", measured, names, 2 * o.ascent_steps * rows, partial(work, part))
 
     def _lines(self) -> Iterator[Step]:
         offsets = _offsets(self.options.span, self.options.points)
 
-        def work() -> object:
-            return {
-                "offsets": offsets,
-                "losses": _plain(sharpness.line(self.surface, self._directions[0], offsets)),
-            }
+        def work() -> Losses:
+            return Losses(offsets, _finite(sharpness.line(self.surface, self._directions[0], offsets)))
 
-        yield Step("line", ["line"], len(offsets) * len(self.surface.rows.targets), work)
+        rows = len(offsets) * len(self.surface.rows.targets)
+        yield _step("line", self.record.measured.line, ["line"], rows, work)
 
     def _planes(self) -> Iterator[Step]:
         offsets = _offsets(self.options.span, self.options.plane_points)
 
-        def work(b: float) -> object:
-            found = sharpness.plane(self.surface, self._directions, offsets, [b])
-            return {"offsets": offsets, "losses": _plain(found[0])}
+        def work(b: float) -> Losses:
+            return Losses(offsets, _finite(sharpness.plane(self.surface, self._directions, offsets, [b])[0]))
 
+        rows = len(offsets) * len(self.surface.rows.targets)
         for number, b in enumerate(offsets):
-            rows = len(offsets) * len(self.surface.rows.targets)
-            yield Step("plane", [f"row {number}"], rows, lambda b=b: work(b))  # type: ignore[misc]
+            yield _step("plane", self.record.measured.plane, [f"row {number}"], rows, partial(work, b))
 
     @cached_property
     def _directions(self) -> tuple[Tensor, Tensor]:
@@ -324,15 +327,21 @@ def _rows(samples: data.Samples, transform: Transform, classes: int, options: Sh
     return rows.in_memory() if one.nbytes * len(rows.indices) <= ROWS_IN_MEMORY else rows
 
 
-def _trace(samples: Tensor) -> dict[str, object]:
+def _step(measure: MeasureName, measured: Measured[F], keys: Sequence[str], rows: int, work: Callable[[], F]) -> Step:
+    """A step that puts what it finds among what was measured."""
+    done = keys[0] in measured.found
+    return Step(measure, keys, rows, done, lambda: measured.found.update(dict.fromkeys(keys, work())))
+
+
+def _trace(samples: Tensor) -> HessianTrace:
     found = sharpness.Trace.of(samples)
-    return {"value": found.value, "standard_error": found.standard_error}
+    return HessianTrace(found.value, found.standard_error)
 
 
-def _offsets(span: float, points: int) -> list[float]:
-    return [span * (2 * place / (points - 1) - 1) for place in range(points)]
+def _offsets(span: float, points: int) -> tuple[float, ...]:
+    return tuple(span * (2 * place / (points - 1) - 1) for place in range(points))
 
 
-def _plain(losses: Tensor) -> list[list[float | None]]:
-    """Losses of points by classes as JSON, which knows neither NaN nor infinity."""
-    return [[value if math.isfinite(value) else None for value in row] for row in losses.tolist()]
+def _finite(losses: Tensor) -> tuple[tuple[float | None, ...], ...]:
+    """Losses of points by classes for JSON, which knows neither NaN nor infinity."""
+    return tuple(tuple(value if math.isfinite(value) else None for value in row) for row in losses.tolist())

@@ -7,10 +7,9 @@ from typing import Literal
 
 from imbsam.errors import OptionError
 
-Split = Literal["train", "validation"]
-Epoch = Literal["kept", "last"]
 Along = Literal["random", "overall", "many", "medium", "few", "head", "tail"]
-MEASURES = ("spectrum", "trace", "sam", "line", "plane")
+MeasureName = Literal["spectrum", "trace", "sam", "line", "plane"]
+MEASURES: tuple[MeasureName, ...] = ("spectrum", "trace", "sam", "line", "plane")
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,9 @@ class SharpnessOptions:
         batch_size: Most rows forwarded at once.
     """
 
-    split: Split = "train"
-    epoch: Epoch = "kept"
-    measures: Sequence[str] = MEASURES
+    split: Literal["train", "validation"] = "train"
+    epoch: Literal["kept", "last"] = "kept"
+    measures: Sequence[MeasureName] = MEASURES
     rows: int = 32
     iterations: int = 20
     probes: int = 10

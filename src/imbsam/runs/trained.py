@@ -2,10 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +60,7 @@ class Trained:
     classes: tuple[str, ...]
     priors: ClassPriors
     groups: tuple[ShotGroup, ...]
-    preprocess: dict[str, object]
+    preprocess: Mapping[str, object]
 
     @classmethod
     def open(cls, path: Path, *, device: str = "auto", model: str | None = None) -> "Trained":
@@ -83,18 +82,15 @@ class Trained:
         check_named(folder, options.model.model, model)
         about = folder.read_data()
         try:
-            classes = tuple(cast(Sequence[str], about["classes"]))
-            preprocess = cast(dict[str, object], about["preprocess"])
-            priors = ClassPriors.from_counts(cast(list[int], about["counts"]))
-            groups = cast(tuple[ShotGroup, ...], tuple(cast(Sequence[str], about["groups"])))
-            spec = data.spec_of(preprocess)
+            priors = ClassPriors.from_counts(about.counts)
+            spec = data.spec_of(about.preprocess)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path / 'data.json'} is damaged: {error}") from None
         weights = folder.read_weights()
         network = models.build(
             options.model.model,
             spec,
-            num_classes=len(classes),
+            num_classes=len(about.classes),
             cosine_classifier=needs_cosine_classifier(options.loss.loss),
             width=options.model.width,
             norm=options.model.norm,
@@ -104,7 +100,8 @@ class Trained:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"{folder.weights} does not fit the run's model: {error}") from None
-        return cls(source, options, network.to(setup.device_of(device)), classes, priors, groups, preprocess)
+        network = network.to(setup.device_of(device))
+        return cls(source, options, network, about.classes, priors, about.groups, about.preprocess)
 
     @property
     def spec(self) -> InputSpec:

@@ -2,19 +2,19 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import yaml
 
 from imbsam.config import Options, Track
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.runs.fit import fit
-from imbsam.runs.folder import SCHEMA, RunFolder
+from imbsam.runs.folder import RunFolder
 from imbsam.runs.tracking import Store, chosen, together
-from imbsam.storage.files import write_json
+from imbsam.storage.records import SCHEMA
+from imbsam.studies.comparison import Comparison
 from imbsam.studies.workers import HERE, Workers
 from imbsam.training.methods import with_own_options
 
@@ -29,7 +29,7 @@ class Variant:
     """
 
     label: str
-    values: dict[str, object]
+    values: Mapping[str, object]
 
     @classmethod
     def parse(cls, label: str) -> "Variant":
@@ -125,17 +125,14 @@ def compare(
     finished = [run for run in runs if state_of(run, source) == "finished"]
     todo = [run for run in runs if run not in finished]
     track = tracks_of(todo)
-    write_json(
-        folder / "comparison.json",
-        {
-            "schema": SCHEMA,
-            "source": source,
-            "methods": list(dict.fromkeys(run.label for run in runs)),
-            "seeds": list(dict.fromkeys(run.options.training.seed for run in runs)),
-            "runs": [str(run.folder.relative_to(folder)) for run in runs],
-            "command": command,
-        },
-    )
+    Comparison(
+        SCHEMA,
+        source,
+        methods=tuple(dict.fromkeys(run.label for run in runs)),
+        seeds=tuple(dict.fromkeys(run.options.training.seed for run in runs)),
+        runs=tuple(str(run.folder.relative_to(folder)) for run in runs),
+        command=command,
+    ).write(folder)
     yield from (Outcome(run, None) for run in finished)
     with together(track, folder, source, command) as store:
         yield from make_runs(source, todo, workers, store)
@@ -179,8 +176,7 @@ def state_of(run: PlannedRun, source: str) -> str:
     if not folder.exists():
         return "new"
     held_source, _ = folder.read_config()
-    found = cast(dict[str, object], folder.read_data().get("asked", {}))
-    differing = run.options.differing(found)
+    differing = run.options.differing(folder.read_data().asked)
     if held_source != source:
         differing.append("source")
     if differing:

@@ -12,9 +12,10 @@ import yaml
 from imbsam.config import Objective, Options
 from imbsam.errors import OptionError, RunError
 from imbsam.optim import METHODS
-from imbsam.runs.folder import SCHEMA, RunFolder
+from imbsam.runs.folder import RunFolder
 from imbsam.runs.tracking import Store, chosen, together
 from imbsam.storage.files import alone, write_json
+from imbsam.storage.records import SCHEMA
 from imbsam.studies.compare import PlannedRun, make_runs, state_of
 from imbsam.studies.workers import Workers
 from imbsam.training.methods import PLAIN, checked_name, with_own_options
@@ -317,11 +318,11 @@ def _planned(folder: Path, options: Options, number: int, values: Mapping[str, o
 def _score(runs: Sequence[PlannedRun], objective: Objective) -> float | None:
     scores = []
     for run in runs:
-        validation = RunFolder(run.folder).read_result().get("validation")
-        value = validation.get(objective) if isinstance(validation, Mapping) else None
+        validation = RunFolder(run.folder).read_result().validation
+        value = None if validation is None else validation.of(objective)
         if value is None:
             return None
-        scores.append(float(value))
+        scores.append(value)
     return math.fsum(scores) / len(scores)
 
 

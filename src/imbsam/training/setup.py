@@ -39,18 +39,6 @@ class Problem:
     tail: Tensor
     device: torch.device
 
-    def describe(self) -> dict[str, object]:
-        """What later commands need to know, as plain JSON values."""
-        return {
-            "name": self.dataset.name,
-            "classes": list(self.dataset.classes),
-            "counts": self.priors.counts.tolist(),
-            "groups": list(self.groups),
-            "tail": self.tail.tolist(),
-            "notes": list(self.dataset.notes),
-            "preprocess": dict(self.dataset.preprocess),
-        }
-
     def check_same_data(self, classes: Sequence[str], counts: Sequence[int]) -> None:
         """Refuse data that changed since a run was begun, as far as the training samples of each class tell.
 

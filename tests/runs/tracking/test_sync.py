@@ -44,16 +44,16 @@ def test_with_none_nothing_is_written(tmp_path, train):
 def test_both_trackers_show_the_numbers_of_the_log(tmp_path, train, database, scalars):
     result = train(tmp_path / "run", track=["tensorboard", "mlflow"])
     lines = RunFolder(tmp_path / "run").epochs()
-    expected = [(line["epoch"], line["validation"]["balanced"]) for line in lines]
+    expected = [(line.epoch, line.validation.balanced) for line in lines]
     found = database.metrics("run")
     assert len(expected) == 2
     assert found["validation/balanced"] == expected
     shown = scalars(tmp_path / "run")
     assert [step for step, _ in shown["validation/balanced"]] == [1, 2]
     assert [value for _, value in shown["validation/balanced"]] == pytest.approx([value for _, value in expected])
-    assert found["train/train_loss"] == [(line["epoch"], line["train_loss"]) for line in lines]
-    assert found["test/balanced"] == [(2, result["test"]["balanced"])]
-    assert found["test/recall/9"] == [(2, result["test"]["per_class"][9])]
+    assert found["train/train_loss"] == [(line.epoch, line.train_loss) for line in lines]
+    assert found["test/balanced"] == [(2, result.test.balanced)]
+    assert found["test/recall/9"] == [(2, result.test.per_class[9])]
     assert set(shown) < set(found)
 
 
@@ -93,9 +93,9 @@ def test_a_server_that_does_not_answer_is_named_before_anything_is_removed_or_tr
 
 def test_a_store_that_is_lost_on_the_way_stops_no_run_and_gets_what_it_missed(tmp_path, options, database):
     def the_store_lacks_its_tables_for_a_while(record):
-        if record["epoch"] == 1:
+        if record.epoch == 1:
             database.execute("alter table metrics rename to gone")
-        if record["epoch"] == 3:
+        if record.epoch == 3:
             database.execute("alter table gone rename to metrics")
 
     chosen = options(track="mlflow", epochs=4)

@@ -35,7 +35,7 @@ def test_the_runs_of_a_comparison_lie_under_it_by_their_labels(tmp_path, options
     assert database.tags("c")["command"] == "imbsam compare digits"
     for outcome in outcomes:
         result = RunFolder(outcome.run.folder).read_result()
-        assert database.metrics(outcome.run.folder.name)["test/balanced"] == [(2, result["test"]["balanced"])]
+        assert database.metrics(outcome.run.folder.name)["test/balanced"] == [(2, result.test.balanced)]
 
 
 def test_the_same_comparison_again_goes_on_in_the_same_runs(tmp_path, options, database):

@@ -1,9 +1,11 @@
 """What a folder says, under the names that trackers show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from imbsam.metrics import Metrics
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.records import EpochRecord, Result
 from imbsam.storage.files import as_json
 
 FILES = ("config.yaml", "result.json", "report.html", "model-card.md", "comparison.json", "tune.json", "best.yaml")
@@ -28,31 +30,25 @@ class Projection:
     texts: Mapping[str, str]
 
     @classmethod
-    def of(cls, folder: RunFolder, result: Mapping[str, object] | None = None) -> "Projection":
+    def of(cls, folder: RunFolder, result: Result | None = None) -> "Projection":
         """Read a folder, whose ``result.json`` may be still to come."""
         if result is None and folder.result.exists():
             result = folder.read_result()
-        epochs = [
-            (_int(line["epoch"]), _flat(train=line, validation=line.get("validation"))) for line in folder.epochs()
-        ]
+        epochs = [(line.epoch, _flat(train=line, validation=line.validation)) for line in folder.whole_epochs()]
         paths = [folder.path / name for name in FILES] if result or not folder.exists() else []
         texts = {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
         if result is None:
             return cls(epochs, [], texts)
-        outcome = _flat(run=result, test=result.get("test"), kept=result.get("validation"))
-        return cls(epochs, [(_int(result["epochs"]), outcome)], {**texts, "result.json": as_json(result)})
+        outcome = _flat(run=result, test=result.test, kept=result.validation)
+        return cls(epochs, [(result.epochs, outcome)], {**texts, "result.json": as_json(asdict(result))})
 
 
-def _int(number: object) -> int:
-    return int(str(number))
-
-
-def _flat(**parts: object) -> dict[str, float]:
+def _flat(**parts: Result | EpochRecord | Metrics | None) -> dict[str, float]:
     found = {}
-    for part, values in parts.items():
-        for name, value in values.items() if isinstance(values, Mapping) else ():
+    for part, record in parts.items():
+        for name, value in vars(record).items() if record is not None else ():
             if isinstance(value, float):
                 found[f"{part}/{name}"] = value
-            elif name == "per_class" and isinstance(value, list):
+            elif name == "per_class":
                 found.update({f"{part}/recall/{c}": recall for c, recall in enumerate(value) if recall is not None})
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from imbsam.config import Track
 from imbsam.errors import OptionError, RunError, RunWarning
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.records import Result
 from imbsam.runs.tracking.events import Events
 from imbsam.runs.tracking.mlflow_run import MlflowRun, Store
 from imbsam.runs.tracking.projection import Projection
@@ -35,7 +36,7 @@ def chosen(track: Sequence[Track]) -> list[Track]:
     return names
 
 
-def sync(folder: RunFolder, trackers: Sequence[Tracker], result: Mapping[str, object] | None = None) -> None:
+def sync(folder: RunFolder, trackers: Sequence[Tracker], result: Result | None = None) -> None:
     """Bring trackers to what a folder says, whatever they hold already.
 
     A run goes on without an MLflow that is lost on the way, with a warning; a later call writes what it misses.

@@ -1,0 +1,308 @@
+"""The training loop: epochs of steps, a checkpoint after each epoch, the best epoch's weights at the end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from imbsam import data
+from imbsam.data.seeding import DROPOUT, generator
+from imbsam.errors import RunError
+from imbsam.losses import Deferred
+from imbsam.metrics import Metrics, classification
+from imbsam.optim import SharpnessAware
+from imbsam.runs.checkpoint import Begun, Checkpoint, Progress
+from imbsam.runs.examples import confused_examples
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.ranks import World
+from imbsam.runs.records import DataRecord, EpochRecord, Examples, Result, Split
+from imbsam.storage.interruption import HeldBack
+from imbsam.storage.records import SCHEMA
+from imbsam.training import setup
+from imbsam.training.evaluation import autocast, logits_of
+from imbsam.training.random_numbers import random_state, set_random_state
+from imbsam.training.schedule import factor
+from imbsam.training.step import train_step
+
+OnStep = Callable[[int, int, int, int], None]
+
+
+class Training:
+    """The moving parts of a run.
+
+    Args:
+        problem: The data and options.
+        folder: Where checkpoints and metrics go.
+        world: The processes that share the run.
+    """
+
+    def __init__(self, problem: setup.Problem, folder: RunFolder, world: World) -> None:
+        self.problem = problem
+        self.world = world
+        self.shard = data.Shard(world.rank, world.size)
+        self.folder = folder
+        self.progress = Progress()
+        self.begun: Begun | None = None
+        self.without: list[str] = []
+        options = problem.options
+        self.bare = setup.build_model(problem)
+        self.model = world.wrapped(self.bare, problem.device)
+        self.criterion = setup.build_criterion(problem)
+        steps = len(self._batches(0))
+        self.optimizer: SharpnessAware = setup.build_optimizer(
+            problem, self.model, total_steps=steps * setup.epochs_of(options)
+        )
+        assert options.training.warmup is not None
+        self.schedule = LambdaLR(
+            self.optimizer,
+            factor(
+                options.training.schedule,
+                epochs=setup.epochs_of(options),
+                warmup=options.training.warmup,
+                steps_per_epoch=steps,
+            ),
+        )
+        self._draw_apart()
+
+    def _draw_apart(self) -> None:
+        """Let dropout differ by rank, and after a resume by another number of ranks go on with fresh draws."""
+        if not self.world.first:
+            key = (self.problem.options.training.seed, self.schedule.last_epoch, DROPOUT, self.world.rank)
+            torch.manual_seed(generator(*key).initial_seed())
+
+    def _batches(self, epoch: int, start: int = 0) -> data.Epoch:
+        options, dataset = self.problem.options, self.problem.dataset
+        assert options.data.augment != "auto"
+        return data.batches(
+            dataset.train,
+            batch_size=setup.batch_size_of(options),
+            seed=options.training.seed,
+            epoch=epoch,
+            start=start,
+            shuffle=True,
+            transform=data.training_transform(dataset.spec, options.data.augment),
+            workers=options.data.workers,
+            sampler=options.data.sampler,
+            tail=self.problem.tail,
+            tail_rows=options.data.tail_rows,
+            shard=self.shard,
+        )
+
+    def epoch(self, signals: HeldBack, on_step: OnStep | None = None) -> EpochRecord:
+        """Train one epoch, or the rest of one, evaluate, write the checkpoint.
+
+        Args:
+            signals: Asked after each step whether to write the checkpoint there and stop.
+            on_step: Called after each step.
+
+        Returns:
+            What was measured of it.
+
+        Raises:
+            Stopped: If a signal came.
+        """
+        number = self.progress.epoch + 1
+        if isinstance(self.criterion, Deferred):
+            self.criterion.set_epoch(self.progress.epoch)
+        if self.begun is None:
+            first = self.optimizer.param_groups[0]
+            self.begun = Begun(float(first["lr"]), float(first["rho"]))
+        begun, began = self.begun, time.perf_counter() - self.begun.seconds
+        self.model.train()
+        rest = self._batches(self.progress.epoch, start=len(begun.losses))
+        steps, epochs = len(begun.losses) + len(rest), setup.epochs_of(self.problem.options)
+        batches, sizes = iter(rest), iter(rest.rows)
+        while True:
+            batch = next(batches, None)
+            # Before the passes: a rank whose batch cannot be read is missed here, not in the middle of a step.
+            if (stop := self.world.agree(signals.number)) is not None:
+                begun.seconds = time.perf_counter() - began
+                self._write_checkpoint()
+                self.world.stop(signals, stop)
+            if batch is None:
+                break
+            rows = next(sizes)
+            begun.losses.append(self._step(*batch) * (rows * self.shard.share(rows)))
+            self.schedule.step()
+            if on_step is not None:
+                on_step(len(begun.losses), steps, number, epochs)
+        self._collect()
+        record = self.world.from_first(lambda: self._finish(number, began))
+        self.progress, self.begun = replace(self.progress, epoch=number), None
+        self._write_checkpoint()
+        return record
+
+    def _finish(self, number: int, began: float) -> EpochRecord:
+        """Measure a finished epoch, keep its weights if it is the best, write its line of metrics."""
+        assert self.begun is not None
+        begun, rows = self.begun, len(self.problem.dataset.train)
+        # Steps that the method skipped have no finite loss; they are counted apart.
+        train_loss = float(torch.stack(begun.losses).nansum()) / rows
+        validation = self._measure(self.problem.dataset.validation)
+        seconds = time.perf_counter() - began
+        self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
+        record = EpochRecord(
+            epoch=number,
+            epochs=setup.epochs_of(self.problem.options),
+            lr=begun.lr,
+            rho=begun.rho,
+            train_loss=train_loss,
+            skipped=self.optimizer.skipped,
+            seconds=seconds,
+            validation=None if validation is None else replace(validation, confusion=None),
+        )
+        self._keep_if_best(validation)
+        self.folder.append_metrics(record)
+        return record
+
+    def _collect(self) -> None:
+        """Add up on the first rank what each has counted; the others count on from nothing."""
+        if self.world.size == 1:
+            return
+        losses = torch.stack(self.begun.losses).cpu() if self.begun is not None and self.begun.losses else None
+        found = self.world.gather((losses, self.progress.rows_forward))
+        self.progress = replace(self.progress, rows_forward=sum(n for _, n in found) if self.world.first else 0)
+        if self.begun is not None and losses is not None:
+            total = torch.zeros_like(losses)
+            for each, _ in found if self.world.first else ():
+                total = total if each is None else total + each
+            self.begun.losses = list(total.to(self.problem.device))
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        device, options = self.problem.device, self.problem.options
+        inputs = inputs.to(device, non_blocking=True)
+        if setup.channels_last(self.problem):
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        loss, forwarded = train_step(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            inputs,
+            targets,
+            precision=autocast(device, options),
+            clip_norm=options.training.clip_norm,
+        )
+        self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
+        return loss
+
+    def _measure(self, samples: data.Samples | None, *, show_as: Split | None = None) -> Metrics | None:
+        """Measure; under the name of a split images of what was taken for what are kept, too."""
+        if samples is None:
+            return None
+        problem = self.problem
+        spec = problem.dataset.spec
+        logits = logits_of(self.bare, samples, spec, problem.options, problem.priors)
+        scores = classification(logits, samples.targets, problem.groups)
+        if show_as is not None:
+            confused = confused_examples(logits, samples, spec, scores.confusion, problem.priors.counts.tolist())
+            if confused:
+                self.folder.write_examples(Examples(SCHEMA, show_as, confused))
+        return scores
+
+    def _keep_if_best(self, validation: Metrics | None) -> None:
+        """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
+        score = validation.balanced if validation is not None else self.progress.best_score
+        if self.problem.options.training.select == "last" or score >= self.progress.best_score:
+            self.progress = replace(self.progress, best_epoch=self.progress.epoch, best_score=score)
+            self.folder.write_weights(self.bare.state_dict(), self.progress.epoch)
+
+    def _write_checkpoint(self) -> None:
+        self._collect()
+        random = self.world.gather(random_state(self.problem.device))
+        self.world.from_first(
+            lambda: self.folder.write_checkpoint(
+                Checkpoint(
+                    options=self.problem.options.deciding(),
+                    progress=self.progress,
+                    begun=self.begun,
+                    model=self.bare.state_dict(),
+                    optimizer=self.optimizer.state_dict(),
+                    steps=self.schedule.last_epoch,
+                    random=random,
+                )
+            )
+        )
+
+    def resume(self) -> None:
+        """Go on from the folder's last checkpoint.
+
+        Raises:
+            DataError: If the data changed since.
+            RunError: If none is whole, or it belongs to another run.
+        """
+        about = self.world.from_first(self.folder.read_data)
+        self.problem.check_same_data(about.classes, about.counts)
+        held = self.world.from_first(self.folder.read_checkpoint)
+        self._check_same_options(held.options)
+        try:
+            self.bare.load_state_dict(held.model)
+            self.optimizer.load_state_dict(held.optimizer)
+            self._set_random_state(held.random)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise RunError(f"{self.folder.checkpoint} does not fit this run ({reason}).") from None
+        self.schedule.last_epoch = held.steps
+        self.progress = held.progress if self.world.first else replace(held.progress, rows_forward=0)
+        self.begun = held.begun
+        if self.begun is not None:
+            losses = [loss.to(self.problem.device) for loss in self.begun.losses]
+            self.begun.losses = losses if self.world.first else [torch.zeros_like(loss) for loss in losses]
+        if self.world.first:
+            self.folder.keep_metrics(self.progress.epoch)
+
+    def _set_random_state(self, held: Sequence[Mapping[str, Tensor]]) -> None:
+        """Each rank's own where they are as many as before; else that of the first, and fresh ones for the others."""
+        if self.world.first or len(held) == self.world.size:
+            set_random_state(held[self.world.rank], self.problem.device)
+        else:
+            self._draw_apart()
+
+    def _check_same_options(self, held: Mapping[str, object]) -> None:
+        differing = self.problem.options.differing(held)
+        if differing:
+            raise RunError(
+                f"{self.folder.checkpoint} does not fit this run: it is of one with another {', '.join(differing)}."
+            )
+
+    def notes(self) -> list[str]:
+        """What has to be said of the training, a sentence each."""
+        skipped, without = self.optimizer.skipped, ", ".join(self.without)
+        notes = [f"{skipped} steps were skipped: a loss or gradient was NaN or infinite."] if skipped else []
+        return notes + ([f"without a deterministic algorithm, so that runs may differ: {without}."] if without else [])
+
+    def result(self, label: str) -> Result:
+        """Measure the kept epoch on the test data, and sum the run up."""
+        problem = self.problem
+        self.bare.load_state_dict(self.folder.read_weights())
+        about, dataset, progress = DataRecord.of(problem, problem.options), problem.dataset, self.progress
+        return Result(
+            schema=SCHEMA,
+            name=self.folder.path.name,
+            method=problem.options.method.method,
+            label=label,
+            seed=problem.options.training.seed,
+            source=problem.source,
+            config=problem.options.flat(),
+            classes=about.classes,
+            counts=about.counts,
+            groups=about.groups,
+            tail=about.tail,
+            notes=(*about.notes, *self.notes()),
+            best_epoch=progress.best_epoch,
+            epochs=progress.epoch,
+            test=self._measure(dataset.test, show_as="test"),
+            validation=self._measure(dataset.validation, show_as="validation" if dataset.test is None else None),
+            # Start-up, and what else the machine was busy with, is in some epochs only.
+            train_seconds=progress.epoch * median([held.seconds for held in self.folder.whole_epochs()] or [0.0]),
+            rows_forward=progress.rows_forward,
+            cost_ratio=progress.rows_forward / progress.rows if progress.rows else None,
+            versions={name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},
+            device=str(problem.device),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )

@@ -1,0 +1,207 @@
+"""What a run writes of itself and others read: its data, each epoch, its result, images of its worst confusions."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from imbsam.config import Options
+from imbsam.metrics import Metrics
+from imbsam.priors import ShotGroup
+from imbsam.storage.records import Text
+from imbsam.training.setup import Problem
+
+Split = Literal["test", "validation"]
+
+
+def _base64(text: str) -> str:
+    base64.b64decode(text, validate=True)
+    return text
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """``data.json``: what later commands need of the data; the lists over classes have one length.
+
+    Args:
+        name: Of the data set.
+        classes: Names, as they are.
+        counts: Training samples of each class.
+        groups: Shot group of each class.
+        tail: Whether each class is tail.
+        notes: What was done to the data, a sentence each.
+        preprocess: How to read further data the same way.
+        asked: The options as they were asked for, before the open ones were filled in.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    groups: tuple[ShotGroup, ...]
+    tail: tuple[bool, ...]
+    notes: tuple[str, ...]
+    preprocess: Mapping[str, object]
+    asked: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        lengths = {"counts": len(self.counts), "groups": len(self.groups), "tail": len(self.tail)}
+        _check_lengths(len(self.classes), lengths)
+
+    @classmethod
+    def of(cls, problem: Problem, asked: Options) -> "DataRecord":
+        """Describe the data of a run."""
+        return cls(
+            name=problem.dataset.name,
+            classes=tuple(problem.dataset.classes),
+            counts=tuple(problem.priors.counts.tolist()),
+            groups=problem.groups,
+            tail=tuple(problem.tail.tolist()),
+            notes=tuple(problem.dataset.notes),
+            preprocess=dict(problem.dataset.preprocess),
+            asked=asked.flat(),
+        )
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """A line of ``metrics.jsonl``.
+
+    Args:
+        epoch: Which it is, from 1.
+        epochs: Of the run.
+        lr: Learning rate of its first step.
+        rho: Neighbourhood size of its first step.
+        train_loss: Mean loss of the training rows, as they were trained on.
+        skipped: Steps skipped since the run began.
+        seconds: How long it took, evaluation included.
+        validation: Scores on the validation data, without the confusion matrix; None if there are no such data.
+    """
+
+    epoch: int
+    epochs: int
+    lr: float
+    rho: float
+    train_loss: float
+    skipped: int
+    seconds: float
+    validation: Metrics | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """``result.json``: the outcome of a finished run; the lists over classes have one length.
+
+    Args:
+        schema: Of the file.
+        name: Of the folder.
+        method: By its name.
+        label: What reports call the variant.
+        seed: Of everything random.
+        source: The data.
+        config: Every option as it was used.
+        classes: Names.
+        counts: Training samples of each class.
+        groups: Shot group of each class.
+        tail: Whether each class is tail.
+        notes: What is to be said of data and training, a sentence each.
+        best_epoch: The epoch whose weights are kept, from 1.
+        epochs: Epochs trained.
+        test: Scores on the test data; None if there are none.
+        validation: The same, validation data.
+        train_seconds: Epochs times the median of how long one took.
+        rows_forward: Rows forwarded, every pass counted.
+        cost_ratio: For each row trained on; None if there was none.
+        versions: Of the packages at work.
+        device: Where it was computed.
+        finished: When, ISO 8601.
+    """
+
+    schema: Literal[1]
+    name: Text
+    method: Text
+    label: Text
+    seed: int
+    source: Text
+    config: Mapping[Text, object]
+    classes: tuple[Text, ...]
+    counts: tuple[int, ...]
+    groups: tuple[ShotGroup, ...]
+    tail: tuple[bool, ...]
+    notes: tuple[Text, ...]
+    best_epoch: int | None
+    epochs: int
+    test: Metrics | None
+    validation: Metrics | None
+    train_seconds: float
+    rows_forward: int
+    cost_ratio: float | None
+    versions: Mapping[Text, Text]
+    device: Text
+    finished: Text
+
+    def __post_init__(self) -> None:
+        lengths = {"counts": len(self.counts), "groups": len(self.groups), "tail": len(self.tail)}
+        for split, metrics in (("test", self.test), ("validation", self.validation)):
+            if metrics is not None:
+                lengths[f"{split}.per_class"] = len(metrics.per_class)
+                if metrics.confusion is not None:
+                    lengths[f"{split}.confusion"] = len(metrics.confusion)
+                    lengths.update({f"{split}.confusion[{i}]": len(row) for i, row in enumerate(metrics.confusion)})
+        _check_lengths(len(self.classes), lengths)
+
+    def scores(self, split: Split) -> Metrics | None:
+        """The scores on one set, None if the run was not evaluated on it."""
+        return self.test if split == "test" else self.validation
+
+
+def _check_lengths(classes: int, lengths: Mapping[str, int]) -> None:
+    for name, length in lengths.items():
+        if length != classes:
+            raise ValueError(f"{name} has {length} entries for {classes} classes")
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image that was taken for something else.
+
+    Args:
+        name: Of the sample.
+        probability: That the model gave to the class it took it for.
+        png: The image, in base64.
+    """
+
+    name: Text
+    probability: float
+    png: Annotated[str, AfterValidator(_base64)]
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Images of a class that were taken for another.
+
+    Args:
+        true: Index of their class.
+        predicted: Index of what they were taken for.
+        images: Those that the model was surest about.
+    """
+
+    true: int
+    predicted: int
+    images: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """``examples.json``: images of the worst confusions.
+
+    Args:
+        schema: Of the file.
+        split: The data they are of.
+        confused: The worst pair first.
+    """
+
+    schema: Literal[1]
+    split: Split
+    confused: tuple[ConfusedPair, ...]
