@@ -252,9 +252,9 @@ def test_the_test_labels_have_no_say_in_what_is_trained_or_kept(tmp_path, train)
     rows["kind"] = rows["kind"].sample(frac=1, random_state=0).to_numpy()
     rows.to_csv(folder / "test.csv", index=False)
     corrupt = train(tmp_path / "corrupt", folder, **kept)
-    assert honest["test"] != corrupt["test"]
-    assert honest["best_epoch"] == corrupt["best_epoch"]
-    assert honest["validation"] == corrupt["validation"]
+    assert honest.test != corrupt.test
+    assert honest.best_epoch == corrupt.best_epoch
+    assert honest.validation == corrupt.validation
     weights = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("honest", "corrupt")]
     assert weights[0] == weights[1]
 
