@@ -10,7 +10,7 @@ MEASURED = ("spectrum", "trace", "sam", "line", "plane")
 
 def made_sharpness(
     label: str = "sgd", seed: int = 0, *, height: float = 1.0, measures: Sequence[str] = MEASURED, **changed: object
-) -> dict[str, object]:
+) -> SharpnessRecord:
     """A run of three classes, whose numbers are ``height`` times those of the first."""
     classes, offsets = 3, [-1.0, 0.0, 1.0]
     parts = {"overall": [0, 1, 2], "many": [0], "few": [1, 2], "head": [0], "tail": [1, 2]}

@@ -68,7 +68,7 @@ def _sum(text: str) -> Formula:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Counts:
     """Rows forwarded, and rows backpropagated through.
 
     Args:
@@ -80,7 +80,7 @@ class Rows:
     backwards: Formula
 
     @classmethod
-    def of(cls, forwards: str, backwards: str | None = None) -> "Rows":
+    def of(cls, forwards: str, backwards: str | None = None) -> "Counts":
         """Read both; the same where one is given."""
         return cls(_sum(forwards), _sum(backwards or forwards))
 
@@ -107,9 +107,9 @@ class Work:
         working_coupled: The same beside BatchNorm.
     """
 
-    alone: Rows
-    context: Rows
-    batch: Rows
+    alone: Counts
+    context: Counts
+    batch: Counts
     directions: Formula
     sums: Formula
     parts: Formula
@@ -119,14 +119,14 @@ class Work:
     working: Formula = field(default_factory=Formula)
     working_coupled: Formula = field(default_factory=Formula)
 
-    def rows(self, policy: str) -> Rows:
+    def rows(self, policy: str) -> Counts:
         """By ``"alone"``, ``"context"`` or ``"batch"``."""
         return {"alone": self.alone, "context": self.context, "batch": self.batch}[policy]
 
-    def rows_of_a_rank(self, policy: str) -> Rows:
+    def rows_of_a_rank(self, policy: str) -> Counts:
         """Over several ranks no forward is shared: each backward has its own."""
         backwards = self.rows(policy).backwards
-        return Rows(backwards + Formula({"B": self.looks}), backwards)
+        return Counts(backwards + Formula({"B": self.looks}), backwards)
 
     @property
     def all_reduces(self) -> Formula:
@@ -156,9 +156,9 @@ class Work:
 
 
 def _work(
-    alone: Rows,
-    context: Rows | None = None,
-    batch: Rows | None = None,
+    alone: Counts,
+    context: Counts | None = None,
+    batch: Counts | None = None,
     *,
     directions: str = "1",
     sums: str = "1",
@@ -185,30 +185,32 @@ def _work(
     )
 
 
-_SAM = Rows.of("2 B")
-_UNIVERSAL = _work(Rows.of("B + n B"), directions="0", sums="1 + n", working="1 + n")
+_SAM = Counts.of("2 B")
+_UNIVERSAL = _work(Counts.of("B + n B"), directions="0", sums="1 + n", working="1 + n")
 
 WORK: Mapping[str, Work] = {
-    "plain": _work(Rows.of("B"), directions="0", kept=0),
+    "plain": _work(Counts.of("B"), directions="0", kept=0),
     "sam": _work(_SAM),
     "asam": _work(_SAM, working="3"),
     "gsam": _work(_SAM, remembers=True, working="2"),
     "friendly-sam": _work(_SAM, remembers=True, kept=2, working="2"),
-    "looksam": _work(Rows.of("B + 1/k B"), directions="1/k", remembers=True, kept=2, working="2"),
+    "looksam": _work(Counts.of("B + 1/k B"), directions="1/k", remembers=True, kept=2, working="2"),
     "esam": _work(
-        Rows.of("2 B + g B", "B + g B"),
-        Rows.of("2 B + g B + K", "B + g B + K"),
-        Rows.of("3 B", "2 B"),
+        Counts.of("2 B + g B", "B + g B"),
+        Counts.of("2 B + g B + K", "B + g B + K"),
+        Counts.of("3 B", "2 B"),
         looks=1,
     ),
     "trace-sam": _UNIVERSAL,
     "frob-sam": _UNIVERSAL,
     "det-sam": _UNIVERSAL,
-    "imbsam": _work(Rows.of("B + T"), Rows.of("B + 2 T + 2 K"), Rows.of("2 B", "3 B"), parts="2", working_coupled="1"),
+    "imbsam": _work(
+        Counts.of("B + T"), Counts.of("B + 2 T + 2 K"), Counts.of("2 B", "3 B"), parts="2", working_coupled="1"
+    ),
     "imbsam, reuse": _work(
-        Rows.of("B"),
-        Rows.of("B + T + K"),
-        Rows.of("2 B"),
+        Counts.of("B"),
+        Counts.of("B + T + K"),
+        Counts.of("2 B"),
         directions="0",
         sums="2",
         remembers=True,
@@ -216,19 +218,19 @@ WORK: Mapping[str, Work] = {
         working="1",
     ),
     "cc-sam": _work(
-        Rows.of("3 B"),
-        Rows.of("3 B + 2 C K"),
-        Rows.of("B + C B", "B + 2 C B"),
+        Counts.of("3 B"),
+        Counts.of("3 B + 2 C K"),
+        Counts.of("B + C B", "B + 2 C B"),
         directions="C",
         parts="1 + C",
         working="1",
     ),
-    "focal-sam": _work(Rows.of("2 B", "3 B"), parts="2", working="1"),
+    "focal-sam": _work(Counts.of("2 B", "3 B"), parts="2", working="1"),
     "sse-sam": _work(
-        Rows.of("2 B"), Rows.of("2 B + T + 3 K"), Rows.of("3 B", "4 B"), directions="2", parts="2", working="1"
+        Counts.of("2 B"), Counts.of("2 B + T + 3 K"), Counts.of("3 B", "4 B"), directions="2", parts="2", working="1"
     ),
     "sse-sam, late": _work(
-        Rows.of("B + T"), Rows.of("B + 2 T + 2 K"), Rows.of("2 B", "3 B"), parts="2", working_coupled="1"
+        Counts.of("B + T"), Counts.of("B + 2 T + 2 K"), Counts.of("2 B", "3 B"), parts="2", working_coupled="1"
     ),
     "sam-drw": _work(_SAM),
     "balanced-sam": _work(_SAM),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capacity import SYMBOLS, WORK, Formula, Rows, ring
+from capacity import SYMBOLS, WORK, Counts, Formula, ring
 
 from imbsam.optim import options_of
 
@@ -89,7 +89,7 @@ class Workload:
             **own_options(name),
         }
 
-    def rows(self, name: str, policy: str = "context") -> Rows:
+    def rows(self, name: str, policy: str = "context") -> Counts:
         """That a rank forwards and backpropagates."""
         work = WORK[name]
         return work.rows(policy) if self.ranks == 1 else work.rows_of_a_rank(policy)
@@ -134,7 +134,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def shown(rows: Rows) -> str:
+def shown(rows: Counts) -> str:
     """Forwards and backwards, once where they are the same."""
     forwards, backwards = str(rows.forwards), str(rows.backwards)
     return f"`{forwards}`" if forwards == backwards else f"`{forwards}` / `{backwards}`"

@@ -3,7 +3,7 @@
 import gc
 
 import pytest
-from capacity import SYMBOLS, WORK, Formula, Rows, ring
+from capacity import SYMBOLS, WORK, Counts, Formula, ring
 
 from docs.capacity_rank import SHARDED
 from docs.capacity_steps import BATCH, RANKS, Counted, made, network, period, quantities, step
@@ -108,13 +108,13 @@ def test_a_step_shares_one_gradient_more_than_a_plain_one_but_for_methods_of_sev
 
 
 def test_a_formula_reads_as_it_is_computed() -> None:
-    rows = Rows.of("B + 2 T + 2 C K", "3 B")
+    rows = Counts.of("B + 2 T + 2 C K", "3 B")
     assert str(rows.forwards) == "B + 2 T + 2 C K"
     assert rows.forwards.at(B=10, T=2, C=3, K=4) == 10 + 4 + 24
     assert rows.work(B=10, T=2, C=3, K=4) == pytest.approx((38 + 60) / 3)
     assert str(Formula({"B": 1}) + Formula({"T": -2, "": 1})) == "B - 2 T + 1"
     assert str(Formula()) == "0"
-    assert str(Rows.of("B + 1/k B").forwards) == "B + 1/k B"
+    assert str(Counts.of("B + 1/k B").forwards) == "B + 1/k B"
     assert str(Formula({"1/k": 2, "": 2})) == "2/k + 2"
     assert all(letter in SYMBOLS for name in rows.forwards.terms for letter in name.split())
 

@@ -13,7 +13,7 @@ from imbsam.data.dataset import Samples
 from imbsam.data.images import ImageFiles
 from imbsam.data.seeding import AUGMENTATION, ORDER, generator
 from imbsam.data.shards import WHOLE, Shard
-from imbsam.data.transforms import ImageNetAugmentation, Part, Source, Transform
+from imbsam.data.transforms import Draws, ImageNetAugmentation, RowDraws, Transform
 from imbsam.errors import DataError, OptionError
 
 Sampler = Literal["shuffle", "balanced", "gathered"]
@@ -163,9 +163,9 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         if self.shard == WHOLE:
             return self._inputs(indices, draw), self.samples.targets[indices]
         own = self.shard.positions(rows)
-        return self._inputs(indices[own], Part(draw, own, rows)), self.samples.targets[indices[own]]
+        return self._inputs(indices[own], RowDraws(draw, own, rows)), self.samples.targets[indices[own]]
 
-    def _inputs(self, indices: Tensor, draw: Source) -> Tensor:
+    def _inputs(self, indices: Tensor, draw: Draws) -> Tensor:
         if isinstance(self.samples, ImageFiles) and isinstance(self.transform, ImageNetAugmentation):
             windows = self.transform.windows(self.samples.sizes[indices], draw)
             return self.transform.finish(self.samples.windows(indices, windows), draw)

@@ -17,7 +17,7 @@ from imbsam.inputs import ImageSpec, InputSpec
 
 
 @dataclass(frozen=True)
-class Part:
+class RowDraws:
     """A source of draws for some rows of a batch: each gets those it would get among all of them.
 
     Args:
@@ -31,8 +31,8 @@ class Part:
     of: int
 
 
-Source = torch.Generator | Part | None
-Transform = Callable[[Tensor, Source], Tensor]
+Draws = torch.Generator | RowDraws | None
+Transform = Callable[[Tensor, Draws], Tensor]
 Augment = Literal["none", "cifar", "imagenet"]
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
@@ -75,7 +75,7 @@ def evaluation_transform(spec: InputSpec) -> Transform:
     return Normalise(spec) if isinstance(spec, ImageSpec) else as_it_is
 
 
-def as_it_is(rows: Tensor, generator: Source = None) -> Tensor:
+def as_it_is(rows: Tensor, generator: Draws = None) -> Tensor:
     """Table rows are standardised when they are loaded."""
     return rows
 
@@ -86,7 +86,7 @@ class Normalise:
 
     spec: ImageSpec
 
-    def __call__(self, images: Tensor, generator: Source = None) -> Tensor:
+    def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Normalise; draws nothing."""
         mean = torch.tensor(self.spec.mean).view(-1, 1, 1)
         std = torch.tensor(self.spec.std).view(-1, 1, 1)
@@ -99,7 +99,7 @@ class CifarAugmentation:
 
     spec: ImageSpec
 
-    def __call__(self, images: Tensor, generator: Source = None) -> Tensor:
+    def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Crop and flip each image by its own draw.
 
         Args:
@@ -138,7 +138,7 @@ class ImageNetAugmentation:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     jitter: float = 0.4
 
-    def __call__(self, images: Tensor, generator: Source = None) -> Tensor:
+    def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Augment each image by its own draws.
 
         Args:
@@ -159,7 +159,7 @@ class ImageNetAugmentation:
         ]
         return self.finish(torch.cat(cropped), generator)
 
-    def windows(self, sizes: Tensor, generator: Source = None, attempts: int = 10) -> Tensor:
+    def windows(self, sizes: Tensor, generator: Draws = None, attempts: int = 10) -> Tensor:
         """Draw one window per image; where no attempt fits into the image, the largest central one of fair aspect.
 
         Args:
@@ -189,7 +189,7 @@ class ImageNetAugmentation:
         left = torch.where(fitted, (draws[3, :, :1] * (free_x + 1)).floor().minimum(free_x), (free_x / 2).floor())
         return torch.cat([top, left, tall, wide], 1).long()
 
-    def finish(self, images: Tensor, generator: Source = None) -> Tensor:
+    def finish(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Flip, jitter and normalise windows that already have the final size.
 
         Args:
@@ -203,27 +203,27 @@ class ImageNetAugmentation:
         return Normalise(self.spec)(pixels)
 
 
-def _uniform(shape: tuple[int, ...], rows: int, generator: Source, dtype: torch.dtype = torch.float32) -> Tensor:
+def _uniform(shape: tuple[int, ...], rows: int, generator: Draws, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draws in 0..1 of a shape whose dimension ``rows`` is the batch."""
-    if not isinstance(generator, Part):
+    if not isinstance(generator, RowDraws):
         return torch.rand(shape, generator=generator, dtype=dtype)
     whole = (*shape[:rows], generator.of, *shape[rows + 1 :])
     return torch.rand(whole, generator=generator.generator, dtype=dtype).index_select(rows, generator.rows)
 
 
-def _whole_numbers(below: int, count: int, generator: Source) -> Tensor:
+def _whole_numbers(below: int, count: int, generator: Draws) -> Tensor:
     """A draw in ``0 .. below - 1`` for each image."""
-    if not isinstance(generator, Part):
+    if not isinstance(generator, RowDraws):
         return torch.randint(below, (count,), generator=generator)
     return torch.randint(below, (generator.of,), generator=generator.generator)[generator.rows]
 
 
-def _flip_half(images: Tensor, generator: Source) -> Tensor:
+def _flip_half(images: Tensor, generator: Draws) -> Tensor:
     flip = _uniform((len(images), 1, 1, 1), 0, generator) < 0.5
     return torch.where(flip, images.flip(3), images)
 
 
-def _colour_jitter(images: Tensor, strength: float, generator: Source) -> Tensor:
+def _colour_jitter(images: Tensor, strength: float, generator: Draws) -> Tensor:
     """Scale brightness, contrast and saturation of float images in 0..255, in an order drawn for each image.
 
     Every one of the three moves the image away from a base: black, its mean grey, or its own grey picture.

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class WithInterval:
     """A number and its 95 % interval."""
 
     value: float
@@ -62,8 +62,8 @@ class Evaluation:
 
     rows: int
     anomalies: int
-    auroc: Estimate
-    average_precision: Estimate
+    auroc: WithInterval
+    average_precision: WithInterval
     chosen: AtThreshold
     trade_off: tuple[AtThreshold, ...]
     roc: Floats
@@ -89,7 +89,7 @@ def evaluated(scores: Floats, anomalous: NDArray[np.bool_], threshold: float, *,
         raise DataError(f"{found} of {len(anomalous)} rows are anomalies: an evaluation needs both kinds.")
     low, high = _interval(scores, anomalous, np.random.default_rng(seed))
     values = float(roc_auc_score(anomalous, scores)), float(average_precision_score(anomalous, scores))
-    auroc, precision = (Estimate(*numbers) for numbers in zip(values, low, high, strict=True))
+    auroc, precision = (WithInterval(*numbers) for numbers in zip(values, low, high, strict=True))
     false_alarms, recall, _ = roc_curve(anomalous, scores)
     precisions, recalls, _ = precision_recall_curve(anomalous, scores)
     # From the anomalies' own scores, where recall changes: the thresholds worth choosing.

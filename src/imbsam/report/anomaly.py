@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imbsam.anomaly.core import Detector
 from imbsam.anomaly.outstanding import Outstanding
 from imbsam.anomaly.saved import SavedDetector
-from imbsam.metrics.detection import AtThreshold, Estimate, Evaluation
+from imbsam.metrics.detection import AtThreshold, Evaluation, WithInterval
 from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture, points_to_hover
 from imbsam.report.page import write_page
 from imbsam.report.tables import NOTHING, Cell, Table, versions_here
@@ -144,7 +144,7 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     )
 
 
-def _interval(estimate: Estimate) -> str:
+def _interval(estimate: WithInterval) -> str:
     return f"{estimate.value:.3f} (95 % interval {estimate.low:.3f} to {estimate.high:.3f}, bootstrap)"
 
 

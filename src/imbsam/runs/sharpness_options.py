@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from imbsam.errors import OptionError
+from imbsam.runs.sharpness_record import MeasureName
 
 Along = Literal["random", "overall", "many", "medium", "few", "head", "tail"]
-MeasureName = Literal["spectrum", "trace", "sam", "line", "plane"]
 MEASURES: tuple[MeasureName, ...] = ("spectrum", "trace", "sam", "line", "plane")
 
 
