@@ -252,7 +252,8 @@ def checked(kind: type[T], value: object) -> T:
         lines = []
         for fault in error.errors():
             name = next((str(part) for part in reversed(fault["loc"]) if isinstance(part, str) and "[" not in part), "")
-            lines.append(f"--{name.replace('_', '-')}: {fault['msg'].lower()}; got {fault['input']!r}.")
+            reason = fault["msg"].lower().removeprefix("value error, ")
+            lines.append(f"--{name.replace('_', '-')}: {reason}; got {fault['input']!r}.")
         raise OptionError("\n".join(dict.fromkeys(lines))) from None
 
 

@@ -91,12 +91,9 @@ def test_a_loss_that_is_not_finite_names_the_run(fails, mine):
         ((), "name the folders of trained runs"),
         (("nowhere",), "nowhere is not a run's folder"),
         (("mine", "mine"), "the same run is named twice"),
-        (
-            ("mine", "--measures", "shape"),
-            "there is no measure 'shape'; choose from spectrum, trace, sam, line, plane.",
-        ),
-        (("mine", "--rows", "0"), "--rows must be at least 1; got 0."),
-        (("mine", "--points", "4"), "--points must be odd"),
+        (("mine", "--measures"), "--measures: tuple should have at least 1 item"),
+        (("mine", "--rows", "0"), "--rows: input should be greater than or equal to 1; got 0."),
+        (("mine", "--points", "4"), "--points: must be odd, so that the weights themselves are one of the points"),
         (("mine", "--device", "toaster"), "--device toaster cannot be used"),
     ],
 )

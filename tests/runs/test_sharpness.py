@@ -139,12 +139,12 @@ def test_directions_along_eigenvectors_bend_as_the_eigenvalue_says(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"measures": ("spectrum", "shape")}, "there is no measure 'shape'; choose from spectrum, trace, sam"),
-        ({"measures": ()}, "there is no measure"),
-        ({"rows": 0}, "--rows must be at least 1"),
-        ({"plane_points": 4}, "--plane-points must be odd and at least 3"),
-        ({"span": 0.0}, "--span must be finite and above 0"),
-        ({"rho": float("inf")}, "--rho must be finite"),
+        ({"measures": ("spectrum", "shape")}, "--measures: input should be 'spectrum', .* got 'shape'"),
+        ({"measures": ()}, "--measures: tuple should have at least 1 item"),
+        ({"rows": 0}, "--rows: input should be greater than or equal to 1; got 0"),
+        ({"plane_points": 4}, "--plane-points: must be odd, so that the weights"),
+        ({"span": 0.0}, "--span: input should be greater than 0"),
+        ({"rho": float("inf")}, "--rho: input should be a finite number"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_read(tmp_path, options, message):

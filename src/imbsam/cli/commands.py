@@ -14,6 +14,7 @@ from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
 from imbsam.config import Backend, Objective, Options, checked, read_yaml
 from imbsam.errors import OptionError
+from imbsam.runs.sharpness_options import SharpnessOptions
 
 # Without a name of its own the help's boxes are headed "data options", not "options.data options".
 FlatOptions = Annotated[Options, OmitArgPrefixes, arg(name="")]
@@ -273,40 +274,6 @@ class Sharpness(Command):
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
     """Folders of runs, or of a comparison for all of its runs. The first one's method is the baseline."""
-    split: Literal["train", "validation"] = "train"
-    """Rows of which part of the run's data, without augmentation."""
-    epoch: Literal["kept", "last"] = "kept"
-    """Weights of the epoch that each run kept, or of its last one. Runs that kept an early epoch differ in how far they
-    were trained; last compares them at the same point."""
-    measures: tuple[str, ...] = ("spectrum", "trace", "sam", "line", "plane")
-    """spectrum: largest and smallest Hessian eigenvalue, density of all. trace: of the Hessian. sam: how far the loss
-    rises within rho. line, plane: loss along one and two directions."""
-    rows: int = 32
-    """At most so many rows of each class; the work grows with them."""
-    iterations: int = 20
-    """Lanczos steps of a spectrum: Hessian products for each part."""
-    probes: int = 10
-    """Random vectors of the trace."""
-    rho: float | None = None
-    """Radius of SAM sharpness. Default: that of training, 0.2 for digits, else 0.05."""
-    adaptive_rho: float = 0.5
-    """Radius of adaptive sharpness, relative to the weights."""
-    ascent_steps: int = 1
-    """Steps of the ascent within rho; 1 is SAM's own."""
-    points: int = 21
-    """Points of the line, odd."""
-    plane_points: int = 11
-    """Points of each side of the plane, odd."""
-    span: float = 1.0
-    """How far line and plane reach to each side."""
-    along: Literal["random", "overall", "many", "medium", "few", "head", "tail"] = "random"
-    """Line and plane: filter-normalised random directions, or eigenvectors of the Hessian of a group."""
-    seed: int = 0
-    """Of the rows, directions and probes."""
-    float64: bool = False
-    """Compute in double precision."""
-    batch_size: int = 128
-    """Most rows forwarded at once."""
     out: Path | None = None
     """Folder for report, figures and JSON. Default: RUN/sharpness of a single run, else runs/sharpness."""
     model: str | None = None
@@ -315,6 +282,7 @@ class Sharpness(Command):
     """cpu, cuda, ..."""
     quiet: bool = False
     """Print the result only."""
+    options: Annotated[SharpnessOptions, OmitArgPrefixes, arg(name="")] = field(default_factory=SharpnessOptions)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from imbsam.errors import NonFiniteError, OptionError, RunError
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.sharpness import RunSharpness
-from imbsam.runs.sharpness_options import SharpnessOptions
 from imbsam.runs.sharpness_record import SharpnessRecord
 from imbsam.storage.files import write_json
 from imbsam.storage.interruption import exit_code
@@ -39,16 +38,13 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
         ImbsamError: If a run or an option cannot be used.
     """
     folders = _folders(command.runs)
-    options = SharpnessOptions(
-        **{field.name: getattr(command, field.name) for field in dataclasses.fields(SharpnessOptions)}
-    )
-    options.check()
+    command.options.check()
     target = command.out or (folders[0] / "sharpness" if len(folders) == 1 else Path("runs") / "sharpness")
     typed = "imbsam " + shlex.join(words)
     measured = []
     try:
         for place, folder in enumerate(folders, start=1):
-            measured.append(_measured(folder, options, command, f"{place} of {len(folders)}"))
+            measured.append(_measured(folder, command, f"{place} of {len(folders)}"))
     except KeyboardInterrupt as error:
         print("\ninterrupted. What was measured is kept; the same command goes on:\n  " + typed, file=sys.stderr)
         return exit_code(error)
@@ -83,14 +79,15 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
     return folders
 
 
-def _measured(folder: Path, options: SharpnessOptions, command: Sharpness, place: str) -> SharpnessRecord:
-    run = RunSharpness(folder, options, device=command.device, model=command.model)
+def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:
+    run = RunSharpness(folder, command.options, device=command.device, model=command.model)
     if not command.quiet:
         err.print(f"{place}: {folder.name}: {_expected(run)}", markup=False)
     if run.without_rows:
         named = ", ".join(run.without_rows[:5]) + (", ..." if len(run.without_rows) > 5 else "")
         err.print(
-            f"note: {folder.name}: the {options.split} data have no rows of {named}; groups are measured without.",
+            f"note: {folder.name}: the {command.options.split} data have no rows of {named}; groups are measured "
+            "without.",
             markup=False,
         )
     bar = Progress(

@@ -15,14 +15,13 @@ from imbsam import data, losses, sharpness
 from imbsam.data.transforms import Transform
 from imbsam.errors import DataError, OptionError
 from imbsam.runs.folder import RunFolder
-from imbsam.runs.sharpness_options import SharpnessOptions
+from imbsam.runs.sharpness_options import MeasureName, SharpnessOptions
 from imbsam.runs.sharpness_record import (
     Ascents,
     Drawing,
     HessianTrace,
     Losses,
     Measured,
-    MeasureName,
     Measures,
     SharpnessRecord,
     Spectrum,

@@ -1,78 +1,69 @@
-"""What to measure of the sharpness of a run."""
+"""What to measure of the sharpness of a run: the options, their defaults and their limits."""
 
-import math
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from imbsam.errors import OptionError
-from imbsam.runs.sharpness_record import MeasureName
+from pydantic import AfterValidator, Field
 
-Along = Literal["random", "overall", "many", "medium", "few", "head", "tail"]
-MEASURES: tuple[MeasureName, ...] = ("spectrum", "trace", "sam", "line", "plane")
+from imbsam.config import STRICT, Count, Positive, checked
+
+
+def _odd(points: int) -> int:
+    if points % 2 == 0:
+        raise ValueError("must be odd, so that the weights themselves are one of the points")
+    return points
+
+
+Points = Annotated[int, Field(ge=3), AfterValidator(_odd)]
+MeasureName = Literal["spectrum", "trace", "sam", "line", "plane"]
 
 
 @dataclass(frozen=True)
 class SharpnessOptions:
-    """What to measure, and how closely.
+    """Sharpness: what to measure, and how closely."""
 
-    Args:
-        split: Rows of which part of the data.
-        epoch: Weights of the epoch that the run kept, or of its last one.
-        measures: Some of :data:`MEASURES`.
-        rows: Most rows of each class.
-        iterations: Lanczos steps of each spectrum.
-        probes: Random vectors of the trace.
-        rho: Radius of SAM sharpness; by default that of training on such data.
-        adaptive_rho: Radius of adaptive sharpness.
-        ascent_steps: Steps of the ascent; 1 is SAM's.
-        points: Points of a line.
-        plane_points: Points of each side of a plane.
-        span: Half the length of a line and of a plane's sides.
-        along: Filter-normalised random directions, or the eigenvectors of a group's Hessian.
-        seed: Of the rows, the directions and the probes.
-        float64: Compute in double precision.
-        batch_size: Most rows forwarded at once.
-    """
+    __pydantic_config__ = STRICT
 
     split: Literal["train", "validation"] = "train"
+    """Rows of which part of the run's data, without augmentation."""
     epoch: Literal["kept", "last"] = "kept"
-    measures: Sequence[MeasureName] = MEASURES
-    rows: int = 32
-    iterations: int = 20
-    probes: int = 10
-    rho: float | None = None
-    adaptive_rho: float = 0.5
-    ascent_steps: int = 1
-    points: int = 21
-    plane_points: int = 11
-    span: float = 1.0
-    along: Along = "random"
+    """Weights of the epoch that each run kept, or of its last one. Runs that kept an early epoch differ in how far they
+    were trained; last compares them at the same point."""
+    measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = ("spectrum", "trace", "sam", "line", "plane")
+    """spectrum: largest and smallest Hessian eigenvalue, density of all. trace: of the Hessian. sam: how far the loss
+    rises within rho. line, plane: loss along one and two directions."""
+    rows: Count = 32
+    """At most so many rows of each class; the work grows with them."""
+    iterations: Count = 20
+    """Lanczos steps of a spectrum: Hessian products for each part."""
+    probes: Count = 10
+    """Random vectors of the trace."""
+    rho: Positive | None = None
+    """Radius of SAM sharpness. Default: that of training, 0.2 for digits, else 0.05."""
+    adaptive_rho: Positive = 0.5
+    """Radius of adaptive sharpness, relative to the weights."""
+    ascent_steps: Count = 1
+    """Steps of the ascent within rho; 1 is SAM's own."""
+    points: Points = 21
+    """Points of the line, odd."""
+    plane_points: Points = 11
+    """Points of each side of the plane, odd."""
+    span: Positive = 1.0
+    """How far line and plane reach to each side."""
+    along: Literal["random", "overall", "many", "medium", "few", "head", "tail"] = "random"
+    """Line and plane: filter-normalised random directions, or eigenvectors of the Hessian of a group."""
     seed: int = 0
+    """Of the rows, directions and probes."""
     float64: bool = False
-    batch_size: int = 128
+    """Compute in double precision."""
+    batch_size: Count = 128
+    """Most rows forwarded at once."""
 
     def check(self) -> None:
         """Refuse options that cannot be.
 
         Raises:
-            OptionError: Naming the first.
+            OptionError: Naming each.
         """
-        unknown = [name for name in self.measures if name not in MEASURES]
-        if unknown or not self.measures:
-            raise OptionError(
-                f"there is no measure {unknown[0] if unknown else ''!r}; choose from {', '.join(MEASURES)}."
-            )
-        for name in ("rows", "iterations", "probes", "ascent_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}.")
-        for name in ("points", "plane_points"):
-            if getattr(self, name) < 3 or getattr(self, name) % 2 == 0:
-                raise OptionError(
-                    f"--{name.replace('_', '-')} must be odd and at least 3, so that the weights themselves are one of "
-                    f"the points; got {getattr(self, name)}."
-                )
-        for name in ("rho", "adaptive_rho", "span"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise OptionError(f"--{name.replace('_', '-')} must be finite and above 0; got {value}.")
+        checked(SharpnessOptions, dataclasses.asdict(self))

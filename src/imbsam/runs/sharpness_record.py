@@ -7,8 +7,6 @@ from typing import Generic, Literal, TypeVar
 from imbsam.priors import ShotGroup
 from imbsam.storage.records import Text
 
-MeasureName = Literal["spectrum", "trace", "sam", "line", "plane"]
-
 
 @dataclass(frozen=True)
 class Spectrum:
