@@ -1,7 +1,5 @@
 """What each command does: call the library, print what came out."""
 
-import re
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,27 +21,28 @@ from imbsam.cli.commands import (
     Methods,
     Predict,
     Report,
-    Reproduce,
     Sharpness,
     Train,
     Tune,
 )
-from imbsam.cli.progress import ComparisonProgress, RunProgress
-from imbsam.config import WITHOUT_EFFECT, Options
+from imbsam.cli.dry_run import tried
+from imbsam.cli.progress import RunProgress
+from imbsam.config import Options
 from imbsam.errors import OptionError, RunError
 from imbsam.models import is_user_code
-from imbsam.report import answer, write_report
+from imbsam.report import write_report
 from imbsam.runs.cost import expected_cost
 from imbsam.runs.export import about, export
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.going_on import begun
+from imbsam.runs.places import RUNS, called_by, free
 from imbsam.runs.ranks import World
 from imbsam.runs.tracking import Store, keep_reports
-from imbsam.runs.trained import Trained, check_named
+from imbsam.runs.trained import Trained
 from imbsam.storage.interruption import exit_code
-from imbsam.studies.compare import Variant, compare, plan_runs, tracks_of
-from imbsam.studies.workers import Workers
-from imbsam.training.methods import NAMES
+from imbsam.studies.compare import PlannedRun, Variant, every_method, plan_runs
+from imbsam.studies.dry_run import dry_run
 
 
 def act(command: Command, words: Sequence[str], world: World | None = None) -> int:
@@ -72,22 +71,17 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
         case Train():
             return train(command, world)
         case Compare():
+            from imbsam.cli.compare import compare_methods
+
             return compare_methods(command, words)
         case Tune():
             from imbsam.cli.tune import tune_options
 
             source = _source(command.source, "tune")
-            usual = Path("runs") / f"tune-{_name(source)}-{command.options.method.method}"
+            usual = RUNS / f"tune-{called_by(source)}-{command.options.method.method}"
             return tune_options(command, source, command.out or usual, words)
         case Cost():
             return cost(command)
-        case Reproduce():
-            from imbsam.cli.reproduce import Planned, with_recipe
-
-            planned = Planned.of(command)
-            if command.dry_run:
-                return planned.tried(command.samples_per_second)
-            return with_recipe(planned, compare_methods(planned.comparison(), words))
         case Evaluate():
             return evaluate(command)
         case Predict():
@@ -118,6 +112,9 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
 def train(command: Train, world: World) -> Answer | int:
     """Train one model, or go on with one."""
     folder, source, options = world.from_first(lambda: _asked(command))
+    if command.dry.dry_run:
+        run, speed = PlannedRun(folder.path, options.method.method, options), command.dry.samples_per_second
+        return tried(world.from_first(lambda: dry_run(source, [run], samples_per_second=speed)), source)
     try:
         with RunProgress(quiet=command.quiet or not world.first) as progress:
             result = fit(
@@ -147,10 +144,17 @@ def train(command: Train, world: World) -> Answer | int:
 
 def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     """The folder, the source and the options of the run."""
+    command.dry.check()
     if command.resume is not None:
-        return _resumed(command)
+        if command.source is not None or command.out is not None or command.overwrite or command.dry.dry_run:
+            raise OptionError(
+                "--resume goes on with the source and folder of the run; give neither SOURCE, --out, --overwrite nor "
+                "--dry-run."
+            )
+        return begun(command.resume, command.options)
     source = _source(command.source, "train")
-    folder = RunFolder(command.out or _free(Path("runs") / f"{_name(source)}-{_run_name(command)}"))
+    usual = f"{called_by(source)}-{command.options.method.method}-seed{command.options.training.seed}"
+    folder = RunFolder(command.out or free(RUNS / usual))
     if folder.has_checkpoint() and not command.overwrite:
         raise RunError(
             f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
@@ -159,79 +163,14 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     return folder, source, command.options
 
 
-def _resumed(command: Train) -> tuple[RunFolder, str, Options]:
-    assert command.resume is not None
-    folder = RunFolder(command.resume)
-    source, options = folder.read_config()
-    if command.source is not None or command.out is not None or command.overwrite:
-        raise OptionError(
-            "--resume goes on with the source and folder of the run; give neither SOURCE, --out nor --overwrite."
-        )
-    asked, usual = command.options.flat(), type(command.options)().flat()
-    given = {name: value for name, value in asked.items() if value != usual[name]}
-    check_named(folder, options.model.model, asked["model"])
-    if asked["model"] == options.model.model:
-        given.pop("model", None)
-    if set(given) - set(WITHOUT_EFFECT):
-        raise OptionError(
-            f"--resume goes on with the options of the run; only {', '.join(map(show.flag, WITHOUT_EFFECT))} may be "
-            "given anew. A new run takes another --out."
-        )
-    options = options.updated(given)
-    if folder.result.exists():
-        raise RunError(f"the run in {folder.path} is finished. Its report: imbsam report {folder.path}")
-    return folder, source, options
-
-
-def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
-    """Train methods times seeds, and report."""
-    source = _source(command.source, "compare")
-    folder = command.out or Path("runs") / f"compare-{_name(source)}"
-    if command.seeds < 1:
-        raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
-    workers = Workers(command.jobs, command.backend, command.address)
-    first = command.options.training.seed
-    variants = _variants(command.methods)
-    runs = plan_runs(folder, command.options, variants, range(first, first + command.seeds))
-    typed = "imbsam " + shlex.join(words)
-    failed = []
-    try:
-        with ComparisonProgress([run.folder for run in runs], quiet=command.quiet) as progress:
-            for outcome in compare(folder, source, runs, workers=workers, command=typed):
-                progress.finished(outcome)
-                failed += [outcome] if outcome.error else []
-    except KeyboardInterrupt as error:
-        print("\ninterrupted. Finished runs are kept; the same command goes on:\n  " + typed, file=sys.stderr)
-        return exit_code(error)
-    if len(failed) == len(runs):
-        raise RunError(f"every run failed, the first with: {failed[0].error}")
-    page = write_report(folder)
-    keep_reports(tracks_of(runs), Store.of(folder), [folder, *(run.folder for run in runs)])
-    for outcome in failed:
-        print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)
-    summary = show.summary_of(folder, [run.folder for run in runs])
-
-    def shown() -> None:
-        show.comparison(summary, source)
-        print(f"report: {page}")
-
-    content = {"source": source, "folder": folder, "report": page, "answer": answer(summary), **asdict(summary)}
-    content["failed"] = {outcome.run.folder.name: outcome.error for outcome in failed}
-    return Answer(content, shown, code=1 if failed else 0)
-
-
 def cost(command: Cost) -> Answer:
     """Count the work of each method's steps."""
     source = _source(command.source, "train")
-    runs = plan_runs(Path(), command.options, _variants(command.methods), [command.options.training.seed])
+    variants = [Variant.parse(label) for label in every_method(command.methods)]
+    runs = plan_runs(Path(), command.options, variants, [command.options.training.seed])
     found = {run.label: expected_cost(source, run.options) for run in runs}
     content = {label: {**asdict(each), "ratio": each.ratio} for label, each in found.items()}
     return Answer(content, lambda: show.costs(found))
-
-
-def _variants(labels: Sequence[str]) -> list[Variant]:
-    every = [name for name in NAMES if name != "adamw"]
-    return [Variant.parse(label) for label in (every if tuple(labels) == ("all",) else labels)]
 
 
 def evaluate(command: Evaluate) -> Answer:
@@ -271,25 +210,6 @@ def _source(source: str | None, command: str) -> str:
             f"name what to {command} on: imbsam {command} SOURCE, for instance `digits` or a folder of images."
         )
     return source
-
-
-def _name(source: str) -> str:
-    path = Path(source).resolve()
-    name = path.name if path.is_dir() or not path.suffix else path.stem
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-") or "data"
-
-
-def _run_name(command: Train) -> str:
-    return f"{command.options.method.method}-seed{command.options.training.seed}"
-
-
-def _free(path: Path) -> Path:
-    """The path, or with a number where a run is there already: a default name never overwrites."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
 
 
 def _say_how_to_resume(folder: RunFolder, model: str) -> None:

@@ -1,10 +1,10 @@
 """The commands and their options; light enough that help answers at once."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
-from imbsam.config import Backend, Objective, Options, checked, read_yaml
+from imbsam.config import Backend, Objective, Options, Positive, checked, read_yaml
 from imbsam.errors import OptionError
 from imbsam.runs.sharpness_options import SharpnessOptions
 
@@ -22,6 +22,30 @@ Source = Annotated[Positional[str], arg(metavar="SOURCE")]
 PossibleSource = Annotated[Positional[str | None], arg(metavar="[SOURCE]")]
 Run = Annotated[Positional[Path], arg(metavar="RUN")]
 Detector = Annotated[Positional[Path], arg(metavar="DETECTOR")]
+
+
+@dataclass(frozen=True)
+class DryRunOptions:
+    """Dry run: what a training will take, before it is begun."""
+
+    dry_run: bool = False
+    """Read and check the data, make one step of each method on real rows, predict memory and time. Nothing is
+    written."""
+    samples_per_second: Positive | None = None
+    """Training rows a second of plain steps on the machine that will train. Default: measured here."""
+
+    def check(self) -> None:
+        """Refuse options that cannot be.
+
+        Raises:
+            OptionError: Naming one.
+        """
+        checked(DryRunOptions, dataclasses.asdict(self))
+        if self.samples_per_second is not None and not self.dry_run:
+            raise OptionError("--samples-per-second is for the prediction of --dry-run; training takes its time.")
+
+
+FlatDryRun = Annotated[DryRunOptions, OmitArgPrefixes, arg(name="")]
 
 
 @dataclass(frozen=True)
@@ -73,6 +97,7 @@ class Train(Configured):
     """Begin anew where a run exists."""
     quiet: bool = False
     """Print the result only."""
+    dry: FlatDryRun = field(default_factory=DryRunOptions)
 
 
 @dataclass(frozen=True)
@@ -86,10 +111,16 @@ class Compare(ManyRuns):
     all: every method."""
     seeds: int = 6
     """Seeds 0 to N-1; each draws its own split, long tail, weights and batches, the same for every method."""
+    recipe: str | None = None
+    """cifar100-lt, imagenet-lt, inaturalist-2018, each also with .corrected behind it, or a YAML file: methods, seeds
+    and options of a paper, whose data are checked. --config and the command line go before it; a METHOD that it knows
+    takes the recipe's options for it."""
     out: Path | None = None
-    """Folder for the comparison. Default: runs/compare-SOURCE. Finished runs in it are not run again."""
+    """Folder for the comparison. Default: runs/compare-SOURCE, with a recipe runs/RECIPE. Finished runs in it are not
+    run again."""
     quiet: bool = False
     """Print the result only."""
+    dry: FlatDryRun = field(default_factory=DryRunOptions)
 
 
 @dataclass(frozen=True)
@@ -127,36 +158,14 @@ class Cost(Configured):
 
 
 @dataclass(frozen=True)
-class Reproduce(Command):
-    """Make the runs of a paper's recipe at full size, or try them first with --dry-run."""
+class Reproduce(Compare):
+    """Short for compare with the recipe of a paper, at full size; see it first with --dry-run."""
 
-    recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-    """cifar100-lt, imagenet-lt or inaturalist-2018."""
-    data: str | None = None
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")] = field(kw_only=True)
+    """cifar100-lt, imagenet-lt or inaturalist-2018: as the authors' code has it; each also with .corrected behind it:
+    judged on data that chose nothing, no loss doubled. Either says what differs. Or a YAML file."""
+    source: Annotated[str | None, arg(name="data", metavar="SOURCE")] = field(default=None, kw_only=True)
     """Folder of the data; LISTS@IMAGES where lists and images lie apart."""
-    variant: Literal["published", "corrected"] = "published"
-    """published: as the authors' code has it. corrected: judged on data that chose nothing, no loss doubled. Either
-    says what differs."""
-    methods: tuple[str, ...] = ()
-    """METHOD, with the recipe's options for it, or METHOD:OPTION=VALUE,...; the first is the baseline. Default: the
-    recipe's, sgd sam imbsam."""
-    seeds: int | None = None
-    """Default: the recipe's."""
-    dry_run: bool = False
-    """Check the data, print the configuration, make one step on a few real images, and predict memory and time. Nothing
-    is written."""
-    samples_per_second: float | None = None
-    """Dry run: training images a second of plain steps on the machine that will train. Default: measured here."""
-    out: Path | None = None
-    """Folder for the runs. Default: runs/reproduce-RECIPE-VARIANT. Finished runs in it are not run again."""
-    jobs: int = 1
-    """Runs at once."""
-    workers: int = 0
-    """Processes that prepare the batches of a run."""
-    device: str = "auto"
-    """cpu, cuda, ..."""
-    quiet: bool = False
-    """Print the result only."""
 
 
 @dataclass(frozen=True)
@@ -336,8 +345,16 @@ def parse(words: Sequence[str]) -> Command:
         SystemExit: With 2 if the command line cannot be parsed, 0 after help.
     """
     kind = COMMANDS[words[0]]
-    default = _with_yaml(kind, words[1:])
-    command = cast(
+    command = _read(kind, words)
+    if isinstance(command, Configured):
+        held = _with_files(kind, command)
+        command = command if held is None else cast(Configured, _read(kind, words, held))
+        command = dataclasses.replace(command, options=command.options.updated({}))
+    return command
+
+
+def _read(kind: type[Command], words: Sequence[str], default: Command | None = None) -> Command:
+    return cast(
         Command,
         tyro.cli(
             kind,
@@ -348,26 +365,36 @@ def parse(words: Sequence[str]) -> Command:
             registry=optional.registry(),
         ),
     )
-    if isinstance(command, Configured):
-        command = dataclasses.replace(command, options=command.options.updated({}))
-    return command
 
 
-def _with_yaml(kind: type[Command], words: Sequence[str]) -> Command | None:
-    """The command's defaults with those of its --config file, so that the command line overrides both."""
-    if not issubclass(kind, Configured):
-        return None
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == "--config" and (equals or index + 1 < len(words)):
-            path = Path(value if equals else words[index + 1])
-            values = read_yaml(path)
-            own = {f.name for f in dataclasses.fields(kind)} - {"options", "config"}
-            mine = {k: v for k, v in values.items() if k.replace("-", "_") in own}
-            rest = {k: v for k, v in values.items() if k not in mine}
-            try:
-                options = Options().updated(rest)
-                return checked(kind, {**{k.replace("-", "_"): v for k, v in mine.items()}, "options": options})
-            except OptionError as error:
-                raise OptionError(f"{path}: {error}") from None
-    return None
+def _with_files(kind: type[Command], command: Configured) -> Command | None:
+    """The command's defaults with those of its recipe and its --config file, so that the command line overrides both.
+
+    Raises:
+        OptionError: If a file cannot be read or holds a value that cannot be; it is named.
+    """
+    recipe = command.recipe if isinstance(command, Compare) else None
+    own = {f.name for f in dataclasses.fields(kind)} - {"options", "config", "dry", "recipe"}
+    mine: dict[str, object] = {} if recipe is None else {"recipe": recipe}
+    rest: dict[str, object] = {}
+    default = None
+    for place, values in _files(recipe, command.config):
+        for name, value in values.items():
+            known = name.replace("-", "_")
+            (mine if known in own else rest)[known] = value
+        try:
+            default = checked(kind, {**mine, "options": Options().updated(rest)})
+        except OptionError as error:
+            raise OptionError(f"{place}: {error}") from None
+    return default
+
+
+def _files(recipe: str | None, config: Path | None) -> Iterable[tuple[object, Mapping[str, object]]]:
+    """Settings of the recipe and of the file, each with the name of where they are from."""
+    if recipe is not None:
+        # With it comes torch, which the help of a command must not wait for.
+        from imbsam.studies.recipes import Recipe
+
+        yield recipe, Recipe.read(recipe).settings
+    if config is not None:
+        yield config, read_yaml(config)

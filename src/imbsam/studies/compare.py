@@ -16,7 +16,7 @@ from imbsam.runs.tracking import Store, chosen, together
 from imbsam.storage.records import SCHEMA
 from imbsam.studies.comparison import Comparison
 from imbsam.studies.workers import HERE, Workers
-from imbsam.training.methods import with_own_options
+from imbsam.training.methods import NAMES, with_own_options
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Variant:
             if not equals or not name:
                 raise OptionError(f"--methods {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
         return cls(label, values)
+
+
+def every_method(labels: Sequence[str]) -> list[str]:
+    """The labels, or where ``all`` stands alone every method; of the plain ones the usual base."""
+    return [name for name in NAMES if name != "adamw"] if tuple(labels) == ("all",) else list(labels)
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,60 @@
-"""Before a long training: one step of the real model on a few real images, and what all of it will take."""
+"""Before a long training: one step of each method on real rows, and what all of it will take."""
 
 import time
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from imbsam import data
+from imbsam.config import MethodOptions, Options
 from imbsam.optim import Plain
 from imbsam.runs.cost import Cost, cost_of
 from imbsam.studies.compare import PlannedRun
 from imbsam.training import setup
+from imbsam.training.evaluation import autocast
+from imbsam.training.methods import base_of, checked_name
 from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
 
-ROWS = 4
-"""Images of the step: half of the most frequent classes, half of the rarest."""
+FEWEST = 4
+"""Rows of the step at least: half of them of the most frequent classes, half of the rarest."""
 
-NUMBER = 4
-"""Bytes of a float32."""
+ACTIVATIONS = 2**28
+"""Bytes of activations that more rows may keep, up to the run's batch."""
+
+LONG_ENOUGH = 0.1
+"""Seconds of plain steps that are measured, after one that is not."""
+
+ASSUMED = (
+    "Assumed: a run is its steps, each a plain step's work times its cost ratio (a backward counts as two forwards); "
+    "a row that is only evaluated counts a third; decoding keeps up. Memory: weights, gradients and the base "
+    "optimizer's buffers, two copies more where weights are perturbed, and the activations of one batch, counted on "
+    "the real model; the data, the workspace of kernels and the driver's own (1 to 2 GiB on CUDA) come on top."
+)
+"""What a forecast rests on."""
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How fast plain steps are.
+class Network:
+    """The model of a run, tried on real rows.
 
     Args:
-        samples_per_second: Training images.
-        measured: On this machine, with :data:`ROWS` images; else it was given.
+        rows: How many it was tried on.
+        shape: Of a row.
+        parameters: How many.
+        kept: Bytes of activations that a forward of one row keeps for its backward.
+        samples_per_second: Training rows of plain steps.
+        measured: That it was measured here; else it was given.
     """
 
+    rows: int
+    shape: tuple[int, ...]
+    parameters: int
+    kept: int
     samples_per_second: float
     measured: bool
 
@@ -43,6 +65,7 @@ class Forecast:
 
     Args:
         loss: Of the step that was made, at the unperturbed weights.
+        network: What was trained.
         cost: Of its steps beside plain ones.
         steps: Of the whole run.
         memory: Bytes of weights, gradients, the optimizer's buffers and the activations of a batch, at most.
@@ -50,6 +73,7 @@ class Forecast:
     """
 
     loss: float
+    network: Network
     cost: Cost
     steps: int
     memory: int
@@ -61,14 +85,10 @@ class DryRun:
     """What was tried and found.
 
     Args:
-        counts: Training images of each class, as they will be trained on.
+        counts: Training rows of each class, as they will be trained on.
         groups: Shot group of each class.
-        validation: Validation images.
-        test: Test images.
-        shape: Of an image in the model.
-        parameters: Of the model.
-        kept: Bytes of activations that a forward of one image keeps for its backward.
-        speed: Of plain steps.
+        validation: Validation rows.
+        test: Test rows.
         forecasts: By label.
         notes: On the data.
     """
@@ -77,66 +97,76 @@ class DryRun:
     groups: tuple[str, ...]
     validation: int
     test: int
-    shape: tuple[int, ...]
-    parameters: int
-    kept: int
-    speed: Speed
     forecasts: dict[str, Forecast]
     notes: tuple[str, ...]
 
 
-def dry_run(source: str, runs: Sequence[PlannedRun], *, samples_per_second: float | None = None) -> DryRun:
-    """Make one step of each method on a few real images, and say what its run will take. Nothing is written.
+def dry_run(
+    source: str, runs: Sequence[PlannedRun], *, samples_per_second: float | None = None, open_all: bool = True
+) -> DryRun:
+    """Read and check the data, make one step of each method on real rows, and say what its run will take.
 
-    The activations are those that the real model keeps for a few images, counted by hooks; the work of the steps is
+    Nothing is written. The activations are those that the real model keeps, counted by hooks; the work of the steps is
     counted on the true classes of the true batches (:func:`imbsam.runs.cost.cost_of`).
 
     Args:
         source: The data.
-        runs: One of each method; they share model and data.
+        runs: One of each method.
         samples_per_second: Of plain steps on the machine that will train; by default measured here.
+        open_all: Open every image file, as a run does, and not only those of the step; see :func:`imbsam.data.load`.
 
     Raises:
-        ImbsamError: If the data, an option or an image cannot be used, or a loss is NaN or infinite.
+        ImbsamError: If the data, an option or a sample cannot be used, or a loss is NaN or infinite.
     """
+    for run in runs:
+        checked_name(run.options.method.method)
     datasets: dict[object, data.Dataset] = {}
     problems = {}
-    for run in runs:
-        if run.options.data not in datasets:
-            datasets[run.options.data] = setup.load_data(source, run.options, open_all=False)
-        problems[run.label] = setup.problem_of(source, run.options, datasets[run.options.data])
+    with warnings.catch_warnings():
+        # The data's notes say the same.
+        warnings.simplefilter("ignore")
+        for run in runs:
+            key = (run.options.data, run.options.training.seed)
+            if key not in datasets:
+                datasets[key] = setup.load_data(source, run.options, open_all=open_all)
+            problems[run.label] = setup.problem_of(source, run.options, datasets[key])
     first = next(iter(problems.values()))
+    if first.options.training.threads:
+        torch.set_num_threads(first.options.training.threads)
+    networks: dict[Options, Network] = {}
+    forecasts = {}
     with own_random_numbers(first.options.training.seed, first.device):
-        x, y = _few(first)
-        model = setup.build_model(first)
-        kept = _kept(model, x) // len(x)
-        speed = Speed(samples_per_second or _measured(model, x, y), measured=samples_per_second is None)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        del model
-        forecasts = {
-            label: _forecast(problem, x, y, parameters, kept, speed.samples_per_second)
-            for label, problem in problems.items()
-        }
-    dataset = first.dataset
+        for label, problem in problems.items():
+            plain = _plain(problem)
+            if plain.options not in networks:
+                networks[plain.options] = _tried(plain, samples_per_second)
+            forecasts[label] = _forecast(problem, networks[plain.options])
     return DryRun(
         counts=tuple(first.priors.counts.tolist()),
         groups=first.groups,
-        validation=0 if dataset.validation is None else len(dataset.validation),
-        test=0 if dataset.test is None else len(dataset.test),
-        shape=tuple(x.shape[1:]),
-        parameters=parameters,
-        kept=kept,
-        speed=speed,
+        validation=_size(first.dataset.validation),
+        test=_size(first.dataset.test),
         forecasts=forecasts,
-        notes=dataset.notes,
+        notes=first.dataset.notes,
     )
 
 
-def _few(problem: setup.Problem) -> tuple[Tensor, Tensor]:
-    """A few training images, augmented, of the most frequent and of the rarest classes."""
+def _size(samples: data.Samples | None) -> int:
+    return 0 if samples is None else len(samples)
+
+
+def _plain(problem: setup.Problem) -> setup.Problem:
+    """The same problem under its base optimizer alone, whose steps are too short to lead anywhere."""
+    options = problem.options
+    base = MethodOptions(method=base_of(options.method), rho=0.0)
+    return replace(problem, options=replace(options, method=base, training=replace(options.training, lr=1e-12)))
+
+
+def _some(problem: setup.Problem, number: int) -> tuple[Tensor, Tensor]:
+    """Training rows, augmented, of the most frequent and of the rarest classes."""
     train = problem.dataset.train
     order = problem.priors.counts[train.targets].argsort(descending=True, stable=True)
-    rows = torch.cat([order[: ROWS // 2], order[-ROWS // 2 :]])
+    rows = torch.cat([order[: number - number // 2], order[len(order) - number // 2 :]])
     options = problem.options
     augment = options.data.augment
     assert augment != "auto"
@@ -144,6 +174,26 @@ def _few(problem: setup.Problem) -> tuple[Tensor, Tensor]:
     x = transform(train.batch(rows), torch.Generator().manual_seed(options.training.seed)).to(problem.device)
     x = x.contiguous(memory_format=torch.channels_last) if setup.channels_last(problem) else x
     return x, train.targets[rows]
+
+
+def _tried(problem: setup.Problem, samples_per_second: float | None) -> Network:
+    """Forward few rows, then time plain steps on as many as the batch has or as little memory holds."""
+    model = setup.build_model(problem)
+    most = min(setup.batch_size_of(problem.options), len(problem.dataset.train))
+    few, _ = _some(problem, min(FEWEST, most))
+    with autocast(problem.device, problem.options):
+        # Of the difference: what does not grow with the rows is kept once.
+        half = len(few) // 2
+        kept = (_kept(model, few) - _kept(model, few[:half])) // (len(few) - half)
+    rows = min(most, max(FEWEST, ACTIVATIONS // max(kept, 1)))
+    return Network(
+        rows=rows,
+        shape=tuple(few.shape[1:]),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        kept=kept,
+        samples_per_second=samples_per_second or _measured(problem, rows),
+        measured=samples_per_second is None,
+    )
 
 
 def _kept(model: nn.Module, x: Tensor) -> int:
@@ -163,41 +213,74 @@ def _kept(model: nn.Module, x: Tensor) -> int:
     return sum(found.values())
 
 
-def _measured(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Images a second of a forward and a backward, after one that is not measured."""
-    targets, weights = y.to(x.device), list(model.parameters())
-    seconds = 0.0
-    for _ in range(2):
-        began = time.perf_counter()
-        first, *_ = torch.autograd.grad(cross_entropy(model(x), targets), weights)
-        # Waits for the device.
-        float(first.sum())
-        seconds = time.perf_counter() - began
-    return len(x) / seconds
+def _measured(problem: setup.Problem, rows: int) -> float:
+    """Rows a second of plain steps, after one that is not measured."""
+    step = _Step(problem, rows)
+    step.make()
+    began, made = time.perf_counter(), 0
+    while not made or time.perf_counter() - began < LONG_ENOUGH:
+        # Gives a number, so that the device was waited for.
+        step.make()
+        made += 1
+    return made * rows / (time.perf_counter() - began)
 
 
-def _forecast(
-    problem: setup.Problem, x: Tensor, y: Tensor, parameters: int, kept: int, samples_per_second: float
-) -> Forecast:
-    options, dataset = problem.options, problem.dataset
-    rows, batch = len(dataset.train), setup.batch_size_of(options)
-    epochs = setup.epochs_of(options)
-    steps = ceil(rows / batch) * epochs
-    model = setup.build_model(problem)
-    criterion = setup.build_criterion(problem)
-    optimizer = setup.build_optimizer(problem, model, total_steps=steps)
-    loss, _ = train_step(model, criterion, optimizer, x, y)
+class _Step:
+    """The model, loss and optimizer of a run, and some of its rows.
+
+    Args:
+        problem: The run.
+        rows: How many.
+    """
+
+    def __init__(self, problem: setup.Problem, rows: int) -> None:
+        self.options, self.device = problem.options, problem.device
+        self.x, self.y = _some(problem, rows)
+        self.steps = ceil(len(problem.dataset.train) / setup.batch_size_of(self.options)) * setup.epochs_of(
+            self.options
+        )
+        self.model = setup.build_model(problem)
+        self.criterion = setup.build_criterion(problem)
+        self.optimizer = setup.build_optimizer(problem, self.model, total_steps=self.steps)
+
+    def make(self) -> float:
+        """Make a step, and give its loss."""
+        loss, _ = train_step(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            self.x,
+            self.y,
+            precision=autocast(self.device, self.options),
+            clip_norm=self.options.training.clip_norm,
+        )
+        return float(loss)
+
+    def memory(self) -> int:
+        """Bytes of weights, gradients and what the optimizer holds beside them, after a step."""
+        weights = sum(parameter.nbytes for parameter in self.model.parameters())
+        buffers = sum(
+            value.nbytes
+            for state in self.optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        )
+        # A perturbation keeps a copy of the weights, and a gradient set aside.
+        return buffers + weights * (2 if isinstance(self.optimizer, Plain) else 4)
+
+
+def _forecast(problem: setup.Problem, network: Network) -> Forecast:
+    step = _Step(problem, network.rows)
+    loss = step.make()
     cost = cost_of(problem)
-    # Weights, gradients and momentum; a perturbation keeps a copy of the weights and a gradient set aside.
-    copies = 3 if isinstance(optimizer, Plain) else 5
-    measured = 0 if dataset.validation is None else len(dataset.validation)
-    tested = 0 if dataset.test is None else len(dataset.test)
+    dataset, epochs = problem.dataset, setup.epochs_of(problem.options)
     # A forward alone is a third of a step's work on a row.
-    work = epochs * (rows * cost.ratio + measured / 3) + tested / 3
+    work = epochs * (len(dataset.train) * cost.ratio + _size(dataset.validation) / 3) + _size(dataset.test) / 3
     return Forecast(
-        loss=float(loss),
+        loss=loss,
+        network=network,
         cost=cost,
-        steps=steps,
-        memory=copies * parameters * NUMBER + batch * kept,
-        seconds=work / samples_per_second,
+        steps=step.steps,
+        memory=step.memory() + setup.batch_size_of(problem.options) * network.kept,
+        seconds=work / network.samples_per_second,
     )

@@ -1,99 +1,123 @@
-"""Recipes of papers: data, options, methods, and what is known and what differs, a YAML file each."""
+"""Recipes: what a comparison is made with, and where its values are from, a YAML file each."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Literal
+from pathlib import Path
 
-import yaml
-
-from imbsam.config import Options, checked, to_yaml
+from imbsam.config import STRICT, checked, read_yaml
 from imbsam.data.layouts import LAYOUTS, Layout
 from imbsam.errors import OptionError
-from imbsam.studies.compare import Variant
 
-RecipeVariant = Literal["published", "corrected"]
+SHIPPED = Path(__file__).parents[1] / "recipes"
+"""Files of the recipes that come along, ``NAME.VARIANT.yaml``."""
 
-VARIANTS: tuple[RecipeVariant, ...] = ("published", "corrected")
-RECIPES = ("cifar100-lt", "imagenet-lt", "inaturalist-2018")
+USUAL = "published"
+"""The variant of a recipe that is named without one."""
+
+RECIPES = tuple(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+"""Names of the recipes that come along, ``NAME.VARIANT``."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """A recipe as its file has it.
+class RecipeHead:
+    """What a recipe's file says beside the settings of the comparison."""
 
-    Args:
-        about: What it is.
-        data: Name of the layout.
-        options: Of every run, those of the method aside.
-        methods: ``METHOD`` or ``METHOD:OPTION=VALUE,...``; the first is the baseline.
-        others: Further methods with their options, made if they are named.
-        seeds: How many, from ``options["seed"]`` on.
-        origin: Where each value is from, and what was not published.
-        differs: What differs from what was published, a sentence each.
-        reported: Results of others.
-    """
+    __pydantic_config__ = STRICT
 
-    about: str
-    data: str
-    options: dict[str, object]
-    methods: tuple[str, ...]
-    others: tuple[str, ...]
-    seeds: int
-    origin: tuple[str, ...]
-    differs: tuple[str, ...]
-    reported: tuple[str, ...]
+    about: str = ""
+    """What it is."""
+    layout: str | None = None
+    """Name of the data's layout, which is then checked."""
+    others: tuple[str, ...] = ()
+    """Further methods with their options, made if they are named."""
+    origin: tuple[str, ...] = ()
+    """Where each value is from, and what was not published."""
+    differs: tuple[str, ...] = ()
+    """What differs from what was published."""
+    reported: tuple[str, ...] = ()
+    """Results of others."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe ready to be made.
+    """A recipe as its file has it.
 
     Args:
-        name: One of :data:`RECIPES`.
-        variant: One of :data:`VARIANTS`.
-        layout: What the data have to be.
-        options: Of every run, those of the method aside.
-        written: All that its file says.
+        name: One of :data:`RECIPES`, or what a file of one's own is called.
+        head: What it says of itself.
+        settings: Of the comparison, as ``imbsam compare --config FILE`` reads them.
+        text: The whole file.
     """
 
     name: str
-    variant: RecipeVariant
-    layout: Layout
-    options: Options
-    written: Written
+    head: RecipeHead
+    settings: Mapping[str, object]
+    text: str
 
-    def labels(self, methods: Sequence[str] = ()) -> list[str]:
+    @classmethod
+    def read(cls, name: str) -> "Recipe":
+        """Read a recipe.
+
+        Args:
+            name: ``NAME``, ``NAME.VARIANT`` or the path of a YAML file.
+
+        Raises:
+            OptionError: If there is none, or its head cannot be read.
+        """
+        path = _file_of(name)
+        values = read_yaml(path)
+        names = {field.name for field in dataclasses.fields(RecipeHead)}
+        try:
+            head = checked(RecipeHead, {key: value for key, value in values.items() if key in names})
+        except OptionError as error:
+            raise OptionError(f"{path}: {error}") from None
+        if head.layout is not None and head.layout not in LAYOUTS:
+            raise OptionError(f"{path}: there is no layout {head.layout!r}; there are {', '.join(LAYOUTS)}.")
+        settings = {key: value for key, value in values.items() if key not in names}
+        return cls(path.stem, head, settings, path.read_text(encoding="utf-8"))
+
+    @property
+    def layout(self) -> Layout | None:
+        """What the data have to be."""
+        return None if self.head.layout is None else LAYOUTS[self.head.layout]
+
+    def labels(self, methods: Sequence[str]) -> list[str]:
         """The methods to compare, with the recipe's options of each.
 
         Args:
             methods: Names, for which the recipe's options of that method stand, or ``METHOD:OPTION=VALUE,...``, which
-                stand for themselves; by default the recipe's.
+                stand for themselves.
         """
-        own = {Variant.parse(label).values["method"]: label for label in (*self.written.methods, *self.written.others)}
-        return [own.get(method, method) for method in methods] or list(self.written.methods)
+        held = self.settings.get("methods", ())
+        labels = [*([held] if isinstance(held, str) else held if isinstance(held, list) else ()), *self.head.others]
+        own = {str(label).partition(":")[0]: str(label) for label in reversed(labels)}
+        return [method if method in labels else own.get(method, method) for method in methods]
 
-    def config(self, labels: Sequence[str], seeds: int) -> str:
-        """What makes the same runs by ``imbsam compare SOURCE --config FILE``, YAML."""
-        return to_yaml({"methods": list(labels), "seeds": seeds, **self.options.flat()})
+    def source(self, place: str) -> str:
+        """Find the data and compare them with the layout, where there is one.
+
+        Args:
+            place: What the user named.
+
+        Returns:
+            The source as :func:`imbsam.data.load` takes it.
+
+        Raises:
+            DataError: If a file is missing, or a number of classes or samples is another.
+        """
+        if self.layout is None:
+            return place
+        source = self.layout.source(place)
+        self.layout.check(source)
+        return source
 
 
-def recipe_named(name: str, variant: RecipeVariant) -> Recipe:
-    """Read a recipe.
-
-    Args:
-        name: One of :data:`RECIPES`.
-        variant: As published, or corrected.
-
-    Raises:
-        OptionError: If there is no such recipe.
-    """
-    if name not in RECIPES:
-        raise OptionError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}.")
-    written = checked(Written, yaml.safe_load(recipe_text(name, variant)))
-    return Recipe(name, variant, LAYOUTS[written.data], Options().updated(written.options), written)
-
-
-def recipe_text(name: str, variant: RecipeVariant) -> str:
-    """The recipe's file."""
-    return files("imbsam").joinpath("recipes", f"{name}.{variant}.yaml").read_text(encoding="utf-8")
+def _file_of(name: str) -> Path:
+    for each in (name, f"{name}.{USUAL}"):
+        if each in RECIPES:
+            return SHIPPED / f"{each}.yaml"
+    path = Path(name)
+    if not path.is_file():
+        raise OptionError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}, or name a YAML file.")
+    return path

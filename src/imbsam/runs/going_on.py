@@ -1,0 +1,40 @@
+"""Going on with a run: its source and options are those it was begun with."""
+
+from pathlib import Path
+
+from imbsam.config import WITHOUT_EFFECT, Options
+from imbsam.errors import OptionError, RunError
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.trained import check_named
+
+
+def begun(path: Path, asked: Options) -> tuple[RunFolder, str, Options]:
+    """The run that is to be gone on with.
+
+    Args:
+        path: Its folder.
+        asked: What the user asks for: of what was not left as usual, only what changes nothing may be given anew.
+
+    Returns:
+        Its folder, its source, and its options with those that were given anew.
+
+    Raises:
+        OptionError: If an option that decides what comes out is given.
+        RunError: If there is no run, or it is finished.
+    """
+    folder = RunFolder(path)
+    source, options = folder.read_config()
+    usual = Options().flat()
+    given = {name: value for name, value in asked.flat().items() if value != usual[name]}
+    check_named(folder, options.model.model, asked.model.model)
+    if asked.model.model == options.model.model:
+        given.pop("model", None)
+    if set(given) - set(WITHOUT_EFFECT):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT)
+        raise OptionError(
+            f"--resume goes on with the options of the run; only {flags} may be given anew. A new run takes another "
+            "--out."
+        )
+    if folder.result.exists():
+        raise RunError(f"the run in {path} is finished. Its report: imbsam report {path}")
+    return folder, source, options.updated(given)
