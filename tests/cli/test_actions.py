@@ -188,20 +188,6 @@ def test_when_every_variant_fails_the_first_reason_is_told(fails, quick):
     assert fails("compare", "digits", *quick, *words).startswith("every run failed, the first with: epoch 1: ")
 
 
-@pytest.mark.parametrize(
-    ("source", "folder"),
-    [("pets", "pets"), (".", "here"), ("my pets!/", "my-pets"), ("a.csv", "a"), ("a.csv,b.csv", "a.csv-b")],
-)
-def test_the_default_folder_is_called_by_the_source(tmp_path, monkeypatch, source, folder):
-    from imbsam.cli.actions import _name
-
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    for name in ("pets", "my pets!"):
-        (tmp_path / "here" / name).mkdir()
-    assert _name(source) == folder
-
-
 def test_export_writes_the_model_and_how_to_feed_it(imbsam, run, tmp_path):
     ran = imbsam("export", run, "--out", tmp_path / "model.pt2")
     assert ran.code == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imbsam.cli.commands import COMMANDS, Compare, Configured, Evaluate, Predict, Train, parse
+from imbsam.cli.commands import COMMANDS, Compare, Configured, DryRunOptions, Evaluate, Predict, Train, parse
 from imbsam.config import Options
 from imbsam.errors import OptionError
 
@@ -41,11 +41,10 @@ def test_every_option_has_a_help_text_and_its_default(imbsam, command):
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
 def test_every_argument_of_a_command_has_a_help_text(imbsam, command):
     found = helps(imbsam(command, "--help").out)
-    fields = [
-        f
-        for f in dataclasses.fields(COMMANDS[command])
-        if f.name not in ("options", "words", "source", "run", "runs", "folder", "detector", "recipe")
-    ]
+    held = dataclasses.fields(COMMANDS[command])
+    named = ("options", "words", "dry", "source", "run", "runs", "folder", "detector", "recipe")
+    fields = [f for f in held if f.name not in named]
+    fields += dataclasses.fields(DryRunOptions) if "dry" in [f.name for f in held] else ()
     for field in fields:
         words = found[f"--{field.name.replace('_', '-')}"].partition("(")[0]
         assert len(words.split()) >= 2, f"--{field.name} has no help text"
@@ -139,7 +138,10 @@ def test_a_value_out_of_range_is_named(words):
         parse(["train", "digits", *words])
 
 
-@pytest.mark.parametrize("name", [name for name, kind in COMMANDS.items() if issubclass(kind, Configured)])
+# That of a recipe is tested with the recipes.
+@pytest.mark.parametrize(
+    "name", [n for n, kind in COMMANDS.items() if issubclass(kind, Configured) and n != "reproduce"]
+)
 def test_every_command_that_has_a_configuration_file_reads_it(tmp_path, name):
     path = tmp_path / "options.yaml"
     path.write_text("batch_size: 7\nlr: 0.5\n")

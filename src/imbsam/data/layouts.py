@@ -110,7 +110,7 @@ class Layout:
         if absent:
             raise DataError(
                 f"{len(absent):,} of the {name} images that the lists name are not there, first {absent[0]}. Give the "
-                f"folder in which the paths of the lists begin: --data LISTS@IMAGES. {self.needed}"
+                f"folder in which the paths of the lists begin, too: LISTS@IMAGES. {self.needed}"
             )
 
 
