@@ -13,15 +13,15 @@ from rich.table import Table
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Sharpness
 from imbsam.cli.show import err, out
-from imbsam.errors import NonFiniteError, OptionError, RunError
+from imbsam.errors import NonFiniteError, OptionError
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
-from imbsam.runs.folder import RunFolder
+from imbsam.runs.places import RUNS
 from imbsam.runs.sharpness import RunSharpness
 from imbsam.runs.sharpness_record import SharpnessRecord
 from imbsam.storage.files import write_json
 from imbsam.storage.interruption import exit_code
 from imbsam.storage.records import SCHEMA
-from imbsam.studies.comparison import Comparison
+from imbsam.studies.finished import finished_runs
 
 
 def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
@@ -37,9 +37,11 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
     Raises:
         ImbsamError: If a run or an option cannot be used.
     """
-    folders = _folders(command.runs)
+    if not command.runs:
+        raise OptionError("name the folders of trained runs: imbsam sharpness runs/RUN runs/RUN2.")
+    folders = finished_runs(command.runs)
     command.options.check()
-    target = command.out or (folders[0] / "sharpness" if len(folders) == 1 else Path("runs") / "sharpness")
+    target = command.out or (folders[0] / "sharpness" if len(folders) == 1 else RUNS / "sharpness")
     typed = "imbsam " + shlex.join(words)
     measured = []
     try:
@@ -57,26 +59,6 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
         out.print(f"report: {page}", markup=False)
 
     return Answer({"schema": SCHEMA, "runs": content["runs"], "report": page}, shown)
-
-
-def _folders(paths: Sequence[Path]) -> list[Path]:
-    """Folders of runs; that of a comparison stands for its finished runs."""
-    if not paths:
-        raise OptionError("name the folders of trained runs: imbsam sharpness runs/RUN runs/RUN2.")
-    folders = []
-    for path in paths:
-        if not Comparison.stands_in(path):
-            folders.append(path)
-            continue
-        finished = [path / name for name in Comparison.read(path).runs if RunFolder(path / name).result.exists()]
-        if not finished:
-            raise RunError(f"no run of the comparison in {path} is finished. Compare again.")
-        folders += finished
-    for folder in folders:
-        RunFolder(folder).read_config()
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise OptionError("the same run is named twice. Name each run once.")
-    return folders
 
 
 def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:

@@ -11,14 +11,11 @@ from rich.table import Table
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Tune
-from imbsam.config import to_yaml
 from imbsam.errors import OptionError
 from imbsam.runs.tracking import Store, keep_reports
-from imbsam.storage.files import write_atomically
 from imbsam.storage.interruption import exit_code
-from imbsam.studies.tune import Range, Search, Tried, best_of, tune, usual_search
+from imbsam.studies.tune import Range, Search, Tried, best_of, tune, usual_search, write_best
 from imbsam.studies.workers import Workers
-from imbsam.training.methods import with_own_options
 
 SHOWN = 10
 """Trials in the table."""
@@ -60,8 +57,7 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
         print(f"\ninterrupted. No trial is lost; the same command goes on:\n  {typed}", file=sys.stderr)
         return exit_code(error)
     best = best_of(tried)
-    config = folder / "best.yaml"
-    write_atomically(config, to_yaml(with_own_options(command.options, best.values).flat()))
+    config = write_best(folder, command.options, best)
     keep_reports(command.options.training.track, Store.of(folder), [folder])
 
     def shown() -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import yaml
 
-from imbsam.config import Objective, Options
+from imbsam.config import Objective, Options, to_yaml
 from imbsam.errors import OptionError, RunError
 from imbsam.optim import METHODS
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.tracking import Store, chosen, together
-from imbsam.storage.files import alone, write_json
+from imbsam.storage.files import alone, write_atomically, write_json
 from imbsam.storage.records import SCHEMA
 from imbsam.studies.compare import PlannedRun, make_runs, state_of
 from imbsam.studies.workers import Workers
@@ -220,6 +220,22 @@ def best_of(tried: Sequence[Tried]) -> Tried:
         reasons = next((each.error for each in tried if each.error), "there was no trial")
         raise RunError(f"no trial came to a score; the first: {reasons}")
     return max(scored, key=lambda each: (cast(float, each.score), -each.number))
+
+
+def write_best(folder: Path, options: Options, best: Tried) -> Path:
+    """Write the options of the best trial, as ``--config`` reads them.
+
+    Args:
+        folder: Of the study.
+        options: Those that were not searched.
+        best: The trial.
+
+    Returns:
+        The file.
+    """
+    path = folder / "best.yaml"
+    write_atomically(path, to_yaml(with_own_options(options, best.values).flat()))
+    return path
 
 
 def _study(folder: Path, source: str, options: Options, search: Search) -> "Study":
