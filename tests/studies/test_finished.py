@@ -26,7 +26,7 @@ def test_a_comparison_stands_for_its_finished_runs_and_a_run_for_itself(comparis
 
 def test_a_comparison_without_a_finished_run_is_told(comparison):
     RunFolder(comparison / "one").result.unlink()
-    with pytest.raises(RunError, match="no run of the comparison in .* is finished"):
+    with pytest.raises(RunError, match=r"no run of the comparison in .* is finished"):
         finished_runs([comparison])
 
 
