@@ -205,9 +205,9 @@ def test_a_finished_run_is_not_resumed(fails, copied):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["digits"], "give neither SOURCE, --out nor --overwrite"),
-        (["--out", "x"], "give neither SOURCE, --out nor --overwrite"),
-        (["--overwrite"], "give neither SOURCE, --out nor --overwrite"),
+        (["digits"], "give neither SOURCE, --out, --overwrite nor --dry-run"),
+        (["--out", "x"], "give neither SOURCE, --out, --overwrite nor --dry-run"),
+        (["--overwrite"], "give neither SOURCE, --out, --overwrite nor --dry-run"),
         (["--epochs", "5"], "goes on with the options of the run; only --device,"),
         (["--lr", "0.5"], "goes on with the options of the run; only --device,"),
         (["--config", "run/config.yaml"], "--resume goes on with"),
