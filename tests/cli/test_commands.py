@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imbsam.cli.commands import COMMANDS, Compare, Configured, DryRunOptions, Evaluate, Predict, Train, parse
+from imbsam.cli.commands import COMMANDS, Compare, Configured, Evaluate, Predict, Train, parse
 from imbsam.config import Options
 from imbsam.errors import OptionError
 
@@ -41,10 +41,12 @@ def test_every_option_has_a_help_text_and_its_default(imbsam, command):
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
 def test_every_argument_of_a_command_has_a_help_text(imbsam, command):
     found = helps(imbsam(command, "--help").out)
-    held = dataclasses.fields(COMMANDS[command])
-    named = ("options", "words", "dry", "source", "run", "runs", "folder", "detector", "recipe")
-    fields = [f for f in held if f.name not in named]
-    fields += dataclasses.fields(DryRunOptions) if "dry" in [f.name for f in held] else ()
+    fields = [
+        each
+        for f in dataclasses.fields(COMMANDS[command])
+        if f.name not in ("options", "source", "run", "runs", "folder", "detector", "recipe")
+        for each in (dataclasses.fields(f.default_factory) if dataclasses.is_dataclass(f.default_factory) else [f])
+    ]
     for field in fields:
         words = found[f"--{field.name.replace('_', '-')}"].partition("(")[0]
         assert len(words.split()) >= 2, f"--{field.name} has no help text"

@@ -263,7 +263,7 @@ def histogram(
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlabel="score", ylabel="rows (log scale)")
     axis.set_title("Scores")
-    axis.legend(fontsize=10)
+    axis.legend(loc="upper right", fontsize=10)
     found = ((anomalies, scores[anomalous]), (others, scores[~anomalous]))
     medians = [f"{label} have a median of {np.median(own):.3g}" for label, own in found if len(own)]
     return Picture(
@@ -296,7 +296,7 @@ def _trade_off(found: Evaluation) -> Picture:
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlabel="alarms in 1,000 rows (log scale)", ylabel="%", ylim=(-3, 103))
     axis.set_title("What more alarms buy")
-    axis.legend(fontsize=10)
+    axis.legend(loc="center right", fontsize=10)
     return Picture(
         name="trade_off",
         title="Recall and precision by alarms",
