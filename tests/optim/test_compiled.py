@@ -104,6 +104,7 @@ def test_a_tail_of_any_size_takes_few_graphs(name: str, row_multiple: int) -> No
     assert optimizer.steps == 2 * len(TAILS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row_multiple", [1, 8])
 @pytest.mark.parametrize("case", [TABLE, RESIDUAL], ids=str)
 @pytest.mark.parametrize("name", ["imbsam", "cc-sam", "esam"])

@@ -19,6 +19,7 @@ def assert_same_after(stops, data, tmp_path, monkeypatch, **values):
     assert small.outcome(tmp_path / "ended") == small.outcome(tmp_path / "straight")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "base"), CASES)
 def test_every_method_goes_on_bit_for_bit(data, tmp_path, monkeypatch, method, base):
     assert_same_after(STOPS, data, tmp_path, monkeypatch, method=method, base=base)
