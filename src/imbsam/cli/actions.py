@@ -46,20 +46,7 @@ from imbsam.studies.dry_run import dry_run
 
 
 def act(command: Command, words: Sequence[str], world: World | None = None) -> int:
-    """Run a command.
-
-    Args:
-        command: From :func:`imbsam.cli.commands.parse`.
-        words: What the user typed.
-        world: The processes that do it; by default there is one.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ImbsamError: If the input cannot be used.
-        KeyboardInterrupt: If the user interrupts; what was finished is kept.
-    """
+    """Run a command that the user typed as ``words``, and give the exit code."""
     warnings.showwarning = show.warning
     found = _acted(command, words, world or World())
     return found if isinstance(found, int) else found.give(as_json=command.json)

@@ -25,14 +25,7 @@ from imbsam.training.methods import values_of
 
 
 def anomaly(command: AnomalyFit | AnomalyScore | AnomalyEvaluate) -> Answer:
-    """Run one of the commands.
-
-    Returns:
-        What it found out.
-
-    Raises:
-        ImbsamError: If the input cannot be used.
-    """
+    """Run one of the commands."""
     match command:
         case AnomalyFit():
             return _fit(command)

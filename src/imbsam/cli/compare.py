@@ -25,18 +25,7 @@ from imbsam.studies.workers import Workers
 
 
 def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
-    """Train methods times seeds, and report.
-
-    Args:
-        command: What to do.
-        words: What the user typed.
-
-    Returns:
-        What it found out; the exit code where it was interrupted.
-
-    Raises:
-        ImbsamError: If the input cannot be used, or every run failed.
-    """
+    """Train methods times seeds, and report."""
     command.dry.check()
     recipe = None if command.recipe is None else Recipe.read(command.recipe)
     place = _named(command, recipe)

@@ -25,18 +25,7 @@ from imbsam.studies.finished import finished_runs
 
 
 def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
-    """Measure each run, what was measured before aside.
-
-    Args:
-        command: What to do.
-        words: What the user typed.
-
-    Returns:
-        What it found out; the exit code where it was interrupted.
-
-    Raises:
-        ImbsamError: If a run or an option cannot be used.
-    """
+    """Measure each run, what was measured before aside."""
     if not command.runs:
         raise OptionError("name the folders of trained runs: imbsam sharpness runs/RUN runs/RUN2.")
     folders = finished_runs(command.runs)

@@ -165,11 +165,6 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def flag(option: str) -> str:
-    """An option as it stands on the command line."""
-    return f"--{option.replace('_', '-')}"
-
-
 def percent(value: float) -> str:
     """A share as percent."""
     return f"{100 * value:.1f} %"

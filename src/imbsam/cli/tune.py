@@ -22,20 +22,7 @@ SHOWN = 10
 
 
 def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str]) -> Answer | int:
-    """Run ``imbsam tune``.
-
-    Args:
-        command: As typed.
-        source: The data.
-        folder: Of the study.
-        words: What the user typed.
-
-    Returns:
-        What it found out; the exit code where it was interrupted.
-
-    Raises:
-        ImbsamError: If the input cannot be used.
-    """
+    """Run ``imbsam tune``."""
     if command.seeds < 1:
         raise OptionError(f"--seeds must be at least 1; got {command.seeds}.")
     search = Search(
