@@ -8,6 +8,7 @@ from PIL import Image
 
 import imbsam.cli.sharpness as command
 from imbsam.runs.folder import RunFolder
+from imbsam.studies.comparison import Comparison
 
 SMALL = ("--rows", 3, "--iterations", 3, "--probes", 2, "--points", 3, "--plane-points", 3)
 
@@ -52,7 +53,7 @@ def test_several_runs_stand_side_by_side_and_the_first_is_the_baseline(imbsam, m
 
 
 def test_a_comparison_stands_for_its_finished_runs(imbsam, mine, other, tmp_path):
-    (tmp_path / "comparison.json").write_text(json.dumps({"runs": ["mine", "other", "never"]}))
+    Comparison(1, "digits", ("imbsam", "sam"), (0,), ("mine", "other", "never"), "").write(tmp_path)
     ran = imbsam("sharpness", ".", *SMALL, "--measures", "trace", "--json", "--quiet")
     content = json.loads(ran.out)
     assert [run["name"] for run in content["runs"]] == ["mine", "other"]
