@@ -25,6 +25,7 @@ def quick(**options):
 
 
 # The checks label rows 1 and 2, and hand in constant columns.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::imbsam.errors.DataWarning")
 @pytest.mark.usefixtures("array_checks")
 @parametrize_with_checks(

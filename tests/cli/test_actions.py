@@ -199,6 +199,7 @@ def test_export_refuses_another_suffix(fails, run):
     assert "--out model.pth: the suffix must be .onnx or .pt2" in fails("export", run, "--out", "model.pth")
 
 
+@pytest.mark.slow
 def test_every_command_answers_in_json(imbsam, run, tmp_path, quick):
     """One mechanism for all; what needs more preparation is in the tests of its own."""
     trained = json.loads(imbsam("train", "digits", *quick, "--out", "t", "--json").out)

@@ -36,7 +36,9 @@ EPOCHS = 30
 LONG = ("--epochs", EPOCHS, "--threads", 1, "--track", "none", "--quiet")
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_training_that_a_signal_ends_says_how_to_go_on_and_that_works(tmp_path, imbsam, number, expected):
     words = ("train", "digits", *LONG, "--workers", 2, "--out", "run")
     code, err = interrupted(tmp_path, *words, begun="run/last.ckpt", number=number)
@@ -52,6 +54,7 @@ def test_training_that_a_signal_ends_says_how_to_go_on_and_that_works(tmp_path, 
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_interrupted_goes_on_by_the_same_command(tmp_path, imbsam):
     words = ["compare", "digits", "--methods", "sgd", "sam", "--seeds", 1, "--jobs", 2, *LONG, "--out", "c"]
     code, err = interrupted(tmp_path, *words, begun="c/runs/*/last.ckpt")

@@ -35,6 +35,7 @@ def test_rows_are_forwarded_and_backpropagated_as_the_formulas_say(name: str, po
     assert counted.rows() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupled", [False, True], ids=["alone", "context"])
 @pytest.mark.parametrize("name", WORK)
 def test_memory_is_so_many_copies_of_the_parameters_and_the_activations_of_one_pass(name: str, coupled: bool) -> None:

@@ -11,6 +11,8 @@ from imbsam.optim import METHODS
 from optim.sharded_rank import CASES, COMBINED, DRAWN
 from processes import held_by_ranks
 
+pytestmark = pytest.mark.slow
+
 Weights = dict[str, Tensor]
 Results = dict[int, list[dict[str, Weights]]]
 
