@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import pytest
@@ -6,6 +5,8 @@ import pytest
 from imbsam.config import Options
 from imbsam.errors import OptionError, RunError
 from imbsam.runs.folder import RunFolder
+from imbsam.storage.records import SCHEMA
+from imbsam.studies.comparison import Comparison
 from imbsam.studies.finished import finished_runs
 
 
@@ -15,8 +16,8 @@ def comparison(tmp_path):
     folder = tmp_path / "comparison"
     for name in ("one", "two"):
         RunFolder(folder / name).write_config("digits", Options())
-    RunFolder(folder / "one").write_result({})
-    (folder / "comparison.json").write_text(json.dumps({"runs": ["one", "two"]}))
+    RunFolder(folder / "one").result.write_text("{}")
+    Comparison(SCHEMA, "digits", ("sgd",), (0, 1), ("one", "two"), "imbsam compare digits").write(folder)
     return folder
 
 

@@ -142,4 +142,4 @@ def test_a_run_that_was_tracked_by_nobody_is_brought_to_a_tracker_as_a_whole_and
         assert [step for step, _ in database.metrics("run")["train/lr"]] == [1, 2]
         assert len(list((folder.path / "tensorboard").iterdir())) == 1
     assert database.runs() == {"run": "FINISHED"}
-    assert database.metrics("run")["test/balanced"] == [(2, folder.read_result()["test"]["balanced"])]
+    assert database.metrics("run")["test/balanced"] == [(2, folder.read_result().test.balanced)]
