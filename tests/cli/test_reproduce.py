@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache
@@ -49,6 +49,11 @@ def layout_of(name, **changes):
     return replace(LAYOUTS[Recipe.read(name).head.layout], **changes)
 
 
+def but_the_first_slow(recipes: Iterable[str]) -> list[object]:
+    first, *others = recipes
+    return [first, *(pytest.param(each, marks=pytest.mark.slow) for each in others)]
+
+
 @pytest.fixture
 def shrink(monkeypatch, tmp_path) -> Callable[[str], Path]:
     """Let a recipe ask for few images and classes, and make them."""
@@ -88,7 +93,7 @@ def tried(tmp_path_factory) -> Callable[[str], tuple[dict, str]]:
     return run
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", but_the_first_slow(RECIPES))
 def test_a_dry_run_makes_a_step_of_the_real_model_and_says_where_every_value_is_from(tried, recipe):
     found, shown = tried(recipe)
     name = recipe.partition(".")[0]
@@ -170,7 +175,7 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("recipe", TRAINED)
+@pytest.mark.parametrize("recipe", but_the_first_slow(TRAINED))
 def test_a_shrunk_recipe_is_trained_by_compare(tmp_path, monkeypatch, capsys, shrink, recipe):
     monkeypatch.chdir(tmp_path)
     held = Recipe.read(recipe)
