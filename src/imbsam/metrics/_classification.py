@@ -52,7 +52,11 @@ class Metrics:
     confusion: tuple[tuple[int, ...], ...] | None
 
     def of(self, measure: Measure) -> float | None:
-        """One of :data:`MEASURES`."""
+        """One of the measures.
+
+        Args:
+            measure: Its name, one of :data:`MEASURES`.
+        """
         found: float | None = getattr(self, measure)
         return found
 
