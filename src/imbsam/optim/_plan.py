@@ -21,6 +21,11 @@ def ascent_of(term: int) -> str:
     return f"ascent {term}"
 
 
+def is_ascent(name: str) -> bool:
+    """Whether a gradient is one that a term climbs along."""
+    return name.startswith("ascent ")
+
+
 def descent_of(term: int) -> str:
     """The name of the gradient of term number ``term`` at its perturbed weights, where it is kept apart."""
     return f"descent {term}"

@@ -12,7 +12,7 @@ from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Gradients
 from imbsam.optim._misuse import described
 from imbsam.optim._pass import Backward, Pass
-from imbsam.optim._plan import STEP, UNUSED, PlannedPass, ascent_of, descent_of, plan
+from imbsam.optim._plan import STEP, UNUSED, PlannedPass, ascent_of, descent_of, is_ascent, plan
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import params_of
 from imbsam.optim.ascent import Memory, global_norm
@@ -132,8 +132,10 @@ class Step:
 
     def _forwarded(self, planned: PlannedPass, span: slice, *, counts: bool = True) -> Pass:
         """The rows to forward next, of which BatchNorm and the ranks are told."""
-        last = span.stop == self._size(planned)
-        self._method._ranks.send(gradients=last and self._is_needed_everywhere(planned))
+        ranks = self._method._ranks
+        if ranks.size > 1:
+            last = span.stop == self._size(planned)
+            ranks.send(gradients=last and self._is_needed_everywhere(planned))
         self._method._statistics.weigh(planned.row_groups(span, self.batch_size))
         return Pass(self, planned, span, counts=counts)
 
@@ -143,9 +145,8 @@ class Step:
     def _is_needed_everywhere(self, planned: PlannedPass) -> bool:
         """Whether ranks need each other's part of a gradient now; a later pass may send the sum of several."""
         later = {use.gradient for other in self._planned[self._made + 1 :] for use in other.uses}
-        ascents = {ascent_of(k) for k in range(len(self._terms))}
         together = self._method.climb == "together"
-        return any(together if use.gradient in ascents else use.gradient not in later for use in planned.uses)
+        return any(together if is_ascent(use.gradient) else use.gradient not in later for use in planned.uses)
 
     def _climb(self, k: int) -> None:
         method, gradient = self._method, ascent_of(k)
