@@ -58,18 +58,6 @@ class Method:
     own_length: bool = False
 
 
-def _usual_tail(priors: ClassPriors) -> Tensor:
-    return priors.tail(fewer_than=20)
-
-
-def _themselves(priors: ClassPriors) -> ClassPriors:
-    return priors
-
-
-def _root_counts(priors: ClassPriors) -> Tensor:
-    return inverse_counts(priors.counts)
-
-
 METHODS: Mapping[str, Method] = {
     "plain": Method(Plain, "the base optimizer itself, the control", "1", "-", "https://pytorch.org/docs/stable/optim"),
     "sam": Method(
@@ -141,7 +129,7 @@ METHODS: Mapping[str, Method] = {
         "1 + t",
         "Zhou et al., ICCV 2023",
         "https://arxiv.org/abs/2308.07815",
-        classes=_usual_tail,
+        classes=lambda priors: priors.tail(fewer_than=20),
     ),
     "cc-sam": Method(
         CCSAM,
@@ -149,7 +137,7 @@ METHODS: Mapping[str, Method] = {
         "3",
         "Zhou et al., CVPR 2023",
         "https://github.com/zzpustc/CC-SAM",
-        classes=_themselves,
+        classes=lambda priors: priors,
         own_length=True,
     ),
     "focal-sam": Method(
@@ -158,7 +146,7 @@ METHODS: Mapping[str, Method] = {
         "2.67",
         "Li et al., ICML 2025",
         "https://github.com/scongl/Focal-SAM",
-        classes=_themselves,
+        classes=lambda priors: priors,
     ),
     "sse-sam": Method(
         SSESAM,
@@ -166,7 +154,7 @@ METHODS: Mapping[str, Method] = {
         "2, then 1 + t",
         "SSE-SAM, AAAI 2025",
         "https://github.com/Zemdalk/SSE-SAM",
-        classes=_usual_tail,
+        classes=lambda priors: priors.tail(fewer_than=20),
         late=("switch", 0.7),
     ),
     "sam-drw": Method(
@@ -184,7 +172,7 @@ METHODS: Mapping[str, Method] = {
         "2",
         "Liu et al., ICCV 2025",
         "https://github.com/manmanjun/BSAM_for_Imbalanced_Regression",
-        classes=_root_counts,
+        classes=lambda priors: inverse_counts(priors.counts),
     ),
 }
 
