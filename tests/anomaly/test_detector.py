@@ -38,6 +38,7 @@ def test_it_passes_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::imbsam.errors.DataWarning")
 def test_by_default_it_fails_those_three_checks_that_label_rows_two():
     results = check_estimator(AnomalyDetector(epochs=2), on_fail=None, on_skip=None)

@@ -122,6 +122,7 @@ def test_a_loss_that_is_not_finite_is_told(fails):
     assert "the loss of this step is NaN or infinite" in fails("train", "digits", *words, "--dry-run")
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_tried_on_what_little_memory_holds(imbsam, tmp_path):
     draw = np.random.default_rng(0)
     for name in ("a", "b"):

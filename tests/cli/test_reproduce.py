@@ -141,6 +141,7 @@ def test_the_prediction_is_steps_times_cost_and_what_is_kept(tried):
     assert (plain["memory"] - 3 * weights) / 64 == pytest.approx(2 * maps, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_the_true_lists_are_those_of_the_recipe(imbsam, tmp_path):
     place = MAKERS["imagenet-lt"](tmp_path / "data", LAYOUTS["imagenet-lt"])
     words = ["compare", place, "--recipe", "imagenet-lt", "--dry-run", "--json", "--device", "cpu"]
@@ -192,6 +193,7 @@ def test_a_shrunk_recipe_is_trained_by_compare(tmp_path, monkeypatch, capsys, sh
     assert held.head.differs[0] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_recipe_goes_on_where_it_was(tmp_path, monkeypatch, shrink):
     monkeypatch.chdir(tmp_path)
     data = shrink("inaturalist-2018")

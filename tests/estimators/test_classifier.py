@@ -378,6 +378,7 @@ def test_it_works_in_a_pipeline_under_a_grid_search(rows):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_it_works_in_a_search_over_processes(rows):
     alone, over = (
         GridSearchCV(quick(), {"rho": [0.1, 0.3]}, cv=2, n_jobs=jobs).fit(*rows).cv_results_["mean_test_score"]

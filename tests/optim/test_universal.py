@@ -137,6 +137,7 @@ def test_the_weights_of_frob_sam_add_up_to_nothing_and_give_the_unbiased_covaria
     assert float(weights @ grads) == pytest.approx(float(torch.cov(torch.stack([losses, grads]))[0, 1]), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_on_a_quadratic_the_trace_gradient_vanishes_on_average() -> None:
     """The Hessian is constant, so the expected change of the gradient over the sphere is none."""
     w = nn.Parameter(torch.tensor([1.0, -1.0], dtype=torch.float64))

@@ -159,6 +159,7 @@ def test_where_there_is_nothing_to_do_nothing_is_done():
     assert list(Workers(2).carry_out(twice, [])) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced_and_said(tmp_path, processes):
     work = [(tmp_path / "mark", number) for number in range(3)]
     with pytest.warns(RunWarning, match="a process died, perhaps for lack of memory"):
