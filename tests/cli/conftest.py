@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from imbsam.cli import main
-from tiny_data import image_folder, table
 
 # Tests share a machine with others: one thread each, and no events that no test reads.
 QUICK = ("--epochs", 2, "--threads", 1, "--track", "none")
@@ -63,16 +62,6 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "digits"
     assert call("train", "digits", *QUICK, "--out", folder, "--quiet") == 0
     return folder
-
-
-@pytest.fixture(scope="session")
-def pets(tmp_path_factory) -> Path:
-    return image_folder(tmp_path_factory.mktemp("data") / "pets")
-
-
-@pytest.fixture(scope="session")
-def parts_csv(tmp_path_factory) -> Path:
-    return table(tmp_path_factory.mktemp("data") / "parts.csv")
 
 
 @pytest.fixture
