@@ -1,0 +1,234 @@
+"""Text files as they lie on the disk: packed or not, in whatever encoding."""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+
+from imbsam.data.sources.raw import listed
+from imbsam.errors import DataError
+
+_CHUNK = 1 << 20
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_TRIED = ("utf-8", "cp1252", "latin-1")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text file and its encoding, in which all of it can be read.
+
+    Args:
+        path: The file.
+        encoding: As Python names it.
+        quoted: Whether a quote stands anywhere in it.
+    """
+
+    path: Path
+    encoding: str
+    quoted: bool
+
+    def stream(self, end: str = "") -> io.BufferedReader:
+        """Its text as UTF-8 without a byte-order mark, and ``end`` after it."""
+        return io.BufferedReader(_Chunks(_utf8(self.path, self.encoding, end)), _CHUNK)
+
+    def lines(self) -> io.TextIOWrapper:
+        """Its lines, their ends as they are."""
+        return io.TextIOWrapper(self.stream(), encoding="utf-8", newline="")
+
+
+def find_encoding(path: Path, asked: str | None, notes: list[str]) -> Encoded:
+    """Find the encoding in which the whole file can be read.
+
+    A byte-order mark tells it, or the zeros of UTF-16; else it is UTF-8, and else cp1252 or latin-1.
+
+    Args:
+        path: The file, packed or not.
+        asked: The encoding to take.
+        notes: Said here where it is not UTF-8.
+
+    Raises:
+        DataError: If the file is empty, no text, or not in the encoding asked for.
+    """
+    with unpacked(path) as file:
+        head = file.read(4096)
+    if not head:
+        raise DataError(f"{path}: the file is empty.")
+    marked = asked or _marked(head)
+    try:
+        found = _checked(path, marked or _TRIED[0])
+    except UnicodeError as error:
+        if marked:
+            raise DataError(
+                f"{path}: cannot be read as {marked} ({_place(error)}). Name its encoding by --encoding."
+            ) from error
+        _not_damaged(path, error)
+        found = _legacy(path)
+    if asked is None and found.encoding != "utf-8":
+        notes.append(
+            f"{path.name}: read as {found.encoding}, not UTF-8; if letters come out wrong, name the encoding "
+            "(--encoding)."
+        )
+    return found
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacked where its ending says that it is packed.
+
+    Raises:
+        DataError: If it cannot be opened or is damaged, here or while it is read.
+    """
+    try:
+        with _open(path) as file:
+            yield file
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Is the file whole?") from error
+
+
+def members(path: Path) -> list[str]:
+    """The files in a zip archive, without those that an operating system adds for itself; none where it is no zip."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    return [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+
+
+def _open(path: Path) -> IO[bytes]:
+    match path.suffix.lower():
+        case ".gz":
+            return cast(IO[bytes], gzip.open(path))
+        case ".bz2":
+            return bz2.open(path)
+        case ".xz":
+            return lzma.open(path)
+        case ".zst":
+            return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+        case ".zip":
+            return _open_member(path)
+    return path.open("rb")
+
+
+def _open_member(path: Path) -> IO[bytes]:
+    names = members(path)
+    if len(names) != 1:
+        raise DataError(
+            f"{path}: the archive holds {len(names)} files ({listed(names) or 'none'}), and a table is one. Unpack it."
+        )
+    return zipfile.ZipFile(path).open(names[0])
+
+
+def _marked(head: bytes) -> str | None:
+    """The encoding that the first bytes tell: by a byte-order mark, or by zeros in every other place."""
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) > max(10 * min(even, odd), len(head) // 8):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return None
+
+
+def _checked(path: Path, encoding: str, forbidden: re.Pattern[str] = re.compile("\0")) -> Encoded:
+    quoted = False
+    for chunk in _utf8(path, encoding):
+        quoted = quoted or b'"' in chunk
+        if forbidden.search(chunk.decode()):
+            raise DataError(
+                f"{path}: this is no text: it holds control characters. Is it packed, or a spreadsheet? If it is "
+                "text, name its encoding by --encoding."
+            )
+    return Encoded(path, encoding, quoted)
+
+
+def _legacy(path: Path) -> Encoded:
+    try:
+        return _checked(path, _TRIED[1], _CONTROL)
+    except UnicodeError:
+        return _checked(path, _TRIED[2], _CONTROL)
+
+
+def _not_damaged(path: Path, error: UnicodeError) -> None:
+    """Raise where most of what is beyond ASCII is good UTF-8: such a file is not in another encoding, it is damaged."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    good = bad = 0
+    with unpacked(path) as file:
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            beyond = [mark for mark in decoder.decode(chunk) if not mark.isascii()]
+            bad += beyond.count("\ufffd")
+            good += len(beyond)
+    if good - bad > bad:
+        raise DataError(
+            f"{path}: most of it is UTF-8, but not all of it ({_place(error)}). Mend the file, or name the encoding by "
+            "--encoding."
+        ) from error
+
+
+def _place(error: UnicodeError) -> str:
+    return error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _utf8(path: Path, encoding: str, end: str = "") -> Generator[bytes, None, None]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    read, first = 0, True
+    with unpacked(path) as file:
+        while True:
+            chunk = file.read(_CHUNK)
+            read += len(chunk)
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                error.reason = f"byte {read - len(error.object) + error.start + 1}: {error.reason}"
+                raise
+            text, first = (text.removeprefix("\ufeff") if first else text), first and not text
+            yield text.encode()
+            if not chunk:
+                break
+    yield end.encode()
+
+
+class _Chunks(io.RawIOBase):
+    """Chunks of bytes, some of them empty, as a file."""
+
+    def __init__(self, chunks: Generator[bytes, None, None]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Close what the chunks come from too."""
+        self._chunks.close()
+        super().close()
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer as far as the chunk goes."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = memoryview(chunk)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
