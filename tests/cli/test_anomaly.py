@@ -18,6 +18,7 @@ from imbsam.anomaly import Settings, fit, saved, sources
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import main
 from imbsam.cli.commands import AnomalyFit, parse
+from imbsam.data.sources.raw import Request
 from imbsam.storage.files import harmless
 from imbsam.storage.seal import sealed_tensors, unsealed_tensors
 
@@ -122,7 +123,9 @@ def test_scores_do_not_depend_on_the_file_the_order_of_columns_or_the_size_of_bl
 
 def test_a_detector_read_again_scores_bit_for_bit_as_the_one_that_was_fitted(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "t.csv", index=False)
-    block, preprocess, _ = sources.read_training(str(tmp_path / "t.csv"), "known", LabelWords(), ignore=["name"])
+    block, preprocess, _ = sources.read_training(
+        str(tmp_path / "t.csv"), "known", LabelWords(), request=Request(ignore=["name"])
+    )
     detector = fit(block.rows, block.kinds, Settings(objective="deep-sad", epochs=2, members=2), seed=0)
     held = saved.SavedDetector(detector, preprocess, LabelWords(), block.rows[0], "t.csv", (1, 2, 3))
     held.write(tmp_path / "d")

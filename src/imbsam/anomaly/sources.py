@@ -1,11 +1,11 @@
 """From files to what a detector takes: rows of numbers or images, and what is known of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import cast
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -13,20 +13,19 @@ from torch.nn.functional import one_hot
 from imbsam import data
 from imbsam.anomaly.labels import ANOMALY, NORMAL, UNLABELLED
 from imbsam.anomaly.words import LabelWords
-from imbsam.data.columns import (
-    Columns,
-    encoded,
-    fit_columns,
-    notes_on,
-    numeric_columns,
-    odd_value,
-)
-from imbsam.data.sources.raw import listed
-from imbsam.data.sources.tables import is_text_table, read_blocks, read_frame, value_text
+from imbsam.data.columns import MOST_CATEGORIES, Columns, Findings, encoded, fit_columns, is_constant, notes_on
+from imbsam.data.sources import table_files
+from imbsam.data.sources.cells import meaning, texts_of
+from imbsam.data.sources.opened import TableSet
+from imbsam.data.sources.raw import NOTHING_ASKED, Request, listed
+from imbsam.data.sources.schema import Reading, learn, missing_words
 from imbsam.errors import DataError
 
 BLOCK = 65_536
 """Rows of a file that are held in memory while it is scored."""
+
+LARGEST_CODES = 2 * 2**30
+"""Bytes that the columns of 0 and 1 of the text columns may take; the rarer texts of a column share one beyond that."""
 
 Preprocess = Mapping[str, object]
 
@@ -39,13 +38,13 @@ class Block:
         rows: Shape ``(n, columns)``, float32, or images ``(n, channels, height, width)``, uint8.
         kinds: What is known of each, shape ``(n,)``; ``None`` where the source has no labels.
         names: Of each row: its number from 1, its value in the column asked for, or its file.
-        frame: The rows as they stand in a table.
+        table: The rows as they stand in a table.
     """
 
     rows: Tensor
     kinds: Tensor | None
     names: list[str]
-    frame: pd.DataFrame | None = None
+    table: pa.Table | None = None
 
     @property
     def known(self) -> Tensor:
@@ -60,24 +59,21 @@ class Block:
         return unlabelled, anomalies, normal
 
 
-def is_table(source: str) -> bool:
-    """Whether a source is a file with rows; otherwise it is taken for images."""
-    path = Path(source)
-    if not path.exists():
-        raise DataError(f"{source!r}: there is no such file or folder.")
-    return path.is_file() and (is_text_table(path) or path.suffix in (".parquet", ".npz"))
-
-
 def read_training(
-    source: str, labels: str | None, words: LabelWords, *, ignore: Sequence[str] = (), image_size: int | None = None
+    source: str,
+    labels: str | None,
+    words: LabelWords,
+    *,
+    request: Request = NOTHING_ASKED,
+    image_size: int | None = None,
 ) -> tuple[Block, Preprocess, tuple[str, ...]]:
     """Read what a detector is to be fitted on.
 
     Args:
-        source: CSV, TSV, Parquet or npz; or a folder of images with a subfolder for each word.
+        source: Tables, or a folder of images with a subfolder for each word.
         labels: The column with the labels; ``y`` by default of an npz, without meaning for images.
         words: How labels are written.
-        ignore: Columns to leave out.
+        request: Of a table: what to ignore, what is text or missing, and how it is written.
         image_size: Side of the square that images are resized to.
 
     Returns:
@@ -86,40 +82,58 @@ def read_training(
     Raises:
         DataError: If it cannot be read or used; names the file, row or column.
     """
-    if not is_table(source):
-        return _training_images(source, words, image_size)
-    notes: list[str] = []
-    path = Path(source)
-    frame = read_frame(path, notes)
-    labels = labels or ("y" if path.suffix == ".npz" else None)
-    shown = listed([str(name) for name in frame.columns], 40)
-    if labels is None or labels not in frame.columns:
+    paths = table_files(source)
+    if paths is None:
+        return _training_images(source, words, image_size, request.skip_bad)
+    files = TableSet.open(paths, request.dialect, skip_bad=request.skip_bad)
+    labels = labels or ("y" if files.has("y") and all(path.suffix == ".npz" for path in paths) else None)
+    shown = listed(list(files.names), 40)
+    if labels is None or not files.has(labels):
         missing = "which column holds the labels?" if labels is None else f"there is no column {labels!r}."
         raise DataError(f"{source}: {missing} Name it by --labels; the columns are {shown}.")
-    unknown = [name for name in ignore if name not in frame.columns]
-    if unknown:
-        raise DataError(f"{source}: --ignore names {listed(unknown)}, but the columns are {shown}.")
-    kinds = _kinds(words, frame[labels].tolist(), source)
-    features = frame.drop(columns=[labels, *ignore])
-    useless = [str(name) for name in features if features[name].nunique(dropna=False) <= 1]
+    for option, named in (("--ignore", request.ignore), ("--text", request.texts)):
+        if unknown := [name for name in named if not files.has(name)]:
+            raise DataError(f"{source}: {option} names {listed(unknown)}, but the columns are {shown}.")
+    table = files.whole([name for name in files.names if name not in request.ignore])
+    if not len(table):
+        raise DataError(f"{source}: the table has no rows.")
+    kinds = _kinds(words, texts_of(table.column(labels), missing_words(request.dialect.missing)), source)
+    rows = range(1, len(table) + 1)
+    schema, notes = learn(
+        table.drop_columns(labels), is_file=files.is_text, texts=request.texts, missing=request.dialect.missing
+    )
+    reading = Reading(schema, source, files.decimal(schema, request.dialect.decimal))
+    frame = reading.frame(table, rows)
+    useless = [str(name) for name in frame if is_constant(frame[name])]
     if useless:
         notes.append(f"columns that are the same in every row tell nothing and are ignored: {listed(useless)}.")
-        features = features.drop(columns=useless)
-    if not len(features.columns):
+        frame, schema = frame.drop(columns=useless), schema.without(useless)
+    if not len(frame.columns):
         raise DataError(f"{source}: no column is left to learn from.")
-    for name in features.columns:
-        odd = odd_value(features[name])
-        if odd is not None:
-            raise DataError(f"{source}: column {name!r} holds {odd} values, which are no feature: --ignore {name!r}.")
-    columns = fit_columns(features, numeric_columns(features), range(1, len(features) + 1))
-    preprocess: dict[str, object] = {"kind": "table", "labels": labels, **asdict(columns)}
-    block = _table_block(frame, columns, kinds, None)
-    notes += notes_on(columns, features)
+    columns, said = fit_columns(frame, schema, rows, most=_most_categories(frame))
+    preprocess: dict[str, object] = {"kind": "table", "labels": labels, "ignore": list(request.ignore)}
+    preprocess |= {"useless": useless, **columns.plain()}
+    found = Findings()
+    block = Block(_features(frame, columns, rows, found), kinds, [str(row) for row in rows], table)
+    notes += [*files.notes, *reading.notes(), *notes_on(columns, frame), *said, *found.notes()]
     return block, preprocess, tuple(notes)
 
 
+def _most_categories(frame: pd.DataFrame) -> int:
+    """How many texts of a column get a column of 0 and 1 of their own."""
+    texts = sum(isinstance(frame[name].dtype, pd.CategoricalDtype) for name in frame.columns)
+    return max(16, min(MOST_CATEGORIES, LARGEST_CODES // (4 * len(frame) * max(1, texts))))
+
+
 def read_further(
-    source: str, preprocess: Preprocess, words: LabelWords, *, labelled: bool = False, names: str | None = None
+    source: str,
+    preprocess: Preprocess,
+    words: LabelWords,
+    *,
+    labelled: bool = False,
+    names: str | None = None,
+    request: Request = NOTHING_ASKED,
+    notes: list[str],
 ) -> Iterator[Block]:
     """Read rows as those of the training were read, a table some rows at a time.
 
@@ -129,6 +143,8 @@ def read_further(
         words: How labels are written.
         labelled: Labels are needed; otherwise they are not looked at.
         names: Column of a table that names its rows.
+        request: Of a table: how it is written.
+        notes: What could not be read, was filled in or ignored is added here after the last row, counted over all.
 
     Yields:
         Blocks of rows.
@@ -136,23 +152,37 @@ def read_further(
     Raises:
         DataError: If it cannot be read, does not fit, or has no labels where they are needed.
     """
-    if is_table(source) != (preprocess["kind"] == "table"):
+    paths = table_files(source)
+    if (paths is None) != (preprocess["kind"] == "image"):
         raise DataError(f"{source}: the detector was fitted on {preprocess['kind']}s, and this is something else.")
-    if preprocess["kind"] == "image":
-        yield _further_images(source, preprocess, words, labelled=labelled)
+    if paths is None:
+        yield _further_images(source, preprocess, words, labelled=labelled, skip_bad=request.skip_bad, notes=notes)
         return
-    columns = Columns.of(preprocess)
-    label = str(preprocess["labels"])
-    for frame in read_blocks(Path(source), BLOCK):
-        for needed in [*columns.names, *([label] if labelled else []), *([names] if names else [])]:
-            if needed not in frame.columns:
-                what = {label: "the labels", names: "the rows' names"}.get(needed, "which training had")
-                raise DataError(
-                    f"{source}: there is no column {needed!r}, {what}; the columns are "
-                    f"{listed([str(name) for name in frame.columns], 40)}."
-                )
-        kinds = _kinds(words, frame[label].tolist(), source) if labelled else None
-        yield _table_block(frame, columns, kinds, names)
+    columns, label, found = Columns.of(preprocess), str(preprocess["labels"]), Findings()
+    files = TableSet.open(paths, request.dialect, skip_bad=request.skip_bad)
+    needed = dict.fromkeys(columns.schema.names, "which training had")
+    needed |= {label: "the labels"} if labelled else {}
+    needed |= {names: "the rows' names"} if names else {}
+    for name, what in needed.items():
+        if not files.has(name):
+            raise DataError(
+                f"{source}: there is no column {name!r}, {what}; the columns are {listed(list(files.names), 40)}."
+            )
+    schema = columns.schema
+    reading = Reading(schema, source, files.decimal(schema, request.dialect.decimal))
+    seen = 0
+    for table in files.blocks(list(needed), BLOCK):
+        rows = range(seen + 1, seen + len(table) + 1)
+        seen += len(table)
+        kinds = _kinds(words, texts_of(table.column(label), schema.missing_words), source) if labelled else None
+        called = [str(row) for row in rows] if names is None else [text or "" for text in texts_of(table.column(names))]
+        frame = reading.frame(table, rows)
+        yield Block(_features(frame, columns, rows, found), kinds, called, table)
+    known = {*needed, label, *cast(list[str], preprocess["ignore"]), *cast(list[str], preprocess["useless"])}
+    extra = [name for name in files.names if name not in known]
+    if extra:
+        notes.append(f"{source}: columns that training had not were ignored: {listed(extra)}.")
+    notes += [f"{source}: {note}" for note in (*files.notes, *reading.notes(), *found.notes())]
 
 
 def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
@@ -170,11 +200,14 @@ def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
     return groups
 
 
-def _kinds(words: LabelWords, values: Sequence[object], where: str) -> Tensor:
+def _kinds(words: LabelWords, texts: Sequence[str | None], where: str) -> Tensor:
     """Read labels, shape ``(N,)``, see :mod:`imbsam.anomaly.labels`."""
-    kind_of = {words.anomaly: ANOMALY, words.normal: NORMAL, words.unlabelled: UNLABELLED, "": UNLABELLED}
-    texts = ["" if pd.isna(value) else value_text(value) for value in values]
-    unknown = sorted({text for text in texts if text not in kind_of})
+    kind_of = {words.anomaly: ANOMALY, words.normal: NORMAL, words.unlabelled: UNLABELLED, None: UNLABELLED}
+    for text in {text for text in texts if text not in kind_of}:
+        same = {kind for word, kind in kind_of.items() if word is not None and meaning(word) == meaning(str(text))}
+        if len(same) == 1:
+            kind_of[text] = same.pop()
+    unknown = sorted({text for text in texts if text is not None and text not in kind_of})
     if unknown:
         row = next(row for row, text in enumerate(texts, start=1) if text not in kind_of)
         raise DataError(
@@ -185,30 +218,32 @@ def _kinds(words: LabelWords, values: Sequence[object], where: str) -> Tensor:
     return torch.tensor([kind_of[text] for text in texts])
 
 
-def _table_block(frame: pd.DataFrame, columns: Columns, kinds: Tensor | None, names: str | None) -> Block:
-    numbers = [str(row + 1) for row in frame.index]
-    values, _ = encoded(frame, columns, numbers)
+def _features(frame: pd.DataFrame, columns: Columns, rows: Sequence[int], found: Findings) -> Tensor:
+    """Rows of numbers, shape ``(N, columns)``: a code says which category, not how much, so each becomes a column."""
+    values = encoded(frame, columns, rows, found)
     spec = columns.spec
-    # A code says which category, not how much: each becomes a column of 0 and 1.
     codes = [
         one_hot(values[:, spec.numeric + place].long(), size).to(values)
         for place, size in enumerate(spec.cardinalities)
     ]
-    called = numbers if names is None else ["" if pd.isna(v) else value_text(v) for v in frame[names].tolist()]
-    return Block(torch.cat([values[:, : spec.numeric], *codes], dim=1), kinds, called, frame)
+    return torch.cat([values[:, : spec.numeric], *codes], dim=1)
 
 
 def _training_images(
-    source: str, words: LabelWords, image_size: int | None
+    source: str, words: LabelWords, image_size: int | None, skip_bad: bool
 ) -> tuple[Block, Preprocess, tuple[str, ...]]:
-    found = data.load(source, validation_fraction=0, test_fraction=0, image_size=image_size)
+    found = data.load(source, validation_fraction=0, test_fraction=0, image_size=image_size, skip_bad=skip_bad)
     preprocess = {"kind": "image", "classes": list(found.classes), "read": dict(found.preprocess)}
     block = _image_block(found.train, found.classes, words, source)
     return block, preprocess, found.notes
 
 
-def _further_images(source: str, preprocess: Preprocess, words: LabelWords, *, labelled: bool) -> Block:
-    samples, has_labels = data.load_like(source, cast(Mapping[str, object], preprocess["read"]))
+def _further_images(
+    source: str, preprocess: Preprocess, words: LabelWords, *, labelled: bool, skip_bad: bool, notes: list[str]
+) -> Block:
+    read = cast(Mapping[str, object], preprocess["read"])
+    samples, has_labels, said = data.load_further(source, read, skip_bad=skip_bad)
+    notes += said
     if labelled and not has_labels:
         raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} that say what is known.")
     classes = tuple(cast(list[str], preprocess["classes"]))
@@ -218,5 +253,6 @@ def _further_images(source: str, preprocess: Preprocess, words: LabelWords, *, l
 def _image_block(samples: data.Samples, classes: Sequence[str] | None, words: LabelWords, source: str) -> Block:
     kinds = None
     if classes is not None:
-        kinds = _kinds(words, [classes[target] for target in samples.targets.tolist()], source)
+        texts = [classes[target] for target in samples.targets.tolist()]
+        kinds = _kinds(words, texts, source)
     return Block(samples.batch(torch.arange(len(samples))), kinds, list(samples.names))

@@ -163,7 +163,8 @@ def cost(command: Cost) -> Answer:
 def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
     trained = Trained.open(command.run, device=command.device, model=command.model)
-    metrics = trained.evaluate(command.source, skip_bad=command.skip_bad)
+    file = command.file
+    metrics = trained.evaluate(command.source, skip_bad=file.skip_bad, dialect=file.dialect())
     return Answer(asdict(metrics), lambda: show.metrics(trained, metrics))
 
 
@@ -171,7 +172,11 @@ def predict(command: Predict) -> Answer:
     """Write predictions."""
     trained = Trained.open(command.run, device=command.device, model=command.model)
     number, per_class = trained.predict(
-        command.source, command.out, all_probabilities=command.all_probabilities, skip_bad=command.skip_bad
+        command.source,
+        command.out,
+        all_probabilities=command.all_probabilities,
+        skip_bad=command.file.skip_bad,
+        dialect=command.file.dialect(),
     )
     counts = per_class.tolist()
     content = {

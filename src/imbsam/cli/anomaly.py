@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.sources import Block, read_training
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
-from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore
+from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, TextFile
+from imbsam.data.sources.raw import Request
 from imbsam.errors import OptionError, RunError
 from imbsam.metrics.detection import Evaluation
 from imbsam.optim import options_of
@@ -40,8 +41,14 @@ def _fit(command: AnomalyFit) -> Answer:
     folder = command.out or Path("runs") / f"anomaly-{Path(source).resolve().name.partition('.')[0]}"
     if (folder / ABOUT).exists() and not command.overwrite:
         raise RunError(f"{folder} holds a detector already. Replace it with --overwrite, or choose another --out.")
+    request = Request(
+        skip_bad=command.file.skip_bad,
+        ignore=command.ignore,
+        texts=command.text,
+        dialect=command.file.dialect(command.missing),
+    )
     training, preprocess, notes = read_training(
-        source, command.labels, words, ignore=command.ignore, image_size=command.image_size
+        source, command.labels, words, request=request, image_size=command.image_size
     )
     if not command.quiet:
         show.err.print(*(f"note: {note}" for note in notes), _about(training), sep="\n", markup=False)
@@ -61,6 +68,7 @@ def _fit(command: AnomalyFit) -> Answer:
         "objective": objective,
         "rows": dict(zip(("unlabelled", "anomalies", "normal"), saved.counts, strict=True)),
         "threshold": none_for_nan(asdict(saved.detector.threshold)),
+        "notes": notes,
         "report": page,
     }
     sentences = [
@@ -96,14 +104,28 @@ def _score(command: AnomalyScore) -> Answer:
     if command.out.resolve() == Path(command.source).resolve():
         raise OptionError(f"--out {command.out} would replace the rows to score. Choose another file.")
     saved = SavedDetector.open(command.detector, device=command.device)
-    rows, alarms = write_scores(saved, command.source, command.out, names=command.id)
-    sentences = [f"{alarms} anomalies in {rows} rows: {command.out}"]
-    return Answer({"out": command.out, "rows": rows, "anomalies": alarms}, lambda: show.lines(sentences))
+    found = write_scores(saved, command.source, command.out, names=command.id, request=_later(command.file))
+    _warn(found.notes)
+    sentences = [f"{found.alarms} anomalies in {found.rows} rows: {command.out}"]
+    content = {"out": command.out, "rows": found.rows, "anomalies": found.alarms, "notes": found.notes}
+    return Answer(content, lambda: show.lines(sentences))
+
+
+def _later(file: TextFile) -> Request:
+    """How later files are to be read."""
+    return Request(skip_bad=file.skip_bad, dialect=file.dialect())
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
 
 
 def _evaluate(command: AnomalyEvaluate) -> Answer:
     saved = SavedDetector.open(command.detector, device=command.device)
-    found = evaluate(saved, command.source, labels=command.labels, names=command.id)
+    request = _later(command.file)
+    found = evaluate(saved, command.source, labels=command.labels, names=command.id, request=request)
+    _warn(found.notes)
     folder = command.out or command.detector
     numbers = found.numbers()
     write_json(folder / "evaluation.json", {"source": command.source, **numbers})

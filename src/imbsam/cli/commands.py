@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -15,6 +15,9 @@ from imbsam.cli import optional
 from imbsam.config import Backend, Objective, Options, Positive, checked, read_yaml
 from imbsam.errors import OptionError
 from imbsam.runs.sharpness_options import SharpnessOptions
+
+if TYPE_CHECKING:
+    from imbsam.data.sources.dialect import Dialect
 
 # Without a name of its own the help's boxes are headed "data options", not "options.data options".
 FlatOptions = Annotated[Options, OmitArgPrefixes, arg(name="")]
@@ -46,6 +49,34 @@ class DryRunOptions:
 
 
 FlatDryRun = Annotated[DryRunOptions, OmitArgPrefixes, arg(name="")]
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """CSV: how it is written, where the file does not tell."""
+
+    separator: str | None = None
+    """The character between two cells, or comma, semicolon, tab, pipe, space."""
+    decimal: Literal[".", ","] | None = None
+    """The mark before a number's fraction."""
+    encoding: str | None = None
+    """utf-8, cp1252, utf-16, ..."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
+
+    def dialect(self, missing: Sequence[str] | None = None) -> "Dialect":
+        """The same as the readers take it.
+
+        Raises:
+            OptionError: If a value cannot be.
+        """
+        # With it comes torch, which the help of a command must not wait for.
+        from imbsam.data.sources.dialect import Dialect
+
+        return Dialect(self.separator, self.decimal, self.encoding, None if missing is None else tuple(missing))
+
+
+FlatTextFile = Annotated[TextFile, OmitArgPrefixes, arg(name="")]
 
 
 @dataclass(frozen=True)
@@ -176,12 +207,11 @@ class Evaluate(Command):
     """The run's folder."""
     source: PossibleSource = None
     """Labelled data. Default: the test data of the run."""
-    skip_bad: bool = False
-    """Go on without unreadable images."""
     model: str | None = None
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
+    file: FlatTextFile = field(default_factory=TextFile)
 
 
 @dataclass(frozen=True)
@@ -196,12 +226,11 @@ class Predict(Command):
     """The CSV to write."""
     all_probabilities: bool = False
     """A column for each class too."""
-    skip_bad: bool = False
-    """Go on without unreadable images."""
     model: str | None = None
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
+    file: FlatTextFile = field(default_factory=TextFile)
 
 
 @dataclass(frozen=True)
@@ -224,7 +253,7 @@ class AnomalyFit(Command):
     """Fit an anomaly detector on a table or images with a few labelled anomalies."""
 
     source: Source
-    """CSV, TSV, Parquet or npz; or a folder of images with a subfolder for each label."""
+    """CSV, TSV, Excel, Parquet or npz, one file or several; or a folder of images with a subfolder for each label."""
     labels: str | None = None
     """The column that holds the labels: 1 anomaly, 0 or empty unlabelled, -1 known to be normal. npz: y."""
     out: Path | None = None
@@ -233,12 +262,18 @@ class AnomalyFit(Command):
     """Replace a detector that is there."""
     ignore: tuple[str, ...] = ()
     """Table: columns to leave out, as numbers that only name the rows."""
+    text: tuple[str, ...] = ()
+    """Table: columns that are text whatever they look like, such as codes that are written in digits."""
+    missing: tuple[str, ...] | None = None
+    """Table: words for a missing value, beside the empty cell. Default: NA, null and their like; among numbers also
+    ?, -, unknown, ..., which is said."""
     image_size: int | None = None
     """Images: pixels of each side; by default as they are."""
     seed: int = 0
     """All randomness follows from it."""
     quiet: bool = False
     """Print the result only."""
+    file: FlatTextFile = field(default_factory=TextFile)
     words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
     settings: Annotated[Settings, OmitArgPrefixes, arg(name="")] = field(default_factory=Settings)
 
@@ -257,6 +292,7 @@ class AnomalyScore(Command):
     """Table: the column that names the rows; by default they are numbered from 1."""
     device: str = "cpu"
     """cpu, cuda, ..."""
+    file: FlatTextFile = field(default_factory=TextFile)
 
 
 @dataclass(frozen=True)
@@ -275,6 +311,7 @@ class AnomalyEvaluate(Command):
     """Table: the column that names the rows."""
     device: str = "cpu"
     """cpu, cuda, ..."""
+    file: FlatTextFile = field(default_factory=TextFile)
 
 
 @dataclass(frozen=True)

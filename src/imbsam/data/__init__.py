@@ -2,13 +2,16 @@
 
 from imbsam.data.batches import Epoch, batches
 from imbsam.data.dataset import Dataset, Samples, TensorSamples
-from imbsam.data.load import load, load_like, spec_of
+from imbsam.data.load import load, load_further, load_like, spec_of
 from imbsam.data.longtail import long_tail, long_tail_counts
 from imbsam.data.shards import Shard
+from imbsam.data.sources.dialect import AS_FOUND, Dialect
 from imbsam.data.transforms import evaluation_transform, training_transform
 
 __all__ = [
+    "AS_FOUND",
     "Dataset",
+    "Dialect",
     "Epoch",
     "Samples",
     "Shard",
@@ -16,6 +19,7 @@ __all__ = [
     "batches",
     "evaluation_transform",
     "load",
+    "load_further",
     "load_like",
     "long_tail",
     "long_tail_counts",

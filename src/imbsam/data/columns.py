@@ -3,12 +3,10 @@
 All statistics come from the training rows alone.
 """
 
-import datetime
-import decimal
-import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TypedDict, cast
 
 import numpy as np
@@ -17,7 +15,7 @@ import torch
 
 from imbsam.data.dataset import Samples, TensorSamples
 from imbsam.data.sources.raw import Part, PartName, listed
-from imbsam.data.sources.tables import value_text
+from imbsam.data.sources.schema import Schema
 from imbsam.errors import DataError
 from imbsam.inputs import TableSpec
 
@@ -27,7 +25,9 @@ UNSEEN = 0
 MANY_CATEGORIES = 50
 """A text column with more different values than this, and than half the rows, is pointed out."""
 
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T].+)?")
+MOST_CATEGORIES = 1000
+"""Of a text column with more different values than this the most frequent are kept; if most values are different, it is
+refused."""
 
 SAVED_INDEX = "Unnamed: 0"
 """What pandas calls a row index that was saved with a table."""
@@ -37,7 +37,6 @@ class NumericColumn(TypedDict):
     """How one numeric column is read: filled by ``median``, then ``(value - mean) / std``."""
 
     name: str
-    date: bool
     median: float
     mean: float
     std: float
@@ -54,8 +53,15 @@ class CategoricalColumn(TypedDict):
 
 @dataclass(frozen=True)
 class Columns:
-    """How every column is read; features are in the order numeric, indicators, categorical."""
+    """How every column is read; features are in the order numeric, indicators, categorical.
 
+    Args:
+        schema: What each column is.
+        numeric: Numbers, dates and durations.
+        categorical: Texts, and what is true or false.
+    """
+
+    schema: Schema
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
 
@@ -67,8 +73,14 @@ class Columns:
             preprocess: As :func:`table_parts` gave it, also after a way through JSON.
         """
         return cls(
-            cast(list[NumericColumn], preprocess["numeric"]), cast(list[CategoricalColumn], preprocess["categorical"])
+            Schema.of(preprocess["schema"]),
+            cast(list[NumericColumn], preprocess["numeric"]),
+            cast(list[CategoricalColumn], preprocess["categorical"]),
         )
+
+    def plain(self) -> dict[str, object]:
+        """As JSON values."""
+        return {"schema": self.schema.plain(), "numeric": self.numeric, "categorical": self.categorical}
 
     @property
     def spec(self) -> TableSpec:
@@ -93,103 +105,106 @@ class TableParts:
     notes: tuple[str, ...]
 
 
-def table_parts(parts: Mapping[PartName, Part], *, ignore: Sequence[str], whole: pd.DataFrame) -> TableParts:
+def table_parts(
+    parts: Mapping[PartName, Part], *, schema: Schema, ignore: Sequence[str], whole: pd.DataFrame
+) -> TableParts:
     """Encode the parts of a table.
 
     Args:
         parts: Content is a frame of features; ``train`` is among them.
-        ignore: Columns to leave out.
+        schema: What its columns are.
+        ignore: Columns that were left out.
         whole: The training rows before any were held out, in which a column must vary to be of use.
 
     Returns:
         Samples (float32 rows), spec, and what is needed to read further rows the same way.
 
     Raises:
-        DataError: If a column cannot be used: constant, empty, infinite, or of a kind that is no feature.
+        DataError: If a column cannot be used: constant, empty, infinite, or with too many different texts.
     """
-    unknown = [name for name in ignore if name not in whole.columns]
-    if unknown:
-        raise DataError(
-            f"--ignore names {listed(unknown)}, but the feature columns are {listed(list(whole.columns), 40)}."
-        )
-    whole = whole.drop(columns=list(ignore))
-    frames = {name: part.frame.drop(columns=list(ignore)) for name, part in parts.items()}
     _check_columns(whole)
-    numeric = numeric_columns(whole)
     notes: list[str] = [f"columns ignored: {listed(list(ignore))}."] if ignore else []
-    train = frames["train"]
-    columns = fit_columns(train, numeric, parts["train"].names)
-    notes += notes_on(columns, train)
+    train = parts["train"].frame
+    columns, said = fit_columns(train, schema, parts["train"].names)
+    notes += notes_on(columns, train) + said
+    found = Findings()
     samples: dict[PartName, Samples] = {}
     for name, part in parts.items():
-        values, _ = encoded(frames[name], columns, part.names)
-        samples[name] = TensorSamples(values, part.targets, part.names)
-    preprocess = {"kind": "table", "spec": asdict(columns.spec), "ignore": list(ignore), **asdict(columns)}
-    return TableParts(samples, columns.spec, preprocess, tuple(notes))
+        samples[name] = TensorSamples(encoded(part.frame, columns, part.names, found), part.targets, part.names)
+    preprocess = {"kind": "table", "spec": asdict(columns.spec), "ignore": list(ignore), **columns.plain()}
+    return TableParts(samples, columns.spec, preprocess, (*notes, *found.notes()))
 
 
 def further_rows(part: Part, preprocess: Mapping[str, object]) -> tuple[Samples, tuple[str, ...]]:
     """Encode further rows as those of a table were encoded.
 
     Args:
-        part: Content is a frame of features.
+        part: Content is a frame of features, read by the schema of ``preprocess``.
         preprocess: As :func:`table_parts` gave it.
 
     Returns:
         Samples and notes.
 
     Raises:
-        DataError: If a column is missing, or holds a value that cannot be read.
+        DataError: If a value is infinite or too far from the training values.
     """
-    columns = Columns.of(preprocess)
-    frame = part.frame
-    missing = [name for name in columns.names if name not in frame.columns]
-    if missing:
-        raise DataError(f"the table lacks the columns {listed(missing)}, which training had.")
-    known = {*columns.names, *cast(list[str], preprocess["ignore"])}
-    extra = [str(name) for name in frame.columns if name not in known]
-    notes = [f"columns that training had not were ignored: {listed(extra)}."] if extra else []
-    values, filled = encoded(frame, columns, part.names)
-    return TensorSamples(values, part.targets, part.names), (*notes, *filled)
+    found = Findings()
+    values = encoded(part.frame, Columns.of(preprocess), part.names, found)
+    return TensorSamples(values, part.targets, part.names), tuple(found.notes())
 
 
-def numeric_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that are read as numbers: numbers, dates and durations. The others are categories."""
-    return [str(name) for name in frame.columns if _is_numeric(frame[name])]
+@dataclass(frozen=True)
+class Findings:
+    """What rows held that training did not have, counted by column."""
+
+    filled: Counter[str] = field(default_factory=Counter)
+    unseen: Counter[str] = field(default_factory=Counter)
+
+    def notes(self) -> list[str]:
+        """A sentence for each column."""
+        return [
+            *(
+                f"column {name!r}: {count} missing values filled by the median; training had none."
+                for name, count in self.filled.items()
+            ),
+            *(
+                f"column {name!r}: {count} values that training did not have share one code."
+                for name, count in self.unseen.items()
+            ),
+        ]
 
 
-def fit_columns(train: pd.DataFrame, numeric: Collection[str], rows: Sequence[object]) -> Columns:
+def fit_columns(
+    train: pd.DataFrame, schema: Schema, rows: Sequence[object], *, most: int = MOST_CATEGORIES
+) -> tuple[Columns, list[str]]:
     """Learn how every column is read.
 
     Args:
-        train: The training rows; column names are different texts.
-        numeric: Columns to read as numbers; the others are categories.
+        train: The training rows, read by the schema.
+        schema: What the columns are.
         rows: What each row is called in messages, length N.
+        most: Categories of a column.
 
     Returns:
-        The columns, numeric and categorical, each in the frame's order.
+        The columns, numeric and categorical, each in the schema's order; and notes.
 
     Raises:
-        DataError: If a numeric column is empty, infinite, or holds what is no number.
+        DataError: If a numeric column is empty or infinite, or a text column has too many different values.
     """
-    names = [str(name) for name in train.columns]
-    return Columns(
-        [_fit_numeric(train, name, rows) for name in names if name in numeric],
-        [_fit_categorical(train[name]) for name in names if name not in numeric],
-    )
+    numeric, categorical, notes = [], [], []
+    for name in schema.names:
+        if isinstance(train[name].dtype, pd.CategoricalDtype):
+            column, said = _fit_categorical(train[name], most)
+            categorical.append(column)
+            notes += said
+        else:
+            numeric.append(_fit_numeric(train[name], rows))
+    return Columns(schema, numeric, categorical), notes
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
-    if not len(frame.columns):
-        raise DataError("the table has no feature column left.")
-    for name in frame.columns:
-        odd = odd_value(frame[name])
-        if odd is not None:
-            raise DataError(
-                f"column {name!r} holds {odd} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}."
-            )
     empty = [name for name in frame.columns if frame[name].isna().all()]
-    constant = [name for name in frame.columns if name not in empty and frame[name].nunique(dropna=False) == 1]
+    constant = [name for name in frame.columns if name not in empty and is_constant(frame[name])]
     if empty or constant:
         what = [f"empty in every row: {listed(empty, 40)}"] * bool(empty)
         what += [f"the same in every row: {listed(constant, 40)}"] * bool(constant)
@@ -198,82 +213,25 @@ def _check_columns(frame: pd.DataFrame) -> None:
         )
 
 
-def odd_value(column: pd.Series) -> str | None:
-    """The name of a type that is neither a number, a text, a truth value nor a date."""
-    if column.dtype.kind == "c":
-        return "complex"
-    if column.dtype != object:
-        return None
-    plain = (str, bool, int, float, np.generic, decimal.Decimal, datetime.date)
-    return next((type(value).__name__ for value in column.dropna() if not isinstance(value, plain)), None)
+def is_constant(column: pd.Series) -> bool:
+    """Whether all cells of a column that was read hold the same, a missing value among what they may hold."""
+    values = column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
+    return not len(values) or bool((values == values[0]).all() or column.isna().all())
 
 
-def _is_date(column: pd.Series) -> bool:
-    """Whether the column holds dates: typed as such, or every text in it an ISO date, as in a CSV file."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return True
-    if pd.api.types.is_numeric_dtype(column):
-        return False
-    values = column.dropna().tolist()
-    if not values or isinstance(column.dtype, pd.CategoricalDtype):
-        return False
-    if all(isinstance(value, datetime.date) for value in values):
-        return True
-    if not all(isinstance(value, str) and ISO_DATE.fullmatch(value) for value in values):
-        return False
-    return bool(_dates(pd.Series(values)).notna().all())
-
-
-def _dates(column: pd.Series) -> pd.Series:
-    text = any(isinstance(value, str) for value in column.dropna().head(1))
-    return pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601" if text else None)
-
-
-def _is_numeric(column: pd.Series) -> bool:
-    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
-        return False
-    if column.dtype == object:
-        numbers = (int, float, np.number, decimal.Decimal)
-        plain = all(isinstance(value, numbers) and not isinstance(value, bool) for value in column.dropna())
-        return plain or _is_date(column)
-    return bool(pd.api.types.is_numeric_dtype(column) or pd.api.types.is_timedelta64_dtype(column) or _is_date(column))
-
-
-def _numbers(column: pd.Series, rows: Sequence[object], *, date: bool) -> "np.ndarray":
-    """float64 values, NaN where missing; dates and durations in days."""
-    if date:
-        dates = _dates(column)
-        _check_read(column, dates, rows, "a date")
-        # In the unit of the dates: in nanoseconds there is no date before 1677 or after 2262.
-        days = (dates - pd.Timestamp(0, tz="UTC").as_unit(dates.dt.unit)) / pd.Timedelta(days=1)
-        return cast(np.ndarray, days.to_numpy(np.float64))
-    if pd.api.types.is_timedelta64_dtype(column):
-        return cast(np.ndarray, (column / pd.Timedelta(days=1)).to_numpy(np.float64))
-    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_datetime64_any_dtype(column):
-        column = column.astype(object)
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu":
-        values = column.to_numpy(np.float64)
-    else:
-        numbers = pd.to_numeric(column, errors="coerce")
-        _check_read(column, numbers, rows, "a number")
-        values = numbers.to_numpy(np.float64, na_value=np.nan)
+def _numbers(column: pd.Series, rows: Sequence[object]) -> "np.ndarray":
+    """float64 values, NaN where missing."""
+    values = cast(np.ndarray, column.to_numpy(np.float64))
     infinite = np.isinf(values)
     if infinite.any():
         row = rows[int(infinite.argmax())]
         raise DataError(f"row {row}: column {column.name!r} is infinite. Mend the cell, or leave it empty if unknown.")
-    return cast(np.ndarray, values)
+    return values
 
 
-def _check_read(column: pd.Series, read: pd.Series, rows: Sequence[object], what: str) -> None:
-    lost = (read.isna() & column.notna()).to_numpy()
-    if lost.any():
-        place = int(lost.argmax())
-        raise DataError(f"row {rows[place]}: column {column.name!r} holds {column.iloc[place]!r}, which is not {what}.")
-
-
-def _fit_numeric(train: pd.DataFrame, name: str, rows: Sequence[object]) -> NumericColumn:
-    date = _is_date(train[name])
-    values = _numbers(train[name], rows, date=date)
+def _fit_numeric(column: pd.Series, rows: Sequence[object]) -> NumericColumn:
+    name = str(column.name)
+    values = _numbers(column, rows)
     missing = np.isnan(values)
     if missing.all():
         raise DataError(f"column {name!r} is empty in every training row. Leave it out: --ignore {shlex.quote(name)}.")
@@ -283,39 +241,54 @@ def _fit_numeric(train: pd.DataFrame, name: str, rows: Sequence[object]) -> Nume
     scale = float(np.abs(filled).max()) or 1.0
     mean, std = float((filled / scale).mean() * scale), float((filled / scale).std() * scale)
     return NumericColumn(
-        name=name, date=date, median=median, mean=mean, std=std if std > 0 else 1.0, indicator=bool(missing.any())
+        name=name, median=median, mean=mean, std=std if std > 0 else 1.0, indicator=bool(missing.any())
     )
 
 
-def _fit_categorical(column: pd.Series) -> CategoricalColumn:
-    texts = sorted({value_text(value) for value in column.dropna().tolist()})
-    return CategoricalColumn(name=str(column.name), values=texts, missing=bool(column.isna().any()))
+def _fit_categorical(column: pd.Series, most: int) -> tuple[CategoricalColumn, list[str]]:
+    counts = column.value_counts(sort=False)
+    counts = counts[counts > 0]
+    notes = []
+    if len(counts) > most:
+        if len(counts) > MOST_CATEGORIES and len(counts) > len(column) / 2:
+            raise DataError(
+                f"column {column.name!r} has {len(counts)} different texts in {len(column)} training rows: it names "
+                f"the rows, and says nothing of others. Leave it out: --ignore {shlex.quote(str(column.name))}."
+            )
+        # By frequency, then by name: no order of rows decides.
+        counts = counts.sort_index().sort_values(ascending=False, kind="stable").head(most)
+        notes = [
+            f"column {column.name!r} has more than {most} different texts; the {most} most frequent are told apart, "
+            "the others share the code of texts that training did not have."
+        ]
+    values = sorted(str(text) for text in counts.index)
+    return CategoricalColumn(name=str(column.name), values=values, missing=bool(column.isna().any())), notes
 
 
-def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object]) -> tuple[torch.Tensor, list[str]]:
+def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object], found: Findings) -> torch.Tensor:
     """Read rows as the training rows were read.
 
     Args:
-        frame: Has all of ``columns``.
+        frame: Has all of ``columns``, read by their schema.
         columns: As :func:`fit_columns` gave them.
         rows: What each row is called in messages, length N.
+        found: What training never saw is counted here.
 
     Returns:
-        The features, float32 ``(N, F)``, and what was filled in that training never saw, a sentence each.
+        The features, float32 ``(N, F)``.
 
     Raises:
-        DataError: If a cell cannot be read, is infinite, or too far from the training values.
+        DataError: If a cell is infinite, or too far from the training values.
     """
     numbers, indicators, codes = [], [], []
-    notes: list[str] = []
     for column in columns.numeric:
         name = column["name"]
-        values = _numbers(frame[name], rows, date=column["date"])
+        values = _numbers(frame[name], rows)
         missing = np.isnan(values)
         if column["indicator"]:
             indicators.append(missing.astype(np.float32))
         elif missing.any():
-            notes.append(f"column {name!r}: {missing.sum()} missing values filled by the median; training had none.")
+            found.filled[name] += int(missing.sum())
         filled = np.where(missing, column["median"], values)
         standardised = (filled / column["std"] - column["mean"] / column["std"]).astype(np.float64)
         too_large = np.abs(standardised) > np.finfo(np.float32).max
@@ -327,11 +300,10 @@ def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object]) -> tu
         numbers.append(standardised.astype(np.float32))
     for category in columns.categorical:
         code = _codes(frame[category["name"]], category)
-        unseen = int((code == UNSEEN).sum())
-        if unseen:
-            notes.append(f"column {category['name']!r}: {unseen} values that training did not have share one code.")
+        if unseen := int((code == UNSEEN).sum()):
+            found.unseen[category["name"]] += unseen
         codes.append(code.astype(np.float32))
-    return torch.from_numpy(np.stack([*numbers, *indicators, *codes], axis=1)), notes
+    return torch.from_numpy(np.stack([*numbers, *indicators, *codes], axis=1))
 
 
 def codes_of(category: CategoricalColumn) -> tuple[dict[str, int], int]:
@@ -342,19 +314,16 @@ def codes_of(category: CategoricalColumn) -> tuple[dict[str, int], int]:
 
 def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
     index, missing_code = codes_of(category)
-    missing = column.isna().tolist()
-    values = column.tolist()
-    return np.array(
-        [
-            missing_code if gone else index.get(value_text(value), UNSEEN)
-            for value, gone in zip(values, missing, strict=True)
-        ]
-    )
+    lower = {text.lower(): code for text, code in index.items() if text.lower() in ("true", "false")}
+    held = [str(text) for text in column.cat.categories]
+    code = np.array([*(index.get(text, lower.get(text.lower(), UNSEEN)) for text in held), missing_code])
+    return cast(np.ndarray, code[column.cat.codes.to_numpy()])
 
 
 def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
     """What the user should know of the columns: what was filled, read as dates, or only names the rows."""
     notes = []
+    dates = {kind.name for kind in columns.schema.columns if kind.kind == "date"}
     for column in columns.numeric:
         count = int(train[column["name"]].isna().sum())
         if count:
@@ -362,9 +331,9 @@ def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
                 f"column {column['name']!r}: {count} of {len(train)} training rows are missing; filled by the median "
                 f"{column['median']:g}, with a 0/1 column that marks them."
             )
-        if column["date"]:
+        if column["name"] in dates:
             notes.append(f"column {column['name']!r} holds dates; read as days.")
-        if train[column["name"]].nunique(dropna=False) == 1:
+        if is_constant(train[column["name"]]):
             notes.append(f"column {column['name']!r} is the same in all training rows that are left.")
         if column["name"] == SAVED_INDEX:
             notes.append(f"column {SAVED_INDEX!r} looks like a saved row number: --ignore {shlex.quote(SAVED_INDEX)}?")

@@ -16,7 +16,10 @@ from imbsam.data.images import ImageParts, further_images, image_parts
 from imbsam.data.longtail import Profile, Rare, Subset, long_tail
 from imbsam.data.seeding import generator
 from imbsam.data.sources import DIGITS, read
+from imbsam.data.sources.cells import meaning
+from imbsam.data.sources.dialect import AS_FOUND, Dialect
 from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed
+from imbsam.data.sources.schema import Schema
 from imbsam.data.splits import SMALLEST_SPLIT_CLASS, stratified_split
 from imbsam.data.unopened import unopened_parts
 from imbsam.errors import DataError, DataWarning, OptionError
@@ -31,6 +34,8 @@ def load(
     *,
     target: str | None = None,
     ignore: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    dialect: Dialect = AS_FOUND,
     imbalance: float | None = None,
     profile: Profile = "exponential",
     rare: Rare = "last",
@@ -53,6 +58,9 @@ def load(
         source: ``"digits"``, or the path of a folder or file; see :data:`imbsam.data.sources.UNDERSTOOD`.
         target: The column that holds the class, for tables and Parquet.
         ignore: Columns to leave out, for tables.
+        texts: Columns that are texts whatever they look like, for tables.
+        dialect: How a text table is written; what is left open is found out. Missing are the empty cell and the words
+            that pandas takes for it, among numbers others too, such as ``"?"`` or ``"unknown"``, which is said.
         imbalance: Make the training part long-tailed: largest over smallest class, at least 1.
         profile: Shape of the tail.
         rare: Which classes become rare: the last, or drawn at random.
@@ -74,7 +82,7 @@ def load(
         OptionError: If an option is out of range or does not fit the source.
     """
     _check_fractions(validation_fraction, test_fraction)
-    raw = _checked(read(source, Request(target, skip_bad)))
+    raw = _checked(read(source, Request(target, skip_bad, ignore=ignore, texts=texts, dialect=dialect)))
     whole = raw.train
     is_table = isinstance(whole.content, pd.DataFrame)
     _check_kind(is_table, ignore, image_size)
@@ -84,8 +92,8 @@ def load(
     if imbalance is not None:
         raw = _made_long_tailed(raw, imbalance, profile, rare, subset, seed)
     ready: TableParts | ImageParts
-    if is_table:
-        ready = table_parts(raw.parts, ignore=ignore, whole=whole.frame)
+    if raw.schema is not None:
+        ready = table_parts(raw.parts, schema=raw.schema, ignore=ignore, whole=whole.frame)
     elif open_all or isinstance(whole.content, Tensor):
         ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
     elif image_size is None:
@@ -108,7 +116,9 @@ def load(
     )
 
 
-def load_like(source: str, preprocess: Mapping[str, object], *, skip_bad: bool = False) -> tuple[Samples, bool]:
+def load_like(
+    source: str, preprocess: Mapping[str, object], *, skip_bad: bool = False, dialect: Dialect = AS_FOUND
+) -> tuple[Samples, bool]:
     """Read further data as a data set was read.
 
     Where the source has parts, its test part is taken, else its validation part, else all of it. What was filled in
@@ -119,6 +129,7 @@ def load_like(source: str, preprocess: Mapping[str, object], *, skip_bad: bool =
             a table may lack the target column: then the targets are -1.
         preprocess: ``Dataset.preprocess`` of the data trained on.
         skip_bad: Leave out samples that cannot be used instead of raising.
+        dialect: How a text table is written; what is left open is found out.
 
     Returns:
         The samples, and whether they are labelled.
@@ -126,9 +137,37 @@ def load_like(source: str, preprocess: Mapping[str, object], *, skip_bad: bool =
     Raises:
         DataError: If the source cannot be read, does not fit, or has a class that training had not.
     """
+    samples, labelled, notes = load_further(source, preprocess, skip_bad=skip_bad, dialect=dialect)
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    return samples, labelled
+
+
+def load_further(
+    source: str, preprocess: Mapping[str, object], *, skip_bad: bool = False, dialect: Dialect = AS_FOUND
+) -> tuple[Samples, bool, tuple[str, ...]]:
+    """Read further data as :func:`load_like` does, and give the notes instead of warning.
+
+    Args:
+        source: As there.
+        preprocess: As there.
+        skip_bad: As there.
+        dialect: As there.
+
+    Returns:
+        The samples, whether they are labelled, and what was filled in or ignored, a sentence each.
+
+    Raises:
+        DataError: As there.
+    """
     is_table = preprocess["kind"] == "table"
     target = cast(str | None, preprocess["target"])
-    raw = read(source, Request(target, skip_bad, labels_needed=False))
+    request = Request(target, skip_bad, labels_needed=False, dialect=dialect)
+    if is_table:
+        schema = Schema.of(preprocess["schema"])
+        dialect = replace(dialect, missing=schema.missing)
+        request = replace(request, schema=schema, dialect=dialect, ignore=cast(list[str], preprocess["ignore"]))
+    raw = read(source, request)
     name = next(name for name in reversed(PARTS) if name in raw.parts)
     part = raw.parts[name]
     if len(part) == 0:
@@ -147,9 +186,7 @@ def load_like(source: str, preprocess: Mapping[str, object], *, skip_bad: bool =
         samples, more = further_rows(part, preprocess)
     else:
         samples, more = further_images(part, preprocess, skip_bad=skip_bad)
-    for note in notes + more:
-        warnings.warn(f"{source}: {note}", DataWarning, stacklevel=2)
-    return samples, part.labelled
+    return samples, part.labelled, tuple(f"{source}: {note}" for note in notes + more)
 
 
 def spec_of(preprocess: Mapping[str, object]) -> InputSpec:
@@ -277,16 +314,24 @@ def _renumbered(source: str, part: Part, classes: Sequence[str], trained: Sequen
     """Targets as indices into the classes of training; classes are matched by name."""
     if not part.labelled:
         return part
+    index = {name: number for name in classes if (number := _same_class(name, trained)) is not None}
     present = [classes[index] for index in sorted(set(part.targets.tolist())) if index != UNLABELLED]
-    unknown = [repr(name) for name in present if name not in trained]
+    unknown = [repr(name) for name in present if name not in index]
     if unknown:
         raise DataError(
             f"{source}: {listed(unknown)} {'is' if len(unknown) == 1 else 'are'} not among the classes of training: "
             f"{listed(trained)}. Images without classes lie in one folder, tables lack the target column."
         )
-    index = {name: number for number, name in enumerate(trained)}
-    number = torch.tensor([index.get(name, UNLABELLED) for name in classes])
-    return replace(part, targets=number[part.targets])
+    numbers = torch.tensor([index.get(name, UNLABELLED) for name in classes])
+    return replace(part, targets=numbers[part.targets])
+
+
+def _same_class(name: str, trained: Sequence[str]) -> int | None:
+    """The class of training that a name stands for: the same text, else the only one of the same meaning."""
+    if name in trained:
+        return trained.index(name)
+    same = [number for number, other in enumerate(trained) if meaning(other) == meaning(name)]
+    return same[0] if len(same) == 1 else None
 
 
 def _canonical(source: str) -> str:

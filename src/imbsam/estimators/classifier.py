@@ -16,7 +16,7 @@ from imbsam import data, losses, metrics
 from imbsam.config import MethodOptions
 from imbsam.data.columns import Columns
 from imbsam.data.seeding import generator
-from imbsam.data.sources.tables import value_text
+from imbsam.data.sources.cells import value_text
 from imbsam.data.splits import stratified_split
 from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
 from imbsam.estimators.learnt import Learnt

@@ -1,7 +1,7 @@
 """What users hand over as X and y, checked as scikit-learn does, and turned into the rows a model reads."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import numpy as np
@@ -13,7 +13,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from imbsam.data.columns import Columns, encoded, fit_columns, numeric_columns, odd_value
+from imbsam.data.columns import Columns, Findings, encoded, fit_columns
+from imbsam.data.sources.arrow import arrow_table
+from imbsam.data.sources.kinds import ColumnType
+from imbsam.data.sources.schema import Reading, Schema, learn
 from imbsam.errors import DataError, DataWarning, OptionError
 
 CategoricalFeatures = str | Sequence[str | int | bool]
@@ -97,26 +100,45 @@ def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Col
         train = train.drop(columns=empty)
     if not len(train.columns):
         raise DataError("no column of X holds a value.")
-    for name in train.columns:
-        odd = odd_value(train[name])
-        if odd is not None:
-            raise DataError(f"column {name!r} holds {odd} values, which are no feature. Leave it out.")
-    numeric = numeric_columns(train) if chosen is None else [name for name in train.columns if name not in chosen]
-    return fit_columns(train, numeric, train.index)
+    table = arrow_table(train)
+    schema, _ = learn(table, is_file=False, texts=chosen or ())
+    if chosen is not None:
+        schema = Schema(tuple(_numeric(kind, chosen) for kind in schema.columns))
+    reading = Reading(schema, "X")
+    frame = reading.frame(table, train.index)
+    _warn(reading.notes())
+    columns, notes = fit_columns(frame, schema, train.index)
+    _warn(notes)
+    return columns
+
+
+def _numeric(kind: ColumnType, chosen: Collection[str]) -> ColumnType:
+    """What a column is that the user did not name among the categories."""
+    return ColumnType(kind.name, "number") if kind.kind in ("text", "boolean") and kind.name not in chosen else kind
 
 
 def encoded_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
     """Features of rows, float32 ``(N, F)``.
 
-    Values that training did not have are filled in without a word: missing numbers by the median, and unknown
-    categories share a code.
+    Cells that cannot be read as what their column is are counted by column in a
+    :class:`~imbsam.errors.DataWarning`, and are missing. Values that training did not have are filled in without a
+    word: missing numbers by the median, and unknown categories share a code.
 
     Raises:
-        DataError: If a cell cannot be read.
+        DataError: If a column is of another type than in training.
     """
     if not len(frame):
         return torch.empty(0, columns.spec.numeric + len(columns.spec.cardinalities))
-    return encoded(frame, columns, frame.index)[0]
+    reading = Reading(columns.schema, "X")
+    read = reading.frame(arrow_table(frame[columns.schema.names]), frame.index)
+    values = encoded(read, columns, frame.index, Findings())
+    _warn(reading.notes())
+    return values
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=4)
 
 
 _PLAIN = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}

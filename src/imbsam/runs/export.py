@@ -168,9 +168,10 @@ def description(trained: Trained, adjust: float) -> dict[str, object]:
         shape = ["batch", spec.channels, spec.height, spec.width]
         return found | {"input": {"name": "samples", "dtype": "uint8", "shape": shape, "values": "pixels, 0 to 255"}}
     held = Columns.of(trained.preprocess)
+    said = {"date": "date, in days since 1970-01-01", "duration": "duration, in days"}
+    kinds = {kind.name: said.get(kind.kind, "number") for kind in held.schema.columns}
     columns: list[dict[str, object]] = [
-        {"name": column["name"], "kind": "date, in days since 1970-01-01" if column["date"] else "number"}
-        for column in held.numeric
+        {"name": column["name"], "kind": kinds[column["name"]]} for column in held.numeric
     ]
     for category in held.categorical:
         codes, missing = codes_of(category)

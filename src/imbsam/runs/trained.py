@@ -112,12 +112,15 @@ class Trained:
         """Logits of every sample, float32, shape ``(N, C)``."""
         return logits_of(self.model, samples, self.spec, self.options, self.priors)
 
-    def evaluate(self, source: str | None = None, *, skip_bad: bool = False) -> Metrics:
+    def evaluate(
+        self, source: str | None = None, *, skip_bad: bool = False, dialect: data.Dialect = data.AS_FOUND
+    ) -> Metrics:
         """Measure the model.
 
         Args:
             source: Labelled data; by default the test data that training held out.
-            skip_bad: Go on without unreadable images.
+            skip_bad: Go on without unreadable images and rows.
+            dialect: How a text table is written; what is left open is found out.
 
         Returns:
             The metrics.
@@ -133,13 +136,19 @@ class Trained:
             if samples is None:
                 raise DataError(f"{self.source} has no test data; name labelled data: imbsam evaluate RUN SOURCE.")
         else:
-            samples, labelled = data.load_like(source, self.preprocess, skip_bad=skip_bad)
+            samples, labelled = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)
             if not labelled:
                 raise DataError(f"{source} has no classes to compare with; for unlabelled data use imbsam predict.")
         return classification(self.logits(samples), samples.targets, self.groups)
 
     def predict(
-        self, source: str, out: Path, *, all_probabilities: bool = False, skip_bad: bool = False
+        self,
+        source: str,
+        out: Path,
+        *,
+        all_probabilities: bool = False,
+        skip_bad: bool = False,
+        dialect: data.Dialect = data.AS_FOUND,
     ) -> tuple[int, Tensor]:
         """Write the class and its probability for each file or row.
 
@@ -147,7 +156,8 @@ class Trained:
             source: Labelled or not.
             out: CSV to write: ``name, class, probability``, and a column a class where asked for.
             all_probabilities: Whether to.
-            skip_bad: Go on without unreadable images.
+            skip_bad: Go on without unreadable images and rows.
+            dialect: How a text table is written; what is left open is found out.
 
         Returns:
             How many samples, and how many of each class, shape ``(C,)``.
@@ -157,7 +167,7 @@ class Trained:
         """
         if out.resolve() == Path(source).resolve():
             raise OptionError(f"--out {out} would replace the data to predict. Choose another file.")
-        samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad)
+        samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)
         probabilities = torch.softmax(self.logits(samples), dim=1)
         best, chosen = probabilities.max(dim=1)
         text = io.StringIO()

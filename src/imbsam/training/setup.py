@@ -78,6 +78,8 @@ def load_data(source: str, options: Options, *, open_all: bool = True) -> data.D
         source,
         target=chosen.target,
         ignore=chosen.ignore,
+        texts=chosen.text,
+        dialect=data.Dialect(chosen.separator, chosen.decimal, chosen.encoding, chosen.missing),
         imbalance=imbalance(source, options),
         profile=chosen.profile,
         rare=rare_classes(source, options),

@@ -10,9 +10,9 @@ def test_a_path_that_is_not_there_is_named_with_what_is_understood(tmp_path):
 
 
 def test_an_unknown_kind_is_told_what_is_understood(tmp_path):
-    (tmp_path / "data.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"(?s)data\.xlsx: cannot tell.*Understood are"):
-        load(str(tmp_path / "data.xlsx"))
+    (tmp_path / "data.docx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"(?s)data\.docx: cannot tell.*Understood are"):
+        load(str(tmp_path / "data.docx"))
 
 
 def test_an_empty_folder_is_said_to_be_empty(tmp_path):

@@ -8,9 +8,11 @@ from imbsam.data.sources.digits import read_digits
 from imbsam.data.sources.folders import is_image, read_image_file, read_image_folder
 from imbsam.data.sources.idx import is_idx_folder, read_idx
 from imbsam.data.sources.lists import read_lists, training_lists
+from imbsam.data.sources.opened import is_table
 from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
 from imbsam.data.sources.raw import Raw, Request, by_part
-from imbsam.data.sources.tables import is_text_table, read_tables
+from imbsam.data.sources.tables import read_tables
+from imbsam.data.sources.text import is_text_table
 from imbsam.errors import DataError, OptionError
 
 DIGITS = "digits"
@@ -84,7 +86,7 @@ def _read_folder(folder: Path, request: Request) -> Raw:
 def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
     if all(path.suffix == ".parquet" for path in paths):
         return _read_parquet(paths, request)
-    if all(is_text_table(path) or path.suffix == ".npz" for path in paths):
+    if all(is_table(path) for path in paths):
         return read_tables(paths, request)
     if len(paths) == 1:
         _without_target(source, request)
@@ -111,6 +113,16 @@ def _paths(source: str) -> list[Path]:
         matches = sorted(map(Path, glob.glob(piece))) if glob.has_magic(piece) else []  # noqa: PTH207
         found += matches or [_existing(piece)]
     return found
+
+
+def table_files(source: str) -> list[Path] | None:
+    """The files of a source that is tables, in order; ``None`` if it is anything else.
+
+    Raises:
+        DataError: If nothing is there.
+    """
+    paths = _paths(source)
+    return paths if all(path.is_file() and is_table(path) for path in paths) else None
 
 
 def _existing(text: str) -> Path:

@@ -47,6 +47,10 @@ class Dialect:
             object.__setattr__(self, "separator", separator)
 
 
+AS_FOUND = Dialect()
+"""Nothing is known beforehand."""
+
+
 def separator_name(separator: str) -> str:
     """What a separator is called, as in ``semicolon``."""
     return SEPARATORS.get(separator, repr(separator))

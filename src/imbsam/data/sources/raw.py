@@ -10,6 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from imbsam.data.sources.dialect import AS_FOUND, Dialect
+from imbsam.data.sources.schema import Schema
+
 PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
@@ -75,6 +78,7 @@ class Raw:
         parts: The parts found; ``train`` is always there, and is everything where the source has no parts.
         notes: What the reader skipped or decided, a sentence each.
         target: Name of the target column; None where the source has none or the usual one.
+        schema: What the columns of a table are.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Raw:
     parts: Mapping[PartName, Part]
     notes: tuple[str, ...] = ()
     target: str | None = None
+    schema: Schema | None = None
 
     @property
     def train(self) -> Part:
@@ -101,11 +106,23 @@ class Request:
         target: The column that holds the class.
         skip_bad: Leave out samples that cannot be used instead of raising.
         labels_needed: Raise where the source has no labels.
+        ignore: Columns of a table to leave out.
+        texts: Columns of a table that are texts, whatever they look like.
+        dialect: How a text table is written.
+        schema: What the columns of a table are; by default that is learnt.
     """
 
     target: str | None = None
     skip_bad: bool = False
     labels_needed: bool = True
+    ignore: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    dialect: Dialect = AS_FOUND
+    schema: Schema | None = None
+
+
+NOTHING_ASKED = Request()
+"""A source that says everything itself."""
 
 
 def part_of(name: str) -> PartName | None:
@@ -136,7 +153,7 @@ def index_labels(labels: dict[PartName, list[str]]) -> tuple[tuple[str, ...], di
     """
     found = {label for part in labels.values() for label in part}
     numeric = all(re.fullmatch(r"-?\d+", label) for label in found)
-    classes = sorted(found, key=int) if numeric else sorted(found)
+    classes = sorted(found, key=lambda label: (int(label), label)) if numeric else sorted(found)
     index = {label: i for i, label in enumerate(classes)}
     targets = {part: torch.tensor([index[label] for label in of], dtype=torch.int64) for part, of in labels.items()}
     return tuple(classes), targets

@@ -1,22 +1,71 @@
-"""Tables: CSV, TSV, Parquet and npz, with one column for the class."""
+"""Tables: CSV and its kin, Excel, Parquet and npz, with one column for the class."""
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import overload
 
-import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
-from torch import Tensor
+import pyarrow as pa
 
+from imbsam.data.sources.cells import plain_number, texts_of
+from imbsam.data.sources.opened import TableSet, check_same_columns, joined
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, by_part, index_labels, listed, unlabelled
+from imbsam.data.sources.schema import Reading, learn, missing_words
 from imbsam.errors import DataError
 
-TEXT_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+MOST_CLASSES = 200
+"""A target of fractions with more different values than this, or than half the rows, is a quantity, not a class."""
 
 
-def is_text_table(path: Path) -> bool:
-    """Whether the file's ending is that of a CSV or TSV file."""
-    return path.name.lower().endswith(TEXT_ENDINGS)
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a part that have a class, or all where none has.
+
+    Args:
+        files: From which they are.
+        table: Of the features, each cell as it is in the files.
+        names: Of the rows.
+        labels: Class of each; empty where the part has none.
+    """
+
+    files: TableSet
+    table: pa.Table
+    names: Sequence[str]
+    labels: list[str]
+
+
+class RowNames(Sequence[str]):
+    """What the rows of some files are called: made when asked for, since there may be millions.
+
+    Args:
+        files: What stands before the number of a file's rows, and how many there are.
+    """
+
+    def __init__(self, files: Sequence[tuple[str, int]]) -> None:
+        self.files = files
+        self.ends = list(accumulate(rows for _, rows in files))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        file = bisect_right(self.ends, place)
+        before, rows = self.files[file]
+        return f"{before}{place - self.ends[file] + rows + 1}"
 
 
 def read_tables(paths: Sequence[Path], request: Request) -> Raw:
@@ -24,191 +73,130 @@ def read_tables(paths: Sequence[Path], request: Request) -> Raw:
 
     Args:
         paths: The files.
-        request: ``target`` names the class column; an ``.npz`` has it in its array ``y``.
+        request: ``target`` names the class column, which is read as text; an ``.npz`` has it in its array ``y``.
+            ``schema`` says what the columns are; by default that is learnt from the training part.
 
     Returns:
-        The parts as frames without the class column; rows are counted from 1, the header left out.
+        The parts as frames without the class column, see :class:`~imbsam.data.sources.schema.Reading`; rows are
+        counted from 1, the header left out.
 
     Raises:
         DataError: If a file cannot be read, the class column is missing or has empty cells, or the files of one data
             set have different columns.
     """
-    target = request.target or ("y" if all(path.suffix == ".npz" for path in paths) else None)
-    frames: dict[PartName, pd.DataFrame] = {}
-    where: dict[PartName, list[str]] = {}
-    labels: dict[PartName, list[str]] = {}
+    target = request.target or ("y" if all(path.suffix.lower() == ".npz" for path in paths) else None)
     notes: list[str] = []
     groups = by_part(paths)
+    parts: dict[PartName, Rows] = {}
     for part in PARTS:
-        for path in groups.get(part, []):
-            frame, several = read_frame(path, notes), len(paths) > 1
-            if target not in frame.columns and request.labels_needed and part == "train":
-                raise DataError(_no_target(path, frame, target))
-            texts: list[str | None] = [None] * len(frame)
-            if target is not None and target in frame.columns:
-                frame, texts = _split_target(path, frame, target, request, notes)
-            columns = next(iter(frames.values())).columns if frames else frame.columns
-            _same_columns(path, frame, columns)
-            frames[part] = pd.concat([frames[part], frame[columns]]) if part in frames else frame[columns]
-            rows = [f"{path.name} row {row + 1}" if several else str(row + 1) for row in frame.index]
-            where.setdefault(part, []).extend(rows)
-            labels.setdefault(part, []).extend(text for text in texts if text is not None)
-    classes, targets = index_labels(labels)
-    parts = {part: _part(part, frames[part], targets[part], where[part]) for part in frames}
+        if part in groups:
+            files = TableSet.open(groups[part], request.dialect, skip_bad=request.skip_bad)
+            for first in list(parts.values())[:1]:
+                check_same_columns(groups[part][0], _without(files.names, target), _without(first.files.names, target))
+            parts[part] = _rows(files, part, target, request, notes, several=len(paths) > 1)
+    schema = request.schema
+    if schema is None:
+        train = parts["train"]
+        schema, said = learn(
+            train.table, is_file=train.files.is_text, texts=request.texts, missing=request.dialect.missing
+        )
+        notes += said
+    of = {}
+    classes, targets = index_labels({part: rows.labels for part, rows in parts.items()})
+    for part, rows in parts.items():
+        reading = Reading(schema, rows.files.called, rows.files.decimal(schema, request.dialect.decimal))
+        frame = reading.frame(rows.table, rows.names)
+        notes += reading.notes()
+        of[part] = Part(frame, targets[part] if rows.labels else unlabelled(len(frame)), rows.names)
     name = paths[0].name.split(".")[0] if len(paths) == 1 else paths[0].resolve().parent.name
-    return Raw(name, classes, parts, tuple(notes), target)
+    return Raw(name, classes, of, tuple(notes), target, schema)
 
 
-def value_text(value: object) -> str:
-    """How a category or class is called: whole numbers without a fraction, so that 1 and 1.0 are the same."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _without(names: Sequence[str], target: str | None) -> list[str]:
+    return [name for name in names if name != target]
 
 
-def _part(name: PartName, frame: pd.DataFrame, targets: Tensor, names: list[str]) -> Part:
-    if len(targets) not in (0, len(frame)):
-        raise DataError(f"only some files of the {name} part have the target column. Add it, or leave them out.")
-    return Part(frame, targets if len(targets) else unlabelled(len(frame)), names)
+def _rows(
+    files: TableSet, part: PartName, target: str | None, request: Request, notes: list[str], *, several: bool
+) -> Rows:
+    if not files.has(target) and request.labels_needed and part == "train":
+        raise DataError(_no_target(files, target))
+    kept = _wanted(files, target, request, notes)
+    if not kept:
+        raise DataError(f"{files.called}: the table has no feature column left.")
+    tables = [file.whole([*kept, *files.having(target)]) for file in files.files]
+    notes += files.notes
+    names = RowNames(
+        [(f"{file.path.name} row " if several else "", len(t)) for file, t in zip(files.files, tables, strict=True)]
+    )
+    table = joined(tables)
+    if not len(table):
+        raise DataError(f"{files.called}: the table has 0 rows and {len(files.names)} columns; nothing to read.")
+    rows = Rows(files, table, names, [])
+    return _labelled(rows, str(target), request, notes) if files.has(target) else rows
 
 
-def read_frame(path: Path, notes: list[str]) -> pd.DataFrame:
-    """Read a file whole.
-
-    Args:
-        path: CSV, TSV, Parquet or npz.
-        notes: What was decided in reading it is added here.
-
-    Raises:
-        DataError: If it cannot be read, is empty, or has two columns of one name.
-    """
-    return _checked(path, lambda: _read(path, notes))
-
-
-def read_blocks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Read a file some rows at a time, so that one larger than the memory can be gone through.
-
-    Args:
-        path: CSV, TSV, Parquet, or npz, which is read whole.
-        rows: Of a block, at most.
-
-    Yields:
-        Frames, their index the row's number from 0.
-
-    Raises:
-        DataError: As :func:`read_frame`.
-    """
-    blocks = iter(_blocks(path, rows))
-    seen = 0
-    while True:
-        try:
-            frame = _checked(path, lambda: next(blocks))
-        except StopIteration:
-            return
-        frame.index = pd.RangeIndex(seen, seen + len(frame))
-        seen += len(frame)
-        yield frame
+def _wanted(files: TableSet, target: str | None, request: Request, notes: list[str]) -> list[str]:
+    """The feature columns that are asked for."""
+    features = _without(files.names, target)
+    kept = [name for name in features if name not in request.ignore]
+    if request.schema is None:
+        for option, names in (("--ignore", request.ignore), ("--text", request.texts)):
+            if unknown := [name for name in names if name not in features]:
+                raise DataError(
+                    f"{files.called}: {option} names {listed(unknown)}, but the feature columns are "
+                    f"{listed(features, 40)}."
+                )
+        return kept
+    wanted = request.schema.names
+    if absent := [name for name in wanted if name not in features]:
+        raise DataError(f"{files.called}: the table lacks the columns {listed(absent)}, which training had.")
+    if extra := [name for name in kept if name not in wanted]:
+        notes.append(f"columns that training had not were ignored: {listed(extra)}.")
+    return wanted
 
 
-def _blocks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
-            yield from (batch.to_pandas() for batch in file.iter_batches(rows))
-    elif path.suffix == ".npz":
-        frame = _read_npz(path)
-        yield from (frame.iloc[start : start + rows] for start in range(0, len(frame), rows))
-    else:
-        separator = "\t" if ".tsv" in path.name.lower() else ","
-        header = pd.read_csv(path, sep=separator, nrows=0)
-        if len(header.columns) == 1 and ";" in str(header.columns[0]):
-            separator = ";"
-        yield from pd.read_csv(path, sep=separator, chunksize=rows, low_memory=False)
+def _labelled(rows: Rows, target: str, request: Request, notes: list[str]) -> Rows:
+    """The rows that have a class."""
+    where, table = rows.files.called, rows.table.drop_columns(target)
+    texts = texts_of(rows.table.column(target), missing_words(request.dialect.missing))
+    missing = [rows.names[place] for place, text in enumerate(texts) if text is None]
+    if len(missing) == len(texts) and not request.labels_needed:
+        return replace(rows, table=table)
+    if len(missing) == len(texts):
+        raise DataError(f"{where}: the target column {target!r} is empty in every row.")
+    if missing and not request.skip_bad:
+        raise DataError(
+            f"{where}: the target column {target!r} is empty in {len(missing)} of {len(texts)} rows: row "
+            f"{listed(missing)} (NA, None and null count as empty). Fill the cells, skip bad samples (--skip-bad), or "
+            "name other words for it: --missing WORD."
+        )
+    if missing:
+        notes.append(f"{where}: {len(missing)} rows without a target were skipped: {listed(missing)}.")
+        table = table.filter(pa.array([text is not None for text in texts]))
+    kept = [name for name, text in zip(rows.names, texts, strict=True) if text is not None] if missing else rows.names
+    found = Rows(rows.files, table, kept, [text for text in texts if text is not None])
+    _check_classes(found, target)
+    return found
 
 
-def _checked(path: Path, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    try:
-        frame = read()
-    except StopIteration:
-        raise
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path}: the file is empty.") from error
-    except Exception as error:  # A damaged file may raise anything, MemoryError and zlib.error among it.
-        raise DataError(f"{path}: cannot be read as a table ({str(error).strip()}).") from error
-    if frame.empty:
-        raise DataError(f"{path}: the table has {len(frame)} rows and {len(frame.columns)} columns; nothing to read.")
-    frame.columns = [str(column) for column in frame.columns]
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
-    if twice:
-        raise DataError(f"{path}: several columns are called {listed(twice)}. Rename them.")
-    return frame.reset_index(drop=True)
+def _check_classes(rows: Rows, target: str) -> None:
+    """Refuse a quantity, which is no class."""
+    different = set(rows.labels)
+    numbers = {text: plain_number(text) for text in different}
+    fractions = {text for text, number in numbers.items() if number is not None and number % 1 != 0}
+    many = len(different) > MOST_CLASSES or 2 * len(different) > len(rows.labels)
+    if fractions and many and all(number is not None for number in numbers.values()):
+        place = next(place for place, label in enumerate(rows.labels) if label in fractions)
+        raise DataError(
+            f"{rows.files.called} row {rows.names[place]}: the target column {target!r} holds {rows.labels[place]}, "
+            f"one of {len(different)} numbers; a class must be a word or a number that recurs. Choose another column "
+            "by --target, or bin the values."
+        )
 
 
-def _read(path: Path, notes: list[str]) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    separator = "\t" if ".tsv" in path.name.lower() else ","
-    frame = pd.read_csv(path, sep=separator, low_memory=False)
-    if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
-        notes.append(f"{path.name}: columns are separated by semicolons.")
-        frame = pd.read_csv(path, sep=";", low_memory=False)
-    return frame
-
-
-def _read_npz(path: Path) -> pd.DataFrame:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        if "X" not in arrays or arrays["X"].ndim != 2:
-            raise ValueError(f"expected arrays X (N, F) and y (N,); it holds {listed(sorted(arrays)) or 'nothing'}")
-        values = arrays["X"]
-        frame = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
-        if "y" in arrays:
-            labels = arrays["y"].squeeze()
-            if labels.shape != (len(values),):
-                raise ValueError(f"X has {len(values)} rows, but y has the shape {arrays['y'].shape}")
-            frame["y"] = labels
-    return frame
-
-
-def _no_target(path: Path, frame: pd.DataFrame, target: str | None) -> str:
-    columns = listed([str(column) for column in frame.columns], most=40)
+def _no_target(files: TableSet, target: str | None) -> str:
+    columns = listed(list(files.names), most=40)
     if target is None:
-        return f"{path}: which column holds the class? Name it by --target; the columns are {columns}."
-    return f"{path}: there is no column {target!r} for --target; the columns are {columns}."
-
-
-def _split_target(
-    path: Path, frame: pd.DataFrame, target: str, request: Request, notes: list[str]
-) -> tuple[pd.DataFrame, list[str | None]]:
-    values = frame[target]
-    missing = values.isna()
-    if missing.all() and not request.labels_needed:
-        return frame.drop(columns=target), [None] * len(frame)
-    if missing.all():
-        raise DataError(f"{path}: the target column {target!r} is empty in every row.")
-    if missing.any() and not request.skip_bad:
-        rows = listed([str(row + 1) for row in frame.index[missing]])
-        raise DataError(
-            f"{path}: the target column {target!r} is empty in {int(missing.sum())} of {len(frame)} rows: row {rows} "
-            "(NA, None and null count as empty). Fill the cells, or skip bad samples (--skip-bad)."
-        )
-    if missing.any():
-        notes.append(f"{path.name}: {int(missing.sum())} rows without a target were skipped.")
-    frame, values = frame[~missing], values[~missing]
-    if pd.api.types.is_float_dtype(values) and not (values % 1 == 0).all():
-        fraction = values[values % 1 != 0]
-        raise DataError(
-            f"{path} row {fraction.index[0] + 1}: the target column {target!r} holds {fraction.iloc[0]}; a class must "
-            "be a word or a whole number. Choose another column by --target, or bin the values."
-        )
-    return frame.drop(columns=target), [value_text(value) for value in values.tolist()]
-
-
-def _same_columns(path: Path, frame: pd.DataFrame, columns: pd.Index) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    extra = [name for name in frame.columns if name not in columns]
-    if missing or extra:
-        raise DataError(
-            f"{path}: its columns differ from the other files': missing {listed(missing) or 'none'}, "
-            f"additional {listed(extra) or 'none'}."
-        )
+        return f"{files.called}: which column holds the class? Name it by --target; the columns are {columns}."
+    return f"{files.called}: there is no column {target!r} for --target; the columns are {columns}."

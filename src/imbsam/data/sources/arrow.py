@@ -1,0 +1,53 @@
+"""Data frames as Arrow tables, whatever a column of objects holds."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from imbsam.data.sources.cells import value_text
+from imbsam.errors import DataError
+
+PLAIN = (str, bool, int, float, np.generic, decimal.Decimal, datetime.date)
+"""Values that a feature may be of."""
+
+
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """A data frame as an Arrow table; its index is left out.
+
+    Args:
+        frame: Names of columns are different texts.
+
+    Returns:
+        Columns of one type each; those of several, such as 1 and "a", are texts of a type of their own.
+
+    Raises:
+        DataError: If a column holds values that are no feature.
+    """
+    return pa.table({str(name): _column(frame[name]) for name in frame.columns})
+
+
+def _column(column: pd.Series) -> pa.Array:
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = pd.Series(np.asarray(column), name=column.name)
+    try:
+        return pa.Array.from_pandas(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        pass
+    if column.dtype.kind == "c":
+        raise DataError(f"column {column.name!r} holds complex values, which are no feature. Leave it out.")
+    gone = column.isna().to_numpy()
+    values = [None if missing else value for value, missing in zip(column.tolist(), gone, strict=True)]
+    odd = next((value for value in values if value is not None and not isinstance(value, PLAIN)), None)
+    if odd is not None:
+        raise DataError(
+            f"column {column.name!r} holds {type(odd).__name__} values, which are no feature. Leave it out."
+        )
+    if all(
+        value is None or (isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool))
+        for value in values
+    ):
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array([None if value is None else value_text(value) for value in values], pa.string()).dictionary_encode()

@@ -1,0 +1,228 @@
+"""The cells of a column, read as what the column is."""
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+from imbsam.data.sources.dates import ISO, days, found_days, spans, zones
+from imbsam.data.sources.kinds import TRUTH, WORDS, ColumnType, UnfitError, float_values, is_text, odd_name
+from imbsam.data.sources.numbers import GRAMMAR, Decimal, is_number, matching, numbers, plain_numbers
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What a column holds.
+
+    Args:
+        values: float64, NaN where missing (dates and durations in days); or texts as categories.
+        unreadable: Cells that are neither missing nor a value of the column's kind, shape ``(N,)``.
+    """
+
+    values: "NDArray[np.float64] | pd.Categorical"
+    unreadable: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How cells are written where they are read from.
+
+    Args:
+        missing: Words for a missing value.
+        decimal: The decimal mark of the numbers that are texts, found out when it is needed.
+    """
+
+    missing: Collection[str]
+    decimal: Callable[[], Decimal]
+
+    def read(self, column: pa.ChunkedArray, kind: ColumnType) -> Cells:
+        """Read a column.
+
+        Raises:
+            UnfitError: If it is of another type than it was, or its numbers are written in two ways.
+        """
+        if pt.is_dictionary(column.type):
+            column = pc.cast(column, column.type.value_type)
+        if pt.is_null(column.type):
+            column = pc.cast(column, pa.string())
+        if kind.kind == "text":
+            return self._text(column)
+        return self._from_text(column, kind) if is_text(column.type) else self._typed(column, kind)
+
+    def _text(self, column: pa.ChunkedArray) -> Cells:
+        encoded = column.combine_chunks().dictionary_encode()
+        plain = is_text(column.type)
+        words = [
+            None if value is None or (plain and value in self.missing) else value_text(value)
+            for value in encoded.dictionary.to_pylist()
+        ]
+        return Cells(_categories(words, encoded.indices), np.zeros(len(column), bool))
+
+    def _from_text(self, texts: pa.ChunkedArray, kind: ColumnType) -> Cells:
+        if kind.kind == "number" and (found := plain_numbers(texts)) is not None and self._plain(texts):
+            return Cells(self._without_missing(found), np.zeros(len(texts), bool))
+        known = pc.utf8_trim_whitespace(texts.combine_chunks())
+        gone = pa.array([*self.missing, *kind.marks], known.type)
+        known = pc.if_else(pc.is_in(known, gone), pa.scalar(None, known.type), known)
+        match kind.kind:
+            case "number":
+                return self._number(known, kind)
+            case "boolean":
+                return _truths(known)
+            case "date":
+                return _dates(known, kind)
+            case _:
+                return _unless_nan(spans(known), known)
+
+    def _plain(self, texts: pa.ChunkedArray) -> bool:
+        """Whether a point, where there is one, is the decimal mark."""
+        return not pc.any(pc.match_substring(texts, ".")).as_py() or self.decimal() == "."
+
+    def _number(self, texts: pa.Array, kind: ColumnType) -> Cells:
+        decimal = self.decimal()
+        values, unreadable = numbers(texts, decimal)
+        if kind.truths:
+            said = _truths(texts)
+            values = np.where(unreadable & ~said.unreadable, _floats(said), values)
+            unreadable &= said.unreadable
+        other: Decimal = "," if decimal == "." else "."
+        wrong = unreadable & matching(texts, GRAMMAR[other])
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise UnfitError(
+                f"holds {texts[place].as_py()!r}, but the decimal mark of this file is {decimal!r}. Write all numbers "
+                "the same way, or say --decimal",
+                place,
+            )
+        return Cells(self._without_missing(values), unreadable)
+
+    def _without_missing(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        for word in self.missing:
+            if (number := plain_number(word)) is not None:
+                values = np.where(values == number, np.nan, values)
+        return values
+
+    def _typed(self, column: pa.ChunkedArray, kind: ColumnType) -> Cells:
+        found = column.type
+        is_real = pt.is_integer(found) or pt.is_floating(found) or pt.is_decimal(found)
+        readable = np.zeros(len(column), bool)
+        if kind.kind == "number" and (is_real or (pt.is_boolean(found) and kind.truths)):
+            return Cells(self._without_missing(float_values(column)), readable)
+        if kind.kind == "boolean" and (is_real or pt.is_boolean(found)):
+            values = float_values(column)
+            odd = ~np.isnan(values) & (values != 0) & (values != 1)
+            return Cells(_truth_categories(np.where(odd | np.isnan(values), -1, values).astype(np.int64)), odd)
+        if kind.kind == "date" and (pt.is_timestamp(found) or pt.is_date(found)):
+            zoned = pt.is_timestamp(found) and found.tz is not None
+            _check_zone(zoned, kind)
+            unit = found if pt.is_timestamp(found) else pa.timestamp("s")
+            return Cells(found_days(pd.Series(pc.cast(column, unit).to_pandas())), readable)
+        if kind.kind == "duration" and pt.is_duration(found):
+            return Cells(np.asarray(column.to_pandas() / pd.Timedelta(days=1), np.float64), readable)
+        raise UnfitError(f"was {WORDS[kind.kind]} in training, and holds {odd_name(found)} values here")
+
+
+def plain_number(word: str) -> float | None:
+    """The number that a word is, if it is one."""
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return None if np.isnan(number) else number
+
+
+def meaning(name: str) -> str:
+    """What a label says: ``1.0`` is ``1`` and ``TRUE`` is ``true``; ``01`` and ``1E0`` are not ``1``."""
+    whole = re.fullmatch(r"(-?(?:0|[1-9]\d*))(?:\.0+)?", name)
+    return whole[1] if whole else name.lower() if name.lower() in ("true", "false") else name
+
+
+def value_text(value: object) -> str:
+    """How a category or class is called: whole numbers without a fraction, so that 1 and 1.0 are the same."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def texts_of(column: pa.ChunkedArray, missing: Collection[str] = ()) -> list[str | None]:
+    """Cells as the texts that they are in the file: a class, a label, the name of a row.
+
+    Args:
+        column: The cells.
+        missing: Words for a missing value.
+
+    Returns:
+        A text each, ``None`` where missing; whole numbers that have a type are without a fraction.
+    """
+    if pt.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    encoded = column.combine_chunks().dictionary_encode()
+    words = [
+        None if value is None or value != value or value in missing else value_text(value)
+        for value in encoded.dictionary.to_pylist()
+    ]
+    found: list[str | None] = np.array([*words, None], object)[np.asarray(pc.fill_null(encoded.indices, -1))].tolist()
+    return found
+
+
+def _categories(words: list[str | None], indices: pa.Array) -> "pd.Categorical":
+    """Texts as categories; some words may be the same, or None."""
+    different = sorted({word for word in words if word is not None})
+    place = {word: number for number, word in enumerate(different)}
+    code = np.array([-1 if word is None else place[word] for word in words] + [-1])
+    return pd.Categorical.from_codes(
+        code[np.asarray(pc.fill_null(indices, -1))], categories=pd.Index(different, dtype=object)
+    )
+
+
+def _truth_categories(codes: NDArray[np.int64]) -> "pd.Categorical":
+    return pd.Categorical.from_codes(codes, categories=pd.Index(["False", "True"], dtype=object))
+
+
+def _truths(texts: pa.Array) -> Cells:
+    encoded = texts.dictionary_encode()
+    said = [TRUTH.get(word.lower(), -2) for word in encoded.dictionary.to_pylist()]
+    codes = np.array([*said, -1])[np.asarray(pc.fill_null(encoded.indices, -1))]
+    return Cells(_truth_categories(np.maximum(codes, -1)), codes == -2)
+
+
+def _floats(truths: Cells) -> NDArray[np.float64]:
+    codes = np.asarray(truths.values.codes, np.float64)  # type: ignore[union-attr]
+    return np.where(codes < 0, np.nan, codes)
+
+
+def _dates(texts: pa.Array, kind: ColumnType) -> Cells:
+    numeric = is_number(texts)
+    if numeric.any():
+        place = int(numeric.argmax())
+        raise UnfitError(
+            f"holds {texts[place].as_py()!r}. It held dates in training, and a number is none. Write the dates as in "
+            "training, or as 2024-01-31",
+            place,
+        )
+    found = days(texts, kind.form)
+    if kind.form != ISO:
+        found = np.where(np.isnan(found), days(texts, ISO), found)
+    written = pc.drop_null(texts.filter(pa.array(~np.isnan(found))))
+    zoned = zones(written)
+    if len(written):
+        if zoned is None:
+            raise UnfitError("has dates with a time zone and others without")
+        _check_zone(zoned, kind)
+    return _unless_nan(found, texts)
+
+
+def _check_zone(zoned: bool, kind: ColumnType) -> None:
+    if zoned != kind.zoned:
+        here, there = ("a", "none") if zoned else ("no", "one")
+        raise UnfitError(f"has dates with {here} time zone here, and had {there} in training")
+
+
+def _unless_nan(values: NDArray[np.float64], texts: pa.Array) -> Cells:
+    return Cells(values, np.isnan(values) & np.asarray(pc.is_valid(texts)))

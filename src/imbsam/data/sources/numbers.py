@@ -1,0 +1,103 @@
+"""Texts to numbers: decimal marks, thousands marks, words for a missing number."""
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Decimal = Literal[".", ","]
+
+_OF_PANDAS = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|"
+MISSING = frozenset(_OF_PANDAS.split("|"))
+"""Cells that are empty in any column: no text at all, and the words that pandas takes for it."""
+
+_AMONG_NUMBERS = (
+    "?|-|--|---|–|—|.|..|...|*|/|_|na|nan|n.a.|n.a|n/a|n/d|nd|k.a.|nil|nul|null|none|undefined|undef|unknown|unk|missing"
+    "|not available|not known|not applicable|not recorded|no data|nodata|no value|empty|blank|void|tbd|(null)|(missing)"
+    "|(unknown)|#value!|#div/0!|#ref!|#num!|#name?|#null!"
+)
+MARKS = frozenset(_AMONG_NUMBERS.split("|"))
+"""Words, in lower case, that stand for a missing number among numbers or a missing date among dates."""
+
+SLICE = 4096
+"""Rows that are searched for a decimal mark at a time."""
+
+
+def _grammar(decimal: str, thousands: str) -> str:
+    point, group = re.escape(decimal), re.escape(thousands)
+    whole = rf"(?:\d+|[1-9]\d{{0,2}}(?:{group}\d{{3}})+)"
+    number = rf"(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?"
+    return rf"^[+-]?(?:{number}|[iI]nf|INF|[iI]nfinity)$"
+
+
+GRAMMAR: dict[Decimal, str] = {".": _grammar(".", ","), ",": _grammar(",", ".")}
+"""How a number is written with each decimal mark; the other mark may set off its thousands."""
+
+CODE = r"^[+-]?0\d"
+"""How a code begins that is written in digits: no number has a zero in front."""
+
+
+def matching(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    """Which texts match a regular expression of RE2, shape ``(N,)``; a null does not."""
+    found = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
+    return np.asarray(found)
+
+
+def is_number(texts: pa.Array) -> NDArray[np.bool_]:
+    """Which texts are numbers with either decimal mark, shape ``(N,)``."""
+    return matching(texts, GRAMMAR["."]) | matching(texts, GRAMMAR[","])
+
+
+def decimal_mark(columns: Iterable[pa.ChunkedArray]) -> tuple[Decimal | None, bool]:
+    """The decimal mark that numbers are written with.
+
+    ``1,5`` can have a comma alone, ``0.5`` a point alone; ``12`` and ``1,234`` leave it open.
+
+    Args:
+        columns: Texts, of which those that are no numbers say nothing. They are looked through as far as the first
+            that decides.
+
+    Returns:
+        The mark, ``None`` where no number decides it; and whether a number with a comma was met that leaves it open.
+    """
+    is_open = False
+    for column in columns:
+        for start in range(0, len(column), SLICE):
+            texts = pc.utf8_trim_whitespace(column.slice(start, SLICE))
+            texts = texts.filter(pc.match_substring_regex(texts, "[.,]"))
+            point, comma = matching(texts, GRAMMAR["."]), matching(texts, GRAMMAR[","])
+            decided = np.flatnonzero(point != comma)
+            if len(decided):
+                return ("." if point[decided[0]] else ","), False
+            is_open |= bool(np.asarray(pc.match_substring(texts, ","))[point & comma].any())
+    return None, is_open
+
+
+def plain_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
+    """Texts as numbers where all are plain: a point at most, no thousands, no space; NaN where null. Else ``None``."""
+    try:
+        return np.asarray(pc.cast(texts, pa.float64()).to_numpy(), np.float64)
+    except pa.ArrowInvalid:
+        return None
+
+
+def numbers(texts: pa.ChunkedArray, decimal: Decimal) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Texts as numbers.
+
+    Args:
+        texts: Trimmed; null where missing.
+        decimal: The decimal mark; the other one may set off thousands.
+
+    Returns:
+        float64 values, NaN where missing or unreadable; and which are unreadable, each of shape ``(N,)``.
+    """
+    readable = matching(texts, GRAMMAR[decimal])
+    kept = pc.if_else(pa.array(readable), texts, pa.scalar(None, texts.type))
+    kept = pc.replace_substring(kept, "," if decimal == "." else ".", "")
+    kept = pc.utf8_ltrim(pc.replace_substring(kept, decimal, "."), "+")
+    values = np.asarray(pc.cast(kept, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    return values, ~readable & np.asarray(pc.is_valid(texts))

@@ -1,0 +1,217 @@
+"""What the columns of a table are, and the reading of rows by it: the same cell means the same in every file."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from imbsam.data.sources.cells import Reader
+from imbsam.data.sources.kinds import WORDS, ColumnType, UnfitError, is_text, text_type, typed_type
+from imbsam.data.sources.numbers import MISSING, Decimal, decimal_mark
+from imbsam.errors import DataError
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What each column is.
+
+    Args:
+        columns: Of the features, in order.
+        missing: Words for a missing value; ``None`` stands for the usual ones.
+    """
+
+    columns: tuple[ColumnType, ...]
+    missing: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, values: object) -> "Schema":
+        """What :meth:`plain` gave, also after a way through JSON.
+
+        Raises:
+            DataError: If it is damaged.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            raise DataError(f"what the columns are cannot be read: {error.errors()[0]['msg']}.") from None
+
+    def plain(self) -> dict[str, object]:
+        """As JSON values."""
+        return asdict(self)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return [column.name for column in self.columns]
+
+    def without(self, names: Collection[str]) -> "Schema":
+        """The same without some columns."""
+        return Schema(tuple(column for column in self.columns if column.name not in names), self.missing)
+
+    @property
+    def missing_words(self) -> frozenset[str]:
+        """Words for a missing value."""
+        return missing_words(self.missing)
+
+
+def missing_words(asked: Sequence[str] | None) -> frozenset[str]:
+    """Words for a missing value: those asked for, else the usual ones; the empty cell always."""
+    return MISSING if asked is None else frozenset(("", *asked))
+
+
+def learn(
+    table: pa.Table, *, is_file: bool, texts: Collection[str] = (), missing: Sequence[str] | None = None
+) -> tuple[Schema, list[str]]:
+    """Learn what the columns are.
+
+    Args:
+        table: The training rows' features.
+        is_file: Whether the table is from a text file, in which numbers and dates are texts, too.
+        texts: Columns that are texts whatever they look like.
+        missing: Words for a missing value; by default the usual ones, and others among numbers.
+
+    Returns:
+        The schema, and notes on it.
+
+    Raises:
+        DataError: If a column can be read in several ways, or is no feature; it is named.
+    """
+    columns, notes = [], []
+    for name in table.column_names:
+        try:
+            if name in texts:
+                kind, said = ColumnType(name, "text"), ""
+            elif is_file:
+                kind, said = text_type(name, table.column(name), missing_words(missing), guess=missing is None)
+            else:
+                kind, said = typed_type(name, table.column(name)), ""
+        except UnfitError as error:
+            raise DataError(f"column {name!r} {error}.") from None
+        columns.append(kind)
+        notes += [f"column {name!r}: {said}"] * bool(said)
+    return Schema(tuple(columns), tuple(missing) if missing is not None else None), notes
+
+
+@dataclass
+class Unreadable:
+    """Cells of a column that cannot be read: how many, and the first."""
+
+    count: int
+    row: str
+    value: str
+
+
+@dataclass
+class Reading:
+    """The rows of one source, read by a schema, some at a time or all at once.
+
+    Args:
+        schema: What the columns are.
+        source: What the source is called in messages.
+        decimal: The decimal mark of its numbers that are texts.
+    """
+
+    schema: Schema
+    source: str
+    decimal: Callable[[], Decimal] = field(default=lambda: ".")
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
+    readable: Counter[str] = field(default_factory=Counter)
+
+    def frame(self, table: pa.Table, rows: Sequence[object]) -> pd.DataFrame:
+        """Read rows.
+
+        Args:
+            table: Has all columns of the schema.
+            rows: What each row is called in messages, length N.
+
+        Returns:
+            Columns of float64 (dates and durations in days), or of texts as categories; NaN where missing or
+            unreadable.
+
+        Raises:
+            DataError: If a column is of another type than in training.
+        """
+        reader = Reader(self.schema.missing_words, self.decimal)
+        series = {}
+        for kind in self.schema.columns:
+            column = table.column(kind.name)
+            try:
+                cells = reader.read(column, kind)
+            except UnfitError as error:
+                row = "" if error.place is None else f"row {rows[error.place]}: "
+                raise DataError(f"{self.source}: {row}column {kind.name!r} {error}.") from None
+            series[kind.name] = pd.Series(cells.values, copy=False)
+            self._count(kind, column, cells.unreadable, series[kind.name], rows)
+        return pd.DataFrame(series, copy=False)
+
+    def _count(
+        self,
+        kind: ColumnType,
+        column: pa.ChunkedArray,
+        unreadable: "np.ndarray",
+        read: pd.Series,
+        rows: Sequence[object],
+    ) -> None:
+        self.readable[kind.name] += int(read.notna().sum())
+        if not unreadable.any():
+            return
+        place = int(unreadable.argmax())
+        first = Unreadable(0, str(rows[place]), str(column[place].as_py()))
+        self.unreadable.setdefault(kind.name, first).count += int(unreadable.sum())
+
+    def notes(self) -> list[str]:
+        """What could not be read, a sentence for each column; to be asked for after the last row.
+
+        Raises:
+            DataError: If nothing in a column could be read.
+        """
+        notes = []
+        for kind in self.schema.columns:
+            lost = self.unreadable.get(kind.name)
+            if lost is None:
+                continue
+            what = f"not {WORDS[kind.kind]}"
+            if not self.readable[kind.name]:
+                raise DataError(
+                    f"{self.source}: row {lost.row}: column {kind.name!r} holds {lost.value!r}, which is {what}, and "
+                    f"none of its {lost.count} values is. Is it the column of the training, written as there?"
+                )
+            some = "1 value is" if lost.count == 1 else f"{lost.count} values are"
+            notes.append(
+                f"column {kind.name!r}: {some} {what}, first {lost.value!r} in row {lost.row}; read as missing."
+            )
+        return notes
+
+
+def decimal_of(
+    columns: Callable[[], Iterable[pa.ChunkedArray]], asked: Decimal | None, where: str
+) -> Callable[[], Decimal]:
+    """A function that finds out the decimal mark of a file when it is first needed.
+
+    Args:
+        columns: The columns of numbers, as texts.
+        asked: The mark, where the user said it.
+        where: What the file is called in messages.
+
+    Returns:
+        The function; it raises a DataError if a number with a comma can be read in two ways, and no other decides.
+    """
+
+    @cache
+    def found() -> Decimal:
+        if asked is not None:
+            return asked
+        mark, is_open = decimal_mark(column for column in columns() if is_text(column.type))
+        if is_open:
+            raise DataError(
+                f"{where}: numbers such as 1,234 may be one and a bit or more than a thousand. Say which: --decimal , "
+                "or --decimal ."
+            )
+        return mark or "."
+
+    return found
