@@ -64,7 +64,7 @@ class Cut:
         separator: The character that cuts.
         header: The fields of the header.
         rows: The fields of each row.
-        before: How many lines stand before the first row: the header and blank ones.
+        before: How many lines stand before the first row: those of the header and blank ones.
     """
 
     separator: str
@@ -83,7 +83,8 @@ class Cut:
     @property
     def share(self) -> float:
         """The share of the rows that have the usual number of fields; half of it where the header names too few."""
-        fitting = [row for row in self.rows if len(row) == self.width]
+        width = self.width
+        fitting = [row for row in self.rows if len(row) == width]
         nameless = any(row[len(self.header) :] not in ([], [""]) for row in fitting)
         return len(fitting) / max(len(self.rows), 1) / (2 if nameless else 1)
 
@@ -97,19 +98,22 @@ def cut(lines: Iterable[str], separator: str, *, whole: bool) -> Cut | None:
     """Cut a text's first lines; blank lines are left out.
 
     Args:
-        lines: The lines with their ends.
+        lines: Its lines with their ends.
         separator: The character that cuts.
-        whole: Whether these are all lines; otherwise the last record may be half a one and is left out.
+        whole: Whether these are all lines.
 
     Returns:
         The records; None where there is no header, or no end of it.
     """
+    found: list[list[str]] = []
+    before = 0
     with _long_cells():
-        found = list(csv.reader(lines, delimiter=separator))
-    found = found if whole else found[:-1]
-    blank = next((i for i, fields in enumerate(found) if fields), len(found))
-    full = [fields for fields in found if fields]
-    return Cut(separator, full[0], full[1:], blank + 1) if full else None
+        # The last record is left out, as it may be half a one: of a whole text it is the mark after its end.
+        reader = csv.reader([*lines, "\n", "\0"] if whole else lines, delimiter=separator)
+        for fields in reader:
+            before = before if found else reader.line_num
+            found.extend([fields] if fields else [])
+    return Cut(separator, found[0], found[1:-1], before) if len(found) > 1 else None
 
 
 def best_cuts(lines: Sequence[str], own: str | None, *, whole: bool) -> list[Cut]:

@@ -8,7 +8,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,9 @@ class Encoded:
     encoding: str
     quoted: bool
 
-    def stream(self, end: str = "") -> io.BufferedReader:
-        """Its text as UTF-8 without a byte-order mark, and ``end`` after it."""
-        return io.BufferedReader(_Chunks(_utf8(self.path, self.encoding, end)), _CHUNK)
-
-    def lines(self) -> io.TextIOWrapper:
-        """Its lines, their ends as they are."""
-        return io.TextIOWrapper(self.stream(), encoding="utf-8", newline="")
+    def chunks(self) -> Iterator[bytes]:
+        """Its text as UTF-8 without a byte-order mark, some of it at a time."""
+        return _utf8(self.path, self.encoding)
 
 
 def find_encoding(path: Path, asked: str | None, notes: list[str]) -> Encoded:
@@ -186,7 +182,7 @@ def _place(error: UnicodeError) -> str:
     return error.reason if isinstance(error, UnicodeDecodeError) else str(error)
 
 
-def _utf8(path: Path, encoding: str, end: str = "") -> Generator[bytes, None, None]:
+def _utf8(path: Path, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
     read, first = 0, True
     with unpacked(path) as file:
@@ -201,34 +197,4 @@ def _utf8(path: Path, encoding: str, end: str = "") -> Generator[bytes, None, No
             text, first = (text.removeprefix("\ufeff") if first else text), first and not text
             yield text.encode()
             if not chunk:
-                break
-    yield end.encode()
-
-
-class _Chunks(io.RawIOBase):
-    """Chunks of bytes, some of them empty, as a file."""
-
-    def __init__(self, chunks: Generator[bytes, None, None]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def close(self) -> None:
-        """Close what the chunks come from too."""
-        self._chunks.close()
-        super().close()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer as far as the chunk goes."""
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
+                return

@@ -2,25 +2,23 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pc
+import pyarrow.compute as pc
 
 from imbsam.data.sources.dialect import GUESSED, Cut, Dialect, best_cuts, cut, separator_name
 from imbsam.data.sources.encoded import Encoded, find_encoding, members
 from imbsam.data.sources.raw import listed
+from imbsam.data.sources.records import Misfit, read_records
 from imbsam.errors import DataError
 
 _ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".data": None, ".dat": None}
 _PACKED = (".gz", ".bz2", ".zst", ".xz", ".zip")
 TEXT_ENDINGS = tuple(ending + packed for ending in _ENDINGS for packed in ("", *_PACKED))
-_BLOCK = 1 << 20
-_LONGEST = 1 << 28
-# A text with zeros in it is refused, so that no row of a file is taken for this one.
-_END = "\0end"
 
 
 def is_text_table(path: Path) -> bool:
@@ -42,6 +40,7 @@ class TextTable:
         notes: What was decided, a sentence each; rows that are left out are said once they have been read.
         text: The file.
         cut: Its separator and first rows.
+        start: Bytes before the first row, in UTF-8.
         skip_bad: Leave out rows that have another number of fields.
         kept: The columns' places.
     """
@@ -50,6 +49,7 @@ class TextTable:
     notes: list[str]
     text: Encoded
     cut: Cut
+    start: int
     skip_bad: bool
     kept: tuple[int, ...]
 
@@ -59,7 +59,7 @@ class TextTable:
         Raises:
             DataError: If a row does not fit the header, or a quote is left open.
         """
-        return pa.Table.from_batches(self._batches(), self._schema())
+        return pa.concat_tables([self._none(), *self._pieces()])
 
     def blocks(self, rows: int) -> Iterator[pa.Table]:
         """Some rows at a time.
@@ -70,64 +70,65 @@ class TextTable:
         Raises:
             DataError: As :meth:`whole`.
         """
-        rest = self._schema().empty_table()
-        for batch in self._batches():
-            rest = pa.concat_tables([rest, pa.Table.from_batches([batch])])
+        rest = self._none()
+        for piece in self._pieces():
+            rest = pa.concat_tables([rest, piece])
             while len(rest) >= rows:
                 yield rest.slice(0, rows).combine_chunks()
                 rest = rest.slice(rows)
         if len(rest):
             yield rest.combine_chunks()
 
-    def _schema(self) -> pa.Schema:
-        return pa.schema([(name, pa.string()) for name in self.names])
+    def filled(self) -> dict[int, int]:
+        """The places of the columns that hold something, and the first row, counted from 1, that does."""
+        found: dict[int, int] = {}
+        seen = 0
+        for piece, misfits in self._records():
+            for place, column in zip(self.kept, piece.columns, strict=True):
+                if place not in found and column.null_count < len(column):
+                    row = seen + pc.index(column.is_valid(), True).as_py() + 1
+                    for misfit in misfits:
+                        row += misfit.row <= row
+                    found[place] = row
+            seen += len(piece) + len(misfits)
+        return found
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows as pyarrow cuts them, read anew with larger pieces where one row is longer than a piece."""
-        seen, size = 0, _BLOCK
-        while True:
-            misfits = _Misfits(self.cut, self.skip_bad)
-            before = seen
-            try:
-                with self.text.stream(end=misfits.end) as stream, self._reader(stream, misfits, size) as reader:
-                    for batch in reader:
-                        new = batch.slice(max(before, 0))
-                        before -= len(batch) - len(new)
-                        seen += len(new)
-                        yield pa.RecordBatch.from_arrays(new.columns, schema=self._schema())
-                break
-            except pa.ArrowInvalid as error:
-                if misfits.found and not self.skip_bad:
-                    raise DataError(f"{self.text.path}: {misfits.sentence()}") from error
-                if "straddl" not in str(error):
-                    raise DataError(f"{self.text.path}: cannot be read as a table ({error}).") from error
-                if size >= _LONGEST:
-                    raise DataError(f"{self.text.path}: {misfits.open_quote(seen)}") from error
-                size *= 16
-        if not misfits.ended:
-            raise DataError(f"{self.text.path}: {misfits.open_quote(seen)}")
-        if misfits.found:
-            note = f"{self.text.path.name}: {misfits.left_out()}"
+    def _none(self) -> pa.Table:
+        return pa.schema([(name, pa.string()) for name in self.names]).empty_table()
+
+    def _pieces(self) -> Iterator[pa.Table]:
+        """The rows as they are parsed, those that do not fit left out and said, or refused."""
+        left_out: list[Misfit] = []
+        for piece, misfits in self._records():
+            if misfits and not self.skip_bad:
+                raise DataError(f"{self.text.path}: {self._refusal(misfits[0])}")
+            left_out.extend(misfits)
+            yield piece.rename_columns(self.names)
+        if left_out:
+            rows = listed([str(misfit.row) for misfit in left_out])
+            note = (
+                f"{self.text.path.name}: left out as they do not have {_fields(self.cut.width)}: {len(left_out)} rows "
+                f"(row {rows})."
+            )
             self.notes.extend([note] if note not in self.notes else [])
 
-    def _reader(self, stream: object, misfits: "_Misfits", size: int) -> pc.CSVStreamingReader:
-        places = [str(place) for place in range(self.cut.width)]
-        return pc.open_csv(
-            stream,
-            # Without threads pyarrow numbers the rows that do not fit.
-            pc.ReadOptions(
-                column_names=places, skip_rows_after_names=self.cut.before, block_size=size, use_threads=False
-            ),
-            pc.ParseOptions(
-                delimiter=self.cut.separator, newlines_in_values=self.text.quoted, invalid_row_handler=misfits
-            ),
-            pc.ConvertOptions(
-                column_types=dict.fromkeys(places, pa.string()),
-                include_columns=[places[place] for place in self.kept],
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
+    def _records(self) -> Iterator[tuple[pa.Table, list[Misfit]]]:
+        return read_records(self.text.path, self._body(), self.cut.separator, self.cut.width, self.kept)
+
+    def _body(self) -> Iterator[bytes]:
+        """The text after the header."""
+        skip = self.start
+        for chunk in self.text.chunks():
+            yield chunk[skip:]
+            skip -= min(skip, len(chunk))
+
+    def _refusal(self, misfit: Misfit) -> str:
+        named = self.cut.width == len(self.cut.header)
+        expected = f"the header names {self.cut.width}" if named else f"the others have {self.cut.width}"
+        lines = " It runs over several lines: is a quote left open?" if misfit.lines else ""
+        return (
+            f"row {misfit.row} has {_fields(misfit.fields)}, {expected}.{lines} Mend it, or leave such rows out "
+            "(--skip-bad)."
         )
 
 
@@ -149,13 +150,13 @@ def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTabl
     """
     notes: list[str] = []
     text = find_encoding(path, asked.encoding, notes)
-    found = _cut(text, asked.separator, notes)
+    found, start = _cut(text, asked.separator, notes)
     names = _names(path, found)
-    table = TextTable(names, notes, text, found, skip_bad, tuple(range(found.width)))
+    table = TextTable(names, notes, text, found, start, skip_bad, tuple(range(found.width)))
     nameless = [place for place in table.kept if place >= len(found.header) or not found.header[place]]
     if not nameless:
         return table
-    filled = _filled(replace(table, kept=tuple(nameless), names=tuple(names[place] for place in nameless), notes=[]))
+    filled = replace(table, kept=tuple(nameless)).filled()
     if len(found.header) in filled:
         raise DataError(
             f"{path}: rows have {found.width} fields, the header names {len(found.header)}: first row "
@@ -168,7 +169,7 @@ def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTabl
     return replace(table, kept=kept, names=tuple(names[place] for place in kept))
 
 
-def _cut(text: Encoded, asked: str | None, notes: list[str]) -> Cut:
+def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
     """Cut the first lines by the separator asked for, that of a line ``sep=;``, or the one that fits best."""
     own = _ENDINGS.get(next((part for part in _suffixes(text.path) if part in _ENDINGS), ""))
     lines, whole = _first_lines(text)
@@ -182,7 +183,7 @@ def _cut(text: Encoded, asked: str | None, notes: list[str]) -> Cut:
         raise DataError(f"{text.path}: the header does not end: a quote is left open.")
     if asked is None and len(found.header) > 1 and separator != own:
         notes.append(f"{text.path.name}: columns are separated by the character {separator_name(separator)}.")
-    return replace(found, before=found.before + first)
+    return found, len("".join(lines[: first + found.before]).encode())
 
 
 def _suffixes(path: Path) -> list[str]:
@@ -192,15 +193,13 @@ def _suffixes(path: Path) -> list[str]:
 
 def _first_lines(text: Encoded) -> tuple[list[str], bool]:
     """Enough lines to tell the separator by, and whether they are all; few where they are long."""
-    lines: list[str] = []
-    length = 0
-    with text.lines() as stream:
-        for line in islice(stream, 1000):
-            lines.append(line)
-            length += len(line)
-            if length > 1 << 20 and len(lines) > 20:
-                break
-        return lines, next(stream, None) is None
+    read = ""
+    for chunk in text.chunks():
+        read += chunk.decode()
+        lines = list(StringIO(read, newline=""))
+        if len(lines) > 1000 or (len(lines) > 20 and len(read) > 1 << 20):
+            return lines[:-1][:1000], False
+    return list(StringIO(read, newline="")), True
 
 
 def _guess(path: Path, lines: Sequence[str], own: str | None, notes: list[str], *, whole: bool) -> str:
@@ -235,63 +234,6 @@ def _names(path: Path, found: Cut) -> tuple[str, ...]:
         free = chain([f"Unnamed: {place}"], (f"Unnamed: {place}.{n}" for n in range(1, len(given) + 1)))
         names.append(name or next(made for made in free if made not in given))
     return tuple(names)
-
-
-def _filled(table: TextTable) -> dict[int, int]:
-    """The columns that hold something, and the first row, counted from 1, that does."""
-    filled: dict[int, int] = {}
-    seen = 0
-    for batch in table._batches():
-        for place, column in zip(table.kept, batch.columns, strict=True):
-            if place not in filled and column.null_count < len(column):
-                filled[place] = seen + column.is_valid().index(True).as_py() + 1
-        seen += len(batch)
-    return filled
-
-
-@dataclass
-class _Misfits:
-    """The rows that have another number of fields, as pyarrow meets them."""
-
-    cut: Cut
-    skip: bool
-    found: list[tuple[int, int, str]] = field(default_factory=list)
-    ended: bool = False
-
-    @property
-    def end(self) -> str:
-        """A last row of one field too many: where it is not met as such, a quote was left open before it."""
-        return f"\n{self.cut.separator * self.cut.width}{_END}"
-
-    def __call__(self, row: pc.InvalidRow) -> str:
-        """Remember a row; what pyarrow shall do with it."""
-        if row.text == self.end[1:]:
-            self.ended = True
-            return "skip"
-        if _END not in row.text:
-            self.found.append((row.number - self.cut.before, row.actual_columns, row.text))
-        return "skip" if self.skip or _END in row.text else "error"
-
-    def sentence(self) -> str:
-        """What is wrong with the first of them."""
-        row, fields, text = self.found[0]
-        lines = " It runs over several lines: is a quote left open?" if "\n" in text or "\r" in text else ""
-        return (
-            f"row {row} has {_fields(fields)}, {self._expected()}.{lines} Mend it, or leave such rows out (--skip-bad)."
-        )
-
-    def open_quote(self, seen: int) -> str:
-        """Where a quote is left open, ``seen`` rows having been read."""
-        return f"a quote is left open in row {max(seen + len(self.found), 1)} or before. Mend it."
-
-    def left_out(self) -> str:
-        """Which rows are left out, and why."""
-        rows = listed([str(row) for row, _, _ in self.found])
-        return f"{len(self.found)} of the rows do not have {_fields(self.cut.width)} and were left out: row {rows}."
-
-    def _expected(self) -> str:
-        named = self.cut.width == len(self.cut.header)
-        return f"the header names {self.cut.width}" if named else f"the others have {self.cut.width}"
 
 
 def _fields(number: int) -> str:
