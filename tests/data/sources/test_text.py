@@ -130,6 +130,10 @@ def test_a_first_line_tells_the_separator(table, first):
     assert "semicolon" in opened.notes[0]
 
 
+def test_a_first_line_that_names_no_ascii_character_is_a_header(table):
+    assert table("sep=§\n1\n").names == ("sep=§",)
+
+
 def test_a_separator_asked_for_is_taken_without_a_note(table):
     opened = table("sep=;\na:b;c\n1:2;3\n", separator=":")
     assert (opened.names, rows_of(opened.whole()), opened.notes) == (("a", "b;c"), [("1", "2;3")], [])

@@ -107,8 +107,8 @@ class TextTable:
         if left_out:
             rows = listed([str(misfit.row) for misfit in left_out])
             note = (
-                f"{self.text.path.name}: left out as they do not have {_fields(self.cut.width)}: {len(left_out)} rows "
-                f"(row {rows})."
+                f"{self.text.path.name}: left out as they do not have {_number(self.cut.width, 'field')}: "
+                f"{_number(len(left_out), 'row')} (row {rows})."
             )
             self.notes.extend([note] if note not in self.notes else [])
 
@@ -127,7 +127,7 @@ class TextTable:
         expected = f"the header names {self.cut.width}" if named else f"the others have {self.cut.width}"
         lines = " It runs over several lines: is a quote left open?" if misfit.lines else ""
         return (
-            f"row {misfit.row} has {_fields(misfit.fields)}, {expected}.{lines} Mend it, or leave such rows out "
+            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Mend it, or leave such rows out "
             "(--skip-bad)."
         )
 
@@ -173,7 +173,7 @@ def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
     """Cut the first lines by the separator asked for, that of a line ``sep=;``, or the one that fits best."""
     own = _ENDINGS.get(next((part for part in _suffixes(text.path) if part in _ENDINGS), ""))
     lines, whole = _first_lines(text)
-    told = re.fullmatch(r'"?sep=([^\w"\r\n])"?[\r\n]*', lines[0], re.IGNORECASE) if lines else None
+    told = re.fullmatch(r'"?sep=(?![\w"])([\t -~])"?[\r\n]*', lines[0], re.IGNORECASE) if lines else None
     first = 1 if told else 0
     separator = asked or (told[1] if told else None) or _guess(text.path, lines[first:], own, notes, whole=whole)
     found = cut(lines[first:], separator, whole=whole)
@@ -236,5 +236,5 @@ def _names(path: Path, found: Cut) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _fields(number: int) -> str:
-    return f"{number} field{'' if number == 1 else 's'}"
+def _number(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
