@@ -127,8 +127,8 @@ class TextTable:
         expected = f"the header names {self.cut.width}" if named else f"the others have {self.cut.width}"
         lines = " It runs over several lines: is a quote left open?" if misfit.lines else ""
         return (
-            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Mend it, or leave such rows out "
-            "(--skip-bad)."
+            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Mend it, or leave such rows "
+            "out (--skip-bad)."
         )
 
 
