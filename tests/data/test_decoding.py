@@ -18,7 +18,7 @@ def encoded(array, **options):
 
 def whole(geometry, picture):
     header = read_header(picture)
-    return decode(picture, geometry, geometry.centre(header.height, header.width))
+    return decode(picture, geometry, geometry.centre(header.height, header.width), {})
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels():

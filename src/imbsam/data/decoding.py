@@ -1,20 +1,19 @@
-"""One image: from an encoded file to uint8 pixels of the wanted shape."""
+"""One image: from an encoded file to uint8 pixels of the wanted shape, as a person sees them."""
 
-import io
 import os
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from imbsam.data.depth import Depth, Range, Ranges, deep_pixels, depth_of, eight_bits, raw_mode
+from imbsam.data.formats import open_image
 from imbsam.data.sources.raw import Encoded
-
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What Pillow may try; its other decoders (some start other programs) stay closed."""
 
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"))
 
@@ -25,16 +24,42 @@ Picture = Encoded | Tensor
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image of each EXIF orientation becomes upright; the last four swap height and width."""
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image's first bytes tell."""
+    """What is known of an image before its pixels are.
+
+    Args:
+        height: Pixels, of the upright image.
+        width: Pixels, of the upright image.
+        grey: Whether it has no colours.
+        transparent: Whether it has an alpha channel or a transparent colour.
+        frames: Whether it has several pages or frames, of which the first is used.
+        depth: What it holds beyond 8 bits a value.
+        values: Smallest and largest of them; None where they were not measured.
+    """
 
     height: int
     width: int
     grey: bool
+    transparent: bool = False
+    frames: bool = False
+    depth: Depth | None = None
+    values: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -54,18 +79,32 @@ class Geometry:
 
 
 def read_header(picture: Picture) -> Header:
-    """Read size and colours without decoding the pixels."""
-    with _opened(picture) as image:
-        return Header(image.height, image.width, image.mode in GREY_MODES)
+    """Read size, colours and depth without decoding the pixels."""
+    if isinstance(picture, Tensor):
+        channels, height, width = picture.shape
+        return Header(height, width, channels == 1)
+    with open_image(picture) as image:
+        width, height = image.size if _orientation(image) < 5 else image.size[::-1]
+        depth, transparent = depth_of(image), image.has_transparency_data
+        return Header(height, width, _is_grey(image), transparent, _has_frames(image), depth)
 
 
-def decode(picture: Picture, geometry: Geometry, box: Box) -> np.ndarray:
-    """Decode, cut out a box and resize it.
+def measured_header(picture: Picture) -> Header:
+    """Read the header, and of an image that has a depth also the range of its values, for which it is decoded."""
+    header = read_header(picture)
+    if header.depth is None or isinstance(picture, Tensor):
+        return header
+    return replace(header, values=deep_pixels(picture).range)
+
+
+def decode(picture: Picture, geometry: Geometry, box: Box, ranges: Ranges) -> np.ndarray:
+    """Decode, turn upright, lay over white, scale to 8 bits, cut out a box and resize it.
 
     Args:
         picture: Encoded image, or uint8 pixels ``(C, H, W)``.
         geometry: Shape of the result.
-        box: What to cut out of the image.
+        box: What to cut out of the upright image.
+        ranges: For each depth, the values that become 0 and 255.
 
     Returns:
         uint8, shape ``(geometry.channels, geometry.height, geometry.width)``.
@@ -74,25 +113,85 @@ def decode(picture: Picture, geometry: Geometry, box: Box) -> np.ndarray:
         Exception: Whatever the decoder raises on a damaged file.
     """
     size = (geometry.width, geometry.height)
-    with _opened(picture) as image:
-        converted = _converted(image, "L" if geometry.channels == 1 else "RGB")
-        if converted.size != size or box != (0, 0, *size):
-            converted = converted.resize(size, Image.Resampling.BILINEAR, box=box)
-        pixels = np.asarray(converted)
+    converted = _converted(_seen(picture, ranges), "L" if geometry.channels == 1 else "RGB")
+    if converted.size != size or box != (0, 0, *size):
+        converted = converted.resize(size, Image.Resampling.BILINEAR, box=box)
+    pixels = np.asarray(converted)
     return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _opened(picture: Picture) -> Image.Image:
+def _seen(picture: Picture, ranges: Ranges) -> Image.Image:
+    """The first frame, upright, opaque, of 8 bits a value."""
     if isinstance(picture, Tensor):
         return Image.fromarray(picture[0].numpy() if len(picture) == 1 else picture.permute(1, 2, 0).numpy())
-    return Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=FORMATS)
+    with open_image(picture) as image:
+        orientation, depth = _orientation(image), depth_of(image)
+        if depth is None:
+            image.load()
+            seen = _over_white(image)
+        else:
+            seen = eight_bits(deep_pixels(picture), ranges[depth])
+    return seen.transpose(_TURNS[orientation]) if orientation > 1 else seen
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    paper = Image.new("RGB", image.size, "white")
+    paper.paste(image, mask=image.getchannel("A"))
+    return paper
 
 
 def _converted(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # 16 bits a pixel: Pillow's own conversion would clip at 255 instead of scaling.
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    return image.convert(mode)
+    # From LAB there is no way to grey but through RGB.
+    return (image.convert("RGB") if image.mode == "LAB" else image).convert(mode)
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """The EXIF orientation that is still to be applied, 1 to 8; read before the pixels."""
+    # Pillow turns TIFF files itself, and says their size as it is afterwards.
+    if image.format == "TIFF":
+        return 1
+    try:
+        if image.format == "PNG" and "exif" not in image.info:
+            _add_late_exif(image)
+        # PNG's own getexif would decode the pixels to find what stands behind them.
+        found = Image.Image.getexif(image).get(_ORIENTATION)
+    except UNREADABLE:
+        # As every viewer does: metadata that are damaged turn nothing.
+        return 1
+    return found if isinstance(found, int) and found in _TURNS else 1
+
+
+def _add_late_exif(image: ImageFile.ImageFile) -> None:
+    """Look for EXIF behind the pixels of a PNG file, chunk by chunk."""
+    if image.fp is None:
+        return
+    place = image.fp.tell()
+    image.fp.seek(8)
+    while len(start := image.fp.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind == b"eXIf":
+            image.info["exif"] = b"Exif\0\0" + image.fp.read(length)
+            break
+        image.fp.seek(length + 4, os.SEEK_CUR)
+    image.fp.seek(place)
+
+
+def _is_grey(image: ImageFile.ImageFile) -> bool:
+    if image.mode in ("P", "PA") and image.palette is not None:
+        # Asked itself for its colours, an image decodes its pixels.
+        probe = Image.new("P", (1, 1))
+        probe.putpalette(image.palette)
+        red, green, blue = np.reshape(probe.getpalette("RGB") or [], (-1, 3)).T
+        return bool((red == green).all() and (green == blue).all())
+    return image.mode in GREY_MODES or (image.format == "PNG" and raw_mode(image) == "LA;16B")
+
+
+def _has_frames(image: ImageFile.ImageFile) -> bool:
+    # What PSD counts are the layers of one picture.
+    return image.format != "PSD" and bool(getattr(image, "is_animated", False))
 
 
 def reason(error: BaseException) -> str:
@@ -100,7 +199,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image that can be read ({', '.join(FORMATS)})"
+        return "not an image, or of a kind that Pillow does not read"
     if isinstance(error, Image.DecompressionBombError):
         return f"too large for an image, and refused ({error})"
     return f"cannot be read as an image ({error})"

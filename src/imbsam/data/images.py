@@ -17,10 +17,12 @@ from imbsam.data.decoding import (
     Header,
     decode,
     in_threads,
+    measured_header,
     processors,
-    read_header,
     reason,
 )
+from imbsam.data.depth import Measured, Ranges, from_json, learned, ranges_for, to_json
+from imbsam.data.image_notes import constant_note, contrast_note, header_notes
 from imbsam.data.sources.raw import Content, Part, PartName, listed
 from imbsam.errors import DataError
 from imbsam.inputs import ImageSpec
@@ -54,6 +56,7 @@ class ImageFiles:
         names: N names.
         sizes: Height and width of each, shape ``(N, 2)``, int64.
         geometry: What each becomes.
+        ranges: For each depth beyond 8 bits, the values that become 0 and 255.
     """
 
     content: Content
@@ -61,6 +64,7 @@ class ImageFiles:
     names: Sequence[str]
     sizes: Tensor
     geometry: Geometry
+    ranges: Ranges
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -88,7 +92,7 @@ class ImageFiles:
         def one(place: int) -> np.ndarray:
             number = int(indices[place])
             try:
-                return decode(self.content[number], self.geometry, boxes[place])
+                return decode(self.content[number], self.geometry, boxes[place], self.ranges)
             except UNREADABLE as error:
                 raise DataError(f"{self.names[number]}: {reason(error)}. Remove it, or skip bad samples.") from error
 
@@ -110,7 +114,7 @@ class ImageParts:
 def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_bad: bool) -> ImageParts:
     """Decode the parts of a data set, or prepare them to be decoded later.
 
-    Size, channels and normalisation are decided on the training part.
+    Size, channels, normalisation, and the range of values beyond 8 bits are decided on the training part.
 
     Args:
         parts: Content is pixels or encoded images; ``train`` is among them.
@@ -127,16 +131,20 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
     notes: list[str] = []
     scanned = {name: _scanned(part, skip_bad, notes) for name, part in parts.items()}
     geometry = _geometry(scanned["train"][1], image_size, notes)
+    trained = learned(_measured(*scanned["train"]))
+    ranges = ranges_for([one for found in scanned.values() for one in _measured(*found)], trained)
+    notes += header_notes([pair for found in scanned.values() for pair in _named(*found)], ranges)
     total = sum(len(part) for part, _ in scanned.values()) * geometry.channels * geometry.height * geometry.width
     lazy = total > MEMORY_BUDGET and not all(isinstance(part.content, Tensor) for part in parts.values())
     samples = {
-        name: _store(part, headers, geometry, lazy, skip_bad, notes) for name, (part, headers) in scanned.items()
+        name: _store(part, headers, _Reading(geometry, ranges, lazy, skip_bad), notes)
+        for name, (part, headers) in scanned.items()
     }
     if lazy:
         notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded anew for each batch.")
-    mean, std = _statistics(samples["train"], geometry.channels)
+    mean, std = _statistics(samples["train"], geometry.channels, notes)
     spec = ImageSpec(geometry.channels, geometry.height, geometry.width, mean, std)
-    preprocess = {"kind": "images", "spec": asdict(spec), "crop": geometry.crop}
+    preprocess = {"kind": "images", "spec": asdict(spec), "crop": geometry.crop, "ranges": to_json(trained)}
     return ImageParts(samples, spec, preprocess, tuple(notes))
 
 
@@ -158,16 +166,37 @@ def further_images(part: Part, preprocess: Mapping[str, object], *, skip_bad: bo
     geometry = Geometry(spec["channels"], spec["height"], spec["width"], cast(float, preprocess["crop"]))
     notes: list[str] = []
     part, headers = _scanned(part, skip_bad, notes)
+    ranges = ranges_for(_measured(part, headers), from_json(preprocess.get("ranges")))
+    notes += header_notes(_named(part, headers), ranges)
     lazy = len(part) * geometry.channels * geometry.height * geometry.width > MEMORY_BUDGET
-    return _store(part, headers, geometry, lazy, skip_bad, notes), tuple(notes)
+    return _store(part, headers, _Reading(geometry, ranges, lazy, skip_bad), notes), tuple(notes)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    geometry: Geometry
+    ranges: Ranges
+    lazy: bool
+    skip_bad: bool
 
 
 def _scanned(part: Part, skip_bad: bool, notes: list[str]) -> tuple[Part, list[Header]]:
     if isinstance(part.content, Tensor):
-        _, channels, height, width = part.content.shape
-        return part, [Header(height, width, channels == 1)] * len(part)
-    found = _attempted(lambda i: read_header(part.content[i]), part, skip_bad)
+        return part, [measured_header(part.content[0])] * len(part) if len(part) else []
+    found = _attempted(lambda i: measured_header(part.content[i]), part, skip_bad)
     return _only_good(part, found, notes)
+
+
+def _named(part: Part, headers: Sequence[Header]) -> list[tuple[str, Header]]:
+    return list(zip(part.names, headers, strict=True))
+
+
+def _measured(part: Part, headers: Sequence[Header]) -> list[Measured]:
+    return [
+        Measured(name, header.depth, header.values)
+        for name, header in _named(part, headers)
+        if header.depth is not None and header.values is not None
+    ]
 
 
 def _only_good(part: Part, found: list[T | None], notes: list[str]) -> tuple[Part, list[T]]:
@@ -219,49 +248,53 @@ def _geometry(headers: Sequence[Header], image_size: int | None, notes: list[str
     return Geometry(channels, side, side, CENTRE_CROP if side >= SMALLEST_PHOTOGRAPH else 1.0)
 
 
-def _store(
-    part: Part, headers: Sequence[Header], geometry: Geometry, lazy: bool, skip_bad: bool, notes: list[str]
-) -> Samples:
-    content = part.content
-    if isinstance(content, Tensor) and content.shape[1:] == (geometry.channels, geometry.height, geometry.width):
-        return TensorSamples(content, part.targets, part.names)
+def _store(part: Part, headers: Sequence[Header], reading: _Reading, notes: list[str]) -> Samples:
+    content, geometry, lazy = part.content, reading.geometry, reading.lazy
     shape = (geometry.channels, geometry.height, geometry.width)
+    if isinstance(content, Tensor) and content.shape[1:] == shape:
+        notes += constant_note(content, part.names)
+        return TensorSamples(content, part.targets, part.names)
     values = np.empty((0 if lazy else len(part), *shape), np.uint8)
 
     def decoded(number: int) -> bool:
         header = headers[number]
-        image = decode(content[number], geometry, geometry.centre(header.height, header.width))
+        image = decode(content[number], geometry, geometry.centre(header.height, header.width), reading.ranges)
         if not lazy:
             values[number] = image
         return True
 
-    if lazy and not skip_bad:
+    if lazy and not reading.skip_bad:
         sizes = torch.tensor([(header.height, header.width) for header in headers])
-        return ImageFiles(content, part.targets, part.names, sizes, geometry)
+        return ImageFiles(content, part.targets, part.names, sizes, geometry, reading.ranges)
     # To leave bad images out, all have to be decoded once, also those that are not kept.
-    results = _attempted(decoded, part, skip_bad)
+    results = _attempted(decoded, part, reading.skip_bad)
     good = torch.tensor([i for i, done in enumerate(results) if done])
     kept, _ = _only_good(part, results, notes)
     if lazy:
         sizes = torch.tensor([(headers[i].height, headers[i].width) for i in good.tolist()])
-        return ImageFiles(kept.content, kept.targets, kept.names, sizes, geometry)
+        return ImageFiles(kept.content, kept.targets, kept.names, sizes, geometry, reading.ranges)
     pixels = torch.from_numpy(values)
-    return TensorSamples(pixels if len(good) == len(part) else pixels[good], kept.targets, kept.names)
+    pixels = pixels if len(good) == len(part) else pixels[good]
+    notes += constant_note(pixels, kept.names)
+    return TensorSamples(pixels, kept.targets, kept.names)
 
 
-def _statistics(train: Samples, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(train: Samples, channels: int, notes: list[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, exactly, from how often each of the 256 values occurs."""
     if not isinstance(train, TensorSamples):
         return (GREY_MEAN, GREY_STD) if channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
+    together = torch.zeros(256, dtype=torch.float64)
     for channel in range(channels):
         counts = torch.zeros(256, dtype=torch.float64)
         for begin in range(0, len(train), 4096):
             counts += torch.bincount(train.values[begin : begin + 4096, channel].flatten(), minlength=256)
+        together += counts
         mean = float((counts * levels).sum() / counts.sum())
         variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
         means.append(mean)
         # A channel of one value carries nothing; one grey level keeps the division finite.
         stds.append(max(variance**0.5, 1 / 255))
+    notes += contrast_note(together)
     return tuple(means), tuple(stds)

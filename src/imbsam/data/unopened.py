@@ -1,18 +1,22 @@
 """Image files that nobody has opened yet: for a look at a data set of hundreds of thousands of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from imbsam.data.dataset import Samples
-from imbsam.data.decoding import UNREADABLE, Geometry, decode, read_header, reason
+from imbsam.data.decoding import UNREADABLE, Geometry, Header, Picture, decode, measured_header, reason
+from imbsam.data.depth import Measured, learned
 from imbsam.data.images import CENTRE_CROP, IMAGENET_MEAN, IMAGENET_STD, SMALLEST_PHOTOGRAPH, ImageParts
 from imbsam.data.sources.raw import Content, Part, PartName
 from imbsam.errors import DataError
 from imbsam.inputs import ImageSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,28 @@ class UnopenedImages:
     def batch(self, indices: Tensor) -> Tensor:
         """Resized and centre-cropped images, uint8 ``(b, C, H, W)``.
 
+        Values beyond 8 bits are scaled by their range in the batch: nobody knows that of the training images yet.
+
         Raises:
             DataError: If one cannot be read.
         """
-        return torch.from_numpy(np.stack([self._decoded(number) for number in indices.tolist()]))
+        numbers = indices.tolist()
+        headers = [self._read(number, measured_header) for number in numbers]
+        ranges = learned(
+            Measured(self.names[number], header.depth, header.values)
+            for number, header in zip(numbers, headers, strict=True)
+            if header.depth is not None and header.values is not None
+        )
 
-    def _decoded(self, number: int) -> np.ndarray:
+        def pixels(number: int, header: Header) -> np.ndarray:
+            box = self.geometry.centre(header.height, header.width)
+            return self._read(number, lambda picture: decode(picture, self.geometry, box, ranges))
+
+        return torch.from_numpy(np.stack([pixels(*pair) for pair in zip(numbers, headers, strict=True)]))
+
+    def _read(self, number: int, read: Callable[[Picture], T]) -> T:
         try:
-            header = read_header(self.content[number])
-            return decode(self.content[number], self.geometry, self.geometry.centre(header.height, header.width))
+            return read(self.content[number])
         except UNREADABLE as error:
             raise DataError(f"{self.names[number]}: {reason(error)}. Remove or mend it.") from error
 
