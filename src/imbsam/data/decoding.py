@@ -25,6 +25,9 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 _ORIENTATION = 0x0112
+_METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps what may tell an orientation."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -137,15 +140,17 @@ def _seen(picture: Picture, ranges: Ranges) -> Image.Image:
 def _over_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
-    image = image.convert("RGBA")
+    image = image.convert("LA") if image.mode == "La" else image.convert("RGBA")
     paper = Image.new("RGB", image.size, "white")
     paper.paste(image, mask=image.getchannel("A"))
     return paper
 
 
 def _converted(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
-    # From LAB there is no way to grey but through RGB.
-    return (image.convert("RGB") if image.mode == "LAB" else image).convert(mode)
+    if image.mode == "LAB":
+        # There is no way to grey but through RGB.
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -156,6 +161,8 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     try:
         if image.format == "PNG" and "exif" not in image.info:
             _add_late_exif(image)
+        if image.info.keys().isdisjoint(_METADATA):
+            return 1
         # PNG's own getexif would decode the pixels to find what stands behind them.
         found = Image.Image.getexif(image).get(_ORIENTATION)
     except UNREADABLE:
@@ -168,8 +175,9 @@ def _add_late_exif(image: ImageFile.ImageFile) -> None:
     """Look for EXIF behind the pixels of a PNG file, chunk by chunk."""
     if image.fp is None:
         return
+    # An opened image stands behind the length and the name of the first chunk of pixels.
     place = image.fp.tell()
-    image.fp.seek(8)
+    image.fp.seek(-8, os.SEEK_CUR)
     while len(start := image.fp.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if kind == b"eXIf":

@@ -1,6 +1,7 @@
 """Formats: which image files are opened, by what endings they are known, and how they are opened."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageFile
@@ -28,7 +29,7 @@ FORMATS = (
 """What Pillow tells by a signature and decodes itself: no other program is started (EPS, WMF), no unit of measurement
 is lost (FITS), and what lies inside is of one format (IPTC). HEIF is there once its own package has registered it."""
 
-FORMATS_BY_ENDING = ("TGA", "IM", "PCD")
+FORMATS_BY_ENDING = ("TGA", "PCD")
 """Formats without a signature: tried only on files whose name ends like theirs, or any bytes might pass for one."""
 
 HEIF_ENDINGS = frozenset((".heic", ".heif", ".hif"))
@@ -72,9 +73,15 @@ def open_image(file: Path | bytes) -> ImageFile.ImageFile:
 
 def _formats(file: Path | bytes) -> tuple[str, ...]:
     Image.init()
-    known = tuple(name for name in FORMATS if name in Image.OPEN)
+    known = _openable(len(Image.OPEN))
     by_ending = None if isinstance(file, bytes) else Image.registered_extensions().get(file.suffix.lower())
     return (by_ending, *known) if by_ending in FORMATS_BY_ENDING else known
+
+
+@cache
+def _openable(registered: int) -> tuple[str, ...]:
+    """Those of the formats that Pillow has, anew where it has come to have more."""
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _is_heif(file: Path | bytes) -> bool:
