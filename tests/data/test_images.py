@@ -1,11 +1,18 @@
+import json
+import warnings
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from data.encoded import exif, pillow, tiff
 from imbsam.data import TensorSamples, batches, evaluation_transform, images, load, training_transform
 from imbsam.data.images import ImageFiles
-from imbsam.errors import DataError
+from imbsam.data.load import load_like
+from imbsam.errors import DataError, DataWarning
 
 LATE = {"validation_fraction": 0.2, "test_fraction": 0.2}
 
@@ -163,3 +170,160 @@ def test_an_image_bomb_is_refused_and_named(class_folders, monkeypatch):
         Image.new("L", (8, 8)).save(path)
     with pytest.raises(DataError, match=r"bomb\.png: too large"):
         load(str(class_folders))
+
+
+WHOLE = {"test_fraction": 0.0, "validation_fraction": 0.0}
+
+
+def folders(root, pictures, ending="png"):
+    """The encoded images of each class in its folder."""
+    for name, files in pictures.items():
+        (root / name).mkdir(parents=True)
+        for number, file in enumerate(files):
+            (root / name / f"{number}.{ending}").write_bytes(file)
+    return root
+
+
+def later(root, dataset, **options):
+    """Further images as ``dataset`` was read, and what was said about them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        samples, _ = load_like(str(root), json.loads(json.dumps(dataset.preprocess)), **options)
+    return samples.batch(torch.arange(len(samples))), [str(warning.message) for warning in caught]
+
+
+def told(notes, *words):
+    return any(all(word in note for word in words) for note in notes)
+
+
+LYING = np.zeros((20, 30, 3), np.uint8)
+LYING[:, :10] = 200
+"""Bright on the left; turned by orientation 6, bright at the top."""
+
+
+@pytest.fixture
+def turned(tmp_path):
+    pictures = [pillow(LYING, "PNG", exif=exif(6))] * 3
+    return folders(tmp_path / "turned", {"a": pictures, "b": pictures})
+
+
+def bright_at_the_top(batch):
+    return batch.shape[2:] == (30, 20) and batch[:, :, :10].unique().tolist() == [200] and not batch[:, :, 10:].any()
+
+
+def test_images_turned_by_exif_are_upright_with_the_size_that_they_have_then(turned, tmp_path):
+    dataset = load(str(turned), **WHOLE)
+    assert (dataset.spec.height, dataset.spec.width) == (30, 20)
+    every = torch.arange(6)
+    assert bright_at_the_top(dataset.train.batch(every))
+    assert bright_at_the_top(later(turned / "a", dataset)[0])
+    rows = {"image": [{"bytes": pillow(LYING, exif=exif(6)), "path": None}] * 6, "label": [0, 1] * 3}
+    pq.write_table(pa.table(rows), tmp_path / "turned.parquet")
+    assert bright_at_the_top(load(str(tmp_path / "turned.parquet"), **WHOLE).train.batch(every))
+
+
+@pytest.mark.usefixtures("decoded_per_batch")
+def test_windows_are_cut_out_of_the_upright_image(turned):
+    samples = load(str(turned), image_size=8, **WHOLE).train
+    assert samples.sizes.tolist() == [[30, 20]] * 6
+    first = torch.tensor([0])
+    assert samples.windows(first, torch.tensor([[0, 0, 8, 20]])).unique().tolist() == [200]
+    assert samples.windows(first, torch.tensor([[12, 0, 18, 20]])).unique().tolist() == [0]
+
+
+def twelve_bits(brightest, seed=0):
+    values = np.random.default_rng(seed).integers(0, brightest + 1, (8, 8), dtype=np.uint16)
+    values[0, 0] = brightest
+    return values
+
+
+@pytest.fixture
+def dark_and_bright(tmp_path):
+    """12 bits in files of 16; ``dark`` is a tenth as bright."""
+    pictures = {
+        "dark": [pillow(twelve_bits(410, seed)) for seed in range(4)],
+        "bright": [pillow(twelve_bits(4095, seed)) for seed in range(4)],
+    }
+    return folders(tmp_path / "depth", pictures)
+
+
+@pytest.mark.parametrize("budget", [0, 2**30])
+def test_twelve_bits_in_sixteen_use_all_grey_levels_and_keep_their_brightness(dark_and_bright, budget, monkeypatch):
+    monkeypatch.setattr(images, "MEMORY_BUDGET", budget)
+    dataset = load(str(dark_and_bright), **WHOLE)
+    pixels = dataset.train.batch(torch.arange(8))
+    assert pixels.shape == (8, 1, 8, 8)
+    assert [int(image.max()) for image in pixels] == [255] * 4 + [26] * 4
+    assert dataset.preprocess["ranges"] == {"16-bit grey": [0, 4095]}
+    assert told(dataset.notes, "8 of 8 images hold 16-bit grey values: 0 to 4095 become 0 to 255")
+
+
+def test_later_images_are_scaled_as_those_of_training_were(dark_and_bright, tmp_path):
+    dataset = load(str(dark_and_bright), **WHOLE)
+    alone, notes = later(dark_and_bright / "dark" / "0.png", dataset)
+    assert int(alone.max()) == 26
+    assert not told(notes, "outside")
+    brighter = folders(tmp_path / "new", {"dark": [pillow(twelve_bits(1000)), pillow(twelve_bits(8190))]})
+    pixels, notes = later(brighter, dataset)
+    assert [int(image.max()) for image in pixels] == [62, 255]
+    assert told(notes, "1 image has 16-bit grey values outside 0 to 4095", "1.png")
+
+
+def test_the_range_is_that_of_the_training_part_alone(tmp_path):
+    for part, brightest in (("train", 1023), ("test", 4095)):
+        folders(tmp_path / part, {name: [pillow(twelve_bits(brightest))] * 3 for name in "ab"})
+    dataset = load(str(tmp_path), validation_fraction=0)
+    assert dataset.preprocess["ranges"] == {"16-bit grey": [0, 1023]}
+    assert told(dataset.notes, "6 images have 16-bit grey values outside 0 to 1023")
+
+
+def test_files_of_8_and_of_16_bits_are_scaled_by_their_own_depth(tmp_path):
+    shades = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    deep = pillow(np.rint(shades / 255 * 4095).astype(np.uint16))
+    dataset = load(str(folders(tmp_path / "mixed", {"a": [pillow(shades)] * 3, "b": [deep] * 3})), **WHOLE)
+    pixels = dataset.train.batch(torch.arange(6))
+    assert (pixels == torch.from_numpy(shades)).all()
+    assert told(dataset.notes, "3 of 6 images hold 16-bit grey values", "the others by ranges of their own")
+
+
+def test_a_later_depth_whose_range_is_unknown_is_an_error(class_folders, tmp_path):
+    dataset = load(str(class_folders), **WHOLE)
+    with pytest.raises(DataError, match=r"0\.png: holds 16-bit grey values .* no training image does"):
+        later(folders(tmp_path / "new", {"cat": [pillow(twelve_bits(4095))]}), dataset)
+    _, notes = later(folders(tmp_path / "full", {"cat": [pillow(twelve_bits(65535))]}), dataset)
+    assert told(notes, "1 of 1 images hold 16-bit grey values: 0 to 65535 become 0 to 255")
+
+
+def test_an_image_that_is_not_a_number_is_named_or_skipped(tmp_path):
+    good = np.random.default_rng(0).random((8, 8), dtype=np.float32)
+    bad = good.copy()
+    bad[3, 3] = np.nan
+    root = folders(tmp_path / "floats", {"a": [tiff(good)] * 3, "b": [tiff(good), tiff(good), tiff(bad)]}, "tif")
+    with pytest.raises(DataError, match=r"b/2\.tif: .*NaN or infinite"):
+        load(str(root), **WHOLE)
+    dataset = load(str(root), skip_bad=True, **WHOLE)
+    assert len(dataset.train) == 5
+    assert told(dataset.notes, "1 of 6 images cannot be read", "2.tif")
+    assert np.array_equal(dataset.train.batch(torch.tensor([0]))[0, 0].numpy(), np.rint(good * 255))
+
+
+def test_frames_transparency_and_images_of_one_colour_are_told(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    several = pillow(noise, save_all=True, append_images=[Image.fromarray(255 - noise)])
+    clear = pillow(np.dstack([noise, np.full((8, 8), 255, np.uint8)]))
+    flat = pillow(np.full((8, 8, 3), 7, np.uint8))
+    root = folders(tmp_path / "kinds", {"a": [several, clear, pillow(noise)], "b": [flat, clear, pillow(noise)]})
+    dataset = load(str(root), **WHOLE)
+    assert told(dataset.notes, "1 image has several pages or frames", "0.png")
+    assert told(dataset.notes, "2 images have an alpha channel")
+    assert told(dataset.notes, "1 image is of one colour alone", "0.png")
+    assert not told(dataset.notes, "little else")
+    _, notes = later(root / "b", dataset)
+    assert told(notes, "1 image is of one colour alone")
+    assert told(notes, "1 image has an alpha channel")
+
+
+def test_a_training_part_of_a_sixteenth_of_the_values_is_told(tmp_path):
+    dark = [pillow(np.random.default_rng(seed).integers(0, 16, (8, 8), dtype=np.uint8)) for seed in range(3)]
+    dataset = load(str(folders(tmp_path / "dark", {"a": dark, "b": dark})), **WHOLE)
+    assert told(dataset.notes, "0 to 15 of the values 0 to 255 and little else")

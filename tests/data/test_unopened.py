@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
+from data.encoded import exif, pillow
 from imbsam.data import load
 from imbsam.errors import DataError, OptionError
 
@@ -39,3 +41,14 @@ def test_a_file_that_is_missing_is_told_when_it_is_wanted(photographs):
 def test_without_a_size_the_images_have_to_be_opened(photographs):
     with pytest.raises(OptionError, match="open_all=False needs image_size"):
         load(str(photographs), open_all=False, **WHOLE)
+
+
+def test_deep_and_turned_images_are_what_they_are_when_opened_at_once(tmp_path):
+    (tmp_path / "img").mkdir()
+    for number in range(4):
+        values = np.random.default_rng(number).integers(0, 4096, (40, 30), dtype=np.uint16)
+        (tmp_path / f"img/{number}.png").write_bytes(pillow(values, exif=exif(6)))
+    (tmp_path / "train.txt").write_text("\n".join(f"img/{number}.png {number % 2}" for number in range(4)))
+    early, late = (load(str(tmp_path), image_size=16, open_all=open_all, **WHOLE).train for open_all in (True, False))
+    every = torch.arange(4)
+    assert torch.equal(late.batch(every), early.batch(every).expand(-1, 3, -1, -1))

@@ -22,7 +22,7 @@ Ranges = Mapping[Depth, Range]
 WHOLE_16_BITS: Range = (0.0, 65535.0)
 
 FILLED = 0.25
-"""Share of a whole number of bits, or of 0 to 1, that values must use to be scaled by it, not by what they use."""
+"""Share of a whole number of bits, or of 0 to 1, that values that differ must use to be scaled by it."""
 
 _SAMPLE_FORMAT, _BITS, _PHOTOMETRIC = 339, 258, 262
 _SIGNED, _WHITE_IS_ZERO = 2, 0
@@ -129,7 +129,7 @@ def learned(found: Iterable[Measured]) -> dict[Depth, Range]:
     """The range of each depth, from the training images.
 
     It is the whole number of bits that holds the values (0 to 4095 of 12 bits), for floating-point numbers 0 to 1; or,
-    where the values do not fit or use less than a quarter of that, their smallest to their largest.
+    where the values do not fit or differ by less than a quarter of that, their smallest to their largest.
     """
     used: dict[Depth, Range] = {}
     for one in found:
@@ -190,7 +190,8 @@ def eight_bits(pixels: DeepPixels, black_to_white: Range) -> Image.Image:
 
 def _scale_of(depth: Depth, low: float, high: float) -> Range:
     whole = 1.0 if depth == "floating-point" else 2.0 ** max(int(high), 1).bit_length() - 1
-    if low >= 0 and high <= whole and high - low >= FILLED * whole:
+    fits, fills = low >= 0 and high <= whole, high - low >= FILLED * whole
+    if fits and (fills or low == high):
         return 0.0, whole
     return low, high if high > low else low + max(1.0, abs(low))
 
