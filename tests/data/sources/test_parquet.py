@@ -16,12 +16,14 @@ WHOLE = {"test_fraction": 0.0, "validation_fraction": 0.0}
 
 def png(shade):
     buffer = io.BytesIO()
-    Image.fromarray(np.full((6, 6, 3), shade, np.uint8)).save(buffer, "PNG")
+    pixels = np.full((6, 6, 3), shade, np.uint8)
+    pixels[-1] = 255
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def write(path, labels, *, names=("cat", "dog"), image="image", label="label", plain=False, images=None):
-    """Images whose shade is ten times their row, as the Hugging Face hub stores them."""
+    """Images whose upper rows are ten times their number, as the Hugging Face hub stores them."""
     content = images or [png(10 * row) for row in range(len(labels))]
     cells = content if plain else [{"bytes": cell, "path": f"{row}.png"} for row, cell in enumerate(content)]
     table = pa.table({image: cells, label: labels})
