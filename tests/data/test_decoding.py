@@ -236,6 +236,14 @@ def test_the_first_of_several_frames_is_used_and_known_of(file_format):
     assert not read_header(pillow(TWO_COLOURS, "JPEG" if file_format == "MPO" else file_format)).frames
 
 
+def test_a_damaged_second_frame_leaves_the_first():
+    picture = pillow(TWO_COLOURS, "GIF", save_all=True, append_images=[Image.fromarray(255 - TWO_COLOURS)])
+    second = picture.rindex(b"\x21\xf9")
+    damaged = picture[:second] + b"\x21\xf9\0"
+    assert read_header(damaged).width == 16
+    assert np.array_equal(seen(damaged), seen(picture))
+
+
 @st.composite
 def drawn_images(draw):
     """An array of a mode, as PNG or TIFF of an orientation, and the 8-bit pixels that it is to become."""

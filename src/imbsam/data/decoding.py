@@ -198,8 +198,14 @@ def _is_grey(image: ImageFile.ImageFile) -> bool:
 
 
 def _has_frames(image: ImageFile.ImageFile) -> bool:
-    # What PSD counts are the layers of one picture.
-    return image.format != "PSD" and bool(getattr(image, "is_animated", False))
+    if image.format == "PSD":
+        # What it counts are the layers of one picture.
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except UNREADABLE:
+        # GIF goes to the second frame to know, and it is the first that has to be whole.
+        return True
 
 
 def reason(error: BaseException) -> str:

@@ -1,12 +1,16 @@
 """Notes: what a user should know about the images of a data set."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+import torch
 from torch import Tensor
 
+from imbsam.data.dataset import Samples
 from imbsam.data.decoding import Header
 from imbsam.data.depth import Ranges
 from imbsam.data.sources.raw import listed
+from imbsam.errors import DataError
 
 SMALLEST_SHARE = 16
 """A data set whose pixels lie within one in so many of the 256 values is hardly to be seen."""
@@ -16,6 +20,9 @@ OUTLIERS = 0.001
 
 BLOCK = 4096
 """Images that are looked at together."""
+
+SPOTS = 128
+"""Images that are decoded for a look where there are too many to decode them all."""
 
 
 def header_notes(images: Sequence[tuple[str, Header]], ranges: Ranges) -> list[str]:
@@ -81,6 +88,27 @@ def contrast_note(levels: Tensor) -> list[str]:
         f"the training images use {low} to {high} of the values 0 to 255 and little else: they are almost of one "
         "colour. Scale them before, if they are not meant to be."
     ]
+
+
+def spot_notes(samples: Samples) -> list[str]:
+    """The same two notes from some images, evenly spread, where all of them are not decoded at once.
+
+    Args:
+        samples: The training images.
+    """
+    spread = torch.linspace(0, len(samples) - 1, min(len(samples), SPOTS)).long().tolist()
+    pixels: list[Tensor] = []
+    names: list[str] = []
+    for number in spread:
+        # One that cannot be read is told when its batch comes.
+        with suppress(DataError):
+            pixels.append(samples.batch(torch.tensor([number])))
+            names.append(samples.names[number])
+    if not pixels:
+        return []
+    values = torch.cat(pixels)
+    found = constant_note(values, names) + contrast_note(torch.bincount(values.flatten(), minlength=256).double())
+    return [f"of {len(names)} training images looked at: {note}" for note in found]
 
 
 def _images(names: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from imbsam.data.decoding import (
     reason,
 )
 from imbsam.data.depth import Measured, Ranges, from_json, learned, ranges_for, to_json
-from imbsam.data.image_notes import constant_note, contrast_note, header_notes
+from imbsam.data.image_notes import constant_note, contrast_note, header_notes, spot_notes
 from imbsam.data.sources.raw import Content, Part, PartName, listed
 from imbsam.errors import DataError
 from imbsam.inputs import ImageSpec
@@ -142,6 +142,7 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
     }
     if lazy:
         notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded anew for each batch.")
+        notes += spot_notes(samples["train"])
     mean, std = _statistics(samples["train"], geometry.channels, notes)
     spec = ImageSpec(geometry.channels, geometry.height, geometry.width, mean, std)
     preprocess = {"kind": "images", "spec": asdict(spec), "crop": geometry.crop, "ranges": to_json(trained)}
