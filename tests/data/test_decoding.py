@@ -239,7 +239,7 @@ def test_the_first_of_several_frames_is_used_and_known_of(file_format):
 def test_a_damaged_second_frame_leaves_the_first():
     picture = pillow(TWO_COLOURS, "GIF", save_all=True, append_images=[Image.fromarray(255 - TWO_COLOURS)])
     second = picture.rindex(b"\x21\xf9")
-    damaged = picture[:second] + b"\x21\xf9\0"
+    damaged = picture[:second] + b"\x21\xf9\1\0\0"
     assert read_header(damaged).width == 16
     assert np.array_equal(seen(damaged), seen(picture))
 
