@@ -29,6 +29,11 @@ def test_the_range_and_what_lies_outside_are_told():
     assert outside.endswith("b.")
 
 
+def test_images_of_less_depth_than_those_of_training_are_told():
+    (note,) = header_notes([("a", header())], {"integer": (0.0, 9.0)})
+    assert "at most 8 bits a value, and training images held integer values" in note
+
+
 def test_images_of_one_colour_are_named():
     values = torch.randint(0, 256, (5000, 3, 2, 2), dtype=torch.uint8)
     values[:, 0, 0, 0], values[:, 0, 0, 1] = 1, 2

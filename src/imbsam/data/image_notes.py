@@ -39,6 +39,11 @@ def header_notes(images: Sequence[tuple[str, Header]], ranges: Ranges) -> list[s
     transparent = [name for name, header in images if header.transparent]
     if transparent:
         notes.append(f"{_images(transparent)} an alpha channel or a transparent colour; what lies behind is white.")
+    if ranges and not any(header.depth for _, header in images):
+        notes.append(
+            f"these images hold at most 8 bits a value, and training images held {' and '.join(ranges)} values: "
+            "each keeps the range of its own file."
+        )
     for depth, (low, high) in ranges.items():
         deep = [(name, header.values) for name, header in images if header.depth == depth]
         if not deep:
