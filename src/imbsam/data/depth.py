@@ -178,14 +178,21 @@ def from_json(stored: object) -> dict[Depth, Range]:
 
 def eight_bits(pixels: DeepPixels, black_to_white: Range) -> Image.Image:
     """Scale values to 0 to 255; those outside the range become 0 or 255, what is transparent becomes white."""
-    low, high = black_to_white
-    levels = np.rint((pixels.values.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(levels)
+    if pixels.values.dtype.kind == "u" and pixels.values.itemsize == 2:
+        # One look-up a pixel; an image of 64-bit numbers would be four times as large.
+        image = Image.fromarray(_levels(np.arange(2**16), black_to_white)[pixels.values])
+    else:
+        image = Image.fromarray(_levels(pixels.values, black_to_white))
     if pixels.alpha is None:
         return image
     paper = Image.new(image.mode, image.size, "white")
     paper.paste(image, mask=Image.fromarray(pixels.alpha))
     return paper
+
+
+def _levels(values: np.ndarray, black_to_white: Range) -> np.ndarray:
+    low, high = black_to_white
+    return np.rint((values.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
 
 
 def _scale_of(depth: Depth, low: float, high: float) -> Range:
