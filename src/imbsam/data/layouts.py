@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
-from imbsam.data.sources.lists import read_lists
-from imbsam.data.sources.raw import Part, PartName, Raw, by_part, listed
+from imbsam.data.sources.lists import lists_by_part, read_lists
+from imbsam.data.sources.raw import Part, PartName, Raw, listed
 from imbsam.errors import DataError
 
 LIST_WORDS: Mapping[PartName, str] = {"train": "train", "validation": "val", "test": "test"}
@@ -57,7 +57,7 @@ class Layout:
             return str(self._cifar(folder))
         if not folder.is_dir():
             raise DataError(f"{folder} is a file; give the folder of the lists. {self.needed}")
-        found = by_part([path for path in sorted(folder.glob("*.txt")) if path.is_file()])
+        found = lists_by_part(folder)
         missing = [f"*{LIST_WORDS[part]}*.txt" for part in self.samples if not found.get(part)]
         if missing:
             raise DataError(f"{folder} has no list {listed(missing)}. {self.needed}")

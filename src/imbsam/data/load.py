@@ -15,7 +15,7 @@ from imbsam.data.dataset import Dataset, Samples
 from imbsam.data.images import ImageParts, further_images, image_parts
 from imbsam.data.longtail import Profile, Rare, Subset, long_tail
 from imbsam.data.seeding import generator
-from imbsam.data.sources import DIGITS, read
+from imbsam.data.sources import is_bundled, read
 from imbsam.data.sources.cells import meaning
 from imbsam.data.sources.dialect import AS_FOUND, Dialect
 from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed
@@ -177,7 +177,7 @@ def load_further(
     part = _renumbered(source, part, raw.classes, cast(Sequence[str], preprocess["classes"]))
     notes = raw.notes
     if name == "train" and _canonical(source) == preprocess["source"]:
-        if source == DIGITS:
+        if is_bundled(source):
             seed, fraction = cast(int, preprocess["seed"]), cast(float, preprocess["test_fraction"])
             part = part.take(stratified_split(part.targets, fraction, generator(seed, TEST))[1])
         else:
@@ -335,4 +335,4 @@ def _same_class(name: str, trained: Sequence[str]) -> int | None:
 
 
 def _canonical(source: str) -> str:
-    return source if source == DIGITS else str(Path(source).expanduser().resolve())
+    return source if is_bundled(source) else str(Path(source).expanduser().resolve())

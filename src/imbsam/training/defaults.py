@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from imbsam.config import Options
+from imbsam.data.sources import is_bundled
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
@@ -34,12 +35,12 @@ def kind_of(spec: InputSpec) -> Kind:
 def rare_classes(source: str, options: Options) -> Literal["last", "random"]:
     """Which classes the long-tail maker makes rare."""
     rare = options.data.rare
-    return rare if rare != "auto" else "random" if source == "digits" else "last"
+    return rare if rare != "auto" else "random" if is_bundled(source) else "last"
 
 
 def imbalance(source: str, options: Options) -> float | None:
     """The imbalance factor to make; the bundled digits are balanced, so they are always made long-tailed."""
-    return options.data.imbalance if options.data.imbalance or source != "digits" else 50.0
+    return 50.0 if options.data.imbalance is None and is_bundled(source) else options.data.imbalance
 
 
 def resolved(options: Options, source: str, spec: InputSpec) -> Options:

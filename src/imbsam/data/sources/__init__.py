@@ -1,24 +1,27 @@
 """Readers, one for each kind of source, and the rule that tells the kinds apart."""
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
 from imbsam.data.sources.digits import read_digits
-from imbsam.data.sources.folders import is_image, read_image_file, read_image_folder
+from imbsam.data.sources.folders import read_image_file, read_image_folder
 from imbsam.data.sources.idx import is_idx_folder, read_idx
-from imbsam.data.sources.lists import read_lists, training_lists
+from imbsam.data.sources.lists import lists_by_part, read_lists
 from imbsam.data.sources.opened import is_table
 from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
-from imbsam.data.sources.raw import Raw, Request, by_part
+from imbsam.data.sources.part_folders import holds_images
+from imbsam.data.sources.raw import Raw, Request, belonging, by_part, listed, part_of
 from imbsam.data.sources.tables import read_tables
 from imbsam.data.sources.text import is_text_table
+from imbsam.data.sources.walk import beside, is_image, visible
 from imbsam.errors import DataError, OptionError
 
 DIGITS = "digits"
 
 UNDERSTOOD = """Understood are:
-  digits                          scikit-learn's bundled images
+  digits                          scikit-learn's bundled images, unless there is a folder of this name
   FOLDER                          <class>/*.jpg, or train/<class>/*.jpg with optional val/ and test/
   FOLDER or FILES.parquet         images (image, label) or a table; train, validation, test by file name
   FOLDER or FILE.csv, .tsv        a table; train, validation, test by file name
@@ -43,7 +46,7 @@ def read(source: str, request: Request) -> Raw:
         DataError: If nothing is there, the kind is unknown, or the reader finds a fault.
         OptionError: If a target column is given for a source that has no columns.
     """
-    if source == DIGITS:
+    if is_bundled(source):
         _without_target(source, request)
         return read_digits()
     listing, at, images = source.partition("@")
@@ -52,35 +55,54 @@ def read(source: str, request: Request) -> Raw:
         return read_lists(Path(listing), _existing(images))
     paths = _paths(source)
     if len(paths) == 1 and paths[0].is_dir():
-        return _read_folder(paths[0], request)
+        raw = _read_folder(paths[0], request)
+        return raw.noting("this is the folder digits, not scikit-learn's digits.") if source == DIGITS else raw
     return _read_files(paths, source, request)
 
 
+def is_bundled(source: str) -> bool:
+    """Whether a source is scikit-learn's digits: what lies here under that name goes before them."""
+    return source == DIGITS and not Path(source).exists()
+
+
 def _read_folder(folder: Path, request: Request) -> Raw:
+    entries = visible(folder)
+    if not entries:
+        raise DataError(f"{folder}: the folder is empty.")
     for inner in (folder, folder / "data"):
-        if parquet := sorted(inner.glob("*.parquet")):
-            return _read_parquet(parquet, request)
-    if tables := sorted(path for path in folder.iterdir() if is_text_table(path)):
-        if len(tables) > 1 and len(by_part(tables)) == 1:
-            names = ", ".join(path.name for path in tables)
+        files = visible(inner) if inner.is_dir() else []
+        if parquet := belonging([path for path in files if path.suffix == ".parquet"]):
+            outside = beside(folder, [inner]) if inner != folder else ()
+            return _read_parquet(parquet, request).noting(*beside(inner, parquet), *outside)
+    tables = [path for path in entries if is_text_table(path)]
+    if tables and (request.target is not None or not _has_image_folders(entries)):
+        wanted = belonging(tables)
+        if len(wanted) > 1 and len(by_part(wanted)) == 1:
+            names = ", ".join(path.name for path in wanted)
             raise DataError(
                 f"{folder}: several tables: {names}. Name one of them, or call them train.csv and test.csv."
             )
-        return read_tables(tables, request)
+        return read_tables(wanted, request).noting(*beside(folder, wanted))
     _without_target(str(folder), request)
     if is_cifar_folder(folder):
         return read_cifar(folder)
     if is_idx_folder(folder):
         return read_idx(folder)
-    if training_lists(folder):
+    if "train" in lists_by_part(folder):
         return read_lists(folder)
-    if any(is_image(path) for path in folder.rglob("*")):
+    if holds_images(folder):
         return read_image_folder(folder, request)
-    if not any(folder.iterdir()):
-        raise DataError(f"{folder}: the folder is empty.")
-    if any(path.is_dir() and is_cifar_folder(path) for path in folder.iterdir()):
-        return read_cifar(next(path for path in sorted(folder.iterdir()) if path.is_dir() and is_cifar_folder(path)))
+    cifar = [path for path in entries if path.is_dir() and is_cifar_folder(path)]
+    if len(cifar) > 1:
+        raise DataError(f"{folder}: several CIFAR archives: {listed([path.name for path in cifar])}. Name one of them.")
+    if cifar:
+        return read_cifar(cifar[0]).noting(*beside(folder, cifar))
     raise DataError(f"{folder}: found nothing in this folder that can be read.\n{UNDERSTOOD}")
+
+
+def _has_image_folders(entries: Sequence[Path]) -> bool:
+    full = [path for path in entries if path.is_dir() and holds_images(path)]
+    return len(full) > 1 or any(part_of(path.name) == "train" for path in full)
 
 
 def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
@@ -96,7 +118,8 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
             return read_lists(paths[0])
         if is_image(paths[0]):
             return read_image_file(paths[0])
-    raise DataError(f"{source}: cannot tell what this is.\n{UNDERSTOOD}")
+    clash = " It stands before scikit-learn's digits: rename it to use those." if source == DIGITS else ""
+    raise DataError(f"{source}: cannot tell what this is.{clash}\n{UNDERSTOOD}")
 
 
 def _read_parquet(paths: list[Path], request: Request) -> Raw:

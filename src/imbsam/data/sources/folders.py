@@ -1,34 +1,21 @@
 """Folders of image files: a folder for each class, with or without folders for the parts above them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from imbsam.data.sources.raw import (
-    PARTS,
-    Part,
-    PartName,
-    Raw,
-    Request,
-    by_part,
-    index_labels,
-    part_of,
-    unlabelled,
-)
+from imbsam.data.sources.part_folders import folders_of_parts
+from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, index_labels, listed, unlabelled
+from imbsam.data.sources.walk import Walk, beside, by_ending
 from imbsam.errors import DataError
 
-IMAGE_ENDINGS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
-)
-
-
-def is_image(path: Path) -> bool:
-    """Whether the file's ending is an image's."""
-    return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
+_LAYOUT = "Expected <class>/*.jpg, or train/<class>/*.jpg with optional val/<class>/ and test/<class>/."
 
 
 def read_image_folder(root: Path, request: Request) -> Raw:
     """Read ``train/<class>/*.jpg`` with optional ``val`` and ``test`` beside it, or ``<class>/*.jpg``.
 
-    Files may lie deeper inside their class folder. A folder of images alone is unlabelled.
+    Files may lie deeper inside their class folder, and links are followed. Images without class folders are
+    unlabelled. Notes say what was not read, hidden files excepted.
 
     Args:
         root: The folder.
@@ -38,54 +25,57 @@ def read_image_folder(root: Path, request: Request) -> Raw:
         The parts, files in sorted order, classes sorted by folder name.
 
     Raises:
-        DataError: If no image is found, or class folders are needed and missing.
+        DataError: If class folders are needed and missing, a class has no image, or it cannot be told whether a
+            folder is a class or a part.
     """
-    folders = [path for path in _visible(root) if path.is_dir()]
-    flat = [path for path in _visible(root) if path.is_file() and is_image(path)]
-    if not any(part_of(path.name) == "train" for path in folders):
-        roots: dict[PartName, list[Path]] = {"train": [root]}
-    else:
-        roots = by_part([path for path in folders if part_of(path.name) is not None])
-        flat = []
-    if flat and not request.labels_needed and not any(_images_below(folder) for folder in folders):
-        return _unlabelled(root, flat)
-    if flat:
-        raise DataError(f"{root}: {len(flat)} images lie outside any class folder, first {flat[0].name}. {_LAYOUT}")
+    walk = Walk(root)
+    roots, notes = folders_of_parts(root, walk.folders(root))
+    if roots:
+        notes += beside(root, [folder for of in roots.values() for folder in of])
     files: dict[PartName, list[Path]] = {}
     labels: dict[PartName, list[str]] = {}
-    empty: list[str] = []
     for part in PARTS:
-        for folder in (path for top in roots.get(part, []) for path in _visible(top) if path.is_dir()):
-            found = _images_below(folder)
-            files.setdefault(part, []).extend(found)
-            labels.setdefault(part, []).extend([folder.name] * len(found))
-            empty += [] if found else [str(folder.relative_to(root))]
-        if part in roots and not files.get(part):
-            only = [path for top in roots[part] for path in _images_below(top)]
-            if only and not request.labels_needed:
-                return _unlabelled(root, only)
-            raise DataError(f"{roots[part][0]}: found no class folder with images. {_LAYOUT}")
+        if of := roots.get(part) if roots else [root] if part == "train" else None:
+            files[part], names, more = _images(walk, of, part == "train" and request.labels_needed)
+            labels |= {part: names} if names else {}
+            notes += more
     classes, targets = index_labels(labels)
-    parts = {part: Part(of, targets[part], [str(path) for path in of]) for part, of in files.items()}
-    notes = [f"folder {name} holds no image and was ignored." for name in empty]
-    return Raw(root.resolve().name, classes, parts, tuple(notes))
+    parts = {
+        part: Part(of, targets.get(part, unlabelled(len(of))), [str(path) for path in of]) for part, of in files.items()
+    }
+    return Raw(root.resolve().name, classes, parts, (*notes, *walk.notes()))
 
 
 def read_image_file(path: Path) -> Raw:
     """Read a single image, unlabelled."""
-    return _unlabelled(path, [path])
+    return Raw(path.resolve().name, (), {"train": Part([path], unlabelled(1), [str(path)])})
 
 
-_LAYOUT = "Expected <class>/*.jpg, or train/<class>/*.jpg with optional val/<class>/ and test/<class>/."
+def _images(walk: Walk, folders: Sequence[Path], labels_needed: bool) -> tuple[list[Path], list[str], tuple[str, ...]]:
+    """The images of a part, their classes (none if there are no class folders), and notes."""
+    loose = [path for folder in folders for path in walk.images(folder, deeper=False)]
+    of_class = {path: list(walk.images(path)) for folder in folders for path in walk.folders(folder)}
+    files = [path for images in of_class.values() for path in images]
+    if loose and (files or labels_needed):
+        raise DataError(
+            f"{folders[0]}: {len(loose)} images lie outside any class folder, first {loose[0].name}. {_LAYOUT}"
+        )
+    if not files and not loose:
+        raise DataError(f"{folders[0]}: found no class folder with images. {_LAYOUT}")
+    empty = [path for path, images in of_class.items() if not images]
+    for path in empty if files else ():
+        _check_no_class_vanishes(path, walk.others, labels_needed)
+    notes = (f"folders without an image: {listed([walk.name(path) for path in empty])}.",) if empty else ()
+    labels = [path.name for path, images in of_class.items() for _ in images]
+    return files or loose, labels, notes
 
 
-def _unlabelled(root: Path, files: list[Path]) -> Raw:
-    return Raw(root.resolve().name, (), {"train": Part(files, unlabelled(len(files)), [str(path) for path in files])})
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
+def _check_no_class_vanishes(folder: Path, others: Sequence[Path], labels_needed: bool) -> None:
+    lying = [path for path in others if folder in path.parents]
+    if lying:
+        raise DataError(
+            f"{folder}: no file in it is an image that can be read ({by_ending(lying)}). Convert them to JPEG or "
+            "PNG, or remove the folder."
+        )
+    if labels_needed:
+        raise DataError(f"{folder}: this class has no image. Add some, or remove the folder.")

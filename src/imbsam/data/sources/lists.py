@@ -2,9 +2,11 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, by_part, index_labels, part_of
+from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, index_labels, part_of
+from imbsam.data.sources.walk import beside, visible
 from imbsam.errors import DataError
 
 WORD_OF_PART: dict[PartName, tuple[str, ...]] = {"validation": ("val", "validation", "valid"), "test": ("test",)}
@@ -12,6 +14,8 @@ WORD_OF_PART: dict[PartName, tuple[str, ...]] = {"validation": ("val", "validati
 
 def read_lists(path: Path, root: Path | None = None) -> Raw:
     """Read ``*train*.txt`` and, where they are, ``*val*.txt`` and ``*test*.txt`` beside it.
+
+    A file that is listed twice is read twice, and a note says so. Images that no list names are not looked for.
 
     Args:
         path: The folder of the list files, or the training list itself; then ``train`` in its name is replaced to find
@@ -22,28 +26,39 @@ def read_lists(path: Path, root: Path | None = None) -> Raw:
         The parts; a class is called by its number.
 
     Raises:
-        DataError: If a part has several lists, a line is malformed, or a path leaves the root.
+        DataError: If a part has several lists, a line is malformed, a path leaves the root, or a list gives a file two
+            labels.
     """
     lists = _lists_in_folder(path) if path.is_dir() else _lists_beside(path)
     folder = root or (path if path.is_dir() else path.parent)
     files: dict[PartName, list[Path]] = {}
     labels: dict[PartName, list[str]] = {}
+    notes: list[str] = []
     for part in PARTS:
         if part in lists:
-            files[part], labels[part] = _read_list(lists[part], folder)
+            files[part], labels[part] = _read_list(lists[part], folder, notes)
+            shared = [] if part == "train" else sorted(set(files["train"]).intersection(files[part]))
+            if shared:
+                notes.append(f"the lists {lists['train'].name} and {lists[part].name} share {_counted(shared)}.")
     classes, targets = index_labels(labels)
     parts = {part: Part(of, targets[part], [str(file) for file in of]) for part, of in files.items()}
-    name = path.resolve().name if path.is_dir() else path.stem
-    return Raw(name, classes, parts)
+    if not path.is_dir():
+        return Raw(path.stem, classes, parts, tuple(notes))
+    depth = len(folder.parts)
+    images = {path / file.parts[depth] for of in files.values() for file in of} if folder == path else set()
+    return Raw(path.resolve().name, classes, parts, (*notes, *beside(path, {*lists.values(), *images})))
 
 
-def training_lists(folder: Path) -> list[Path]:
-    """The text files of a folder whose names say that they list training data."""
-    return [path for path in sorted(folder.glob("*.txt")) if part_of(path.name) == "train"]
+def lists_by_part(folder: Path) -> dict[PartName, list[Path]]:
+    """The text files of a folder whose names say what part they list."""
+    lists = [path for path in visible(folder) if path.suffix == ".txt" and path.is_file()]
+    return {part: of for part in PARTS if (of := [path for path in lists if part_of(path.name) == part])}
 
 
 def _lists_in_folder(folder: Path) -> dict[PartName, Path]:
-    found = by_part(sorted(folder.glob("*.txt")))
+    found = lists_by_part(folder)
+    if "train" not in found:
+        raise DataError(f"{folder}: there is no list of the training part, *train*.txt.")
     for part, paths in found.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
@@ -60,13 +75,18 @@ def _lists_beside(path: Path) -> dict[PartName, Path]:
     return lists
 
 
-def _read_list(path: Path, root: Path) -> tuple[list[Path], list[str]]:
+def _read_list(path: Path, root: Path, notes: list[str]) -> tuple[list[Path], list[str]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")  # Names of files may be any bytes.
+    except OSError as error:
         raise DataError(f"{path}: cannot be read as a text file ({error}).") from error
-    files, labels = [], []
-    for number, line in enumerate(lines, start=1):
+    if "\0" in text:
+        raise DataError(f"{path}: cannot be read as a text file; save it as UTF-8.")
+    files: list[Path] = []
+    labels: list[str] = []
+    first: dict[Path, tuple[int, str]] = {}
+    repeated: list[Path] = []
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         name, _, label = line.strip().replace("\t", " ").rpartition(" ")
@@ -76,8 +96,22 @@ def _read_list(path: Path, root: Path) -> tuple[list[Path], list[str]]:
         # By spelling, not by what links point to: image folders are often links to another disk.
         if os.path.isabs(name) or ".." in re.split(r"[/\\]", name):  # noqa: PTH117 (a Path takes ten times as long)
             raise DataError(f"{path} line {number}: the path {name!r} leaves the root {root}. Use paths below it.")
-        files.append(root / name)
-        labels.append(str(int(label)))
+        file, label = root / name, str(int(label))
+        line_before, label_before = first.setdefault(file, (number, label))
+        if label != label_before:
+            raise DataError(
+                f"{path} line {number}: {name!r} has the label {label}, but {label_before} in line {line_before}. Keep "
+                "one of the lines."
+            )
+        repeated += [file] if line_before != number else []
+        files.append(file)
+        labels.append(label)
     if not files:
         raise DataError(f"{path}: the list is empty.")
+    if repeated:
+        notes.append(f"{path.name} names {_counted(repeated)} more than once; each mention counts.")
     return files, labels
+
+
+def _counted(files: Sequence[Path]) -> str:
+    return f"{len(files)} file{'s' if len(files) > 1 else ''} (first {files[0].name})"

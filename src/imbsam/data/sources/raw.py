@@ -1,6 +1,7 @@
 """What a reader hands over: the parts of a data set before splitting, decoding and encoding."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from imbsam.data.sources.dialect import AS_FOUND, Dialect
 from imbsam.data.sources.schema import Schema
+from imbsam.errors import DataError
 
 PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
@@ -135,11 +137,39 @@ def part_of(name: str) -> PartName | None:
 
 
 def by_part(paths: Sequence[Path]) -> dict[PartName, list[Path]]:
-    """Group files by the part their names speak of; all are training data where no name says ``train``."""
-    named = [(part_of(path.name), path) for path in paths]
-    if not any(part == "train" for part, _ in named):
+    """Group files or folders by the part their names speak of.
+
+    Args:
+        paths: Not empty.
+
+    Returns:
+        The paths of each part; all are training data where they speak of one part only, or of none.
+
+    Raises:
+        DataError: If some names speak of a part and others of none, if there are parts but none to train on, or if a
+            file is named twice.
+    """
+    twice = [str(path) for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise DataError(f"named twice: {listed(twice)}. Name each file once.")
+    groups: dict[PartName | None, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(part_of(path.name), []).append(path)
+    if len(groups) == 1:
         return {"train": list(paths)}
-    return {part: files for part in PARTS if (files := [path for found, path in named if found == part])}
+    if None in groups or "train" not in groups:
+        found = [f"{part or 'no part'}: {listed([path.name for path in of])}" for part, of in groups.items()]
+        raise DataError(
+            f"{paths[0].parent}: which file is for what? The names speak of {'; '.join(found)}. Rename them so that "
+            "all say train, val or test, or none does; or name only the files that belong together."
+        )
+    return {part: groups[part] for part in PARTS if part in groups}
+
+
+def belonging(paths: Sequence[Path]) -> list[Path]:
+    """The files of a folder without those that speak of no part, where one is called just ``train``."""
+    named = [path for path in paths if part_of(path.name)]
+    return named if any(re.match(r"train(ing)?(\.|-\d+-of-)", path.name.lower()) for path in named) else list(paths)
 
 
 def index_labels(labels: dict[PartName, list[str]]) -> tuple[tuple[str, ...], dict[PartName, Tensor]]:

@@ -1,0 +1,61 @@
+"""Whether the folders in a folder are the parts of a data set or its classes, told by what lies in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from imbsam.data.sources.raw import PartName, by_part, listed, part_of
+from imbsam.data.sources.walk import Walk, is_image, visible
+from imbsam.errors import DataError
+
+
+def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName, list[Path]], tuple[str, ...]]:
+    """Tell parts from classes; folders without an image have no say.
+
+    Folders are parts if the names of all speak of parts. If only some do (``bus``, ``car``, ``train``), all are
+    classes.
+
+    Args:
+        root: Where the folders lie, for messages.
+        folders: The folders.
+
+    Returns:
+        The folders of each part, none if they are classes; and a note where that might surprise.
+
+    Raises:
+        DataError: If names and contents contradict each other, or parts are there but none to train on.
+    """
+    full = [folder for folder in folders if holds_images(folder)]
+    named = [folder for folder in full if part_of(folder.name)]
+    others = [folder for folder in full if folder not in named]
+    parts = {part_of(folder.name) for folder in named}
+    if named and not others and "train" not in parts:
+        raise DataError(
+            f"{root}: {_names(named)} would be parts of a data set, and there is no folder train beside them. Add it, "
+            "or name one of them as the data; if they are classes, give them other names."
+        )
+    if named and not others and (len(parts) > 1 or len(named) == 1):
+        return by_part(named), ()
+    nested = [folder for folder in named if _holds_class_folders(folder)]
+    if not nested:
+        return {}, ()
+    alone = any(folder.name.isalpha() for folder in nested)  # train, not freight-train
+    if len(parts) > 1 or (alone and not all(_holds_class_folders(folder) for folder in others)):
+        raise DataError(
+            f"{root}: {_names(named)} could be parts of a data set or classes beside {_names(others)}. For parts, put "
+            f"{_names(others)} elsewhere; for classes, give {_names(named)} other names."
+        )
+    return {}, (f"{_names(nested)} was read as a class, not as a part of the data: the folders beside it are classes.",)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether an image lies in the folder or below it."""
+    return next(Walk(folder).images(folder), None) is not None
+
+
+def _holds_class_folders(folder: Path) -> bool:
+    """Whether all images of the folder lie in folders of their own."""
+    return holds_images(folder) and not any(path.is_file() and is_image(path) for path in visible(folder))
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return listed([folder.name for folder in folders])
