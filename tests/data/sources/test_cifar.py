@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import shutil
 import tarfile
 
 import numpy as np
@@ -52,6 +53,30 @@ def test_the_folder_above_and_the_archive_give_the_same(cifar10):
     every = torch.arange(len(folder.train))
     assert torch.equal(folder.train.batch(every), packed.train.batch(every))
     assert torch.equal(folder.train.targets, above.train.targets)
+
+
+def test_what_is_not_read_is_named(cifar10):
+    (cifar10 / "readme.html").write_text("in every archive")
+    (cifar10 / "more.bin").write_bytes(b"")
+    dump(cifar10 / "meta", {})
+    archive = cifar10.parent / "cifar.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(cifar10, arcname="c")
+    assert load(str(cifar10), validation_fraction=0).notes == (f"not read in {cifar10}: more.bin, meta.",)
+    assert load(str(archive), validation_fraction=0).notes == (f"not read in {archive}: c/more.bin, meta.",)
+    above = load(str(cifar10.parent), validation_fraction=0)
+    assert above.notes[1] == f"not read in {cifar10.parent}: cifar.tar."
+
+
+def test_several_archives_are_named(cifar10):
+    shutil.copytree(cifar10, cifar10.with_name("copy"))
+    with pytest.raises(DataError, match="several CIFAR archives: cifar-10-batches-py, copy"):
+        load(str(cifar10.parent))
+    with tarfile.open(cifar10.parent / "two.tar", "w") as tar:
+        tar.add(cifar10, arcname="a")
+        tar.add(cifar10, arcname="b")
+    with pytest.raises(DataError, match=r"two\.tar: holds \S+ several times"):
+        load(str(cifar10.parent / "two.tar"))
 
 
 def test_cifar100_has_its_fine_labels(tmp_path):

@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from imbsam.data import load, load_like
-from imbsam.errors import DataError
+from imbsam.errors import DataError, DataWarning
 
 WHOLE = {"test_fraction": 0.0, "validation_fraction": 0.0}
 
@@ -29,19 +31,101 @@ def test_folders_above_the_classes_make_the_parts(tmp_path, save_image, validati
     assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [8, 4, 6]
 
 
-def test_files_may_lie_deeper_in_their_class_and_hidden_ones_are_passed_over(class_folders, save_image):
+def test_files_may_lie_deeper_in_their_class_and_what_is_not_read_is_named(class_folders, save_image):
     save_image(class_folders / "cat" / "more" / "deep.JPG")
     (class_folders / "cat" / "._cat0.png").write_text("left by another system")
     (class_folders / ".cache").mkdir()
     (class_folders / "cat" / "labels.txt").write_text("not an image by its ending")
-    assert len(load(str(class_folders), **WHOLE).train) == 19
+    for name in ("train", "fox.zip", "gnu.lnk"):
+        (class_folders / name).write_text("beside the classes")
+    dataset = load(str(class_folders), **WHOLE)
+    assert len(dataset.train) == 19
+    assert dataset.notes == (
+        f"not read in {class_folders}: fox.zip, gnu.lnk, train.",
+        "files that are no images were not read: 1 .txt (first cat/labels.txt).",
+    )
 
 
-def test_a_class_folder_without_images_is_ignored_and_named(class_folders):
+def test_class_folders_may_be_links(class_folders, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("cat", "dog"):
+        (linked / name).symlink_to(class_folders / name)
+    (tmp_path / "source").symlink_to(linked)
+    dataset = load(str(tmp_path / "source"), **WHOLE)
+    assert (dataset.classes, len(dataset.train), dataset.notes) == (("cat", "dog"), 12, ())
+
+
+def test_parts_that_are_links_to_the_same_folder_are_named(class_folders, tmp_path):
+    for name in ("train", "val"):
+        (tmp_path / "parts" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "parts" / name).symlink_to(class_folders)
+    dataset = load(str(tmp_path / "parts"))
+    assert len(dataset.train) == len(dataset.validation) == 18
+    assert any("val/cat is train/cat, val/dog is train/dog" in note for note in dataset.notes)
+
+
+def test_a_class_that_would_vanish_is_refused(class_folders):
     (class_folders / "fox").mkdir()
-    dataset = load(str(class_folders))
-    assert dataset.classes == ("cat", "dog", "eel")
-    assert any("fox holds no image" in note for note in dataset.notes)
+    with pytest.raises(DataError, match=r"pets/fox: this class has no image\. Add some, or remove"):
+        load(str(class_folders))
+    for name in ("a.cr2", "b.cr2", "c.txt"):
+        (class_folders / "fox" / name).write_text("no image")
+    with pytest.raises(DataError, match=r"fox: no file in it is an image .*\(2 \.cr2, 1 \.txt\).*Convert"):
+        load(str(class_folders), skip_bad=True)
+
+
+def test_a_class_whose_link_leads_nowhere_is_refused(class_folders):
+    (class_folders / "fox").symlink_to("nowhere")
+    with pytest.raises(DataError, match="pets/fox: this link leads to nothing"):
+        load(str(class_folders))
+
+
+def test_a_class_without_test_images_is_named(tmp_path, save_image):
+    for name in ("train/a", "train/b", "test/a"):
+        save_image(tmp_path / name / "x.png")
+    (tmp_path / "test" / "b").mkdir()
+    (tmp_path / "README.md").write_text("beside the parts")
+    dataset = load(str(tmp_path), validation_fraction=0)
+    assert dataset.notes == (f"not read in {tmp_path}: README.md.", "folders without an image: test/b.")
+
+
+def test_test_images_without_class_folders_are_left_out_and_said(tmp_path, save_image):
+    for name in ("train/a/x", "train/b/x", "test/x", "test/y"):
+        save_image(tmp_path / f"{name}.png")
+    dataset = load(str(tmp_path), **WHOLE)
+    assert dataset.test is None
+    assert any("test has no class folders" in note for note in dataset.notes)
+    assert any("test part has no labels and was left out" in note for note in dataset.notes)
+    with pytest.warns(DataWarning, match="test has no class folders, so its images are unlabelled"):
+        samples, labelled = load_like(str(tmp_path), dataset.preprocess)
+    assert (len(samples), labelled) == (2, False)
+
+
+def test_images_beside_the_class_folders_of_a_part_are_refused(tmp_path, save_image):
+    for name in ("train/a/x", "train/b/x", "test/a/x", "test/loose"):
+        save_image(tmp_path / f"{name}.png")
+    with pytest.raises(DataError, match=r"test: 1 images lie outside any class folder, first loose\.png"):
+        load(str(tmp_path))
+
+
+def test_a_class_may_be_called_train(tmp_path, save_image):
+    for name in ("bus", "car", "train"):
+        for day in ("day1", "day2"):
+            save_image(tmp_path / name / day / "x.png")
+    dataset = load(str(tmp_path), **WHOLE)
+    assert dataset.classes == ("bus", "car", "train")
+    assert any("not as parts of the data: train" in note for note in dataset.notes)
+
+
+def test_names_that_are_no_text_are_read(tmp_path, save_image):
+    picture = save_image(tmp_path / "a.png").read_bytes()
+    for name in (b"M\xfcller", b"Schmidt"):
+        folder = tmp_path / "pets" / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        (folder / os.fsdecode(b"Stra\xdfe.png")).write_bytes(picture)
+    dataset = load(str(tmp_path / "pets"), **WHOLE)
+    assert [os.fsencode(name) for name in dataset.classes] == [b"M\xfcller", b"Schmidt"]
 
 
 def test_one_class_folder_alone_is_refused(tmp_path, save_image):
@@ -58,7 +142,7 @@ def test_images_without_class_folders_are_refused_in_training(tmp_path, save_ima
 
 def test_a_training_folder_without_class_folders_is_refused(tmp_path, save_image):
     save_image(tmp_path / "train" / "a.png")
-    with pytest.raises(DataError, match="no class folder with images"):
+    with pytest.raises(DataError, match=r"outside any class folder, first a\.png.*If train is a class"):
         load(str(tmp_path))
 
 
@@ -79,6 +163,20 @@ def test_further_images_need_no_class_folders(class_folders, tmp_path, save_imag
     assert samples.batch(samples.targets + 1).shape == (3, 3, 10, 12)
     single, labelled = load_like(str(tmp_path / "new" / "0.png"), preprocess)
     assert (len(single), labelled) == (1, False)
+    several, labelled = load_like(f"{tmp_path}/new/[02].png", preprocess)
+    assert (len(several), labelled) == (2, False)
+
+
+def test_of_further_images_what_is_not_read_is_warned_of(class_folders, tmp_path, save_image):
+    preprocess = load(str(class_folders)).preprocess
+    save_image(tmp_path / "new" / "a.png")
+    (tmp_path / "new" / "nothing").mkdir()
+    (tmp_path / "new" / "predictions.csv").write_text("file,class")
+    with pytest.warns(DataWarning) as warned:
+        samples, _ = load_like(str(tmp_path / "new"), preprocess)
+    assert len(samples) == 1
+    assert ["not read in" in str(warning.message) for warning in warned] == [True, False]
+    assert "folders without an image: nothing" in str(warned[1].message)
 
 
 def test_further_images_in_class_folders_are_labelled_by_name(class_folders, tmp_path, save_image):

@@ -46,9 +46,20 @@ def test_it_is_a_source_by_its_folder(tmp_path: Path) -> None:
     assert data.classes == ("0", "1", "2")
 
 
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    written(tmp_path)
+    written(tmp_path, packed=False)
+    (tmp_path / "readme.txt").write_text("beside the four files")
+    assert read_idx(tmp_path).notes == (
+        f"not read in {tmp_path}: readme.txt, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz, "
+        "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz.",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
+        ("t10k-images-idx3-ubyte", None, "t10k-images-idx3-ubyte is missing"),
         ("train-labels-idx1-ubyte", None, "train-labels-idx1-ubyte is missing"),
         ("train-labels-idx1-ubyte", idx(5, values=bytes(5)), "has 6 images and train-labels-idx1-ubyte 5 labels"),
         ("train-images-idx3-ubyte", idx(6, 2, 3, values=bytes(35)), "promises 6 x 2 x 3 bytes and holds 35"),

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from imbsam.data import load
@@ -45,6 +47,37 @@ def test_several_lists_for_one_part_are_named(lists):
     assert len(load(str(lists / "Some_LT_train.txt"), **WHOLE).train) == 12
 
 
+def test_what_the_folder_holds_beside_is_named(lists, save_image):
+    (lists / "classes.txt").write_text("cat")
+    save_image(lists / "more" / "a.jpg")
+    assert load(str(lists), **WHOLE).notes == (f"not read in {lists}: classes.txt, more/.",)
+
+
+def test_files_that_are_listed_twice_are_named(lists):
+    (lists / "Some_LT_train.txt").write_text("\n".join([*LINES, LINES[0], "./" + LINES[1]]))
+    (lists / "Some_LT_test.txt").write_text("\n".join(LINES[:3]))
+    dataset = load(str(lists), **WHOLE)
+    assert len(dataset.train) == 14
+    assert dataset.notes == (
+        "Some_LT_train.txt names 2 files more than once (first img/0/0.jpg); each mention counts.",
+        "3 files of Some_LT_test.txt are in Some_LT_train.txt too (first img/0/0.jpg).",
+    )
+
+
+def test_a_file_of_two_labels_is_refused(lists):
+    (lists / "Some_LT_train.txt").write_text("\n".join([*LINES, "img/0/3.jpg 2"]))
+    with pytest.raises(DataError, match=r"line 13: 'img/0/3\.jpg' has the label 2, but 0 in line 4"):
+        load(str(lists))
+
+
+def test_lists_may_begin_with_a_byte_order_mark_and_hold_any_names(lists, save_image):
+    name = os.fsdecode(b"img/0/Stra\xdfe\x85.jpg")
+    (lists / "img/0/0.jpg").rename(lists / name)
+    lines = [f"{name} 0", *LINES[1:]]
+    (lists / "Some_LT_train.txt").write_bytes(b"\xef\xbb\xbf" + os.fsencode("\r\n".join(lines)))
+    assert load(str(lists), **WHOLE).train.names[0] == str(lists / name)
+
+
 def test_paths_may_hold_spaces(lists, save_image):
     save_image(lists / "img" / "a b.jpg")
     (lists / "Some_LT_train.txt").write_text("\n".join([*LINES, "img/a b.jpg 2"]))
@@ -78,7 +111,7 @@ def test_a_class_that_only_the_test_list_has_is_named(lists, save_image):
         load(str(lists))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n"])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf\n"])
 def test_an_empty_list_is_named(lists, content):
     (lists / "Some_LT_train.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"Some_LT_train\.txt: the list is empty"):
@@ -86,6 +119,6 @@ def test_an_empty_list_is_named(lists, content):
 
 
 def test_a_list_that_is_no_text_is_named(lists):
-    (lists / "Some_LT_train.txt").write_bytes(b"\xff\xfe\x00\x80")
+    (lists / "Some_LT_train.txt").write_bytes("\n".join(LINES).encode("utf-16"))
     with pytest.raises(DataError, match="cannot be read as a text file"):
         load(str(lists))

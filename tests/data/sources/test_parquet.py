@@ -63,6 +63,19 @@ def test_file_names_make_the_parts_and_shards_are_joined(tmp_path):
         assert dataset.test.names[1] == "test-00000-of-00001.parquet row 2"
 
 
+def test_columns_that_are_not_read_are_named(tmp_path):
+    path = write(tmp_path / "a.parquet", [0, 1])
+    pq.write_table(pq.read_table(path).append_column("taken", [["x", "y"]]).append_column("labels", [[3, 4]]), path)
+    assert load(path, **WHOLE).notes == ("columns that were not read: taken, labels.",)
+
+
+def test_files_that_number_the_classes_otherwise_are_refused(tmp_path):
+    write(tmp_path / "train.parquet", [0, 1])
+    write(tmp_path / "test.parquet", [0, 1], names=("dog", "cat"))
+    with pytest.raises(DataError, match=r"test\.parquet: its classes are dog, cat, but cat, dog in train\.parquet"):
+        load(str(tmp_path))
+
+
 def test_the_target_option_names_the_label_column(tmp_path):
     path = write(tmp_path / "a.parquet", ["x", "y"], names=None, label="colour")
     assert load(path, target="colour", **WHOLE).classes == ("x", "y")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
 from imbsam.data.sources.digits import read_digits
-from imbsam.data.sources.folders import read_image_file, read_image_folder
+from imbsam.data.sources.folders import read_image_files, read_image_folder
 from imbsam.data.sources.idx import is_idx_folder, read_idx
 from imbsam.data.sources.lists import lists_by_part, read_lists
 from imbsam.data.sources.opened import is_table
@@ -75,7 +75,7 @@ def _read_folder(folder: Path, request: Request) -> Raw:
             outside = beside(folder, [inner]) if inner != folder else ()
             return _read_parquet(parquet, request).noting(*beside(inner, parquet), *outside)
     tables = [path for path in entries if is_text_table(path)]
-    if tables and (request.target is not None or not _has_image_folders(entries)):
+    if tables and not _means_images(folder, entries, request):
         wanted = belonging(tables)
         if len(wanted) > 1 and len(by_part(wanted)) == 1:
             names = ", ".join(path.name for path in wanted)
@@ -100,7 +100,10 @@ def _read_folder(folder: Path, request: Request) -> Raw:
     raise DataError(f"{folder}: found nothing in this folder that can be read.\n{UNDERSTOOD}")
 
 
-def _has_image_folders(entries: Sequence[Path]) -> bool:
+def _means_images(folder: Path, entries: Sequence[Path], request: Request) -> bool:
+    """Whether a folder that holds a table too is one of images: they are there, and no column is asked for."""
+    if request.target is not None or not request.labels_needed:
+        return request.target is None and holds_images(folder)
     full = [path for path in entries if path.is_dir() and holds_images(path)]
     return len(full) > 1 or any(part_of(path.name) == "train" for path in full)
 
@@ -116,8 +119,8 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
             return read_cifar(paths[0])
         if paths[0].suffix.lower() == ".txt":
             return read_lists(paths[0])
-        if is_image(paths[0]):
-            return read_image_file(paths[0])
+    if all(path.is_file() and is_image(path) for path in paths):
+        return read_image_files(paths)
     clash = " It stands before scikit-learn's digits: rename it to use those." if source == DIGITS else ""
     raise DataError(f"{source}: cannot tell what this is.{clash}\n{UNDERSTOOD}")
 

@@ -9,12 +9,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from imbsam.data.sources.raw import Part, PartName, Raw
+from imbsam.data.sources.raw import Part, PartName, Raw, listed
+from imbsam.data.sources.walk import visible
 from imbsam.errors import DataError
 
 CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 CIFAR10_TEST, CIFAR10_META = "test_batch", "batches.meta"
 CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META = "train", "test", "meta"
+KNOWN = frozenset((*CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_META, CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META))
+WITHOUT_DATA = frozenset(("readme.html", "file.txt~"))
+"""What else the archives hold."""
 PIXELS = 3 * 32 * 32
 LARGEST = 2**28
 """Bytes of one file; CIFAR-100's largest has 155 million."""
@@ -24,7 +28,7 @@ Record = dict[str, object]
 
 def is_cifar_folder(folder: Path) -> bool:
     """Whether the folder holds the files of an unpacked archive."""
-    names = {path.name for path in folder.iterdir() if path.is_file()}
+    names = {path.name for path in visible(folder) if path.is_file()}
     return CIFAR10_TRAIN[0] in names or {CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META} <= names
 
 
@@ -40,7 +44,7 @@ def read_cifar(path: Path) -> Raw:
     Raises:
         DataError: If a file is missing or damaged, or holds anything but arrays, numbers, text and containers.
     """
-    files = _folder_files(path) if path.is_dir() else _archive_files(path)
+    files, others = _folder_files(path) if path.is_dir() else _archive_files(path)
     if CIFAR10_TRAIN[0] in files:
         name, label_key, meta_key = "cifar10", "labels", "label_names"
         train, test, meta = CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_META
@@ -56,31 +60,39 @@ def read_cifar(path: Path) -> Raw:
         part: _part(path, [(file, _unpickled(path, file, files[file])) for file in names], label_key, len(classes))
         for part, names in of.items()
     }
-    return Raw(name, classes, parts)
+    others += sorted(files.keys() - {*train, test, meta})
+    return Raw(name, classes, parts, (f"not read in {path}: {listed(others)}.",) if others else ())
 
 
-def _folder_files(folder: Path) -> dict[str, bytes]:
-    known = {*CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_META, CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META}
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in known and path.is_file()}
+def _folder_files(folder: Path) -> tuple[dict[str, bytes], list[str]]:
+    """The known files, and the names of others."""
+    entries = visible(folder)
+    files = {path.name: path.read_bytes() for path in entries if path.name in KNOWN and path.is_file()}
+    return files, [path.name for path in entries if path.name not in files.keys() | WITHOUT_DATA]
 
 
-def _archive_files(path: Path) -> dict[str, bytes]:
-    known = {*CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_META, CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META}
+def _archive_files(path: Path) -> tuple[dict[str, bytes], list[str]]:
+    """The known files, and the names of others."""
     files: dict[str, bytes] = {}
+    others: list[str] = []
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
-                if member.size > LARGEST and name in known:
+                if name in files:
+                    raise DataError(f"{path}: holds {name} several times; this is no CIFAR archive.")
+                if member.size > LARGEST and name in KNOWN:
                     raise DataError(f"{path}: {name} holds more than {LARGEST} bytes; this is no CIFAR archive.")
-                stream = archive.extractfile(member) if member.isfile() and name in known else None
+                stream = archive.extractfile(member) if member.isfile() and name in KNOWN else None
                 if stream is not None:
                     files[name] = stream.read()
+                elif not member.isdir() and name not in WITHOUT_DATA:
+                    others.append(member.name)
     except DataError:
         raise
     except Exception as error:  # A damaged archive may raise anything, zlib.error among it.
         raise DataError(f"{path}: cannot be read as a tar archive ({error}). Download it again.") from error
-    return files
+    return files, others
 
 
 def _class_names(path: Path, meta: Record, file: str, key: str) -> tuple[str, ...]:

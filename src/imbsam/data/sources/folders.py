@@ -31,14 +31,14 @@ def read_image_folder(root: Path, request: Request) -> Raw:
     walk = Walk(root)
     roots, notes = folders_of_parts(root, walk.folders(root))
     if roots:
-        notes += beside(root, [folder for of in roots.values() for folder in of])
+        notes += beside(root, {*walk.circles, *(folder for of in roots.values() for folder in of)})
     files: dict[PartName, list[Path]] = {}
     labels: dict[PartName, list[str]] = {}
     for part in PARTS:
         if of := roots.get(part) if roots else [root] if part == "train" else None:
             files[part], names, more = _images(walk, of, part == "train" and request.labels_needed)
             labels |= {part: names} if names else {}
-            notes += more
+            notes += tuple(more)
     classes, targets = index_labels(labels)
     parts = {
         part: Part(of, targets.get(part, unlabelled(len(of))), [str(path) for path in of]) for part, of in files.items()
@@ -46,26 +46,35 @@ def read_image_folder(root: Path, request: Request) -> Raw:
     return Raw(root.resolve().name, classes, parts, (*notes, *walk.notes()))
 
 
-def read_image_file(path: Path) -> Raw:
-    """Read a single image, unlabelled."""
-    return Raw(path.resolve().name, (), {"train": Part([path], unlabelled(1), [str(path)])})
+def read_image_files(paths: Sequence[Path]) -> Raw:
+    """Read images by themselves, unlabelled."""
+    part = Part(list(paths), unlabelled(len(paths)), [str(path) for path in paths])
+    return Raw(paths[0].resolve().name, (), {"train": part})
 
 
-def _images(walk: Walk, folders: Sequence[Path], labels_needed: bool) -> tuple[list[Path], list[str], tuple[str, ...]]:
+def _images(walk: Walk, folders: Sequence[Path], labels_needed: bool) -> tuple[list[Path], list[str], list[str]]:
     """The images of a part, their classes (none if there are no class folders), and notes."""
     loose = [path for folder in folders for path in walk.images(folder, deeper=False)]
     of_class = {path: list(walk.images(path)) for folder in folders for path in walk.folders(folder)}
     files = [path for images in of_class.values() for path in images]
+    is_part = walk.root not in folders
     if loose and (files or labels_needed):
+        class_after_all = f" If {folders[0].name} is a class, give it another name." if is_part else ""
         raise DataError(
             f"{folders[0]}: {len(loose)} images lie outside any class folder, first {loose[0].name}. {_LAYOUT}"
+            f"{class_after_all}"
         )
     if not files and not loose:
         raise DataError(f"{folders[0]}: found no class folder with images. {_LAYOUT}")
     empty = [path for path, images in of_class.items() if not images]
     for path in empty if files else ():
         _check_no_class_vanishes(path, walk.others, labels_needed)
-    notes = (f"folders without an image: {listed([walk.name(path) for path in empty])}.",) if empty else ()
+    used = {*of_class, *loose, *walk.circles}
+    notes = [note for folder in folders for note in beside(folder, used)]
+    if empty:
+        notes.append(f"folders without an image: {listed([walk.name(path) for path in empty])}.")
+    if is_part and not files:
+        notes.append(f"{folders[0].name} has no class folders, so its images are unlabelled.")
     labels = [path.name for path, images in of_class.items() for _ in images]
     return files or loose, labels, notes
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from imbsam.data.sources.raw import Part, PartName, Raw
+from imbsam.data.sources.walk import beside
 from imbsam.errors import DataError
 
 STEMS: dict[PartName, str] = {"train": "train", "test": "t10k"}
@@ -35,11 +36,14 @@ def read_idx(folder: Path) -> Raw:
         DataError: If a file is missing or damaged, or images and labels do not match.
     """
     parts = {}
-    for part, (images, labels) in NAMES.items():
-        if part == "train" or _found(folder, images) is not None:
-            parts[part] = _part(folder, images, labels)
+    used: list[Path] = []
+    for part, names in NAMES.items():
+        found = [path for name in names if (path := _found(folder, name)) is not None]
+        if part == "train" or found:
+            parts[part] = _part(folder, *names)
+            used += found
     classes = 1 + max(int(part.targets.max()) for part in parts.values())
-    return Raw(folder.resolve().name, tuple(map(str, range(classes))), parts)
+    return Raw(folder.resolve().name, tuple(map(str, range(classes))), parts, beside(folder, used))
 
 
 def _part(folder: Path, images: str, labels: str) -> Part:

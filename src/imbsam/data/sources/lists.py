@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, index_labels, part_of
@@ -39,7 +38,10 @@ def read_lists(path: Path, root: Path | None = None) -> Raw:
             files[part], labels[part] = _read_list(lists[part], folder, notes)
             shared = [] if part == "train" else sorted(set(files["train"]).intersection(files[part]))
             if shared:
-                notes.append(f"the lists {lists['train'].name} and {lists[part].name} share {_counted(shared)}.")
+                first = shared[0].relative_to(folder)
+                notes.append(
+                    f"{len(shared)} files of {lists[part].name} are in {lists['train'].name} too (first {first})."
+                )
     classes, targets = index_labels(labels)
     parts = {part: Part(of, targets[part], [str(file) for file in of]) for part, of in files.items()}
     if not path.is_dir():
@@ -109,9 +111,8 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> tuple[list[Path], li
     if not files:
         raise DataError(f"{path}: the list is empty.")
     if repeated:
-        notes.append(f"{path.name} names {_counted(repeated)} more than once; each mention counts.")
+        first_one = repeated[0].relative_to(root)
+        notes.append(
+            f"{path.name} names {len(set(repeated))} files more than once (first {first_one}); each mention counts."
+        )
     return files, labels
-
-
-def _counted(files: Sequence[Path]) -> str:
-    return f"{len(files)} file{'s' if len(files) > 1 else ''} (first {files[0].name})"

@@ -59,19 +59,30 @@ def read_image_parquet(paths: Sequence[Path], request: Request) -> Raw:
         The parts; class names from the Hugging Face metadata where present, else the labels themselves.
 
     Raises:
-        DataError: If a file is not Parquet, lacks a column, or holds a label outside its classes.
+        DataError: If a file is not Parquet, lacks a column, holds a label outside its classes, or names the classes
+            otherwise than the first one.
     """
     groups = by_part(paths)
-    schema = parquet_schema(groups["train"][0])
-    label = _label_column(groups["train"][0], schema, request)
+    first = groups["train"][0]
+    schema = parquet_schema(first)
+    label = _label_column(first, schema, request)
     names = _class_names(schema, label) if label else None
     contents: dict[PartName, list[Path | bytes]] = {}
     labels: dict[PartName, list[str]] = {}
     where: dict[PartName, list[str]] = {}
     notes: list[str] = []
+    unread: dict[str, None] = {}
     for part in PARTS:
         for path in groups.get(part, []):
             images, values = _columns(path, label)
+            schema = parquet_schema(path)
+            unread |= dict.fromkeys(name for name in schema.names if name not in (image_column(schema), label))
+            own = _class_names(schema, label) if label else None
+            if own is not None and own != names:
+                raise DataError(
+                    f"{path}: its classes are {listed(own)}, but {listed(names or ['not named'])} in {first.name}. "
+                    "Write both with the same names."
+                )
             missing = [row for row, value in enumerate(values) if value is None]
             if missing and not request.skip_bad:
                 raise DataError(
@@ -89,6 +100,7 @@ def read_image_parquet(paths: Sequence[Path], request: Request) -> Raw:
     # Data sets with a secret test part give its labels as -1.
     targets |= {part: unlabelled(len(where[part])) for part in where if not labels[part]}
     parts = {part: Part(contents[part], targets[part], where[part]) for part in contents}
+    notes += [f"columns that were not read: {listed(list(unread))}."] if unread else []
     name = paths[0].stem if len(paths) == 1 else paths[0].resolve().parent.name
     return Raw(name, classes, parts, tuple(notes), request.target)
 

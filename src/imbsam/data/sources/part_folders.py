@@ -12,7 +12,7 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
     """Tell parts from classes; folders without an image have no say.
 
     Folders are parts if the names of all speak of parts. If only some do (``bus``, ``car``, ``train``), all are
-    classes.
+    classes, unless ``train`` has class folders and what lies beside it has none or is another part.
 
     Args:
         root: Where the folders lie, for messages.
@@ -38,13 +38,14 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
     nested = [folder for folder in named if _holds_class_folders(folder)]
     if not nested:
         return {}, ()
-    alone = any(folder.name.isalpha() for folder in nested)  # train, not freight-train
-    if len(parts) > 1 or (alone and not all(_holds_class_folders(folder) for folder in others)):
+    train = [folder for folder in nested if part_of(folder.name) == "train"]
+    alike = all(_holds_class_folders(folder) for folder in others)
+    if train and (len(parts) > 1 or (train[0].name.isalpha() and not alike)):  # train itself, not freight-train
         raise DataError(
             f"{root}: {_names(named)} could be parts of a data set or classes beside {_names(others)}. For parts, put "
             f"{_names(others)} elsewhere; for classes, give {_names(named)} other names."
         )
-    return {}, (f"{_names(nested)} was read as a class, not as a part of the data: the folders beside it are classes.",)
+    return {}, (f"read as classes like the folders beside them, not as parts of the data: {_names(nested)}.",)
 
 
 def holds_images(folder: Path) -> bool:

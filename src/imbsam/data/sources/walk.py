@@ -36,7 +36,7 @@ def is_image(path: Path) -> bool:
 def beside(folder: Path, used: Collection[Path]) -> tuple[str, ...]:
     """A note on what lies in a folder and is not among ``used``; none if there is nothing."""
     rest = [f"{path.name}/" if path.is_dir() else path.name for path in visible(folder) if path not in used]
-    return (f"beside the data and not read: {listed(rest)}.",) if rest else ()
+    return (f"not read in {folder}: {listed(rest)}.",) if rest else ()
 
 
 def by_ending(paths: Sequence[Path]) -> str:
@@ -52,14 +52,15 @@ class Walk:
         root: Where it begins; what is met is named relative to it.
 
     Attributes:
-        others: Files that are no image, in the order met.
+        others: Files that are no image.
+        circles: Links that lead back to a folder around them.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.others: list[Path] = []
         self._by_content: list[Path] = []
-        self._circles: dict[Path, None] = {}
+        self.circles: dict[Path, None] = {}
         self._broken: list[Path] = []
         self._first_by_place: dict[str, Path] = {}
         self._repeated: dict[Path, Path] = {}
@@ -80,7 +81,7 @@ class Walk:
         return found
 
     def images(self, folder: Path, *, deeper: bool = True) -> Iterator[Path]:
-        """The images in a folder and, if wanted, below it, in sorted order.
+        """The images in a folder and below, or only those directly in it, in sorted order.
 
         A link that is called like an image is one, even if it leads nowhere: reading it says so.
         """
@@ -89,7 +90,7 @@ class Walk:
     def notes(self) -> tuple[str, ...]:
         """What was left out or decided on the way, a sentence for each kind."""
         repeated = [f"{self.name(path)} is {self.name(first)}" for path, first in self._repeated.items()]
-        broken, circles = ([self.name(path) for path in paths] for paths in (self._broken, self._circles))
+        broken, circles = ([self.name(path) for path in paths] for paths in (self._broken, self.circles))
         sentences = (
             ("files that are no images were not read", self._summary(self.others)),
             ("files without an image's ending were read for what they hold", self._summary(self._by_content)),
@@ -114,7 +115,7 @@ class Walk:
             elif kind == stat.S_IFREG and _begins_like_image(path):
                 self._by_content.append(path)
                 yield path
-            else:
+            elif deeper:
                 self.others.append(path)
 
     def _way_to(self, folder: Path) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ class Walk:
         target = os.path.realpath(path)
         back = any(Path(place).is_relative_to(target) for place in way)
         if back:
-            self._circles[path] = None
+            self.circles[path] = None
         return back
 
     def _notice_repeated(self, folder: Path, place: str) -> None:
