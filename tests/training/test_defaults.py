@@ -69,6 +69,13 @@ def test_warm_up_is_a_twentieth_of_the_epochs_at_most_five(epochs, warmup):
     assert resolved(Options().updated({"epochs": epochs}), "digits", image(8)).training.warmup == warmup
 
 
+def test_a_folder_called_digits_is_not_made_long_tailed(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    flat = resolved(Options(), "digits", image(8)).flat()
+    assert (flat["imbalance"], flat["rare"]) == (None, "last")
+
+
 def test_nothing_is_left_open():
     flat = resolved(Options(), "digits", image(8)).flat()
     open_options = {name for name, value in flat.items() if value in (None, "auto")}

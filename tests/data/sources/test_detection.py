@@ -108,3 +108,12 @@ def test_files_may_be_joined_by_commas(tmp_path):
     dataset = load(f"{tmp_path}/one.csv,{tmp_path}/two.csv", target="y", test_fraction=0, validation_fraction=0)
     assert dataset.train.names[0] == "one.csv row 1"
     assert len(dataset.train) == 8
+
+
+def test_many_files_joined_are_no_name_that_is_too_long(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"part-{number:05}-of-00030.csv" for number in range(30)]
+    for name in names:
+        (tmp_path / name).write_text("x,y\n1,a\n2,b\n")
+    dataset = load(",".join(names), target="y", test_fraction=0, validation_fraction=0)
+    assert len(dataset.train) == 60

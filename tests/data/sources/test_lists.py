@@ -26,11 +26,20 @@ def test_labels_are_the_classes_in_numeric_order(lists):
 
 
 @pytest.mark.parametrize("source", [".", "Some_LT_train.txt"])
-def test_lists_of_the_other_parts_are_found_beside(lists, source):
-    (lists / "Some_LT_val.txt").write_text("\n".join(LINES[:2]))
-    (lists / "Some_LT_test.txt").write_text("\n".join(LINES[:3]))
+@pytest.mark.parametrize("names", [("val", "test"), ("dev", "testing"), ("Valid", "TEST")])
+def test_lists_of_the_other_parts_are_found_beside(lists, source, names):
+    for name, count in zip(names, (2, 3), strict=True):
+        (lists / f"Some_LT_{name}.txt").write_text("\n".join(LINES[:count]))
     dataset = load(str(lists / source))
     assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [12, 2, 3]
+
+
+@pytest.mark.parametrize("source", [".", "Some_LT_train.txt"])
+def test_several_lists_for_another_part_are_named(lists, source):
+    for name in ("val", "dev"):
+        (lists / f"Some_LT_{name}.txt").write_text(LINES[0])
+    with pytest.raises(DataError, match=r"several lists for the validation part: Some_LT_dev\.txt, Some_LT_val\.txt"):
+        load(str(lists / source))
 
 
 def test_images_may_lie_under_another_root(lists, tmp_path_factory):

@@ -1,6 +1,10 @@
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imbsam.data.sources.walk import Walk, beside, by_ending, is_image, visible
 from imbsam.errors import DataError
@@ -52,8 +56,20 @@ def test_a_folder_that_is_reached_twice_is_named_by_both_names(tmp_path, save_im
     save_image(tmp_path / "cat" / "deep" / "1.png")
     (tmp_path / "feline").symlink_to("cat")
     names, walk = found(tmp_path)
-    assert names == ["cat/deep/1.png", "feline/deep/1.png"]
+    assert names == ["cat/deep/1.png"]
+    assert walk.notes() == ("a folder that is there twice was read once: feline is cat.",)
+    walk = Walk(tmp_path)
+    assert [len(list(walk.images(tmp_path / name))) for name in ("cat", "feline")] == [1, 1]
     assert walk.notes() == ("the same folder was read again under another name: feline is cat.",)
+
+
+def test_folders_that_are_all_linked_with_each_other_are_gone_through_once(tmp_path, save_image):
+    for number in range(20):
+        save_image(tmp_path / str(number) / "a.png")
+        for other in range(20):
+            (tmp_path / str(number) / f"to{other}").symlink_to(f"../{other}")
+    names, _ = found(tmp_path)
+    assert len(names) == 20
 
 
 def test_a_link_that_leads_nowhere_is_named(tmp_path, save_image):
@@ -66,6 +82,33 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, save_image):
     assert walk.notes() == ("links that lead nowhere were left out: a/gone, a/itself.",)
     with pytest.raises(DataError, match=r"a/gone: this link leads to nothing"):
         walk.folders(tmp_path / "a")
+
+
+@given(
+    parents=st.lists(st.integers(0, 100), max_size=5),
+    files=st.lists(st.tuples(st.integers(0, 100), st.sampled_from(["a.png", "b.jfif", "c.txt", "d"])), max_size=8),
+    links=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=4),
+)
+def test_every_file_is_found_or_named_and_every_walk_ends(parents, files, links):
+    with TemporaryDirectory() as place:
+        root = Path(place).resolve()
+        folders = [root]
+        for number, parent in enumerate(parents):
+            folders.append(folders[parent % len(folders)] / f"f{number}")
+            folders[-1].mkdir()
+        for folder, name in files:
+            (folders[folder % len(folders)] / name).write_text("nothing")
+        ways = [folders[at % len(folders)] / f"l{number}" for number, (at, _) in enumerate(links)]
+        for way, (_, to) in zip(ways, links, strict=True):
+            way.symlink_to(folders[to % len(folders)])
+        for start in folders:
+            walk = Walk(start)
+            met = [path.resolve() for path in (*walk.images(start), *walk.others)]
+            own = {path for path in start.rglob("*") if path.is_file() and path == path.resolve()}
+            assert own <= set(met)
+            assert len(met) == len(set(met))
+            circles = [way for way in ways if way.parent.is_relative_to(start) and start.is_relative_to(way.resolve())]
+            assert {*circles} <= {path.parent.resolve() / path.name for path in walk.circles}
 
 
 def test_hidden_files_are_passed_over(tmp_path, save_image):
@@ -107,14 +150,14 @@ def test_what_is_no_file_is_named_and_not_opened(tmp_path):
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "a" / "locked").mkdir(parents=True)
-    listed = type(tmp_path).iterdir
+    scan = os.scandir
 
     def refused(folder):
         if folder.name == "locked":
             raise PermissionError(13, "Permission denied")
-        return listed(folder)
+        return scan(folder)
 
-    monkeypatch.setattr(type(tmp_path), "iterdir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(DataError, match=r"a/locked: this folder cannot be read \(Permission denied\)"):
         found(tmp_path)
 

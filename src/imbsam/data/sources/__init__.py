@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Sequence
+from os.path import exists
 from pathlib import Path
 
 from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
@@ -21,7 +22,7 @@ from imbsam.errors import DataError, OptionError
 DIGITS = "digits"
 
 UNDERSTOOD = """Understood are:
-  digits                          scikit-learn's bundled images, unless there is a folder of this name
+  digits                          scikit-learn's bundled images, unless something here has this name
   FOLDER                          <class>/*.jpg, or train/<class>/*.jpg with optional val/ and test/
   FOLDER or FILES.parquet         images (image, label) or a table; train, validation, test by file name
   FOLDER or FILE.csv, .tsv        a table; train, validation, test by file name
@@ -43,14 +44,15 @@ def read(source: str, request: Request) -> Raw:
         The parts as found.
 
     Raises:
-        DataError: If nothing is there, the kind is unknown, or the reader finds a fault.
+        DataError: If nothing is there, the kind is unknown, it cannot be told what a file or folder is for, or the
+            reader finds a fault.
         OptionError: If a target column is given for a source that has no columns.
     """
     if is_bundled(source):
         _without_target(source, request)
         return read_digits()
     listing, at, images = source.partition("@")
-    if at and Path(listing).exists() and not Path(source).exists():
+    if at and exists(listing) and not exists(source):  # noqa: PTH110 (a Path raises where names joined are too long)
         _without_target(source, request)
         return read_lists(Path(listing), _existing(images))
     paths = _paths(source)
@@ -132,7 +134,7 @@ def _read_parquet(paths: list[Path], request: Request) -> Raw:
 
 
 def _paths(source: str) -> list[Path]:
-    if Path(source).expanduser().exists():
+    if exists(Path(source).expanduser()):  # noqa: PTH110
         return [Path(source).expanduser()]
     found: list[Path] = []
     for piece in source.split(","):
@@ -153,7 +155,7 @@ def table_files(source: str) -> list[Path] | None:
 
 def _existing(text: str) -> Path:
     path = Path(text.strip()).expanduser()
-    if not path.exists():
+    if not exists(path):  # noqa: PTH110
         raise DataError(f"{text.strip()!r}: there is no such file or folder.\n{UNDERSTOOD}")
     return path
 

@@ -4,11 +4,14 @@ import os
 import re
 from pathlib import Path
 
-from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, index_labels, part_of
+from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, index_labels, listed, part_of
 from imbsam.data.sources.walk import beside, visible
 from imbsam.errors import DataError
 
-WORD_OF_PART: dict[PartName, tuple[str, ...]] = {"validation": ("val", "validation", "valid"), "test": ("test",)}
+WORDS: dict[PartName, tuple[str, ...]] = {
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 def read_lists(path: Path, root: Path | None = None) -> Raw:
@@ -53,7 +56,7 @@ def read_lists(path: Path, root: Path | None = None) -> Raw:
 
 def lists_by_part(folder: Path) -> dict[PartName, list[Path]]:
     """The text files of a folder whose names say what part they list."""
-    lists = [path for path in visible(folder) if path.suffix == ".txt" and path.is_file()]
+    lists = [path for path in visible(folder) if path.suffix.lower() == ".txt" and path.is_file()]
     return {part: of for part in PARTS if (of := [path for path in lists if part_of(path.name) == part])}
 
 
@@ -61,20 +64,25 @@ def _lists_in_folder(folder: Path) -> dict[PartName, Path]:
     found = lists_by_part(folder)
     if "train" not in found:
         raise DataError(f"{folder}: there is no list of the training part, *train*.txt.")
-    for part, paths in found.items():
-        if len(paths) > 1:
-            names = ", ".join(path.name for path in paths)
-            raise DataError(f"{folder}: several lists for the {part} part: {names}. Name the training list itself.")
-    return {part: paths[0] for part, paths in found.items()}
+    return _one_each(folder, found)
 
 
 def _lists_beside(path: Path) -> dict[PartName, Path]:
-    lists: dict[PartName, Path] = {"train": path}
-    for part, words in WORD_OF_PART.items():
-        beside = [path.with_name(re.sub("(?i)train(ing)?", word, path.name)) for word in words]
-        found = [other for other in beside if other != path and other.is_file()]
-        lists |= {part: found[0]} if found else {}
-    return lists
+    name = path.name.lower()
+    called = {part: {re.sub("train(ing)?", word, name) for word in words} - {name} for part, words in WORDS.items()}
+    others = [other for other in visible(path.parent) if other.is_file()]
+    beside = {part: [other for other in others if other.name.lower() in names] for part, names in called.items()}
+    return _one_each(path.parent, {"train": [path], **{part: of for part, of in beside.items() if of}})
+
+
+def _one_each(folder: Path, lists: dict[PartName, list[Path]]) -> dict[PartName, Path]:
+    for part, paths in lists.items():
+        if len(paths) > 1:
+            advice = "Name the training list itself" if part == "train" else "Keep one of them there"
+            raise DataError(
+                f"{folder}: several lists for the {part} part: {listed([p.name for p in paths])}. {advice}."
+            )
+    return {part: paths[0] for part, paths in lists.items()}
 
 
 def _read_list(path: Path, root: Path, notes: list[str]) -> tuple[list[Path], list[str]]:

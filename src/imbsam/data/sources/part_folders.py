@@ -24,6 +24,8 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
     Raises:
         DataError: If names and contents contradict each other, or parts are there but none to train on.
     """
+    if not any(part_of(folder.name) for folder in folders):
+        return {}, ()
     full = [folder for folder in folders if holds_images(folder)]
     named = [folder for folder in full if part_of(folder.name)]
     others = [folder for folder in full if folder not in named]

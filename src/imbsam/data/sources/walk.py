@@ -22,10 +22,11 @@ def visible(folder: Path) -> list[Path]:
         DataError: If the folder cannot be read.
     """
     try:
-        found = sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
     except OSError as error:
         raise DataError(f"{folder}: this folder cannot be read ({error.strerror}).") from error
-    return [path for path in found if not path.name.startswith(".") and path.name != "__MACOSX"]
+    return [folder / name for name in names if not name.startswith(".") and name != "__MACOSX"]
 
 
 def is_image(path: Path) -> bool:
@@ -64,6 +65,7 @@ class Walk:
         self._broken: list[Path] = []
         self._first_by_place: dict[str, Path] = {}
         self._repeated: dict[Path, Path] = {}
+        self._skipped: dict[Path, Path] = {}
 
     def folders(self, folder: Path) -> list[Path]:
         """The folders that lie in a folder or are linked there.
@@ -83,13 +85,18 @@ class Walk:
     def images(self, folder: Path, *, deeper: bool = True) -> Iterator[Path]:
         """The images in a folder and below, or only those directly in it, in sorted order.
 
-        A link that is called like an image is one, even if it leads nowhere: reading it says so.
+        A link that is called like an image is one, even if it leads nowhere: reading it says so. A folder to which
+        several links lead is gone through once, or the links among some folders could have no end.
         """
-        return self._images(folder, self._way_to(folder), deeper)
+        way = self._way_to(folder)
+        return self._images(folder, way, deeper, {way[-1]: folder})
 
     def notes(self) -> tuple[str, ...]:
         """What was left out or decided on the way, a sentence for each kind."""
-        repeated = [f"{self.name(path)} is {self.name(first)}" for path, first in self._repeated.items()]
+        repeated, skipped = (
+            [f"{self.name(path)} is {self.name(first)}" for path, first in pairs.items()]
+            for pairs in (self._repeated, self._skipped)
+        )
         broken, circles = ([self.name(path) for path in paths] for paths in (self._broken, self.circles))
         sentences = (
             ("files that are no images were not read", self._summary(self.others)),
@@ -97,17 +104,23 @@ class Walk:
             ("links that lead nowhere were left out", listed(broken)),
             ("links that lead back to a folder around them were not followed", listed(circles)),
             ("the same folder was read again under another name", listed(repeated)),
+            ("a folder that is there twice was read once", listed(skipped)),
         )
         return tuple(f"{sentence}: {what}." for sentence, what in sentences if what)
 
-    def _images(self, folder: Path, way: tuple[str, ...], deeper: bool) -> Iterator[Path]:
+    def _images(self, folder: Path, way: tuple[str, ...], deeper: bool, seen: dict[str, Path]) -> Iterator[Path]:
         if deeper:
             self._notice_repeated(folder, way[-1])
         for path in visible(folder):
             kind = _kind(path)
             if kind == stat.S_IFDIR:
                 if deeper and not self._leads_back(path, way):
-                    yield from self._images(path, (*way, _place(path, way[-1])), deeper)
+                    place = _place(path, way[-1])
+                    first = seen.setdefault(place, path)
+                    if first == path:
+                        yield from self._images(path, (*way, place), deeper, seen)
+                    else:
+                        self._skipped[path] = first
             elif _has_image_ending(path) and kind in (stat.S_IFREG, None):
                 yield path
             elif kind is None:
