@@ -167,6 +167,17 @@ def test_further_images_need_no_class_folders(class_folders, tmp_path, save_imag
     assert (len(several), labelled) == (2, False)
 
 
+def test_a_further_image_whose_link_leads_nowhere_is_named_or_skipped(class_folders, tmp_path, save_image):
+    preprocess = load(str(class_folders)).preprocess
+    save_image(tmp_path / "new" / "a.png")
+    (tmp_path / "new" / "b.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"new/b\.png: there is no such file"):
+        load_like(str(tmp_path / "new"), preprocess)
+    with pytest.warns(DataWarning, match=r"b\.png"):
+        samples, _ = load_like(str(tmp_path / "new"), preprocess, skip_bad=True)
+    assert len(samples) == 1
+
+
 def test_of_further_images_what_is_not_read_is_warned_of(class_folders, tmp_path, save_image):
     preprocess = load(str(class_folders)).preprocess
     save_image(tmp_path / "new" / "a.png")

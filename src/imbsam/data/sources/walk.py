@@ -71,12 +71,12 @@ class Walk:
         """The folders that lie in a folder or are linked there.
 
         Raises:
-            DataError: If a link leads nowhere: a class might vanish.
+            DataError: If a link leads nowhere and is not called like an image: a class might vanish.
         """
         way, found = self._way_to(folder), []
         for path in visible(folder):
             kind = _kind(path)
-            if kind is None:
+            if kind is None and not _has_image_ending(path):
                 raise DataError(f"{path}: this link leads to nothing. Mend or remove it.")
             if kind == stat.S_IFDIR and not self._leads_back(path, way):
                 found.append(path)
@@ -107,6 +107,10 @@ class Walk:
             ("a folder that is there twice was read once", listed(skipped)),
         )
         return tuple(f"{sentence}: {what}." for sentence, what in sentences if what)
+
+    def name(self, path: Path) -> str:
+        """How a path is called in notes: relative to the root."""
+        return str(path.relative_to(self.root))
 
     def _images(self, folder: Path, way: tuple[str, ...], deeper: bool, seen: dict[str, Path]) -> Iterator[Path]:
         if deeper:
@@ -149,10 +153,6 @@ class Walk:
         first = self._first_by_place.setdefault(place, folder)
         if first != folder and not any(above in self._repeated for above in folder.parents):
             self._repeated[folder] = first
-
-    def name(self, path: Path) -> str:
-        """How a path is called in notes: relative to the root."""
-        return str(path.relative_to(self.root))
 
     def _summary(self, paths: Sequence[Path]) -> str:
         return f"{by_ending(paths)} (first {self.name(paths[0])})" if paths else ""
