@@ -14,9 +14,8 @@ from imbsam import data
 from imbsam.anomaly.labels import ANOMALY, NORMAL, UNLABELLED
 from imbsam.anomaly.words import LabelWords
 from imbsam.data.columns import MOST_CATEGORIES, Columns, Findings, encoded, fit_columns, is_constant, notes_on
-from imbsam.data.sources import table_files
+from imbsam.data.sources import open_tables
 from imbsam.data.sources.cells import meaning, texts_of
-from imbsam.data.sources.opened import TableSet
 from imbsam.data.sources.raw import NOTHING_ASKED, Request, listed
 from imbsam.data.sources.schema import Reading, learn, missing_words
 from imbsam.errors import DataError
@@ -43,7 +42,7 @@ class Block:
 
     rows: Tensor
     kinds: Tensor | None
-    names: list[str]
+    names: Sequence[str]
     table: pa.Table | None = None
 
     @property
@@ -82,11 +81,10 @@ def read_training(
     Raises:
         DataError: If it cannot be read or used; names the file, row or column.
     """
-    paths = table_files(source)
-    if paths is None:
+    files = open_tables(source, request)
+    if files is None:
         return _training_images(source, words, image_size, request.skip_bad)
-    files = TableSet.open(paths, request.dialect, skip_bad=request.skip_bad)
-    labels = labels or ("y" if files.has("y") and all(path.suffix == ".npz" for path in paths) else None)
+    labels = labels or ("y" if all(file.path.suffix.lower() == ".npz" for file in files.files) else None)
     shown = listed(list(files.names), 40)
     if labels is None or not files.has(labels):
         missing = "which column holds the labels?" if labels is None else f"there is no column {labels!r}."
@@ -94,11 +92,10 @@ def read_training(
     for option, named in (("--ignore", request.ignore), ("--text", request.texts)):
         if unknown := [name for name in named if not files.has(name)]:
             raise DataError(f"{source}: {option} names {listed(unknown)}, but the columns are {shown}.")
-    table = files.whole([name for name in files.names if name not in request.ignore])
+    table, rows = files.whole([name for name in files.names if name not in request.ignore])
     if not len(table):
         raise DataError(f"{source}: the table has no rows.")
-    kinds = _kinds(words, texts_of(table.column(labels), missing_words(request.dialect.missing)), source)
-    rows = range(1, len(table) + 1)
+    kinds = _kinds(words, texts_of(table.column(labels), missing_words(request.dialect.missing)), rows, source)
     schema, notes = learn(
         table.drop_columns(labels), is_file=files.is_text, texts=request.texts, missing=request.dialect.missing
     )
@@ -114,7 +111,7 @@ def read_training(
     preprocess: dict[str, object] = {"kind": "table", "labels": labels, "ignore": list(request.ignore)}
     preprocess |= {"useless": useless, **columns.plain()}
     found = Findings()
-    block = Block(_features(frame, columns, rows, found), kinds, [str(row) for row in rows], table)
+    block = Block(_features(frame, columns, rows, found), kinds, rows, table)
     notes += [*files.notes, *reading.notes(), *notes_on(columns, frame), *said, *found.notes()]
     return block, preprocess, tuple(notes)
 
@@ -152,14 +149,13 @@ def read_further(
     Raises:
         DataError: If it cannot be read, does not fit, or has no labels where they are needed.
     """
-    paths = table_files(source)
-    if (paths is None) != (preprocess["kind"] == "image"):
+    files = open_tables(source, request)
+    if (files is None) != (preprocess["kind"] == "image"):
         raise DataError(f"{source}: the detector was fitted on {preprocess['kind']}s, and this is something else.")
-    if paths is None:
+    if files is None:
         yield _further_images(source, preprocess, words, labelled=labelled, skip_bad=request.skip_bad, notes=notes)
         return
     columns, label, found = Columns.of(preprocess), str(preprocess["labels"]), Findings()
-    files = TableSet.open(paths, request.dialect, skip_bad=request.skip_bad)
     needed = dict.fromkeys(columns.schema.names, "which training had")
     needed |= {label: "the labels"} if labelled else {}
     needed |= {names: "the rows' names"} if names else {}
@@ -170,12 +166,10 @@ def read_further(
             )
     schema = columns.schema
     reading = Reading(schema, source, files.decimal(schema, request.dialect.decimal))
-    seen = 0
-    for table in files.blocks(list(needed), BLOCK):
-        rows = range(seen + 1, seen + len(table) + 1)
-        seen += len(table)
-        kinds = _kinds(words, texts_of(table.column(label), schema.missing_words), source) if labelled else None
-        called = [str(row) for row in rows] if names is None else [text or "" for text in texts_of(table.column(names))]
+    for table, rows in files.blocks(list(needed), BLOCK):
+        texts = texts_of(table.column(label), schema.missing_words) if labelled else None
+        kinds = None if texts is None else _kinds(words, texts, rows, source)
+        called = rows if names is None else [text or "" for text in texts_of(table.column(names))]
         frame = reading.frame(table, rows)
         yield Block(_features(frame, columns, rows, found), kinds, called, table)
     known = {*needed, label, *cast(list[str], preprocess["ignore"]), *cast(list[str], preprocess["useless"])}
@@ -200,7 +194,7 @@ def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
     return groups
 
 
-def _kinds(words: LabelWords, texts: Sequence[str | None], where: str) -> Tensor:
+def _kinds(words: LabelWords, texts: Sequence[str | None], rows: Sequence[str], where: str) -> Tensor:
     """Read labels, shape ``(N,)``, see :mod:`imbsam.anomaly.labels`."""
     kind_of = {words.anomaly: ANOMALY, words.normal: NORMAL, words.unlabelled: UNLABELLED, None: UNLABELLED}
     for text in {text for text in texts if text not in kind_of}:
@@ -209,7 +203,7 @@ def _kinds(words: LabelWords, texts: Sequence[str | None], where: str) -> Tensor
             kind_of[text] = same.pop()
     unknown = sorted({text for text in texts if text is not None and text not in kind_of})
     if unknown:
-        row = next(row for row, text in enumerate(texts, start=1) if text not in kind_of)
+        row = next(row for row, text in zip(rows, texts, strict=True) if text not in kind_of)
         raise DataError(
             f"{where}: unknown labels {listed(unknown)}, first in row {row}. Anomalies are {words.anomaly!r}, rows "
             f"known to be normal {words.normal!r}, unlabelled ones {words.unlabelled!r} or empty. "
@@ -218,7 +212,7 @@ def _kinds(words: LabelWords, texts: Sequence[str | None], where: str) -> Tensor
     return torch.tensor([kind_of[text] for text in texts])
 
 
-def _features(frame: pd.DataFrame, columns: Columns, rows: Sequence[int], found: Findings) -> Tensor:
+def _features(frame: pd.DataFrame, columns: Columns, rows: Sequence[str], found: Findings) -> Tensor:
     """Rows of numbers, shape ``(N, columns)``: a code says which category, not how much, so each becomes a column."""
     values = encoded(frame, columns, rows, found)
     spec = columns.spec
@@ -254,5 +248,5 @@ def _image_block(samples: data.Samples, classes: Sequence[str] | None, words: La
     kinds = None
     if classes is not None:
         texts = [classes[target] for target in samples.targets.tolist()]
-        kinds = _kinds(words, texts, source)
+        kinds = _kinds(words, texts, samples.names, source)
     return Block(samples.batch(torch.arange(len(samples))), kinds, list(samples.names))

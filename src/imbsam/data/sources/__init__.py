@@ -10,9 +10,10 @@ from imbsam.data.sources.digits import read_digits
 from imbsam.data.sources.folders import read_image_files, read_image_folder
 from imbsam.data.sources.idx import is_idx_folder, read_idx
 from imbsam.data.sources.lists import lists_by_part, read_lists
-from imbsam.data.sources.opened import is_table
+from imbsam.data.sources.opened import TableSet, is_table
 from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
 from imbsam.data.sources.part_folders import holds_images
+from imbsam.data.sources.partitions import divided, files_below
 from imbsam.data.sources.raw import Raw, Request, belonging, by_part, listed, part_of
 from imbsam.data.sources.tables import read_tables
 from imbsam.data.sources.text import is_text_table
@@ -25,7 +26,9 @@ UNDERSTOOD = """Understood are:
   digits                          scikit-learn's bundled images, unless something here has this name
   FOLDER                          <class>/*.jpg, or train/<class>/*.jpg with optional val/ and test/
   FOLDER or FILES.parquet         images (image, label) or a table; train, validation, test by file name
-  FOLDER or FILE.csv, .tsv        a table; train, validation, test by file name
+  FOLDER or FILE.csv, .tsv        a table, also .gz, .bz2, .xz, .zst, .zip; train, validation, test by file name
+  FILE.xlsx                       a table, the first sheet
+  FOLDER                          tables in folders named column=value
   FILE.npz                        a table, arrays X (N, F) and y (N,)
   FOLDER or FILE.tar.gz           CIFAR-10 or CIFAR-100 python archive
   FOLDER                          MNIST, Fashion-MNIST: train-images-idx3-ubyte[.gz] and its three fellows
@@ -73,10 +76,13 @@ def _read_folder(folder: Path, request: Request) -> Raw:
         raise DataError(f"{folder}: the folder is empty.")
     for inner in (folder, folder / "data"):
         files = visible(inner) if inner.is_dir() else []
-        if parquet := belonging([path for path in files if path.suffix == ".parquet"]):
+        if parquet := belonging([path for path in files if path.suffix.lower() == ".parquet"]):
             outside = beside(folder, [inner]) if inner != folder else ()
             return _read_parquet(parquet, request).noting(*beside(inner, parquet), *outside)
-    tables = [path for path in entries if is_text_table(path)]
+    if divided(folder):
+        files = _divided(folder)
+        return read_tables(files, request, root=folder).noting(*beside(folder, [p for p in entries if p.is_dir()]))
+    tables = [path for path in entries if is_text_table(path) or path.suffix.lower() == ".xlsx"]
     if tables and not _means_images(folder, entries, request):
         wanted = belonging(tables)
         if len(wanted) > 1 and len(by_part(wanted)) == 1:
@@ -102,6 +108,16 @@ def _read_folder(folder: Path, request: Request) -> Raw:
     raise DataError(f"{folder}: found nothing in this folder that can be read.\n{UNDERSTOOD}")
 
 
+def _divided(folder: Path) -> list[Path]:
+    """The tables of a folder that is divided by columns."""
+    files = [path for path in files_below(folder) if path.parent != folder]
+    if odd := [str(path.relative_to(folder)) for path in files if not is_table(path)]:
+        raise DataError(f"{folder}: a table divided by columns, with files that are none: {listed(odd)}. Remove them.")
+    if not files:
+        raise DataError(f"{folder}: its folders are named column=value, and hold no file.")
+    return files
+
+
 def _means_images(folder: Path, entries: Sequence[Path], request: Request) -> bool:
     """Whether a folder that holds a table too is one of images: they are there, and no column is asked for."""
     if request.target is not None or not request.labels_needed:
@@ -111,9 +127,9 @@ def _means_images(folder: Path, entries: Sequence[Path], request: Request) -> bo
 
 
 def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
-    if all(path.suffix == ".parquet" for path in paths):
+    if all(path.suffix.lower() == ".parquet" for path in paths):
         return _read_parquet(paths, request)
-    if all(is_table(path) for path in paths):
+    if all(is_table(path) or (path.suffix.lower() == ".txt" and request.target is not None) for path in paths):
         return read_tables(paths, request)
     if len(paths) == 1:
         _without_target(source, request)
@@ -143,14 +159,30 @@ def _paths(source: str) -> list[Path]:
     return found
 
 
-def table_files(source: str) -> list[Path] | None:
-    """The files of a source that is tables, in order; ``None`` if it is anything else.
+def open_tables(source: str, request: Request) -> TableSet | None:
+    """Open a source that is tables: one file, several, a folder of them, or one that is divided by columns.
+
+    Args:
+        source: As for :func:`read`; ``.txt`` is taken for a table.
+        request: How text tables are written.
+
+    Returns:
+        The files as one table; ``None`` if the source is anything else.
 
     Raises:
-        DataError: If nothing is there.
+        DataError: If nothing is there, or it cannot be read.
     """
-    paths = _paths(source)
-    return paths if all(path.is_file() and is_table(path) for path in paths) else None
+    paths, root = _paths(source), None
+    if len(paths) == 1 and paths[0].is_dir():
+        root = paths[0] if divided(paths[0]) else None
+        paths = _divided(root) if root else [path for path in visible(paths[0]) if path.is_file() and is_table(path)]
+        if not root and holds_images(Path(source).expanduser()):
+            return None
+    if not paths or not all(is_table(path) or path.suffix.lower() == ".txt" for path in paths):
+        return None
+    if image_column(parquet_schema(paths[0])) if paths[0].suffix.lower() == ".parquet" else None:
+        return None
+    return TableSet.open(paths, request.dialect, skip_bad=request.skip_bad, root=root)
 
 
 def _existing(text: str) -> Path:

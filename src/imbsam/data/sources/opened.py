@@ -1,7 +1,7 @@
 """A table's file, opened: its columns' names, and its rows at once or some at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from imbsam.data.sources.dialect import Dialect
 from imbsam.data.sources.numbers import Decimal
+from imbsam.data.sources.partitions import are_numbers, column, values_of
 from imbsam.data.sources.raw import listed
+from imbsam.data.sources.row_names import RowNames
 from imbsam.data.sources.schema import Schema, decimal_of
 from imbsam.data.sources.text import is_text_table, open_text
 from imbsam.errors import DataError
@@ -61,6 +63,26 @@ class OpenTable:
         """
         return self._read(self.every).select(list(columns))
 
+    def with_columns(self, values: Mapping[str, tuple[str | None, bool]]) -> "OpenTable":
+        """The same with further columns.
+
+        Args:
+            values: The one value of each column, and whether it is a number; a column that is there already stays.
+        """
+        new = {name: value for name, value in values.items() if name not in self.names}
+
+        def added(table: pa.Table) -> pa.Table:
+            for name, (value, is_number) in new.items():
+                table = table.append_column(name, column(value, len(table), is_number=is_number))
+            return table
+
+        return replace(
+            self,
+            names=[*self.names, *new],
+            rows=lambda rows: map(added, self.rows(rows)),
+            every=lambda: added(self.every()),
+        )
+
     def _read(self, read: Callable[[], T]) -> T:
         try:
             return read()
@@ -76,23 +98,45 @@ class TableSet:
 
     Args:
         files: Opened, all with the same columns.
+        root: The folder that is divided by columns, in which they lie.
+        several: Whether a row's number alone does not say which it is.
     """
 
     files: Sequence[OpenTable]
+    root: Path | None = None
+    several: bool = False
 
     @classmethod
-    def open(cls, paths: Sequence[Path], dialect: Dialect, *, skip_bad: bool = False) -> "TableSet":
+    def open(
+        cls,
+        paths: Sequence[Path],
+        dialect: Dialect,
+        *,
+        skip_bad: bool = False,
+        root: Path | None = None,
+        several: bool = False,
+    ) -> "TableSet":
         """Open them.
+
+        Args:
+            paths: The files.
+            dialect: How they are written, if they are text files.
+            skip_bad: Leave out rows of a text file that have too many or too few fields.
+            root: The folder that is divided by columns, in which they lie.
+            several: Whether there are other files beside these.
 
         Raises:
             DataError: If one cannot be read, or their columns or kinds differ.
         """
         files = [open_table(path, dialect, skip_bad=skip_bad) for path in paths]
+        for name, values in values_of(paths, root).items():
+            is_number = not files[0].is_text and are_numbers(values)
+            files = [file.with_columns({name: (value, is_number)}) for file, value in zip(files, values, strict=True)]
         for file in files[1:]:
             check_same_columns(file.path, file.names, files[0].names)
         if len({file.is_text for file in files}) > 1:
             raise DataError(f"text files and others together: {listed([path.name for path in paths])}. Give one kind.")
-        return cls(files)
+        return cls(files, root, several or len(files) > 1)
 
     @property
     def names(self) -> Sequence[str]:
@@ -114,6 +158,12 @@ class TableSet:
         """What they are called in messages."""
         return listed([str(file.path) for file in self.files], 3)
 
+    @property
+    def before(self) -> list[str]:
+        """What stands before the number of a row of each file."""
+        names = [str(file.path.relative_to(self.root)) if self.root else file.path.name for file in self.files]
+        return [f"{name} row " if self.several else "" for name in names]
+
     def has(self, name: str | None) -> bool:
         """Whether there is such a column."""
         return name in self.names
@@ -122,21 +172,26 @@ class TableSet:
         """The column, if there is such a one."""
         return [name] if name is not None and name in self.names else []
 
-    def blocks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        """Some columns, at most so many rows of a file at a time."""
-        for file in self.files:
-            yield from file.blocks(columns, rows)
+    def blocks(self, columns: Sequence[str], rows: int) -> Iterator[tuple[pa.Table, RowNames]]:
+        """Some columns, at most so many rows of a file at a time, and what the rows are called."""
+        for file, before in zip(self.files, self.before, strict=True):
+            first = 1
+            for table in file.blocks(columns, rows):
+                yield table, RowNames([(before, first, len(table))])
+                first += len(table)
 
-    def whole(self, columns: Sequence[str]) -> pa.Table:
-        """Some columns of all rows."""
-        return joined([file.whole(columns) for file in self.files])
+    def whole(self, columns: Sequence[str]) -> tuple[pa.Table, RowNames]:
+        """Some columns of all rows, and what the rows are called."""
+        tables = [file.whole(columns) for file in self.files]
+        names = RowNames([(before, 1, len(table)) for before, table in zip(self.before, tables, strict=True)])
+        return joined(tables), names
 
     def decimal(self, schema: Schema, asked: Decimal | None) -> Callable[[], Decimal]:
         """A function that finds out the decimal mark of the numbers; files are read again as far as it needs."""
         numbers = [kind.name for kind in schema.columns if kind.kind == "number"]
 
         def columns() -> Iterator[pa.ChunkedArray]:
-            for table in self.blocks(numbers, SCANNED) if numbers else ():
+            for table, _ in self.blocks(numbers, SCANNED) if numbers else ():
                 yield from table.columns
 
         return decimal_of(columns, asked, self.called)
@@ -174,7 +229,7 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def is_table(path: Path) -> bool:
-    """Whether the file's ending is that of a table."""
+    """Whether the file's ending is that of a table; ``.txt`` is not, which may be anything."""
     return is_text_table(path) or path.suffix.lower() in OTHER_ENDINGS
 
 

@@ -1,16 +1,13 @@
 """Tables: CSV and its kin, Excel, Parquet and npz, with one column for the class."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
-from typing import overload
 
 import pyarrow as pa
 
 from imbsam.data.sources.cells import plain_number, texts_of
-from imbsam.data.sources.opened import TableSet, check_same_columns, joined
+from imbsam.data.sources.opened import TableSet, check_same_columns
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, by_part, index_labels, listed, unlabelled
 from imbsam.data.sources.schema import Reading, learn, missing_words
 from imbsam.errors import DataError
@@ -36,45 +33,14 @@ class Rows:
     labels: list[str]
 
 
-class RowNames(Sequence[str]):
-    """What the rows of some files are called: made when asked for, since there may be millions.
-
-    Args:
-        files: What stands before the number of a file's rows, and how many there are.
-    """
-
-    def __init__(self, files: Sequence[tuple[str, int]]) -> None:
-        self.files = files
-        self.ends = list(accumulate(rows for _, rows in files))
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        place = range(len(self))[place]
-        file = bisect_right(self.ends, place)
-        before, rows = self.files[file]
-        return f"{before}{place - self.ends[file] + rows + 1}"
-
-
-def read_tables(paths: Sequence[Path], request: Request) -> Raw:
+def read_tables(paths: Sequence[Path], request: Request, *, root: Path | None = None) -> Raw:
     """Read one or several files; where some names say ``train``, the names divide them into parts.
 
     Args:
         paths: The files.
         request: ``target`` names the class column, which is read as text; an ``.npz`` has it in its array ``y``.
             ``schema`` says what the columns are; by default that is learnt from the training part.
+        root: The folder that is divided by columns, in which the files lie.
 
     Returns:
         The parts as frames without the class column, see :class:`~imbsam.data.sources.schema.Reading`; rows are
@@ -86,14 +52,16 @@ def read_tables(paths: Sequence[Path], request: Request) -> Raw:
     """
     target = request.target or ("y" if all(path.suffix.lower() == ".npz" for path in paths) else None)
     notes: list[str] = []
-    groups = by_part(paths)
+    groups = by_part(paths) if root is None else {"train": list(paths)}
     parts: dict[PartName, Rows] = {}
     for part in PARTS:
         if part in groups:
-            files = TableSet.open(groups[part], request.dialect, skip_bad=request.skip_bad)
+            files = TableSet.open(
+                groups[part], request.dialect, skip_bad=request.skip_bad, root=root, several=len(paths) > 1
+            )
             for first in list(parts.values())[:1]:
                 check_same_columns(groups[part][0], _without(files.names, target), _without(first.files.names, target))
-            parts[part] = _rows(files, part, target, request, notes, several=len(paths) > 1)
+            parts[part] = _rows(files, part, target, request, notes)
     schema = request.schema
     if schema is None:
         train = parts["train"]
@@ -108,7 +76,7 @@ def read_tables(paths: Sequence[Path], request: Request) -> Raw:
         frame = reading.frame(rows.table, rows.names)
         notes += reading.notes()
         of[part] = Part(frame, targets[part] if rows.labels else unlabelled(len(frame)), rows.names)
-    name = paths[0].name.split(".")[0] if len(paths) == 1 else paths[0].resolve().parent.name
+    name = (root or paths[0].resolve().parent).name if root or len(paths) > 1 else paths[0].name.split(".")[0]
     return Raw(name, classes, of, tuple(notes), target, schema)
 
 
@@ -116,20 +84,14 @@ def _without(names: Sequence[str], target: str | None) -> list[str]:
     return [name for name in names if name != target]
 
 
-def _rows(
-    files: TableSet, part: PartName, target: str | None, request: Request, notes: list[str], *, several: bool
-) -> Rows:
+def _rows(files: TableSet, part: PartName, target: str | None, request: Request, notes: list[str]) -> Rows:
     if not files.has(target) and request.labels_needed and part == "train":
         raise DataError(_no_target(files, target))
     kept = _wanted(files, target, request, notes)
     if not kept:
         raise DataError(f"{files.called}: the table has no feature column left.")
-    tables = [file.whole([*kept, *files.having(target)]) for file in files.files]
+    table, names = files.whole([*kept, *files.having(target)])
     notes += files.notes
-    names = RowNames(
-        [(f"{file.path.name} row " if several else "", len(t)) for file, t in zip(files.files, tables, strict=True)]
-    )
-    table = joined(tables)
     if not len(table):
         raise DataError(f"{files.called}: the table has 0 rows and {len(files.names)} columns; nothing to read.")
     rows = Rows(files, table, names, [])
