@@ -131,13 +131,13 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
         return _read_parquet(paths, request)
     if all(is_table(path) or (path.suffix.lower() == ".txt" and request.target is not None) for path in paths):
         return read_tables(paths, request)
-    if len(paths) == 1:
+    if len(paths) == 1 and paths[0].name.lower().endswith((".tar.gz", ".tgz", ".tar")):
         _without_target(source, request)
-        if paths[0].name.lower().endswith((".tar.gz", ".tgz", ".tar")):
-            return read_cifar(paths[0])
-        if paths[0].suffix.lower() == ".txt":
-            return read_lists(paths[0])
+        return read_cifar(paths[0])
+    if len(paths) == 1 and paths[0].suffix.lower() == ".txt":
+        return read_lists(paths[0])
     if all(path.is_file() and is_image(path) for path in paths):
+        _without_target(source, request)
         return read_image_files(paths)
     clash = " It stands before scikit-learn's digits: rename it to use those." if source == DIGITS else ""
     raise DataError(f"{source}: cannot tell what this is.{clash}\n{UNDERSTOOD}")

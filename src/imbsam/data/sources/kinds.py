@@ -148,7 +148,11 @@ def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said:
     try:
         form = date_format(words)
     except AmbiguousDatesError:
-        return text, "its dates may begin with the day or the month; read as text. Write them as 2024-01-31."
+        column = shlex.quote(text.name)
+        raise UnfitError(
+            f"holds dates that may begin with the day or the month, such as {words[0].as_py()!r}. Write them as 2024-01-31; "
+            f"or say that they are text (--text {column}), or leave the column out (--ignore {column})"
+        ) from None
     if form is None:
         return None
     zoned = zones(words)
