@@ -5,48 +5,71 @@ import sys
 from collections.abc import Sequence
 
 from imbsam.cli.commands import COMMANDS, parse
+from imbsam.cli.terminal import OutputLostError, begin_in_utf8, end_output, prepare
 from imbsam.errors import ImbsamError
 from imbsam.storage.interruption import exit_code, raised
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 some run of several failed, 2 bad input, 130, 141 or 143 ended by a signal.
+    """Run a command and exit.
+
+    The exit code is 0 when all is done, 1 where some run of several failed, 2 where the input cannot be used or the
+    machine fails (memory, disk), 130, 141 or 143 where a signal ended it.
 
     Args:
         arguments: By default those of the process.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        begin_in_utf8()
+    prepare()
+    try:
+        try:
+            raise SystemExit(_carried_out(list(sys.argv[1:] if arguments is None else arguments)))
+        finally:
+            sys.stdout.flush()
+    except ImbsamError as error:
+        raise SystemExit(_complain(str(error))) from None
+    except BrokenPipeError:
+        end_output()
+        raise SystemExit(141) from None
+    except OutputLostError as error:
+        end_output()
+        raise SystemExit(_complain(f"cannot write to standard output: {error}. Files written are whole.")) from None
+    except KeyboardInterrupt as error:
+        print("interrupted.", file=sys.stderr)
+        raise SystemExit(exit_code(error)) from None
+    except Exception as error:
+        from imbsam.cli.failures import sentence
+
+        said = sentence(error)
+        if said is None:
+            raise
+        raise SystemExit(_complain(said)) from None
+
+
+def _carried_out(words: list[str]) -> int:
+    """Do what the words ask for, and give the exit code."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
-        raise SystemExit(0 if words else 2)
+        return 0 if words else 2
     if words[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"imbsam {version('imbsam')}")
-        raise SystemExit(0)
+        return 0
     if words[0] == "anomaly":
         words[:2] = [" ".join(words[:2])]
-    try:
-        if words[0] not in COMMANDS:
-            raise SystemExit(_complain(f"there is no command {words[0]!r}.\n\n{usage()}"))
-        with raised():
-            if several_processes():
-                from imbsam.cli.processes import act_together
+    if words[0] not in COMMANDS:
+        return _complain(f"there is no command {words[0]!r}.\n\n{usage()}")
+    with raised():
+        if several_processes():
+            from imbsam.cli.processes import act_together
 
-                raise SystemExit(act_together(words))
-            command = parse(words)
-            from imbsam.cli.actions import act
+            return act_together(words)
+        command = parse(words)
+        from imbsam.cli.actions import act
 
-            raise SystemExit(act(command, words))
-    except ImbsamError as error:
-        raise SystemExit(_complain(str(error))) from None
-    except BrokenPipeError:
-        # Who reads the output has seen enough; Python would complain again when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
-    except KeyboardInterrupt as error:
-        print("interrupted.", file=sys.stderr)
-        raise SystemExit(exit_code(error)) from None
+        return act(command, words)
 
 
 def several_processes() -> bool:

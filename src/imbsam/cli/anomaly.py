@@ -51,7 +51,7 @@ def _fit(command: AnomalyFit) -> Answer:
         source, command.labels, words, request=request, image_size=command.image_size
     )
     if not command.quiet:
-        show.err.print(*(f"note: {note}" for note in notes), _about(training), sep="\n", markup=False)
+        show.err.print(*(f"note: {note}" for note in notes), _about(training), sep="\n")
     objective = objective_for(training.known, settings)
     if objective != settings.objective:
         print(

@@ -1,8 +1,9 @@
 """What a command has found out, to be shown or to be printed as JSON."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from imbsam.storage.texts import json_text
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Answer:
             The exit code.
         """
         if as_json:
-            print(json.dumps(self.content, default=str))
+            print(json_text(self.content, default=str))
         else:
             self.show()
         return self.code

@@ -79,7 +79,7 @@ def _table(found: DryRun) -> Table:
             size(each.memory),
             duration(each.seconds),
         )
-        table.add_row(label.replace("[", r"\["), *row)
+        table.add_row(label, *row)
     return table
 
 

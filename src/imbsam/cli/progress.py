@@ -15,6 +15,7 @@ from imbsam.cli.show import percent
 from imbsam.config import read_yaml
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.records import EpochRecord
+from imbsam.storage.texts import printable
 from imbsam.studies.compare import Outcome
 
 SECONDS_WITHOUT_A_LINE = 10
@@ -52,7 +53,7 @@ class RunProgress:
     def begin(self, notes: Sequence[str]) -> None:
         """Show what was done to the data."""
         for note in notes if not self._quiet else ():
-            show.err.print(f"note: {note}", markup=False)
+            show.err.print(f"note: {printable(note)}")
 
     def step(self, done: int, steps: int, epoch: int, epochs: int) -> None:
         """Show how far the run is.

@@ -45,7 +45,7 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
 
     def shown() -> None:
         _show(SharpnessStudy(measured))
-        out.print(f"report: {page}", markup=False)
+        out.print(f"report: {page}")
 
     return Answer({"schema": SCHEMA, "runs": content["runs"], "report": page}, shown)
 
@@ -53,16 +53,15 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
 def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:
     run = RunSharpness(folder, command.options, device=command.device, model=command.model)
     if not command.quiet:
-        err.print(f"{place}: {folder.name}: {_expected(run)}", markup=False)
+        err.print(f"{place}: {folder.name}: {_expected(run)}")
     if run.without_rows:
         named = ", ".join(run.without_rows[:5]) + (", ..." if len(run.without_rows) > 5 else "")
         err.print(
             f"note: {folder.name}: the {command.options.split} data have no rows of {named}; groups are measured "
             "without.",
-            markup=False,
         )
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -98,17 +97,17 @@ def _expected(run: RunSharpness) -> str:
 
 def _show(study: SharpnessStudy) -> None:
     found = group_table(study, brief=True)
-    table = Table(title=found.caption.replace("[", r"\["), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=found.caption, title_justify="left", box=SIMPLE_HEAD)
     for place, name in enumerate(found.columns):
         table.add_column(name, justify="left" if place < 2 else "right")
     before = None
     for group, *cells in found.rows:
         if before not in (None, group.text):
             table.add_section()
-        table.add_row("" if group.text == before else group.text, *(cell.text.replace("[", r"\[") for cell in cells))
+        table.add_row("" if group.text == before else group.text, *(cell.text for cell in cells))
         before = group.text
     out.print(table)
     for sentence in findings(study):
-        out.print(sentence, markup=False)
+        out.print(sentence)
     for text, about in notes(study):
-        err.print(f"note: {about}: {text}", markup=False)
+        err.print(f"note: {about}: {text}")

@@ -8,6 +8,7 @@ from typing import TextIO
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
@@ -16,11 +17,24 @@ from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.records import Result, Split
 from imbsam.runs.trained import Trained
+from imbsam.storage.texts import READABLE, printable
 from imbsam.studies.comparison import Comparison
 
-out = Console(highlight=False, soft_wrap=True)
+
+class NamesConsole(Console):
+    """Rich's console for texts with names in them: no markup, no emoji, and room for what stands for a letter."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def render_str(self, text: str, **how: object) -> Text:
+        """Replace what the terminal lacks before columns are measured."""
+        return super().render_str(text.encode(self.encoding, READABLE).decode(self.encoding), **how)  # type: ignore[arg-type]
+
+
+out = NamesConsole()
 out.width = max(out.width, 110)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = NamesConsole(stderr=True)
 
 MEASURE_TITLES = ("overall", "balanced", "many", "medium", "few", "macro F1")
 
@@ -34,7 +48,7 @@ def warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one sentence, without the place in the code."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 
 def result(found: Result) -> None:
@@ -70,7 +84,7 @@ def comparison(summary: Summary, source: str) -> None:
         table.add_row(label, *cells)
     out.print(table)
     for sentence in answer(summary):
-        out.print(sentence, markup=False)
+        out.print(sentence)
 
 
 def costs(found: Mapping[str, Cost]) -> None:
@@ -85,7 +99,7 @@ def costs(found: Mapping[str, Cost]) -> None:
     for name in ("forwards", "backwards", "cost"):
         table.add_column(name, justify="right")
     for label, cost in found.items():
-        table.add_row(_safe(label), f"{cost.forwards:.2f}", f"{cost.backwards:.2f}", f"{cost.ratio:.2f}")
+        table.add_row(label, f"{cost.forwards:.2f}", f"{cost.backwards:.2f}", f"{cost.ratio:.2f}")
     out.print(table)
     out.print(
         f"Counted on the classes of real batches; {percent(one.with_tail)} of them hold a tail row. "
@@ -105,7 +119,7 @@ def metrics(trained: Trained, found: Metrics) -> None:
     order = trained.priors.counts.argsort(stable=True).tolist()
     for index in order[:100]:
         count = str(int(trained.priors.counts[index]))
-        each.add_row(_safe(trained.classes[index]), count, trained.groups[index], _share(found.per_class[index]))
+        each.add_row(printable(trained.classes[index]), count, trained.groups[index], _share(found.per_class[index]))
     out.print(each)
     if len(order) > 100:
         out.print(f"... and {len(order) - 100} more classes; --json has them all.")
@@ -113,9 +127,9 @@ def metrics(trained: Trained, found: Metrics) -> None:
 
 def predictions(path: Path, number: int, classes: Sequence[str], per_class: Sequence[int]) -> None:
     """Show what was predicted, most frequent class first."""
-    out.print(f"{number} predictions: {path}", markup=False)
-    ranked = sorted(zip(per_class, classes, strict=True), reverse=True)[:10]
-    out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n), markup=False)
+    out.print(f"{number} predictions: {path}")
+    ranked = sorted(zip(per_class, map(printable, classes), strict=True), reverse=True)[:10]
+    out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n))
 
 
 def about_methods() -> list[dict[str, object]]:
@@ -149,11 +163,11 @@ def methods() -> None:
 def lines(sentences: Sequence[str]) -> None:
     """Show sentences, a line each."""
     for sentence in sentences:
-        out.print(sentence, markup=False)
+        out.print(sentence)
 
 
 def _table(title: str, first: str) -> Table:
-    table = Table(title=_safe(title), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     # Where the table is too wide, rich narrows what may wrap: a long label, and no number.
     table.add_column(first, overflow="fold")
     for name in MEASURE_TITLES:
@@ -168,8 +182,3 @@ def _share(value: float | None) -> str:
 def percent(value: float) -> str:
     """A share as percent."""
     return f"{100 * value:.1f} %"
-
-
-def _safe(text: str) -> str:
-    """Text that rich must not read as markup."""
-    return text.replace("[", r"\[")

@@ -39,7 +39,7 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
         for each in tune(folder, source, command.options, search, workers=workers, command=typed):
             tried.append(each)
             if not command.quiet:
-                show.err.print(_line(each, tried, search), markup=False)
+                show.err.print(_line(each, tried, search))
     except KeyboardInterrupt as error:
         print(f"\ninterrupted. No trial is lost; the same command goes on:\n  {typed}", file=sys.stderr)
         return exit_code(error)
@@ -96,5 +96,5 @@ def _table(tried: Sequence[Tried], search: Search) -> Table:
         table.add_column(searched.name.replace("_", "-"), justify="right")
     for each in scored:
         values = (_value(each.values.get(searched.name, "")) for searched in search.ranges)
-        table.add_row(str(each.number), f"{100 * (each.score or 0):.1f}", *(v.replace("[", r"\[") for v in values))
+        table.add_row(str(each.number), f"{100 * (each.score or 0):.1f}", *values)
     return table

@@ -24,6 +24,7 @@ from imbsam.data.splits import SMALLEST_SPLIT_CLASS, stratified_split
 from imbsam.data.unopened import unopened_parts
 from imbsam.errors import DataError, DataWarning, OptionError
 from imbsam.inputs import ImageSpec, InputSpec, TableSpec
+from imbsam.storage.texts import readable
 
 TEST, VALIDATION, TAIL = range(3)
 """Streams of randomness; each step has its own, so that none moves when another option changes."""
@@ -335,4 +336,4 @@ def _same_class(name: str, trained: Sequence[str]) -> int | None:
 
 
 def _canonical(source: str) -> str:
-    return source if is_bundled(source) else str(Path(source).expanduser().resolve())
+    return source if is_bundled(source) else readable(str(Path(source).expanduser().resolve()))

@@ -91,7 +91,7 @@ def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], c
         }
     )
     page = folder / name
-    write_atomically(page, text.encode("utf-8", "replace"))
+    write_atomically(page, text)
     return page
 
 

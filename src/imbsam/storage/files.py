@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imbsam.errors import RunError
+from imbsam.storage.texts import READABLE, json_text, readable
 
 if sys.platform == "win32":
     fcntl = None
@@ -26,13 +27,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
     Args:
         path: Where; its folder is made if missing.
-        content: Text is written as UTF-8.
+        content: Text is written as UTF-8, names that are not as :func:`~imbsam.storage.texts.readable` has them.
 
     Raises:
         RunError: If the file cannot be written (disk full, no permission); what stood there before still stands.
     """
     with written_aside(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", READABLE) if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -139,7 +140,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 def as_json(content: Mapping[str, object]) -> str:
     """The text of a JSON file of ours."""
-    return json.dumps(content, indent=1) + "\n"
+    return json_text(content, indent=1) + "\n"
 
 
 def read_json(path: Path) -> dict[str, object]:
@@ -160,7 +161,8 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def harmless(cell: str) -> str:
-    """A text that a spreadsheet will not run as a formula."""
+    """A readable text that a spreadsheet will not run as a formula."""
+    cell = readable(cell)
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
 
 

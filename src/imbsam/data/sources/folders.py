@@ -7,6 +7,7 @@ from imbsam.data.sources.part_folders import folders_of_parts
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, index_labels, listed, unlabelled
 from imbsam.data.sources.walk import Walk, beside, by_ending
 from imbsam.errors import DataError
+from imbsam.storage.texts import readable
 
 _LAYOUT = "Expected <class>/*.jpg, or train/<class>/*.jpg with optional val/<class>/ and test/<class>/."
 
@@ -75,7 +76,7 @@ def _images(walk: Walk, folders: Sequence[Path], labels_needed: bool) -> tuple[l
         notes.append(f"folders without an image: {listed([walk.name(path) for path in empty])}.")
     if is_part and not files:
         notes.append(f"{folders[0].name} has no class folders, so its images are unlabelled.")
-    labels = [path.name for path, images in of_class.items() for _ in images]
+    labels = [readable(path.name) for path, images in of_class.items() for _ in images]
     return files or loose, labels, notes
 
 

@@ -1,0 +1,83 @@
+"""Standard output and error: whatever they are, printing does not cost the work."""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from imbsam.storage.texts import READABLE
+
+
+class OutputLostError(Exception):
+    """Standard output does not take what is printed."""
+
+
+class Output(io.TextIOWrapper):
+    """Standard output, whose failures are told from those of other files."""
+
+    def write(self, text: str, /) -> int:
+        """Write."""
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        with _told():
+            super().flush()
+
+
+class Messages(io.TextIOWrapper):
+    """Standard error, whose loss (a full disk, a terminal that is gone) does not end the work that it tells of."""
+
+    def write(self, text: str, /) -> int:
+        """Write, or do without."""
+        with suppress(OutputLostError), _told():
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or do without."""
+        with suppress(OutputLostError), _told():
+            super().flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # Who reads it has seen enough, and this ends the command.
+        raise
+    except OSError as error:
+        raise OutputLostError(error.strerror or str(error)) from None
+
+
+def begin_in_utf8() -> None:
+    """Begin this process anew where Python decodes file names by an old locale: they must mean the same everywhere.
+
+    Standard output keeps its encoding.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    environment = {"PYTHONIOENCODING": encoding, **os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
+
+
+def prepare() -> None:
+    """Let standard output and error take every text, in plain letters where their encoding lacks one."""
+    for name, kind in (("stdout", Output), ("stderr", Messages)):
+        stream = getattr(sys, name)
+        if stream is None:  # Closed by whoever started the command. The next file opened must not take its place.
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  As long as the process lives.
+        elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__"):
+            lines = stream.line_buffering
+            setattr(sys, name, kind(stream.buffer, stream.encoding, READABLE, line_buffering=lines))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=READABLE)
+
+
+def end_output() -> None:
+    """Print no more: Python would try again when it closes standard output, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
