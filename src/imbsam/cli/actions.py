@@ -33,14 +33,17 @@ from imbsam.models import is_user_code
 from imbsam.report import write_report
 from imbsam.runs.cost import expected_cost
 from imbsam.runs.export import about, export
+from imbsam.runs.export import check as check_export
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.going_on import begun
-from imbsam.runs.places import RUNS, called_by, free
+from imbsam.runs.places import REPORT_FILES, RUNS, called_by, check_file, check_run, free
 from imbsam.runs.ranks import World
-from imbsam.runs.tracking import Store, keep_reports
+from imbsam.runs.tracking import Store, chosen, keep_reports
 from imbsam.runs.trained import Trained
 from imbsam.storage.interruption import exit_code
+from imbsam.storage.outputs import check_folder
+from imbsam.storage.texts import quoted
 from imbsam.studies.compare import PlannedRun, Variant, every_method, plan_runs
 from imbsam.studies.dry_run import dry_run
 
@@ -84,6 +87,8 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
 
             return measure_sharpness(command, words)
         case Report():
+            if command.folder.is_dir():
+                check_folder(command.folder, REPORT_FILES)
             page = write_report(command.folder)
             return Answer({"report": page}, lambda: print(f"report: {page}"))
         case Methods():
@@ -138,15 +143,20 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
                 "--resume goes on with the source and folder of the run; give neither SOURCE, --out, --overwrite nor "
                 "--dry-run."
             )
-        return begun(command.resume, command.options)
+        folder, source, options = begun(command.resume, command.options)
+        check_run(folder.path, source)
+        return folder, source, options
     source = _source(command.source, "train")
     usual = f"{called_by(source)}-{command.options.method.method}-seed{command.options.training.seed}"
     folder = RunFolder(command.out or free(RUNS / usual))
     if folder.has_checkpoint() and not command.overwrite:
         raise RunError(
-            f"{folder.path} holds a run already. Go on with it: imbsam train --resume {folder.path}; "
+            f"{folder.path} holds a run already. Go on with it: imbsam train --resume {quoted(str(folder.path))}; "
             "or begin anew with --overwrite."
         )
+    if not command.dry.dry_run:
+        check_run(folder.path, source)
+        chosen(command.options.training.track)
     return folder, source, command.options
 
 
@@ -170,6 +180,7 @@ def evaluate(command: Evaluate) -> Answer:
 
 def predict(command: Predict) -> Answer:
     """Write predictions."""
+    check_file(command.out, command.source)
     trained = Trained.open(command.run, device=command.device, model=command.model)
     number, per_class = trained.predict(
         command.source,
@@ -190,6 +201,7 @@ def predict(command: Predict) -> Answer:
 def export_run(command: Export) -> Answer:
     """Write a run's model as one file."""
     out = command.out or command.run / "model.onnx"
+    check_export(out)
     trained = Trained.open(command.run, device="cpu", model=command.model)
     difference = export(trained, out, adjust=command.adjust)
     text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it."
@@ -207,7 +219,7 @@ def _source(source: str | None, command: str) -> str:
 def _say_how_to_resume(folder: RunFolder, model: str) -> None:
     if folder.has_checkpoint():
         print(
-            f"\ninterrupted. The checkpoint stands; go on with:\n  imbsam train --resume {folder.path}"
+            f"\ninterrupted. The checkpoint stands; go on with:\n  imbsam train --resume {quoted(str(folder.path))}"
             + (f" --model {model}" if is_user_code(model) else ""),
             file=sys.stderr,
         )

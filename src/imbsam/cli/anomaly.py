@@ -4,11 +4,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from imbsam.anomaly.core import objective_for
 from imbsam.anomaly.registry import objective_options
-from imbsam.anomaly.saved import ABOUT, SavedDetector
+from imbsam.anomaly.saved import ABOUT, WEIGHTS, SavedDetector
 from imbsam.anomaly.scoring import evaluate, none_for_nan, write_scores
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.sources import Block, read_training
@@ -16,12 +15,15 @@ from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, TextFile
 from imbsam.data.sources.raw import Request
-from imbsam.errors import OptionError, RunError
+from imbsam.errors import RunError
 from imbsam.metrics.detection import Evaluation
 from imbsam.optim import options_of
 from imbsam.report.anomaly import AnomalyStudy, Fitted, about_threshold, write_anomaly_report
 from imbsam.report.anomaly_fit import FitStudy, write_fit_report
+from imbsam.runs.places import REPORT_FILES, RUNS, called_by, check_apart, check_file
 from imbsam.storage.files import write_json
+from imbsam.storage.outputs import check_folder
+from imbsam.storage.texts import quoted
 from imbsam.training.methods import values_of
 
 
@@ -38,7 +40,7 @@ def anomaly(command: AnomalyFit | AnomalyScore | AnomalyEvaluate) -> Answer:
 
 def _fit(command: AnomalyFit) -> Answer:
     source, words, settings = command.source, command.words, _with_own_options(command.settings)
-    folder = command.out or Path("runs") / f"anomaly-{Path(source).resolve().name.partition('.')[0]}"
+    folder = command.out or RUNS / f"anomaly-{called_by(source)}"
     if (folder / ABOUT).exists() and not command.overwrite:
         raise RunError(f"{folder} holds a detector already. Replace it with --overwrite, or choose another --out.")
     request = Request(
@@ -47,6 +49,8 @@ def _fit(command: AnomalyFit) -> Answer:
         texts=command.text,
         dialect=command.file.dialect(command.missing),
     )
+    check_folder(folder, (ABOUT, WEIGHTS, "fit.html", "figures/figure.png"))
+    check_apart(folder / ABOUT, source)
     training, preprocess, notes = read_training(
         source, command.labels, words, request=request, image_size=command.image_size
     )
@@ -74,7 +78,7 @@ def _fit(command: AnomalyFit) -> Answer:
     sentences = [
         f"{objective} detector: {folder}",
         about_threshold(saved.detector),
-        f"score other rows: imbsam anomaly score {folder} FILE",
+        f"score other rows: imbsam anomaly score {quoted(str(folder))} FILE",
         f"report: {page}",
     ]
     return Answer(content, lambda: show.lines(sentences))
@@ -101,8 +105,7 @@ def _about(training: Block) -> str:
 
 
 def _score(command: AnomalyScore) -> Answer:
-    if command.out.resolve() == Path(command.source).resolve():
-        raise OptionError(f"--out {command.out} would replace the rows to score. Choose another file.")
+    check_file(command.out, command.source)
     saved = SavedDetector.open(command.detector, device=command.device)
     found = write_scores(saved, command.source, command.out, names=command.id, request=_later(command.file))
     _warn(found.notes)
@@ -122,11 +125,12 @@ def _warn(notes: Sequence[str]) -> None:
 
 
 def _evaluate(command: AnomalyEvaluate) -> Answer:
+    folder = command.out or command.detector
+    check_folder(folder, ("evaluation.json", *REPORT_FILES))
     saved = SavedDetector.open(command.detector, device=command.device)
     request = _later(command.file)
     found = evaluate(saved, command.source, labels=command.labels, names=command.id, request=request)
     _warn(found.notes)
-    folder = command.out or command.detector
     numbers = found.numbers()
     write_json(folder / "evaluation.json", {"source": command.source, **numbers})
     page = write_anomaly_report(

@@ -1,6 +1,5 @@
 """``imbsam compare``, with a recipe or without, and ``imbsam reproduce``, its short name."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,10 +13,12 @@ from imbsam.cli.dry_run import tried
 from imbsam.cli.progress import ComparisonProgress
 from imbsam.errors import OptionError, RunError
 from imbsam.report import answer, write_report
-from imbsam.runs.places import RUNS, called_by
+from imbsam.runs.places import REPORT_FILES, RUNS, called_by, check_apart, check_run
 from imbsam.runs.tracking import Store, keep_reports
 from imbsam.storage.files import write_atomically
 from imbsam.storage.interruption import exit_code
+from imbsam.storage.outputs import check_folder
+from imbsam.storage.texts import quoted
 from imbsam.studies.compare import PlannedRun, Variant, compare, every_method, plan_runs, state_of, tracks_of
 from imbsam.studies.dry_run import dry_run
 from imbsam.studies.recipes import Recipe
@@ -39,8 +40,7 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     runs = plan_runs(folder, command.options, variants, range(first, first + command.seeds))
     source = place if recipe is None else recipe.source(place)
     # Before anything is written: a folder of other runs is told at once.
-    for run in runs:
-        state_of(run, source)
+    left = [run for run in runs if state_of(run, source) != "finished"]
     if command.dry.dry_run:
         found = dry_run(
             source,
@@ -50,9 +50,13 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
             open_all=recipe is None or recipe.layout is None,
         )
         return _with_recipe(recipe, tried(found, source, command.seeds))
+    check_folder(folder, ("comparison.json", "recipe.yaml", *REPORT_FILES))
+    for run in left:
+        check_run(run.folder, source)
+    check_apart(folder / "report.html", source)
     if recipe is not None:
         write_atomically(folder / "recipe.yaml", recipe.text)
-    made = _made(command, folder, source, runs, "imbsam " + shlex.join(words), workers)
+    made = _made(command, folder, source, runs, " ".join(["imbsam", *map(quoted, words)]), workers)
     return made if isinstance(made, int) else _with_recipe(recipe, made)
 
 

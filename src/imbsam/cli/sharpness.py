@@ -1,7 +1,6 @@
 """``imbsam sharpness``: measure runs, show their groups side by side, write the report."""
 
 import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +14,14 @@ from imbsam.cli.commands import Sharpness
 from imbsam.cli.show import err, out
 from imbsam.errors import NonFiniteError, OptionError
 from imbsam.report import SharpnessStudy, findings, group_table, notes, write_sharpness
-from imbsam.runs.places import RUNS
+from imbsam.runs.places import REPORT_FILES, RUNS
 from imbsam.runs.sharpness import RunSharpness
 from imbsam.runs.sharpness_record import SharpnessRecord
 from imbsam.storage.files import write_json
 from imbsam.storage.interruption import exit_code
+from imbsam.storage.outputs import check_folder
 from imbsam.storage.records import SCHEMA
+from imbsam.storage.texts import quoted
 from imbsam.studies.finished import finished_runs
 
 
@@ -31,7 +32,10 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
     folders = finished_runs(command.runs)
     command.options.check()
     target = command.out or (folders[0] / "sharpness" if len(folders) == 1 else RUNS / "sharpness")
-    typed = "imbsam " + shlex.join(words)
+    check_folder(target, ("sharpness.json", *REPORT_FILES))
+    for folder in folders:
+        check_folder(folder, [f"sharpness-{command.options.split}.json"])
+    typed = " ".join(["imbsam", *map(quoted, words)])
     measured = []
     try:
         for place, folder in enumerate(folders, start=1):

@@ -1,6 +1,5 @@
 """The command that searches options."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,11 @@ from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Tune
 from imbsam.errors import OptionError
+from imbsam.runs.places import check_apart
 from imbsam.runs.tracking import Store, keep_reports
 from imbsam.storage.interruption import exit_code
+from imbsam.storage.outputs import check_folder
+from imbsam.storage.texts import quoted
 from imbsam.studies.tune import Range, Search, Tried, best_of, tune, usual_search, write_best
 from imbsam.studies.workers import Workers
 
@@ -33,7 +35,9 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
         command.storage,
     )
     workers = Workers(command.jobs, command.backend, command.address)
-    typed = "imbsam " + shlex.join(words)
+    check_folder(folder, ("tune.json", "best.yaml", "trials.journal", "runs/trial/result.json"))
+    check_apart(folder / "tune.json", source)
+    typed = " ".join(["imbsam", *map(quoted, words)])
     tried: list[Tried] = []
     try:
         for each in tune(folder, source, command.options, search, workers=workers, command=typed):
@@ -53,8 +57,8 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
             [
                 f"best of {len(tried)}: trial {best.number}; being the best of many on these validation data flatters "
                 "its score",
-                f"train with it: imbsam train {shlex.quote(source)} --config {config}",
-                f"judge it on test data: imbsam compare {shlex.quote(source)} --config {config} --methods sgd "
+                f"train with it: imbsam train {quoted(source)} --config {quoted(str(config))}",
+                f"judge it on test data: imbsam compare {quoted(source)} --config {quoted(str(config))} --methods sgd "
                 f"{command.options.method.method}",
             ]
         )

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from imbsam.errors import OptionError, RunError
 from imbsam.inputs import ImageSpec, TableSpec
 from imbsam.runs.trained import Trained
 from imbsam.storage.files import write_atomically, write_json
+from imbsam.storage.outputs import check_writable
 from imbsam.training.setup import loss_values
 
 FORMATS = (".onnx", ".pt2")
@@ -101,8 +103,7 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
         OptionError: If the suffix is another, or a package that the format needs is not installed.
         RunError: If the model cannot be exported, or the file gives other probabilities.
     """
-    if out.suffix not in FORMATS:
-        raise OptionError(f"--out {out}: the suffix must be {' or '.join(FORMATS)}.")
+    check(out)
     module = Deployed(trained, adjust=adjust).eval()
     rows = sample(trained, CHECKED_ROWS)
     with torch.no_grad():
@@ -118,6 +119,22 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
     write_json(about(out), description(trained, module.adjust))
     write_atomically(out, content)
     return difference
+
+
+def check(out: Path) -> None:
+    """Find out that a file of this format can be made here.
+
+    Raises:
+        OptionError: If the suffix is another, or a package that the format needs is not installed.
+        RunError: If the file cannot be written.
+    """
+    if out.suffix not in FORMATS:
+        raise OptionError(f"--out {out}: the suffix must be {' or '.join(FORMATS)}.")
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if out.suffix == ".onnx" and missing:
+        raise OptionError(f"ONNX needs {' and '.join(missing)}: pip install 'imbsam[onnx]'. Or export to .pt2.")
+    for path in (out, about(out)):
+        check_writable(path)
 
 
 def about(out: Path) -> Path:
@@ -198,11 +215,6 @@ def _pt2(module: Deployed, example: Tensor) -> bytes:
 
 
 def _onnx(module: Deployed, example: Tensor) -> bytes:
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise OptionError(f"ONNX needs {error.name}: pip install 'imbsam[onnx]'. Or export to .pt2.") from None
     traced = _program(module, example)
     with _quiet():
         program = torch.onnx.export(

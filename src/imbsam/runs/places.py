@@ -1,10 +1,23 @@
-"""Where a run goes when nobody says: a folder called by its data."""
+"""Where a run goes: a folder called by its data when nobody says, and never among the data."""
 
+import glob
 import re
 from pathlib import Path
 
+from imbsam.errors import OptionError
+from imbsam.storage.outputs import check_folder, check_writable
+from imbsam.storage.texts import readable
+
 RUNS = Path("runs")
 """The folder of the folders."""
+
+REPORT_FILES = ("report.html", "figures/figure.png")
+RUN_FILES = (
+    *("config.yaml", "data.json", "metrics.jsonl", "last.ckpt", "previous.ckpt", "best.safetensors", "result.json"),
+    *("examples.json", "model-card.md", "tensorboard/events", *REPORT_FILES),
+)
+LONGEST = 48
+"""Letters of a source's name in a folder's: of four bytes each they leave room for what stands around them."""
 
 
 def called_by(source: str) -> str:
@@ -15,7 +28,7 @@ def called_by(source: str) -> str:
     """
     path = Path(source).resolve()
     name = path.name if path.is_dir() or not path.suffix else path.stem
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-") or "data"
+    return re.sub(r"[^\w.+-]+", "-", name)[:LONGEST].strip("-") or "data"
 
 
 def free(path: Path) -> Path:
@@ -25,3 +38,47 @@ def free(path: Path) -> Path:
         number += 1
         found = path.with_name(f"{path.name}-{number}")
     return found
+
+
+def check_apart(out: Path, source: str) -> None:
+    """Refuse an output that would replace data that are read, or lie among them and be read the next time.
+
+    Args:
+        out: The file.
+        source: A file, several (``a,b`` or a pattern), or a folder.
+
+    Raises:
+        OptionError: If it would.
+    """
+    for piece in {source, *source.split(",")}:
+        for name in [piece, *(glob.glob(piece) if glob.has_magic(piece) else ())]:  # noqa: PTH207
+            place = Path(name).expanduser().resolve()
+            if out.resolve() == place or (out.exists() and place.exists() and out.samefile(place)):
+                raise OptionError(f"--out {readable(str(out))} would replace the data that are read. Choose another.")
+            if place.is_dir() and out.resolve().parent == place:
+                raise OptionError(
+                    f"--out {readable(str(out))} would lie among the data that are read, in {readable(name)}. "
+                    "Choose another."
+                )
+
+
+def check_file(out: Path, source: str) -> None:
+    """Find out that a file can be written and is none of the data, before the work.
+
+    Raises:
+        OptionError: If it is one of the data, or lies among them.
+        RunError: If it cannot be written.
+    """
+    check_writable(out)
+    check_apart(out, source)
+
+
+def check_run(folder: Path, source: str) -> None:
+    """Find out that a run can be written into a folder, which is not that of the data.
+
+    Raises:
+        OptionError: If it is that of the data.
+        RunError: If a file cannot be written.
+    """
+    check_folder(folder, RUN_FILES)
+    check_apart(folder / "report.html", source)

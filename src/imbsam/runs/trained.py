@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from imbsam import data, models
 from imbsam.config import Options
-from imbsam.errors import DataError, ModelError, OptionError, RunError
+from imbsam.errors import DataError, ModelError, RunError
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
 from imbsam.metrics import Metrics, classification
 from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.places import check_file
 from imbsam.storage.files import harmless, write_atomically
 from imbsam.training import setup
 from imbsam.training.evaluation import logits_of
@@ -165,8 +166,7 @@ class Trained:
         Raises:
             ImbsamError: If the source cannot be read or the file not be written.
         """
-        if out.resolve() == Path(source).resolve():
-            raise OptionError(f"--out {out} would replace the data to predict. Choose another file.")
+        check_file(out, source)
         samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)
         probabilities = torch.softmax(self.logits(samples), dim=1)
         best, chosen = probabilities.max(dim=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imbsam.errors import RunError
+from imbsam.storage.outputs import aside_of, is_stream
 from imbsam.storage.texts import READABLE, json_text, readable
 
 if sys.platform == "win32":
@@ -40,6 +41,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def written_aside(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its place when the block ends; where that fails, what stood there before is kept.
 
+    What is no file (a pipe, ``/dev/null``) is written to as it stands.
+
     Args:
         path: Where; its folder is made if missing.
 
@@ -49,6 +52,10 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
     Raises:
         RunError: If the file cannot be written (disk full, no permission).
     """
+    if is_stream(path):
+        with _told(path, "It may hold a part."), path.open("wb") as file:
+            yield file
+        return
     with _aside(path) as aside, aside.open("wb") as file:
         yield file
         file.flush()
@@ -78,16 +85,26 @@ def keep_as(path: Path, other: Path) -> None:
 @contextlib.contextmanager
 def _aside(path: Path) -> Iterator[Path]:
     """Where to make what takes the place of a file when the block ends; nothing of it is left where that fails."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _told(path, "What stood there before is kept."):
+        place = path.resolve() if path.is_symlink() else path
+        aside = aside_of(place)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            aside.replace(place)
+        finally:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(path: Path, more: str) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        aside.replace(path)
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}. What stood there before is kept.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        raise RunError(f"cannot write {readable(str(path))}: {error.strerror or error}. {more}") from None
 
 
 @contextlib.contextmanager

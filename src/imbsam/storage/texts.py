@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import shlex
 from collections.abc import Callable, Mapping
 
 READABLE = "imbsam-readable"
@@ -26,6 +27,14 @@ def readable(text: str) -> str:
     Python holds such a byte as half of a surrogate, which no file and no terminal takes.
     """
     return text.encode("utf-8", READABLE).decode()
+
+
+def quoted(text: str) -> str:
+    r"""A word of a command line, as a shell reads it: ``'two words'``, ``$'Stra\xdfe'``."""
+    if all(character.isprintable() for character in text):
+        return shlex.quote(text)
+    kept = (f"\\{c}" if c in "\\'" else c if c.isprintable() else _escaped(c) for c in text)
+    return f"$'{''.join(kept)}'"
 
 
 def printable(text: str) -> str:

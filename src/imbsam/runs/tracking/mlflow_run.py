@@ -16,6 +16,7 @@ from imbsam.errors import RunError, RunWarning
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.tracking.projection import Projection, Step
 from imbsam.storage.files import read_json, write_json
+from imbsam.storage.texts import readable
 
 MARK = "mlflow.json"
 """In the folder of what is tracked: what its MLflow run is found by."""
@@ -57,7 +58,7 @@ class Store:
         """
         root = folder.resolve()
         usual = root.name if source is None else Path(source).name or source
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or usual
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or readable(usual)
         if uri := os.environ.get("MLFLOW_TRACKING_URI"):
             return cls(uri, name)
         return cls(f"sqlite:///{root / 'mlflow.db'}", name, root / "mlartifacts")
@@ -141,9 +142,10 @@ class MlflowRun:
         params = run.read_config()[1].deciding() if run.exists() else {}
         parent = {"mlflow.parentRunId": self.store.parent} if self.store.parent else {}
         tags = {TAG: self._mark(), **parent, **self._tags, "folder": str(run.path.resolve())}
+        tags = {name: readable(value) for name, value in tags.items()}
         with self._asking("written"):
             if not found:
-                name = run.path.resolve().name
+                name = readable(run.path.resolve().name)
                 found = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
             elif goes_on:
                 self._client.update_run(found, status="RUNNING")

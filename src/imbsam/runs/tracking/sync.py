@@ -14,6 +14,7 @@ from imbsam.runs.records import Result
 from imbsam.runs.tracking.events import Events
 from imbsam.runs.tracking.mlflow_run import MlflowRun, Store
 from imbsam.runs.tracking.projection import Projection
+from imbsam.storage.texts import readable
 
 Tracker = Events | MlflowRun
 PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
@@ -72,7 +73,7 @@ def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str
     """
     names, trackers = chosen(track), list[Tracker]()
     if "tensorboard" in names:
-        trackers.append(Events(folder))
+        trackers += _events(track, folder)
     if "mlflow" in names:
         trackers.append(MlflowRun(store, folder, tags))
     try:
@@ -83,6 +84,16 @@ def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str
         raise
     for tracker in trackers:
         tracker.close(None)
+
+
+def _events(track: Sequence[Track], folder: Path) -> list[Events]:
+    if readable(str(folder)) == str(folder):
+        return [Events(folder)]
+    told = f"TensorBoard takes no folder whose name is not UTF-8, as {readable(str(folder))}"
+    if tuple(track) != ("auto",):
+        raise OptionError(f"{told}. Choose another --out, or --track none.")
+    warnings.warn(f"{told}; nothing is written for it.", RunWarning, stacklevel=3)
+    return []
 
 
 @contextmanager

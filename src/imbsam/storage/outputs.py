@@ -1,0 +1,77 @@
+"""Places of outputs, tried before the work whose outcome they are to hold; trying leaves nothing behind."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from imbsam.errors import RunError
+from imbsam.storage.texts import readable
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether a file can be written; its folder may be missing.
+
+    Raises:
+        RunError: If it cannot; nothing was made.
+    """
+    missing: list[Path] = []
+    try:
+        if is_stream(path):
+            return
+        place = path.resolve()
+        missing = [folder for folder in place.parents if not folder.exists()]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _check_name(place)
+        aside = aside_of(place)
+        aside.touch()
+        aside.unlink()
+    except OSError as error:
+        raise RunError(f"cannot write {readable(str(path))}: {_reason(path, error)}. Choose another place.") from None
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def check_folder(folder: Path, files: Iterable[str]) -> None:
+    """Find out whether files of these names can be written into a folder, which may be missing.
+
+    Raises:
+        RunError: If one cannot; nothing was made.
+    """
+    for name in files:
+        check_writable(folder / name)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether there is something that is written to as it stands: a pipe, a terminal, ``/dev/null``."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+
+
+def aside_of(path: Path) -> Path:
+    """Where to write what is to take the place of a file; however long its name is."""
+    return path.with_name(f".{path.name[:32]}.{os.getpid()}.part")
+
+
+def _check_name(place: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        place.stat()  # A name that is too long, a file where a folder must be.
+        if place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder has this name")
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is protected from being written")
+
+
+def _reason(path: Path, error: OSError) -> str:
+    with contextlib.suppress(OSError):
+        for folder in path.parents:
+            if folder.is_file():
+                return f"{readable(str(folder))} is a file and no folder"
+    return str(error.strerror or error)
