@@ -279,4 +279,4 @@ def test_an_evaluation_needs_labels_of_both_kinds(fitted: Path, capsys: pytest.C
 
 def test_the_scores_would_not_replace_their_rows(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("score", fitted / "det", fitted / "test.csv", "--out", fitted / "test.csv", code=2)
-    assert "would replace the rows to score" in capsys.readouterr().err
+    assert "would replace the data" in capsys.readouterr().err

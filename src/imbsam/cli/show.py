@@ -7,7 +7,7 @@ from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from imbsam.metrics import Metrics
@@ -114,7 +114,13 @@ def metrics(trained: Trained, found: Metrics) -> None:
     table.add_row("recall / score, %", *(_share(found.of(measure)) for measure in MEASURES))
     out.print(table)
     each = Table(
-        "class", "training samples", "group", "recall, %", title="rarest first", title_justify="left", box=SIMPLE_HEAD
+        Column("class", overflow="fold"),
+        "training samples",
+        "group",
+        "recall, %",
+        title="rarest first",
+        title_justify="left",
+        box=SIMPLE_HEAD,
     )
     order = trained.priors.counts.argsort(stable=True).tolist()
     for index in order[:100]:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from imbsam.errors import OptionError
-from imbsam.storage.outputs import check_folder, check_writable
+from imbsam.storage.outputs import check_folder, check_writable, end_of
 from imbsam.storage.texts import readable
 
 RUNS = Path("runs")
@@ -14,7 +14,7 @@ RUNS = Path("runs")
 REPORT_FILES = ("report.html", "figures/figure.png")
 RUN_FILES = (
     *("config.yaml", "data.json", "metrics.jsonl", "last.ckpt", "previous.ckpt", "best.safetensors", "result.json"),
-    *("examples.json", "model-card.md", "tensorboard/events", *REPORT_FILES),
+    *("examples.json", "model-card.md", *REPORT_FILES),
 )
 LONGEST = 48
 """Letters of a source's name in a folder's: of four bytes each they leave room for what stands around them."""
@@ -52,13 +52,13 @@ def check_apart(out: Path, source: str) -> None:
     """
     for piece in {source, *source.split(",")}:
         for name in [piece, *(glob.glob(piece) if glob.has_magic(piece) else ())]:  # noqa: PTH207
-            place = Path(name).expanduser().resolve()
-            if out.resolve() == place or (out.exists() and place.exists() and out.samefile(place)):
-                raise OptionError(f"--out {readable(str(out))} would replace the data that are read. Choose another.")
-            if place.is_dir() and out.resolve().parent == place:
+            place, end = end_of(Path(name).expanduser()), end_of(out)
+            if end == place or (out.exists() and place.exists() and out.samefile(place)):
+                raise OptionError(f"{readable(str(out))} would replace the data that are read. Choose another --out.")
+            if place.is_dir() and end.parent == place:
                 raise OptionError(
-                    f"--out {readable(str(out))} would lie among the data that are read, in {readable(name)}. "
-                    "Choose another."
+                    f"{readable(str(out))} would lie among the data that are read, in the folder {readable(name)!r}. "
+                    "Choose another --out."
                 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imbsam.errors import RunError
-from imbsam.storage.outputs import aside_of, is_stream
+from imbsam.storage.outputs import aside_of, end_of, is_stream
 from imbsam.storage.texts import READABLE, json_text, readable
 
 if sys.platform == "win32":
@@ -86,7 +86,7 @@ def keep_as(path: Path, other: Path) -> None:
 def _aside(path: Path) -> Iterator[Path]:
     """Where to make what takes the place of a file when the block ends; nothing of it is left where that fails."""
     with _told(path, "What stood there before is kept."):
-        place = path.resolve() if path.is_symlink() else path
+        place = end_of(path) if path.is_symlink() else path
         aside = aside_of(place)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

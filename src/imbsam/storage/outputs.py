@@ -21,7 +21,7 @@ def check_writable(path: Path) -> None:
     try:
         if is_stream(path):
             return
-        place = path.resolve()
+        place = end_of(path)
         missing = [folder for folder in place.parents if not folder.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_name(place)
@@ -53,6 +53,11 @@ def is_stream(path: Path) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+
+
+def end_of(path: Path) -> Path:
+    """Where a path leads, links followed."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError where links lead in a circle.
 
 
 def aside_of(path: Path) -> Path:

@@ -76,6 +76,11 @@ def _images(walk: Walk, folders: Sequence[Path], labels_needed: bool) -> tuple[l
         notes.append(f"folders without an image: {listed([walk.name(path) for path in empty])}.")
     if is_part and not files:
         notes.append(f"{folders[0].name} has no class folders, so its images are unlabelled.")
+    names: dict[str, str] = {}
+    for path in of_class:
+        # One is not UTF-8, and another is called as it is shown.
+        if names.setdefault(readable(path.name), path.name) != path.name:
+            raise DataError(f"two folders of classes would both be {readable(path.name)!r}. Rename one of them.")
     labels = [readable(path.name) for path, images in of_class.items() for _ in images]
     return files or loose, labels, notes
 

@@ -150,8 +150,8 @@ def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said:
     except AmbiguousDatesError:
         column = shlex.quote(text.name)
         raise UnfitError(
-            f"holds dates that may begin with the day or the month, such as {words[0].as_py()!r}. Write them as 2024-01-31; "
-            f"or say that they are text (--text {column}), or leave the column out (--ignore {column})"
+            f"holds dates that may begin with the day or the month, such as {words[0].as_py()!r}. Write them as "
+            f"2024-01-31; or say that they are text (--text {column}), or leave the column out (--ignore {column})"
         ) from None
     if form is None:
         return None

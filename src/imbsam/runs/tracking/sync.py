@@ -75,6 +75,8 @@ def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str
     if "tensorboard" in names:
         trackers += _events(track, folder)
     if "mlflow" in names:
+        if readable(store.uri) != store.uri:
+            raise OptionError(_not_text("MLflow", store.uri))
         trackers.append(MlflowRun(store, folder, tags))
     try:
         yield trackers
@@ -89,11 +91,18 @@ def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str
 def _events(track: Sequence[Track], folder: Path) -> list[Events]:
     if readable(str(folder)) == str(folder):
         return [Events(folder)]
-    told = f"TensorBoard takes no folder whose name is not UTF-8, as {readable(str(folder))}"
+    told = _not_text("TensorBoard", str(folder))
     if tuple(track) != ("auto",):
-        raise OptionError(f"{told}. Choose another --out, or --track none.")
-    warnings.warn(f"{told}; nothing is written for it.", RunWarning, stacklevel=3)
+        raise OptionError(told)
+    warnings.warn(f"{told} Nothing is written for it.", RunWarning, stacklevel=3)
     return []
+
+
+def _not_text(tracker: str, place: str) -> str:
+    return (
+        f"{tracker} takes no folder whose name is not UTF-8, as {readable(place)}. Choose another --out, or do without "
+        "it: --track none."
+    )
 
 
 @contextmanager
