@@ -10,6 +10,7 @@ from imbsam.data.sources import is_bundled
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
+from imbsam.storage.texts import readable
 from imbsam.training.methods import base_of, rho_of
 from imbsam.training.schedule import usual_warmup
 
@@ -93,7 +94,8 @@ def tail_classes(rule: str, priors: ClassPriors, classes: Sequence[str]) -> Tens
             f"--tail {rule} is not a tail rule. Give fewer-than=20, rarest-classes=0.3, rarest-samples=0.1, "
             "classes=NAME,NAME or auto."
         )
-    unknown = [wanted for wanted in value.split(",") if wanted not in classes]
+    named = readable(value).split(",")
+    unknown = [wanted for wanted in named if wanted not in classes]
     if unknown:
         raise OptionError(f"--tail {rule}: there is no class {unknown[0]!r}. The classes are {', '.join(classes)}.")
-    return priors.tail(classes=[list(classes).index(wanted) for wanted in value.split(",")])
+    return priors.tail(classes=[list(classes).index(wanted) for wanted in named])

@@ -211,3 +211,21 @@ def test_of_further_data_in_parts_the_test_part_is_taken(class_folders, tmp_path
         save_image(tmp_path / "new" / f"{name}.png")
     samples, _ = load_like(str(tmp_path / "new"), preprocess)
     assert [name.rsplit("/", 1)[1] for name in samples.names] == ["c.png"]
+
+
+def test_a_class_folder_that_is_not_utf_8_is_read_by_its_readable_name(tmp_path, save_image):
+    for name in ("M\udcfcller", "Schmidt"):
+        save_image(tmp_path / name / "a.png").rename(tmp_path / name / "St\udcdf.png")
+    dataset = load(str(tmp_path), **WHOLE)
+    assert dataset.classes == (r"M\xfcller", "Schmidt")
+    with pytest.warns(DataWarning, match="these are the data that the model was trained on"):
+        samples, labelled = load_like(str(tmp_path), dataset.preprocess)
+    assert labelled
+    assert samples.targets.tolist() == [0, 1]
+
+
+def test_two_folders_with_one_readable_name_are_refused(tmp_path, save_image):
+    for name in ("M\udcfcller", r"M\xfcller", "Schmidt"):
+        save_image(tmp_path / name / "a.png")
+    with pytest.raises(DataError, match="two folders of classes would both be"):
+        load(str(tmp_path), **WHOLE)
