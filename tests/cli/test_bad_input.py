@@ -324,3 +324,10 @@ def test_events_that_cannot_be_written_are_told_with_the_way_out(fails, tmp_path
     told = fails("train", "digits", "--epochs", 1, "--threads", 1, "--out", "run")
     assert told.startswith("cannot write run/tensorboard: ")
     assert told.endswith("Do without it: --track none.")
+
+
+@pytest.mark.parametrize("name", ["St\udcdf", "n" * 300, "a\n[red]", "-😀"])
+def test_a_source_that_is_not_there_is_told_by_its_readable_name(fails, name):
+    told = fails("train", "--", name) if name.startswith("-") else fails("train", name)
+    assert "\\ud" not in told
+    assert r"St\xdf" in told or "n" * 300 in told or "a\\n[red]" in told or "-😀" in told

@@ -1,6 +1,7 @@
 """The command ``imbsam``: parse, call, print. Nothing heavy is imported before a command needs it."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -105,5 +106,6 @@ def usage() -> str:
 
 
 def _complain(message: str) -> int:
-    print(f"imbsam: {message}", file=sys.stderr)
+    # Python quotes a byte that is no text in a way of its own; everywhere else it is \xdf.
+    print("imbsam:", re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", message), file=sys.stderr)
     return 2
