@@ -67,7 +67,9 @@ class AnomalyDetector(OutlierMixin, ArrayDetector):  # type: ignore[misc]
         """Train.
 
         Args:
-            X: Rows, shape ``(n_samples, n_features)``, finite numbers; or images ``(n_samples, *image_shape)``.
+            X: Rows, shape ``(n_samples, n_features)``, finite numbers; or images ``(n_samples, *image_shape)``; or a
+                data frame with columns of numbers, truth values, dates and texts, with gaps where it has others than
+                numbers. What each column is holds for later rows: they are read the same way.
             y: 1 known anomaly, 0 unlabelled, -1 known normal, shape ``(n_samples,)``; ``None`` is all unlabelled.
 
         Returns:

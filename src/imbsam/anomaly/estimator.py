@@ -6,6 +6,7 @@ from math import prod
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
@@ -14,11 +15,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from imbsam.anomaly.core import Detector, fit
+from imbsam.anomaly.frames import frame_rows, learnt_columns, mixed_frame, numbers_of, pandas_frame
 from imbsam.anomaly.labels import ANOMALY, OtherLabels, kinds_of
 from imbsam.anomaly.registry import UNSUPERVISED, objective_named
 from imbsam.anomaly.scaling import constant_columns
 from imbsam.anomaly.settings import Precision, Scaling, Settings
 from imbsam.anomaly.training import block_rows
+from imbsam.data.columns import Columns
 from imbsam.errors import DataError, DataWarning, OptionError
 
 Scores = NDArray[np.float64]
@@ -124,6 +127,14 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
             flat: ArrayLike = X.reshape(len(X), -1)
         else:
             flat = X
+        frame = mixed_frame(X) if shape is None else None
+        if reset:
+            self._columns: Columns | None = None if frame is None else learnt_columns(frame)
+        if frame is not None or (shape is None and self._columns is not None):
+            found = validate_data(self, X, reset=reset, skip_check_array=True)
+            if self._columns is not None:
+                return frame_rows(self._framed(found), self._columns)
+            flat = numbers_of(self._framed(found))
         least = 2 if reset else 1
         kept = [np.float64, np.float32, np.uint8]
         table = _tensor(validate_data(self, flat, dtype=kept, reset=reset, ensure_min_samples=least))
@@ -132,6 +143,13 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
         if table.shape[1] != prod(shape):
             raise DataError(f"rows of X hold {table.shape[1]} numbers, images of image_shape={shape!r} {prod(shape)}.")
         return table.reshape(-1, *shape)
+
+    def _framed(self, X: object) -> pd.DataFrame:
+        """Rows as a data frame, the columns named as in training."""
+        found = pandas_frame(X)
+        frame = pd.DataFrame(np.asarray(X, dtype=object)).infer_objects() if found is None else found
+        names = getattr(self, "feature_names_in_", frame.columns)
+        return frame.set_axis([str(name) for name in names], axis=1)
 
     def _warn(self, table: Tensor, kinds: Tensor, *, labels_given: bool) -> None:
         labelled = int((kinds == ANOMALY).sum())
@@ -150,7 +168,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
                 DataWarning,
                 stacklevel=4,
             )
-        constant = constant_columns(torch.split(table, block_rows(table.shape[1:])))
+        constant = [] if self._columns else constant_columns(torch.split(table, block_rows(table.shape[1:])))
         if constant:
             names = None if self.image_shape else getattr(self, "feature_names_in_", None)
             shown = ", ".join(str(column) if names is None else repr(str(names[column])) for column in constant[:5])

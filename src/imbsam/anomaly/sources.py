@@ -4,16 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import pandas as pd
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from imbsam import data
+from imbsam.anomaly.frames import most_categories, one_hot_rows
 from imbsam.anomaly.labels import ANOMALY, NORMAL, UNLABELLED
 from imbsam.anomaly.words import LabelWords
-from imbsam.data.columns import MOST_CATEGORIES, Columns, Findings, encoded, fit_columns, is_constant, notes_on
+from imbsam.data.columns import Columns, Findings, fit_columns, is_constant, notes_on
 from imbsam.data.sources import open_tables
 from imbsam.data.sources.cells import meaning, texts_of
 from imbsam.data.sources.raw import NOTHING_ASKED, Request, listed
@@ -22,9 +21,6 @@ from imbsam.errors import DataError
 
 BLOCK = 65_536
 """Rows of a file that are held in memory while it is scored."""
-
-LARGEST_CODES = 2 * 2**30
-"""Bytes that the columns of 0 and 1 of the text columns may take; the rarer texts of a column share one beyond that."""
 
 Preprocess = Mapping[str, object]
 
@@ -107,19 +103,13 @@ def read_training(
         frame, schema = frame.drop(columns=useless), schema.without(useless)
     if not len(frame.columns):
         raise DataError(f"{source}: no column is left to learn from.")
-    columns, said = fit_columns(frame, schema, rows, most=_most_categories(frame))
+    columns, said = fit_columns(frame, schema, rows, most=most_categories(frame))
     preprocess: dict[str, object] = {"kind": "table", "labels": labels, "ignore": list(request.ignore)}
     preprocess |= {"useless": useless, **columns.plain()}
     found = Findings()
-    block = Block(_features(frame, columns, rows, found), kinds, rows, table)
+    block = Block(one_hot_rows(frame, columns, rows, found), kinds, rows, table)
     notes += [*files.notes, *reading.notes(), *notes_on(columns, frame), *said, *found.notes()]
     return block, preprocess, tuple(notes)
-
-
-def _most_categories(frame: pd.DataFrame) -> int:
-    """How many texts of a column get a column of 0 and 1 of their own."""
-    texts = sum(isinstance(frame[name].dtype, pd.CategoricalDtype) for name in frame.columns)
-    return max(16, min(MOST_CATEGORIES, LARGEST_CODES // (4 * len(frame) * max(1, texts))))
 
 
 def read_further(
@@ -171,7 +161,7 @@ def read_further(
         kinds = None if texts is None else _kinds(words, texts, rows, source)
         called = rows if names is None else [text or "" for text in texts_of(table.column(names))]
         frame = reading.frame(table, rows)
-        yield Block(_features(frame, columns, rows, found), kinds, called, table)
+        yield Block(one_hot_rows(frame, columns, rows, found), kinds, called, table)
     known = {*needed, label, *cast(list[str], preprocess["ignore"]), *cast(list[str], preprocess["useless"])}
     extra = [name for name in files.names if name not in known]
     if extra:
@@ -210,17 +200,6 @@ def _kinds(words: LabelWords, texts: Sequence[str | None], rows: Sequence[str], 
             "Other words: --anomaly WORD, --normal WORD, --unlabelled WORD."
         )
     return torch.tensor([kind_of[text] for text in texts])
-
-
-def _features(frame: pd.DataFrame, columns: Columns, rows: Sequence[str], found: Findings) -> Tensor:
-    """Rows of numbers, shape ``(N, columns)``: a code says which category, not how much, so each becomes a column."""
-    values = encoded(frame, columns, rows, found)
-    spec = columns.spec
-    codes = [
-        one_hot(values[:, spec.numeric + place].long(), size).to(values)
-        for place, size in enumerate(spec.cardinalities)
-    ]
-    return torch.cat([values[:, : spec.numeric], *codes], dim=1)
 
 
 def _training_images(

@@ -27,6 +27,7 @@ from imbsam.cli.commands import (
 )
 from imbsam.cli.dry_run import tried
 from imbsam.cli.progress import RunProgress
+from imbsam.cli.stdin import path_of
 from imbsam.config import Options
 from imbsam.errors import OptionError, RunError
 from imbsam.models import is_user_code
@@ -182,13 +183,14 @@ def predict(command: Predict) -> Answer:
     """Write predictions."""
     check_file(command.out, command.source)
     trained = Trained.open(command.run, device=command.device, model=command.model)
-    number, per_class = trained.predict(
-        command.source,
-        command.out,
-        all_probabilities=command.all_probabilities,
-        skip_bad=command.file.skip_bad,
-        dialect=command.file.dialect(),
-    )
+    with path_of(command.source) as source:
+        number, per_class = trained.predict(
+            source,
+            command.out,
+            all_probabilities=command.all_probabilities,
+            skip_bad=command.file.skip_bad,
+            dialect=command.file.dialect(),
+        )
     counts = per_class.tolist()
     content = {
         "out": command.out,

@@ -14,6 +14,7 @@ from imbsam.anomaly.sources import Block, read_training
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, TextFile
+from imbsam.cli.stdin import path_of
 from imbsam.data.sources.raw import Request
 from imbsam.errors import RunError
 from imbsam.metrics.detection import Evaluation
@@ -107,7 +108,8 @@ def _about(training: Block) -> str:
 def _score(command: AnomalyScore) -> Answer:
     check_file(command.out, command.source)
     saved = SavedDetector.open(command.detector, device=command.device)
-    found = write_scores(saved, command.source, command.out, names=command.id, request=_later(command.file))
+    with path_of(command.source) as source:
+        found = write_scores(saved, source, command.out, names=command.id, request=_later(command.file))
     _warn(found.notes)
     sentences = [f"{found.alarms} anomalies in {found.rows} rows: {command.out}"]
     content = {"out": command.out, "rows": found.rows, "anomalies": found.alarms, "notes": found.notes}

@@ -221,7 +221,7 @@ class Predict(Command):
     run: Run
     """The run's folder."""
     source: Source
-    """Images or rows, labelled or not."""
+    """Images or rows, labelled or not; - is standard input."""
     out: Path = Path("predictions.csv")
     """The CSV to write."""
     all_probabilities: bool = False
@@ -285,7 +285,8 @@ class AnomalyScore(Command):
     detector: Detector
     """Folder that `imbsam anomaly fit` wrote."""
     source: Source
-    """Rows or images, labelled or not; a table is gone through some rows at a time, whatever its size."""
+    """Rows or images, labelled or not; a table is gone through some rows at a time, whatever its size. - is standard
+    input."""
     out: Path = Path("scores.csv")
     """The CSV to write."""
     id: str | None = None

@@ -1,0 +1,126 @@
+"""Data frames whose columns are of several types, as the rows of a detector."""
+
+import warnings
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from imbsam.data.columns import MOST_CATEGORIES, Columns, Findings, encoded, fit_columns, is_constant
+from imbsam.data.sources.arrow import arrow_table
+from imbsam.data.sources.kinds import ColumnType
+from imbsam.data.sources.schema import Reading, Schema, learn
+from imbsam.errors import DataError, DataWarning
+
+LARGEST_CODES = 2 * 2**30
+"""Bytes that the columns of 0 and 1 of the text columns may take; the rarer texts of a column share one beyond that."""
+
+
+def pandas_frame(rows: object) -> pd.DataFrame | None:
+    """A data frame of any library as pandas', its columns named by texts; ``None`` if it is none."""
+    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas"):
+        rows = rows.to_pandas()
+    if not isinstance(rows, pd.DataFrame):
+        return None
+    if not rows.columns.is_unique:
+        raise DataError(
+            f"several columns of X are called {list(rows.columns[rows.columns.duplicated()])}. Rename them."
+        )
+    return rows.set_axis([str(name) for name in rows.columns], axis=1)
+
+
+def mixed_frame(rows: object) -> pd.DataFrame | None:
+    """A data frame with a column that is neither numbers nor truth values; ``None`` if it is anything else."""
+    frame = pandas_frame(rows)
+    if frame is None or all(pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes):
+        return None
+    return frame
+
+
+def learnt_columns(train: pd.DataFrame) -> Columns:
+    """Learn how the columns of a data frame are read; columns without any value are left out, with a warning.
+
+    Raises:
+        DataError: If a column holds what is no feature, or no column holds anything.
+    """
+    empty = [str(name) for name in train.columns[train.isna().all()]]
+    if empty:
+        _warn([f"columns without any value in the training rows were left out: {empty}."])
+        train = train.drop(columns=empty)
+    if not len(train.columns):
+        raise DataError("no column of X holds a value.")
+    table = arrow_table(train)
+    schema, notes = learn(table, is_file=False)
+    reading = Reading(schema, "X")
+    frame = reading.frame(table, train.index)
+    useless = [str(name) for name in frame if is_constant(frame[name])]
+    if useless:
+        _warn([f"constant columns tell nothing and are ignored, in new rows too: {', '.join(useless)}."])
+        frame, schema = frame.drop(columns=useless), schema.without(useless)
+    if not len(frame.columns):
+        raise DataError("no column of X tells the rows apart.")
+    columns, said = fit_columns(frame, schema, train.index, most=most_categories(frame))
+    _warn([*notes, *reading.notes(), *said])
+    return columns
+
+
+def frame_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
+    """The rows of a data frame as numbers, float32 ``(N, F)``; cells that cannot be read are warned of, and missing.
+
+    Raises:
+        DataError: If a column is missing, or of another type than in training.
+    """
+    if absent := [name for name in columns.schema.names if name not in frame.columns]:
+        raise DataError(f"X lacks the columns {absent}, which training had.")
+    reading = Reading(columns.schema, "X")
+    read = reading.frame(arrow_table(frame[columns.schema.names]), frame.index)
+    rows = one_hot_rows(read, columns, frame.index, Findings())
+    _warn(reading.notes())
+    return rows
+
+
+def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """A data frame as numbers, where training had numbers alone.
+
+    Raises:
+        DataError: If a column holds dates or other values that are no numbers.
+    """
+    schema = Schema(tuple(ColumnType(str(name), "number", truths=True) for name in frame.columns))
+    reading = Reading(schema, "X")
+    read = reading.frame(arrow_table(frame), frame.index)
+    _warn(reading.notes())
+    return read
+
+
+def most_categories(frame: pd.DataFrame) -> int:
+    """How many texts of a column get a column of 0 and 1 of their own."""
+    texts = sum(isinstance(frame[name].dtype, pd.CategoricalDtype) for name in frame.columns)
+    return max(16, min(MOST_CATEGORIES, LARGEST_CODES // (4 * len(frame) * max(1, texts))))
+
+
+def one_hot_rows(frame: pd.DataFrame, columns: Columns, rows: Sequence[object], found: Findings) -> Tensor:
+    """Rows of numbers: a code says which category, not how much, so each becomes a column of 0 and 1.
+
+    Args:
+        frame: Read by the schema of ``columns``.
+        columns: Of the training.
+        rows: What each row is called in messages, length N.
+        found: What training never saw is counted here.
+
+    Returns:
+        float32, shape ``(N, F)``.
+    """
+    values = encoded(frame, columns, rows, found)
+    spec = columns.spec
+    codes = [
+        one_hot(values[:, spec.numeric + place].long(), size).to(values)
+        for place, size in enumerate(spec.cardinalities)
+    ]
+    return torch.cat([values[:, : spec.numeric], *codes], dim=1)
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=5)
