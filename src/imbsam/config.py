@@ -77,7 +77,8 @@ class DataOptions:
     tail_rows: Count = 16
     """Sampler gathered: tail samples that stand together."""
     skip_bad: bool = False
-    """Go on without unreadable images, and count them."""
+    """Leave out rows without a class or with too many or too few cells, and images that cannot be read; they are
+    counted and named."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare batches; the batches do not depend on it."""
 

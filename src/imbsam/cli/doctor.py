@@ -15,6 +15,7 @@ OPTIONAL = {
     "tensorboard": "TensorBoard events of each run: pip install 'imbsam[tensorboard]'",
     "mlflow": "--track mlflow: pip install 'imbsam[mlflow]'",
     "onnxruntime": "imbsam export to ONNX: pip install 'imbsam[onnx]'",
+    "openpyxl": "tables in Excel files: pip install 'imbsam[excel]'",
     "optuna": "imbsam tune: pip install 'imbsam[tune]'",
     "distributed": "--backend dask: pip install 'imbsam[dask]'",
     "ray": "--backend ray: pip install 'imbsam[ray]'",

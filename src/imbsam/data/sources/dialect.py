@@ -56,6 +56,11 @@ def separator_name(separator: str) -> str:
     return SEPARATORS.get(separator, repr(separator))
 
 
+def separators_name(separator: str) -> str:
+    """What several of a separator are called, as in ``semicolons``."""
+    return f"{SEPARATORS[separator]}s" if separator in SEPARATORS else f"the character {separator!r}"
+
+
 @dataclass(frozen=True)
 class Cut:
     """The first records of a text, cut by one separator.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imbsam.data.sources.dialect import GUESSED, Cut, Dialect, best_cuts, cut, separator_name
+from imbsam.data.sources.dialect import GUESSED, Cut, Dialect, best_cuts, cut, separator_name, separators_name
 from imbsam.data.sources.encoded import Encoded, find_encoding, members
 from imbsam.data.sources.raw import listed
 from imbsam.data.sources.records import Misfit, read_records
@@ -182,7 +182,7 @@ def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
     if found is None:
         raise DataError(f"{text.path}: the header does not end: a quote is left open.")
     if asked is None and len(found.header) > 1 and separator != own:
-        notes.append(f"{text.path.name}: columns are separated by the character {separator_name(separator)}.")
+        notes.append(f"{text.path.name}: columns are separated by {separators_name(separator)}.")
     return found, len("".join(lines[: first + found.before]).encode())
 
 
@@ -204,7 +204,7 @@ def _first_lines(text: Encoded) -> tuple[list[str], bool]:
 
 def _guess(path: Path, lines: Sequence[str], own: str | None, notes: list[str], *, whole: bool) -> str:
     best = best_cuts(lines, own, whole=whole)
-    marks = " or ".join(separator_name(found.separator) for found in best)
+    marks = " or ".join(separators_name(found.separator) for found in best)
     if len(best) > 1 and own not in [found.separator for found in best]:
         raise DataError(f"{path}: columns may be separated by {marks}. Say which by --separator.")
     if len(best) > 1:
@@ -217,7 +217,7 @@ def _guess(path: Path, lines: Sequence[str], own: str | None, notes: list[str], 
         widths = {len(row) for row in one.rows} if one else set()
         if len(widths) == 1 and widths != {1}:
             raise DataError(
-                f"{path}: the header names 1 column, but the character {separator_name(mark)} stands in every row. Add "
+                f"{path}: the header names 1 column, but its rows hold {separators_name(mark)}. Add "
                 f"the missing names to the header; or, if it is one column, say --separator "
                 f"{separator_name((unused or ['space'])[0])}."
             )
