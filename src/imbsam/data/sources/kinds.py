@@ -91,8 +91,11 @@ def text_type(name: str, texts: pa.ChunkedArray, missing: Collection[str], *, gu
         return ColumnType(name, "number", truths=_truths(values)), ""
     every, counts = _distinct(texts, missing)
     lower = [word.lower() for word in every.to_pylist()]
-    if any(set(lower) - {"0", "1"} <= pair.keys() for pair in TRUTHS):
-        return ColumnType(name, "boolean") if lower else ColumnType(name, "number"), ""
+    if not lower:
+        return ColumnType(name, "number"), ""
+    said_so = set(lower) - {"0", "1"}
+    if said_so and any(said_so <= pair.keys() for pair in TRUTHS):
+        return ColumnType(name, "boolean"), ""
     number = is_number(every)
     mark = np.array([guess and word in MARKS for word in lower], bool) & ~number
     marks = tuple(every.filter(pa.array(mark)).to_pylist())
@@ -127,8 +130,8 @@ def _distinct(texts: pa.ChunkedArray, missing: Collection[str]) -> tuple[pa.Arra
 
 def _has_codes(texts: pa.ChunkedArray, values: NDArray[np.float64]) -> bool:
     """Whether a text begins with a zero that no number has in front."""
-    zero = np.asarray(pc.fill_null(pc.starts_with(texts, "0"), False))
-    suspicious = zero & ((values >= 1) | (values == 0))
+    zero = np.asarray(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), False))
+    suspicious = zero & ((np.abs(values) >= 1) | (values == 0))
     if not suspicious.any():
         return False
     return bool(matching(pc.unique(texts.filter(pa.array(suspicious))), CODE).any())
