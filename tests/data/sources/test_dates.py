@@ -56,6 +56,9 @@ def test_day_or_month_first_is_not_guessed(word):
         date_format(pa.array([word]))
 
 
+DOZEN = range(1, 13)
+
+
 def test_a_word_far_down_decides_too():
     first = [
         f"{day:02}/{month:02}/{year}" for year in range(2000, 2010) for day in range(1, 13) for month in range(1, 13)

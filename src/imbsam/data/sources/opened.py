@@ -254,7 +254,7 @@ def open_table(path: Path, dialect: Dialect, *, skip_bad: bool = False) -> OpenT
         raise
     except Exception as error:
         raise _unreadable(path, error) from error
-    twice = sorted({name for name in opened.names if list(opened.names).count(name) > 1})
+    twice = sorted({repr(name) for name in opened.names if list(opened.names).count(name) > 1})
     if twice:
         raise DataError(f"{path}: several columns are called {listed(twice)}. Rename them.")
     return opened
