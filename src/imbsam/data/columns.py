@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from imbsam.data.dataset import Samples, TensorSamples
+from imbsam.data.sources.cells import meaning
 from imbsam.data.sources.raw import Part, PartName, listed
 from imbsam.data.sources.schema import Schema
 from imbsam.errors import DataError
@@ -314,9 +315,11 @@ def codes_of(category: CategoricalColumn) -> tuple[dict[str, int], int]:
 
 def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
     index, missing_code = codes_of(category)
-    lower = {text.lower(): code for text, code in index.items() if text.lower() in ("true", "false")}
+    # A text that training did not have may be one that it had, written otherwise: 12.0 for 12, TRUE for True.
+    meant = Counter(map(meaning, index))
+    alike = {meaning(text): code for text, code in index.items() if meant[meaning(text)] == 1}
     held = [str(text) for text in column.cat.categories]
-    code = np.array([*(index.get(text, lower.get(text.lower(), UNSEEN)) for text in held), missing_code])
+    code = np.array([*(index.get(text, alike.get(meaning(text), UNSEEN)) for text in held), missing_code])
     return cast(np.ndarray, code[column.cat.codes.to_numpy()])
 
 

@@ -28,8 +28,11 @@ WORDS: dict[Kind, str] = {
 TRUTHS = ({"true": 1, "false": 0}, {"t": 1, "f": 0}, {"yes": 1, "no": 0}, {"y": 1, "n": 0}, {"on": 1, "off": 0})
 """Pairs of words, in lower case, for true and false."""
 
-TRUTH = {word: value for pair in TRUTHS for word, value in pair.items()} | {"1": 1, "0": 0, "1.0": 1, "0.0": 0}
-"""Each of these words, and what it says."""
+BITS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "1,0": 1, "0,0": 0}
+"""Numbers that stand for true and false."""
+
+TRUTH = {word: value for pair in TRUTHS for word, value in pair.items()} | BITS
+"""Each of these words and numbers, and what it says."""
 
 MOSTLY, MEASURED, FEW = 0.9, 20, 5
 """From this share of numbers, of at least so many different ones, at most so many other words are taken for missing."""
@@ -91,11 +94,6 @@ def text_type(name: str, texts: pa.ChunkedArray, missing: Collection[str], *, gu
         return ColumnType(name, "number", truths=_truths(values)), ""
     every, counts = _distinct(texts, missing)
     lower = [word.lower() for word in every.to_pylist()]
-    if not lower:
-        return ColumnType(name, "number"), ""
-    said_so = set(lower) - {"0", "1"}
-    if said_so and any(said_so <= pair.keys() for pair in TRUTHS):
-        return ColumnType(name, "boolean"), ""
     number = is_number(every)
     mark = np.array([guess and word in MARKS for word in lower], bool) & ~number
     marks = tuple(every.filter(pa.array(mark)).to_pylist())
@@ -106,8 +104,12 @@ def text_type(name: str, texts: pa.ChunkedArray, missing: Collection[str], *, gu
     if number.any() and matching(every.filter(pa.array(number)), CODE).any():
         return ColumnType(name, "text"), CODES if number.all() else ""
     if len(words) and number[~mark].all():
-        truths = set(words.to_pylist()) <= {"0", "1", "0.0", "1.0"}
-        return ColumnType(name, "number", marks=marks, truths=truths), said
+        return ColumnType(name, "number", marks=marks, truths=set(words.to_pylist()) <= BITS.keys()), said
+    if not len(words) and not marks:
+        return ColumnType(name, "number"), ""
+    truths = {word.lower() for word in words.to_pylist()} - BITS.keys()
+    if any(truths and truths <= pair.keys() for pair in TRUTHS):
+        return ColumnType(name, "boolean", marks=marks), said
     return _other_type(ColumnType(name, "text"), words, marks, said) or _mixed(name, every, counts, number | mark)
 
 
