@@ -212,8 +212,11 @@ def test_several_files_are_one_table_by_names_of_columns(tmp_path):
     (tmp_path / "1.csv").write_text("a,b\n1,2\n")
     (tmp_path / "2.csv").write_text("b;a\n4,5;3\n")
     files = TableSet.open([tmp_path / "1.csv", tmp_path / "2.csv"], AS_FOUND)
-    assert files.whole(["a", "b"]).to_pydict() == {"a": ["1", "3"], "b": ["2", "4,5"]}
-    assert [block.to_pydict() for block in files.blocks(["a"], 5)] == [{"a": ["1"]}, {"a": ["3"]}]
+    table, names = files.whole(["a", "b"])
+    assert table.to_pydict() == {"a": ["1", "3"], "b": ["2", "4,5"]}
+    assert names == ["1.csv row 1", "2.csv row 1"]
+    found = [(block.to_pydict(), list(rows)) for block, rows in files.blocks(["a"], 5)]
+    assert found == [({"a": ["1"]}, ["1.csv row 1"]), ({"a": ["3"]}, ["2.csv row 1"])]
     assert files.notes == ["2.csv: columns are separated by semicolons."]
     assert (files.has("a"), files.has(None), files.having("c"), files.having("b")) == (True, False, [], ["b"])
 

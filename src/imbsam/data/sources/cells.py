@@ -82,7 +82,8 @@ class Reader:
 
     def _plain(self, texts: pa.ChunkedArray) -> bool:
         """Whether a point, where there is one, is the decimal mark."""
-        return not pc.any(pc.match_substring(texts, ".")).as_py() or self.decimal() == "."
+        has_point = any(pc.any(pc.match_substring(part, ".")).as_py() for part in (texts.slice(0, 1024), texts))
+        return not has_point or self.decimal() == "."
 
     def _number(self, texts: pa.Array, kind: ColumnType) -> Cells:
         decimal = self.decimal()

@@ -210,7 +210,10 @@ def typed_type(name: str, column: pa.ChunkedArray) -> ColumnType:
 def _typed_text(name: str, column: pa.ChunkedArray) -> ColumnType:
     """Texts are texts, unless all are dates: data frames and Parquet files often keep dates so."""
     words = pc.drop_null(pc.unique(column))
-    found = _other_type(ColumnType(name, "text"), words, (), "") if len(words) else None
+    try:
+        found = _other_type(ColumnType(name, "text"), words, (), "")
+    except UnfitError:
+        found = None
     return found[0] if found else ColumnType(name, "text")
 
 
