@@ -46,7 +46,7 @@ def test_files_whose_names_contradict_each_other_are_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("x,y\n1,a\n2,b\n")
     for source in (",".join(f"{tmp_path}/{name}" for name in names), f"{tmp_path}/*.csv", str(tmp_path)):
-        with pytest.raises(DataError, match=r"which file is for what\? .*Rename them"):
+        with pytest.raises(DataError, match=r"which is for what\? .*Rename them"):
             load(source, target="y")
 
 

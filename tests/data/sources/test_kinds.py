@@ -121,7 +121,7 @@ def test_numbers_among_words_are_texts_and_said(texts):
 
 
 def test_dates_that_may_begin_with_day_or_month_are_for_the_user_to_say():
-    with pytest.raises(UnfitError, match="may begin with the day or the month.*--text"):
+    with pytest.raises(UnfitError, match=r"may begin with the day or the month.*--text"):
         of_texts("01/02/2024", "03/04/2024")
 
 

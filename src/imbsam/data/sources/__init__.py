@@ -155,6 +155,8 @@ def _paths(source: str) -> list[Path]:
     found: list[Path] = []
     for piece in source.split(","):
         matches = sorted(map(Path, glob.glob(piece))) if glob.has_magic(piece) else []  # noqa: PTH207
+        if glob.has_magic(piece) and not matches and not exists(Path(piece)):  # noqa: PTH110
+            raise DataError(f"{piece!r}: no file fits this pattern.")
         found += matches or [_existing(piece)]
     return found
 
