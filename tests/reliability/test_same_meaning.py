@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -106,6 +107,13 @@ def cells(draw: st.DrawFn, values: st.SearchStrategy, rows: int) -> list[Value]:
     return first + draw(st.lists(st.none() | values, min_size=rows - 2, max_size=rows - 2))
 
 
+def as_nan(values: Sequence[Value]) -> pd.Series:
+    """A column without any value, which pandas reads as numbers."""
+    if any(value is not None for value in values):
+        raise ValueError
+    return pd.Series(np.nan, index=range(len(values)), dtype="float64")
+
+
 FLOATS = st.one_of(
     st.builds(round, st.floats(-1e6, 1e6), st.integers(0, 12)),
     st.integers(-(10**6), 10**6).map(float),
@@ -123,17 +131,22 @@ def floats(draw: st.DrawFn, rows: int) -> Column:
         as_type(object),
         arrow_type(pa.float64()),
         through(repr, "string"),
+        through(lambda value: Decimal(repr(value)), object),
     ]
     return Column(
         draw(cells(FLOATS, rows)), AMONG_NUMBERS, draw(st.sampled_from(spellings)), spellings, dtypes, comma=True
     )
 
 
+def grouped(mark: str) -> Spelling:
+    return lambda value: f"{value:,}".replace(",", mark)
+
+
 @st.composite
 def integers(draw: st.DrawFn, rows: int) -> Column:
     small = st.integers(-100, 100)
     values = draw(cells(draw(st.sampled_from([small, st.integers(-(10**18), 10**18)])), rows))
-    spellings = (str, "{:+d}".format, "{}.0".format, " {} ".format)
+    spellings = (str, "{:+d}".format, "{}.0".format, " {} ".format, grouped("\u00a0"), grouped("'"))
     dtypes = [as_type("Int64"), as_type(object), arrow_type(pa.int64()), unless_lossy, through(str, "string")]
     return Column(values, AMONG_NUMBERS, draw(st.sampled_from(spellings)), spellings, dtypes, comma=True)
 
@@ -196,6 +209,12 @@ def codes(draw: st.DrawFn, rows: int) -> Column:
     return Column(values, MISSING, str, (str, as_pandas_writes), [*WORDS, as_integers, as_floats])
 
 
+@st.composite
+def mixed(draw: st.DrawFn, rows: int) -> Column:
+    values = ["a", *draw(cells(st.sampled_from(["b", 7, 12, 2.5, -0.25, True, False]), rows))[1:]]
+    return Column(values, MISSING, str, (str,), [as_type(object), as_category, through(str, "string")])
+
+
 def in_zone(hours: int) -> Spelling:
     return lambda value: value.astimezone(timezone(timedelta(hours=hours))).isoformat()
 
@@ -210,6 +229,7 @@ FORMS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d")
 @st.composite
 def dates(draw: st.DrawFn, rows: int) -> Column:
     moment = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1))
+    near = st.integers(0, 999).map(lambda micros: datetime(2024, 2, 29, 23, 59, 59, 999_000 + micros))
     which = draw(st.sampled_from(["iso", "zoned", "form"]))
     if which == "form":
         train = draw(st.sampled_from(FORMS))
@@ -218,9 +238,15 @@ def dates(draw: st.DrawFn, rows: int) -> Column:
         return Column([datetime(2024, 1, 31), *days[1:]], AMONG_NUMBERS, later[0], later, DAY_STAMPS)
     if which == "iso":
         later = (datetime.isoformat, str)
-        return Column(draw(cells(moment, rows)), AMONG_NUMBERS, draw(st.sampled_from(later)), later, STAMPS)
+        return Column(
+            draw(cells(draw(st.sampled_from([moment, near])), rows)),
+            AMONG_NUMBERS,
+            draw(st.sampled_from(later)),
+            later,
+            STAMPS,
+        )
     later = (in_zone(0), in_zone(2), in_zone(-5), lambda value: value.isoformat().replace("+00:00", "Z"))
-    aware = draw(cells(moment.map(lambda value: value.replace(tzinfo=UTC)), rows))
+    aware = draw(cells(draw(st.sampled_from([moment, near])).map(lambda value: value.replace(tzinfo=UTC)), rows))
     return Column(aware, AMONG_NUMBERS, draw(st.sampled_from(later)), later, ZONED)
 
 
@@ -232,7 +258,7 @@ def durations(draw: st.DrawFn, rows: int) -> Column:
     return Column(draw(cells(spans, rows)), AMONG_NUMBERS, written, (written,), dtypes)
 
 
-COLUMNS = (floats, integers, zeros_and_ones, booleans, texts, codes, dates, durations)
+COLUMNS = (floats, integers, zeros_and_ones, booleans, texts, codes, mixed, dates, durations)
 
 
 @st.composite
@@ -299,22 +325,28 @@ def write_text(folder: Path, table: dict[str, Column], places: Sequence[int], dr
     return Written(path, Dialect(separator=separator, decimal=decimal, encoding=encoding))
 
 
-def typed(table: dict[str, Column], places: Sequence[int], draw: Callable) -> pd.DataFrame:
-    """Some rows as a data frame, each column in one of the types that can hold it."""
+def typed(
+    table: dict[str, Column], places: Sequence[int], draw: Callable, check: Callable[[pd.Series], object] = len
+) -> pd.DataFrame:
+    """Some rows as a data frame, each column in one of the types that can hold it, and that pass the check."""
     columns = {"place": pd.Series(list(places)), "label": pd.Series([place % 2 for place in places])}
     for name, column in table.items():
         values = [column.values[place] for place in places]
         possible = []
-        for made in column.dtypes:
+        for made in (*column.dtypes, as_nan):
             with suppress(ValueError, TypeError):
-                possible.append(made(values))
+                series = made(values)
+                check(series)
+                possible.append(series)
         columns[name] = draw(st.sampled_from(possible))
     return pd.DataFrame({name: columns[name] for name in draw(st.permutations(list(columns)))})
 
 
 def write_parquet(folder: Path, table: dict[str, Column], places: Sequence[int], draw: Callable) -> Written:
     path = folder / "later.parquet"
-    typed(table, places, draw).to_parquet(path, index=False, row_group_size=draw(st.sampled_from([1, 2, 100])))
+    typed(table, places, draw, pa.Array.from_pandas).to_parquet(
+        path, index=False, row_group_size=draw(st.sampled_from([1, 2, 100]))
+    )
     return Written(path, Dialect())
 
 
@@ -387,7 +419,7 @@ def check_frames(table: dict[str, Column], given_data: st.DataObject) -> None:
 
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(QUICK, max_examples=250)
+LONG = settings(QUICK, max_examples=1000)
 
 
 @given(table=tables(), given_data=some_rows)

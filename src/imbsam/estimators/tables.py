@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
@@ -16,7 +17,7 @@ from torch import Tensor
 from imbsam.data.columns import Columns, Findings, encoded, fit_columns
 from imbsam.data.sources.arrow import arrow_table
 from imbsam.data.sources.kinds import ColumnType
-from imbsam.data.sources.schema import Reading, Schema, learn
+from imbsam.data.sources.schema import Reading, Schema, decimal_of, learn
 from imbsam.errors import DataError, DataWarning, OptionError
 
 CategoricalFeatures = str | Sequence[str | int | bool]
@@ -104,7 +105,7 @@ def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Col
     schema, _ = learn(table, is_file=False, texts=chosen or ())
     if chosen is not None:
         schema = Schema(tuple(_numeric(kind, chosen) for kind in schema.columns))
-    reading = Reading(schema, "X")
+    reading = _reading(schema, table)
     frame = reading.frame(table, train.index)
     _warn(reading.notes())
     columns, notes = fit_columns(frame, schema, train.index)
@@ -129,11 +130,17 @@ def encoded_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
     """
     if not len(frame):
         return torch.empty(0, columns.spec.numeric + len(columns.spec.cardinalities))
-    reading = Reading(columns.schema, "X")
-    read = reading.frame(arrow_table(frame[columns.schema.names]), frame.index)
+    table = arrow_table(frame[columns.schema.names])
+    reading = _reading(columns.schema, table)
+    read = reading.frame(table, frame.index)
     values = encoded(read, columns, frame.index, Findings())
     _warn(reading.notes())
     return values
+
+
+def _reading(schema: Schema, table: pa.Table) -> Reading:
+    numbers = [table.column(kind.name) for kind in schema.columns if kind.kind == "number"]
+    return Reading(schema, "X", decimal_of(lambda: numbers, None, "X"))
 
 
 def _warn(notes: Sequence[str]) -> None:
@@ -154,12 +161,12 @@ def _pandas(X: object) -> object:
 
 
 def _is_plain(X: object, texts: bool) -> bool:
-    """Whether all of X is numbers, so that scikit-learn's own checks say it best."""
+    """Whether all of X is numbers, so that scikit-learn's own checks say it best; as float64 a long code is another."""
     if isinstance(X, pd.DataFrame):
         is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
-        return all(is_number(dtype) and not is_bool(dtype) for dtype in X.dtypes)
+        return not texts and all(is_number(dtype) and not is_bool(dtype) for dtype in X.dtypes)
     is_sparse = hasattr(X, "toarray")
-    return not texts or is_sparse or np.asarray(X).dtype.kind not in "OUS"
+    return not texts or is_sparse or np.asarray(X).dtype.kind not in "OUSiu"
 
 
 def _mixed(estimator: BaseEstimator, X: object) -> pd.DataFrame:

@@ -33,7 +33,10 @@ def _column(column: pd.Series) -> pa.Array:
     if isinstance(column.dtype, pd.SparseDtype):
         column = pd.Series(np.asarray(column), name=column.name)
     try:
-        return pa.Array.from_pandas(column)
+        found = pa.Array.from_pandas(column)
+        if column.dtype == object and pa.types.is_timestamp(found.type):
+            _check_zones(column)
+        return found
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         pass
     if column.dtype.kind == "c":
@@ -51,3 +54,12 @@ def _column(column: pd.Series) -> pa.Array:
     ):
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     return pa.array([None if value is None else value_text(value) for value in values], pa.string()).dictionary_encode()
+
+
+def _check_zones(dates: pd.Series) -> None:
+    """Arrow takes dates without a time zone for universal time where others have one."""
+    if (
+        len({value.tzinfo is None for value in dates if isinstance(value, datetime.datetime) and not pd.isna(value)})
+        > 1
+    ):
+        raise DataError(f"column {dates.name!r} has dates with a time zone and others without. Give all one, or none.")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from imbsam.data.sources.dates import ISO, days, found_days, spans, zones
+from imbsam.data.sources.dates import ISO, days, found_days, in_days, spans, zones
 from imbsam.data.sources.kinds import TRUTH, WORDS, ColumnType, UnfitError, float_values, is_text, odd_name
 from imbsam.data.sources.numbers import GRAMMAR, Decimal, is_number, matching, numbers, plain_numbers
 
@@ -49,8 +49,8 @@ class Reader:
         """
         if pt.is_dictionary(column.type):
             column = pc.cast(column, column.type.value_type)
-        if pt.is_null(column.type):
-            column = pc.cast(column, pa.string())
+        if not is_text(column.type) and _is_empty(column):
+            column = pa.chunked_array([pa.nulls(len(column), pa.string())])
         if kind.kind == "text":
             return self._text(column)
         return self._from_text(column, kind) if is_text(column.type) else self._typed(column, kind)
@@ -59,7 +59,7 @@ class Reader:
         encoded = column.combine_chunks().dictionary_encode()
         plain = is_text(column.type)
         words = [
-            None if value is None or (plain and value in self.missing) else value_text(value)
+            None if value is None or value != value or (plain and value in self.missing) else value_text(value)
             for value in encoded.dictionary.to_pylist()
         ]
         return Cells(_categories(words, encoded.indices), np.zeros(len(column), bool))
@@ -78,6 +78,7 @@ class Reader:
             case "date":
                 return _dates(known, kind)
             case _:
+                _refuse_numbers(known, "durations", "3 days 04:00:00")
                 return _unless_nan(spans(known), known)
 
     def _plain(self, texts: pa.ChunkedArray) -> bool:
@@ -125,8 +126,13 @@ class Reader:
             unit = found if pt.is_timestamp(found) else pa.timestamp("s")
             return Cells(found_days(pd.Series(pc.cast(column, unit).to_pandas())), readable)
         if kind.kind == "duration" and pt.is_duration(found):
-            return Cells(np.asarray(column.to_pandas() / pd.Timedelta(days=1), np.float64), readable)
+            return Cells(in_days(column.to_pandas()), readable)
         raise UnfitError(f"was {WORDS[kind.kind]} in training, and holds {odd_name(found)} values here")
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    """Whether all values are missing, so that their type says nothing: pandas reads such a column as numbers."""
+    return bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())
 
 
 def plain_number(word: str) -> float | None:
@@ -199,14 +205,7 @@ def _floats(truths: Cells) -> NDArray[np.float64]:
 
 
 def _dates(texts: pa.Array, kind: ColumnType) -> Cells:
-    numeric = is_number(texts)
-    if numeric.any():
-        place = int(numeric.argmax())
-        raise UnfitError(
-            f"holds {texts[place].as_py()!r}. It held dates in training, and a number is none. Write the dates as in "
-            "training, or as 2024-01-31",
-            place,
-        )
+    _refuse_numbers(texts, "dates", "2024-01-31")
     found = days(texts, kind.form)
     if kind.form != ISO:
         found = np.where(np.isnan(found), days(texts, ISO), found)
@@ -217,6 +216,17 @@ def _dates(texts: pa.Array, kind: ColumnType) -> Cells:
             raise UnfitError("has dates with a time zone and others without")
         _check_zone(zoned, kind)
     return _unless_nan(found, texts)
+
+
+def _refuse_numbers(texts: pa.Array, held: str, example: str) -> None:
+    numeric = is_number(texts)
+    if numeric.any():
+        place = int(numeric.argmax())
+        raise UnfitError(
+            f"holds {texts[place].as_py()!r}. It held {held} in training, and a number is none. Write the {held} as in "
+            f"training, or as {example}",
+            place,
+        )
 
 
 def _check_zone(zoned: bool, kind: ColumnType) -> None:

@@ -12,6 +12,7 @@ from imbsam.data.sources.numbers import matching
 
 ISO = "ISO8601"
 
+MONTH = r"^\d{4}-\d{1,2}$"
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}([ T].+)?$"
 OTHER_DATE = r"^\d{1,4}[./-]\d{1,2}[./-]\d{2,4}( .+)?$"
 ZONE = r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$"
@@ -53,7 +54,9 @@ def days(texts: pa.Array, form: str) -> NDArray[np.float64]:
     """Days since 1970-01-01 of texts, NaN where one is no date of this format or null; shape ``(N,)``."""
     words = pc.dictionary_encode(texts)
     words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
-    found = pd.to_datetime(words.dictionary.to_pandas(), errors="coerce", utc=True, format=form)
+    # A month alone is no date, though pandas takes its first day.
+    dates = pc.if_else(pc.match_substring_regex(words.dictionary, MONTH), None, words.dictionary)
+    found = pd.to_datetime(dates.to_pandas(), errors="coerce", utc=True, format=form)
     return _spread(found_days(found), words.indices)
 
 
@@ -61,7 +64,14 @@ def found_days(dates: pd.Series) -> NDArray[np.float64]:
     """Days since 1970-01-01 of dates, NaN where there is none."""
     zero = pd.Timestamp(0, tz="UTC" if dates.dt.tz is not None else None)
     # In the unit of the dates: in nanoseconds there is no date before 1677 or after 2262.
-    return np.asarray((dates - zero.as_unit(dates.dt.unit)) / pd.Timedelta(days=1), np.float64)
+    return in_days(dates - zero.as_unit(dates.dt.unit))
+
+
+def in_days(spans: pd.Series) -> NDArray[np.float64]:
+    """Durations in days, NaN where there is none; the same in every unit."""
+    # The days apart from the rest: nanoseconds since 1970 are more than a float64 tells apart.
+    whole, rest = divmod(spans, pd.Timedelta(days=1))
+    return np.asarray(whole, np.float64) + np.asarray(rest / pd.Timedelta(days=1), np.float64)
 
 
 def spans(texts: pa.Array) -> NDArray[np.float64]:
@@ -69,7 +79,7 @@ def spans(texts: pa.Array) -> NDArray[np.float64]:
     words = pc.dictionary_encode(texts)
     words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
     found = pd.to_timedelta(words.dictionary.to_pandas(), errors="coerce")
-    return _spread(np.asarray(found / pd.Timedelta(days=1), np.float64), words.indices)
+    return _spread(in_days(found), words.indices)
 
 
 def zones(words: pa.Array) -> bool | None:

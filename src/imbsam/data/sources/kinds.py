@@ -107,8 +107,7 @@ def text_type(name: str, texts: pa.ChunkedArray, missing: Collection[str], *, gu
         return ColumnType(name, "number", marks=marks, truths=set(words.to_pylist()) <= BITS.keys()), said
     if not len(words) and not marks:
         return ColumnType(name, "number"), ""
-    truths = {word.lower() for word in words.to_pylist()} - BITS.keys()
-    if any(truths and truths <= pair.keys() for pair in TRUTHS):
+    if _are_truths(words):
         return ColumnType(name, "boolean", marks=marks), said
     return _other_type(ColumnType(name, "text"), words, marks, said) or _mixed(name, every, counts, number | mark)
 
@@ -142,6 +141,12 @@ def _has_codes(texts: pa.ChunkedArray, values: NDArray[np.float64]) -> bool:
 def _truths(values: NDArray[np.float64]) -> bool:
     known = values[~np.isnan(values)]
     return bool(len(known)) and bool(((known == 0) | (known == 1)).all())
+
+
+def _are_truths(words: pa.Array) -> bool:
+    """Whether words say true or false, numbers among them or not."""
+    lower = {word.lower() for word in words.to_pylist()} - BITS.keys()
+    return any(lower and lower <= pair.keys() for pair in TRUTHS)
 
 
 def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said: str) -> tuple[ColumnType, str] | None:
@@ -183,8 +188,13 @@ def _mixed(name: str, words: pa.Array, counts: NDArray[np.int64], known: NDArray
     return ColumnType(name, "text"), f"it holds numbers and other words ({listed_words(others)}); read as text."
 
 
-def typed_type(name: str, column: pa.ChunkedArray) -> ColumnType:
+def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str]) -> ColumnType:
     """What a column is whose values have a type already, in a Parquet file or a data frame.
+
+    Args:
+        name: Of the column.
+        column: Its values.
+        missing: Words for a missing value.
 
     Raises:
         UnfitError: If its values are no feature, such as lists.
@@ -193,7 +203,7 @@ def typed_type(name: str, column: pa.ChunkedArray) -> ColumnType:
     if pt.is_dictionary(kind):
         return ColumnType(name, "text")
     if is_text(kind):
-        return _typed_text(name, column)
+        return _typed_text(name, column, missing)
     if pt.is_boolean(kind):
         return ColumnType(name, "boolean")
     if pt.is_null(kind):
@@ -207,9 +217,11 @@ def typed_type(name: str, column: pa.ChunkedArray) -> ColumnType:
     raise UnfitError(f"holds {odd_name(kind)} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}")
 
 
-def _typed_text(name: str, column: pa.ChunkedArray) -> ColumnType:
-    """Texts are texts, unless all are dates: data frames and Parquet files often keep dates so."""
-    words = pc.drop_null(pc.unique(column))
+def _typed_text(name: str, column: pa.ChunkedArray, missing: Collection[str]) -> ColumnType:
+    """Texts are texts, unless all are dates or truths: data frames and Parquet files often keep these so."""
+    words, _ = _distinct(column, missing)
+    if _are_truths(words):
+        return ColumnType(name, "boolean")
     try:
         found = _other_type(ColumnType(name, "text"), words, (), "")
     except UnfitError:
@@ -224,6 +236,8 @@ def is_text(kind: pa.DataType) -> bool:
 
 def odd_name(kind: pa.DataType) -> str:
     """What values of a type that is no feature are called."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return str(kind.extension_name)
     if pt.is_nested(kind):
         return "list" if not pt.is_struct(kind) else "struct"
     return "binary" if pt.is_binary(kind) or pt.is_large_binary(kind) else str(kind)
@@ -231,4 +245,6 @@ def odd_name(kind: pa.DataType) -> str:
 
 def float_values(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """Numbers as float64, NaN where null."""
+    if pt.is_decimal(column.type):
+        column = pc.cast(column, pa.string())  # From decimal to float64 Arrow is off by the last bit.
     return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), np.float64)

@@ -27,9 +27,14 @@ SLICE = 4096
 """Rows that are searched for a decimal mark at a time."""
 
 
+GROUPING = "\u00a0\u202f\u2009'\u2019"
+"""Spaces that do not break and apostrophes: they may set off thousands whatever the decimal mark."""
+
+
 def _grammar(decimal: str, thousands: str) -> str:
-    point, group = re.escape(decimal), re.escape(thousands)
-    whole = rf"(?:\d+|[1-9]\d{{0,2}}(?:{group}\d{{3}})+)"
+    point = re.escape(decimal)
+    groups = "|".join(rf"(?:{group}\d{{3}})+" for group in (re.escape(thousands), *GROUPING))
+    whole = rf"(?:\d+|[1-9]\d{{0,2}}(?:{groups}))"
     number = rf"(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?"
     return rf"^[+-]?(?:{number}|[iI]nf|INF|[iI]nfinity)$"
 
@@ -77,6 +82,12 @@ def decimal_mark(columns: Iterable[pa.ChunkedArray]) -> tuple[Decimal | None, bo
     return None, is_open
 
 
+def marks_in(texts: pa.ChunkedArray) -> int:
+    """How many of the texts stand for a missing value."""
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    return int(pc.sum(pc.is_in(lower, pa.array(MARKS, lower.type))).as_py())
+
+
 def plain_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
     """Texts as numbers where all are plain: a point at most, no thousands, no space; NaN where null. Else ``None``."""
     try:
@@ -97,7 +108,7 @@ def numbers(texts: pa.ChunkedArray, decimal: Decimal) -> tuple[NDArray[np.float6
     """
     readable = matching(texts, GRAMMAR[decimal])
     kept = pc.if_else(pa.array(readable), texts, pa.scalar(None, texts.type))
-    kept = pc.replace_substring(kept, "," if decimal == "." else ".", "")
+    kept = pc.replace_substring_regex(kept, f"[{GROUPING}{',' if decimal == '.' else '.'}]", "")
     kept = pc.utf8_ltrim(pc.replace_substring(kept, decimal, "."), "+")
     values = np.asarray(pc.cast(kept, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     return values, ~readable & np.asarray(pc.is_valid(texts))

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from imbsam.data.sources.cells import Reader
 from imbsam.data.sources.kinds import WORDS, ColumnType, UnfitError, is_text, text_type, typed_type
-from imbsam.data.sources.numbers import MISSING, Decimal, decimal_mark
+from imbsam.data.sources.numbers import MISSING, Decimal, decimal_mark, marks_in
 from imbsam.errors import DataError
 
 
@@ -89,7 +89,7 @@ def learn(
             elif is_file:
                 kind, said = text_type(name, table.column(name), missing_words(missing), guess=missing is None)
             else:
-                kind, said = typed_type(name, table.column(name)), ""
+                kind, said = typed_type(name, table.column(name), missing_words(missing)), ""
         except UnfitError as error:
             raise DataError(f"column {name!r} {error}.") from None
         columns.append(kind)
@@ -160,6 +160,8 @@ class Reading:
         self.readable[kind.name] += int(read.notna().sum())
         if not unreadable.any():
             return
+        if self.schema.missing is None and is_text(column.type):
+            self.readable[kind.name] += marks_in(column.filter(pa.array(unreadable)))
         place = int(unreadable.argmax())
         first = Unreadable(0, str(rows[place]), str(column[place].as_py()))
         self.unreadable.setdefault(kind.name, first).count += int(unreadable.sum())
@@ -168,7 +170,7 @@ class Reading:
         """What could not be read, a sentence for each column; to be asked for after the last row.
 
         Raises:
-            DataError: If nothing in a column could be read.
+            DataError: If nothing in a column could be read, and something says more than that a value is missing.
         """
         notes = []
         for kind in self.schema.columns:
@@ -210,7 +212,7 @@ def decimal_of(
         if is_open:
             raise DataError(
                 f"{where}: numbers such as 1,234 may be one and a bit or more than a thousand. Say which: --decimal , "
-                "or --decimal ."
+                "or --decimal . (or give numbers instead of texts)."
             )
         return mark or "."
 
