@@ -49,9 +49,9 @@ class DataOptions:
     """CSV: the mark before a number's fraction. Default: as the file tells."""
     encoding: str | None = None
     """CSV: utf-8, cp1252, utf-16, ... Default: as the file tells."""
-    missing: tuple[str, ...] | None = None
-    """Table: words for a missing value, beside the empty cell. Default: NA, null and their like; among numbers also
-    ?, -, unknown, ..., which is said."""
+    missing: tuple[str, ...] = ("auto",)
+    """Table: words for a missing value, beside the empty cell. auto: NA, null and their like; among numbers also ?, -,
+    unknown, ..., which is said."""
     imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """Make the training data long-tailed: samples of the most frequent class over those of the rarest."""
     profile: Literal["exponential", "step"] = "exponential"

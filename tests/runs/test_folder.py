@@ -14,7 +14,7 @@ from made_records import made_epoch, made_result
 
 DATA = DataRecord(
     name="ab",
-    classes=("a", "\udc80b"),
+    classes=("a", "\\x80b \u202e"),
     counts=(9, 3),
     groups=("few", "few"),
     tail=(False, True),

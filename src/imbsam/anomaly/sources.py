@@ -13,6 +13,7 @@ from imbsam.anomaly.frames import most_categories, one_hot_rows
 from imbsam.anomaly.labels import ANOMALY, NORMAL, UNLABELLED
 from imbsam.anomaly.words import LabelWords
 from imbsam.data.columns import Columns, Findings, fit_columns, is_constant, notes_on
+from imbsam.data.load import load_further
 from imbsam.data.sources import open_tables
 from imbsam.data.sources.cells import meaning, texts_of
 from imbsam.data.sources.raw import NOTHING_ASKED, Request, listed
@@ -215,7 +216,7 @@ def _further_images(
     source: str, preprocess: Preprocess, words: LabelWords, *, labelled: bool, skip_bad: bool, notes: list[str]
 ) -> Block:
     read = cast(Mapping[str, object], preprocess["read"])
-    samples, has_labels, said = data.load_further(source, read, skip_bad=skip_bad)
+    samples, has_labels, said = load_further(source, read, skip_bad=skip_bad)
     notes += said
     if labelled and not has_labels:
         raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} that say what is known.")

@@ -174,8 +174,7 @@ def cost(command: Cost) -> Answer:
 def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
     trained = Trained.open(command.run, device=command.device, model=command.model)
-    file = command.file
-    metrics = trained.evaluate(command.source, skip_bad=file.skip_bad, dialect=file.dialect())
+    metrics = trained.evaluate(command.source, skip_bad=command.skip_bad, dialect=command.file.dialect())
     return Answer(asdict(metrics), lambda: show.metrics(trained, metrics))
 
 
@@ -188,7 +187,7 @@ def predict(command: Predict) -> Answer:
             source,
             command.out,
             all_probabilities=command.all_probabilities,
-            skip_bad=command.file.skip_bad,
+            skip_bad=command.skip_bad,
             dialect=command.file.dialect(),
         )
     counts = per_class.tolist()

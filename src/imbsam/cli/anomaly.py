@@ -13,7 +13,7 @@ from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.sources import Block, read_training
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
-from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, TextFile
+from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore
 from imbsam.cli.stdin import path_of
 from imbsam.data.sources.raw import Request
 from imbsam.errors import RunError
@@ -45,7 +45,7 @@ def _fit(command: AnomalyFit) -> Answer:
     if (folder / ABOUT).exists() and not command.overwrite:
         raise RunError(f"{folder} holds a detector already. Replace it with --overwrite, or choose another --out.")
     request = Request(
-        skip_bad=command.file.skip_bad,
+        skip_bad=command.skip_bad,
         ignore=command.ignore,
         texts=command.text,
         dialect=command.file.dialect(command.missing),
@@ -109,16 +109,16 @@ def _score(command: AnomalyScore) -> Answer:
     check_file(command.out, command.source)
     saved = SavedDetector.open(command.detector, device=command.device)
     with path_of(command.source) as source:
-        found = write_scores(saved, source, command.out, names=command.id, request=_later(command.file))
+        found = write_scores(saved, source, command.out, names=command.id, request=_later(command))
     _warn(found.notes)
     sentences = [f"{found.alarms} anomalies in {found.rows} rows: {command.out}"]
     content = {"out": command.out, "rows": found.rows, "anomalies": found.alarms, "notes": found.notes}
     return Answer(content, lambda: show.lines(sentences))
 
 
-def _later(file: TextFile) -> Request:
+def _later(command: AnomalyScore | AnomalyEvaluate) -> Request:
     """How later files are to be read."""
-    return Request(skip_bad=file.skip_bad, dialect=file.dialect())
+    return Request(skip_bad=command.skip_bad, dialect=command.file.dialect())
 
 
 def _warn(notes: Sequence[str]) -> None:
@@ -130,7 +130,7 @@ def _evaluate(command: AnomalyEvaluate) -> Answer:
     folder = command.out or command.detector
     check_folder(folder, ("evaluation.json", *REPORT_FILES))
     saved = SavedDetector.open(command.detector, device=command.device)
-    request = _later(command.file)
+    request = _later(command)
     found = evaluate(saved, command.source, labels=command.labels, names=command.id, request=request)
     _warn(found.notes)
     numbers = found.numbers()

@@ -61,10 +61,8 @@ class TextFile:
     """The mark before a number's fraction."""
     encoding: str | None = None
     """utf-8, cp1252, utf-16, ..."""
-    skip_bad: bool = False
-    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
 
-    def dialect(self, missing: Sequence[str] | None = None) -> "Dialect":
+    def dialect(self, missing: Sequence[str] = ("auto",)) -> "Dialect":
         """The same as the readers take it.
 
         Raises:
@@ -73,7 +71,7 @@ class TextFile:
         # With it comes torch, which the help of a command must not wait for.
         from imbsam.data.sources.dialect import Dialect
 
-        return Dialect(self.separator, self.decimal, self.encoding, None if missing is None else tuple(missing))
+        return Dialect(self.separator, self.decimal, self.encoding, tuple(missing))
 
 
 FlatTextFile = Annotated[TextFile, OmitArgPrefixes, arg(name="")]
@@ -211,6 +209,8 @@ class Evaluate(Command):
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
 
 
@@ -230,6 +230,8 @@ class Predict(Command):
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
     device: str = "auto"
     """cpu, cuda, ..."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
 
 
@@ -264,15 +266,17 @@ class AnomalyFit(Command):
     """Table: columns to leave out, as numbers that only name the rows."""
     text: tuple[str, ...] = ()
     """Table: columns that are text whatever they look like, such as codes that are written in digits."""
-    missing: tuple[str, ...] | None = None
-    """Table: words for a missing value, beside the empty cell. Default: NA, null and their like; among numbers also
-    ?, -, unknown, ..., which is said."""
+    missing: tuple[str, ...] = ("auto",)
+    """Table: words for a missing value, beside the empty cell. auto: NA, null and their like; among numbers also ?, -,
+    unknown, ..., which is said."""
     image_size: int | None = None
     """Images: pixels of each side; by default as they are."""
     seed: int = 0
     """All randomness follows from it."""
     quiet: bool = False
     """Print the result only."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
     words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
     settings: Annotated[Settings, OmitArgPrefixes, arg(name="")] = field(default_factory=Settings)
@@ -293,6 +297,8 @@ class AnomalyScore(Command):
     """Table: the column that names the rows; by default they are numbered from 1."""
     device: str = "cpu"
     """cpu, cuda, ..."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
 
 
@@ -312,6 +318,8 @@ class AnomalyEvaluate(Command):
     """Table: the column that names the rows."""
     device: str = "cpu"
     """cpu, cuda, ..."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
 
 

@@ -2,7 +2,7 @@
 
 from imbsam.data.batches import Epoch, batches
 from imbsam.data.dataset import Dataset, Samples, TensorSamples
-from imbsam.data.load import load, load_further, load_like, spec_of
+from imbsam.data.load import load, load_like, spec_of
 from imbsam.data.longtail import long_tail, long_tail_counts
 from imbsam.data.shards import Shard
 from imbsam.data.sources.dialect import AS_FOUND, Dialect
@@ -19,7 +19,6 @@ __all__ = [
     "batches",
     "evaluation_transform",
     "load",
-    "load_further",
     "load_like",
     "long_tail",
     "long_tail_counts",

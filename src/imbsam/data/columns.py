@@ -38,6 +38,7 @@ class NumericColumn(TypedDict):
     """How one numeric column is read: filled by ``median``, then ``(value - mean) / std``."""
 
     name: str
+    date: bool
     median: float
     mean: float
     std: float
@@ -193,13 +194,14 @@ def fit_columns(
         DataError: If a numeric column is empty or infinite, or a text column has too many different values.
     """
     numeric, categorical, notes = [], [], []
-    for name in schema.names:
+    for kind in schema.columns:
+        name = kind.name
         if isinstance(train[name].dtype, pd.CategoricalDtype):
             column, said = _fit_categorical(train[name], most)
             categorical.append(column)
             notes += said
         else:
-            numeric.append(_fit_numeric(train[name], rows))
+            numeric.append(_fit_numeric(train[name], rows, date=kind.kind == "date"))
     return Columns(schema, numeric, categorical), notes
 
 
@@ -230,7 +232,7 @@ def _numbers(column: pd.Series, rows: Sequence[object]) -> "np.ndarray":
     return values
 
 
-def _fit_numeric(column: pd.Series, rows: Sequence[object]) -> NumericColumn:
+def _fit_numeric(column: pd.Series, rows: Sequence[object], *, date: bool) -> NumericColumn:
     name = str(column.name)
     values = _numbers(column, rows)
     missing = np.isnan(values)
@@ -242,7 +244,12 @@ def _fit_numeric(column: pd.Series, rows: Sequence[object]) -> NumericColumn:
     scale = float(np.abs(filled).max()) or 1.0
     mean, std = float((filled / scale).mean() * scale), float((filled / scale).std() * scale)
     return NumericColumn(
-        name=name, median=median, mean=mean, std=std if std > 0 else 1.0, indicator=bool(missing.any())
+        name=name,
+        date=date,
+        median=median,
+        mean=mean,
+        std=std if std > 0 else 1.0,
+        indicator=bool(missing.any()),
     )
 
 
@@ -326,7 +333,6 @@ def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
 def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
     """What the user should know of the columns: what was filled, read as dates, or only names the rows."""
     notes = []
-    dates = {kind.name for kind in columns.schema.columns if kind.kind == "date"}
     for column in columns.numeric:
         count = int(train[column["name"]].isna().sum())
         if count:
@@ -334,7 +340,7 @@ def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
                 f"column {column['name']!r}: {count} of {len(train)} training rows are missing; filled by the median "
                 f"{column['median']:g}, with a 0/1 column that marks them."
             )
-        if column["name"] in dates:
+        if column["date"]:
             notes.append(f"column {column['name']!r} holds dates; read as days.")
         if is_constant(train[column["name"]]):
             notes.append(f"column {column['name']!r} is the same in all training rows that are left.")

@@ -91,7 +91,7 @@ def test_words_for_missing_are_texts_among_texts(texts):
 
 
 def test_no_word_is_guessed_where_the_user_named_them():
-    with pytest.raises(UnfitError, match=r"--missing '\?'"):
+    with pytest.raises(UnfitError, match=r"--missing auto '\?'"):
         of_texts(*NUMBERS, "?", guess=False, missing=("x",))
     assert of_texts(*NUMBERS, "x", guess=False, missing=("x",)) == (number(), "")
 
@@ -101,7 +101,7 @@ def test_a_few_other_words_among_numbers_are_for_the_user_to_say():
         of_texts(*NUMBERS, "ill", "not well")
     said = str(caught.value)
     assert "holds numbers, 95.2 % of its values, and other words, 'ill', 'not well'" in said
-    assert "--missing ill 'not well'" in said
+    assert "--missing auto ill 'not well'" in said
     assert "--text c" in said
     assert "--ignore c" in said
 

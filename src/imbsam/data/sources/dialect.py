@@ -25,7 +25,7 @@ class Dialect:
         separator: The character between two cells, or its name: comma, semicolon, tab, pipe or space.
         decimal: The mark before a number's fraction.
         encoding: As Python names it, such as ``utf-8``, ``cp1252`` or ``utf-16``.
-        missing: The texts that stand for a missing value.
+        missing: The texts that stand for a missing value beside the empty cell; ``"auto"`` stands for the usual ones.
 
     Raises:
         OptionError: If the separator or the encoding cannot be.
@@ -34,7 +34,7 @@ class Dialect:
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
-    missing: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ("auto",)
 
     def __post_init__(self) -> None:
         if self.decimal not in (None, ".", ","):

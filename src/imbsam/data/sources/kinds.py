@@ -12,7 +12,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from imbsam.data.sources.dates import DURATION, ISO, AmbiguousDatesError, date_format, zones
-from imbsam.data.sources.numbers import CODE, MARKS, is_number, matching, plain_numbers
+from imbsam.data.sources.numbers import CODE, MARKS, MISSING, is_number, matching, plain_numbers
 
 Kind = Literal["number", "boolean", "date", "duration", "text"]
 
@@ -182,13 +182,13 @@ def _mixed(name: str, words: pa.Array, counts: NDArray[np.int64], known: NDArray
         missing, column = shlex.join(others), shlex.quote(name)
         raise UnfitError(
             f"holds numbers, {100 * share:.1f} % of its values, and other words, {listed_words(others)}. If these mean "
-            f"that the number is missing: --missing {missing}; if the column is text: --text {column}; or leave it "
-            f"out: --ignore {column}"
+            f"that the number is missing: --missing auto {missing}; if the column is text: --text {column}; or leave "
+            f"it out: --ignore {column}"
         )
     return ColumnType(name, "text"), f"it holds numbers and other words ({listed_words(others)}); read as text."
 
 
-def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str]) -> ColumnType:
+def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str] = MISSING) -> ColumnType:
     """What a column is whose values have a type already, in a Parquet file or a data frame.
 
     Args:

@@ -22,11 +22,11 @@ class Schema:
 
     Args:
         columns: Of the features, in order.
-        missing: Words for a missing value; ``None`` stands for the usual ones.
+        missing: Words for a missing value; ``"auto"`` stands for the usual ones.
     """
 
     columns: tuple[ColumnType, ...]
-    missing: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ("auto",)
 
     @classmethod
     def of(cls, values: object) -> "Schema":
@@ -59,13 +59,18 @@ class Schema:
         return missing_words(self.missing)
 
 
-def missing_words(asked: Sequence[str] | None) -> frozenset[str]:
-    """Words for a missing value: those asked for, else the usual ones; the empty cell always."""
-    return MISSING if asked is None else frozenset(("", *asked))
+USUAL = "auto"
+"""Stands for the usual words for a missing value among those asked for."""
+
+
+def missing_words(asked: Sequence[str]) -> frozenset[str]:
+    """Words for a missing value: those asked for, the usual ones for ``"auto"``; the empty cell always."""
+    others = frozenset(("", *asked)) - {USUAL}
+    return others | MISSING if USUAL in asked else others
 
 
 def learn(
-    table: pa.Table, *, is_file: bool, texts: Collection[str] = (), missing: Sequence[str] | None = None
+    table: pa.Table, *, is_file: bool, texts: Collection[str] = (), missing: Sequence[str] = (USUAL,)
 ) -> tuple[Schema, list[str]]:
     """Learn what the columns are.
 
@@ -73,7 +78,7 @@ def learn(
         table: The training rows' features.
         is_file: Whether the table is from a text file, in which numbers and dates are texts, too.
         texts: Columns that are texts whatever they look like.
-        missing: Words for a missing value; by default the usual ones, and others among numbers.
+        missing: Words for a missing value; ``"auto"`` stands for the usual ones, and others among numbers.
 
     Returns:
         The schema, and notes on it.
@@ -87,14 +92,14 @@ def learn(
             if name in texts:
                 kind, said = ColumnType(name, "text"), ""
             elif is_file:
-                kind, said = text_type(name, table.column(name), missing_words(missing), guess=missing is None)
+                kind, said = text_type(name, table.column(name), missing_words(missing), guess=USUAL in missing)
             else:
                 kind, said = typed_type(name, table.column(name), missing_words(missing)), ""
         except UnfitError as error:
             raise DataError(f"column {name!r} {error}.") from None
         columns.append(kind)
         notes += [f"column {name!r}: {said}"] * bool(said)
-    return Schema(tuple(columns), tuple(missing) if missing is not None else None), notes
+    return Schema(tuple(columns), tuple(missing)), notes
 
 
 @dataclass
@@ -160,7 +165,7 @@ class Reading:
         self.readable[kind.name] += int(read.notna().sum())
         if not unreadable.any():
             return
-        if self.schema.missing is None and is_text(column.type):
+        if USUAL in self.schema.missing and is_text(column.type):
             self.readable[kind.name] += marks_in(column.filter(pa.array(unreadable)))
         place = int(unreadable.argmax())
         first = Unreadable(0, str(rows[place]), str(column[place].as_py()))

@@ -130,8 +130,8 @@ def _labelled(rows: Rows, target: str, request: Request, notes: list[str]) -> Ro
     if missing and not request.skip_bad:
         raise DataError(
             f"{where}: the target column {target!r} is empty in {len(missing)} of {len(texts)} rows: row "
-            f"{listed(missing)} (NA, None and null count as empty). Fill the cells, skip bad samples (--skip-bad), or "
-            "name other words for it: --missing WORD."
+            f"{listed(missing)} (NA, None and null count as empty; --missing says which words do). Fill the cells, or "
+            "skip bad samples (--skip-bad)."
         )
     if missing:
         notes.append(f"{where}: {len(missing)} rows without a target were skipped: {listed(missing)}.")
