@@ -53,7 +53,7 @@ def test_missing_numbers_are_filled_by_the_median_and_marked(table):
     assert dataset.spec.numeric == 2
     assert features(dataset.train)[:, 0].tolist() == pytest.approx([(x - mean) / deviation for x in filled], abs=1e-5)
     assert features(dataset.train)[:, 1].tolist() == [float(size is None) for size in sizes]
-    assert any("'size': 2 of 12" in note and "median 7.5" in note for note in dataset.notes)
+    assert any("'size' is missing in 2 of 12" in note and "median 7.5" in note for note in dataset.notes)
 
 
 def test_texts_truth_values_and_categories_become_codes(table):
@@ -71,7 +71,7 @@ def test_missing_categories_have_a_code_of_their_own(table):
     dataset = load(table(colour=["red", None, "blue"] * 4), target="kind", **WHOLE)
     assert dataset.spec.cardinalities == (4,)
     assert features(dataset.train)[:3, 1].tolist() == [2, 3, 1]
-    assert any("'colour': 4 of 12" in note for note in dataset.notes)
+    assert any("'colour' is missing in 4 of 12" in note for note in dataset.notes)
 
 
 def test_dates_become_days(table):
@@ -209,7 +209,7 @@ def test_cells_that_cannot_be_read_are_counted_and_missing(table):
 def test_a_missing_column_of_further_rows_is_named(table, tmp_path):
     dataset = load(table(), target="kind", **WHOLE)
     pd.DataFrame({"weight": [1.0, 2.0]}).to_csv(tmp_path / "later.csv", index=False)
-    with pytest.raises(DataError, match="lacks the columns size"):
+    with pytest.raises(DataError, match="lacks columns of the training data: size"):
         load_like(str(tmp_path / "later.csv"), dataset.preprocess)
 
 
@@ -247,3 +247,79 @@ def test_dates_of_any_century_are_read(tmp_path):
     column = load(str(tmp_path / "old.csv"), target="kind", validation_fraction=0, test_fraction=0).train.values[:, 0]
     numbers = np.array([datetime.date.fromisoformat(day).toordinal() for day in days], dtype=np.float64)
     np.testing.assert_allclose(column, (numbers - numbers.mean()) / numbers.std(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_training_did_not_have_is_counted_in_good_english(table, count):
+    dataset = load(table(colour=["red", "blue"] * 6), target="kind", **WHOLE)
+    path = table(
+        "later.csv", colour=["pink"] * count + ["red"] * (12 - count), size=[None] * count + [1] * (12 - count)
+    )
+    with pytest.warns(DataWarning) as told:
+        load_like(path, dataset.preprocess)
+    said = "\n".join(str(warning.message) for warning in told)
+    filled, unseen = [("1 missing value was", "1 value does"), ("2 missing values were", "2 values do")][count - 1]
+    assert f"column 'size': {filled} filled by the median; training had none." in said
+    assert f"column 'colour': {unseen} not occur in training; all such values share one code." in said
+
+
+def words_of(path, words):
+    """A table of a column of words, four rows of each of 12 numbers."""
+    pd.DataFrame({"word": words, "size": np.arange(len(words)) % 12, "kind": ["a", "b"] * (len(words) // 2)}).to_csv(
+        path, index=False
+    )
+    return str(path)
+
+
+def test_the_most_frequent_texts_are_told_apart_whatever_the_order_of_rows(tmp_path):
+    often = [f"w{place}" for place in range(998)] * 4
+    rare = [f"r{place}" for place in range(10)]
+    words = [*often, *rare]
+    dataset = load(words_of(tmp_path / "t.csv", words), target="kind", **WHOLE)
+    assert dataset.spec.cardinalities == (1001,)
+    assert any("'word' has more than 1000 different texts; the 1000 most" in note for note in dataset.notes)
+    codes = dict(zip(words, features(dataset.train)[:, 1].tolist(), strict=True))
+    assert [word for word in rare if codes[word]] == ["r0", "r1"]
+    assert len({codes[word] for word in often}) == 998
+    mixed = np.random.default_rng(0).permutation(words)
+    again = load(words_of(tmp_path / "m.csv", mixed), target="kind", **WHOLE)
+    assert again.preprocess["categorical"] == dataset.preprocess["categorical"]
+
+
+@pytest.mark.parametrize("count", [1002, 30_000])
+def test_a_column_of_different_words_is_refused(tmp_path, count):
+    path = words_of(tmp_path / "t.csv", [f"row {place}" for place in range(count)])
+    with pytest.raises(DataError, match=rf"'word' has {count} different texts in {count} .*--ignore word"):
+        load(path, target="kind", **WHOLE)
+    assert load(path, target="kind", ignore=["word"], **WHOLE).spec.cardinalities == ()
+
+
+@pytest.mark.parametrize(
+    "written", [["TRUE", "FALSE"], ["True", "False"], ["true", "false"], ["1", "0"], ["1.0", "0.0"], [True, False]]
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_true_and_false_are_one_however_a_file_writes_them(table, ending, written):
+    flags = [True, False, False, True] * 3
+    dataset = load(table(f"t.{ending}", flag=flags), target="kind", **WHOLE)
+    later = [written[0] if flag else written[1] for flag in flags]
+    samples, _ = load_like(table(f"later.{ending}", flag=later), dataset.preprocess)
+    assert torch.equal(features(samples), features(dataset.train))
+
+
+def test_a_column_of_0_and_1_takes_true_and_false_later(table):
+    dataset = load(table(flag=[1, 0, 0, 1] * 3), target="kind", **WHOLE)
+    samples, _ = load_like(table("later.csv", flag=["TRUE", "no", "false", "yes"] * 3), dataset.preprocess)
+    assert torch.equal(features(samples), features(dataset.train))
+
+
+@pytest.mark.parametrize("later", [["001"] * 12, ["001", "1"] * 6, ["2", "001"] * 6])
+def test_a_code_is_the_same_whatever_stands_beside_it(table, later):
+    dataset = load(table(code=["001", "002"] * 6), target="kind", ignore=["size"], **WHOLE)
+    code = {"001": 1.0, "1": 0.0, "2": 0.0}
+    path = table("later.csv", code=later)
+    if len(set(later)) > 1:
+        with pytest.warns(DataWarning, match="'code'"):
+            samples, _ = load_like(path, dataset.preprocess)
+    else:
+        samples, _ = load_like(path, dataset.preprocess)
+    assert features(samples)[:, 0].tolist() == [code[word] for word in later]

@@ -94,7 +94,11 @@ def read_training(
         raise DataError(f"{source}: the table has no rows.")
     kinds = _kinds(words, texts_of(table.column(labels), missing_words(request.dialect.missing)), rows, source)
     schema, notes = learn(
-        table.drop_columns(labels), is_file=files.is_text, texts=request.texts, missing=request.dialect.missing
+        table.drop_columns(labels),
+        is_file=files.is_text,
+        texts=request.texts,
+        missing=request.dialect.missing,
+        source=source,
     )
     reading = Reading(schema, source, files.decimal(schema, request.dialect.decimal))
     frame = reading.frame(table, rows)
@@ -166,7 +170,7 @@ def read_further(
     known = {*needed, label, *cast(list[str], preprocess["ignore"]), *cast(list[str], preprocess["useless"])}
     extra = [name for name in files.names if name not in known]
     if extra:
-        notes.append(f"{source}: columns that training had not were ignored: {listed(extra)}.")
+        notes.append(f"{source}: columns that training did not have were ignored: {listed(extra)}.")
     notes += [f"{source}: {note}" for note in (*files.notes, *reading.notes(), *found.notes())]
 
 

@@ -166,14 +166,20 @@ class Findings:
         """A sentence for each column."""
         return [
             *(
-                f"column {name!r}: {count} missing values filled by the median; training had none."
+                f"column {name!r}: {_number(count, 'missing value was', 'missing values were')} filled by the median; "
+                "training had none."
                 for name, count in self.filled.items()
             ),
             *(
-                f"column {name!r}: {count} values that training did not have share one code."
+                f"column {name!r}: {_number(count, 'value does', 'values do')} not occur in training; all such values "
+                "share one code."
                 for name, count in self.unseen.items()
             ),
         ]
+
+
+def _number(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def fit_columns(
@@ -267,7 +273,7 @@ def _fit_categorical(column: pd.Series, most: int) -> tuple[CategoricalColumn, l
         counts = counts.sort_index().sort_values(ascending=False, kind="stable").head(most)
         notes = [
             f"column {column.name!r} has more than {most} different texts; the {most} most frequent are told apart, "
-            "the others share the code of texts that training did not have."
+            "the others share the code of texts that do not occur in training."
         ]
     values = sorted(str(text) for text in counts.index)
     return CategoricalColumn(name=str(column.name), values=values, missing=bool(column.isna().any())), notes
@@ -337,8 +343,8 @@ def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
         count = int(train[column["name"]].isna().sum())
         if count:
             notes.append(
-                f"column {column['name']!r}: {count} of {len(train)} training rows are missing; filled by the median "
-                f"{column['median']:g}, with a 0/1 column that marks them."
+                f"column {column['name']!r} is missing in {count} of {len(train)} training rows; filled by the median "
+                f"{column['median']:g}, and a 0/1 column marks these rows."
             )
         if column["date"]:
             notes.append(f"column {column['name']!r} holds dates; read as days.")
@@ -350,7 +356,8 @@ def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
         count = int(train[category["name"]].isna().sum())
         if count:
             notes.append(
-                f"column {category['name']!r}: {count} of {len(train)} training rows are missing; that is a category."
+                f"column {category['name']!r} is missing in {count} of {len(train)} training rows; that is a category "
+                "of its own."
             )
         different = len(category["values"])
         if different > MANY_CATEGORIES and different > len(train) / 2:

@@ -35,7 +35,8 @@ def test_a_damaged_schema_is_refused(damaged):
 def test_the_words_asked_for_are_missing_beside_the_empty_cell():
     assert missing_words(("x",)) == {"", "x"}
     assert missing_words(()) == {""}
-    assert missing_words(None) >= {"", "NA", "null"}
+    assert missing_words(("auto", "x")) >= {"", "NA", "null", "x"}
+    assert "auto" not in missing_words(("auto",))
 
 
 def test_each_column_is_learnt_and_what_was_decided_is_said():

@@ -70,7 +70,12 @@ def missing_words(asked: Sequence[str]) -> frozenset[str]:
 
 
 def learn(
-    table: pa.Table, *, is_file: bool, texts: Collection[str] = (), missing: Sequence[str] = (USUAL,)
+    table: pa.Table,
+    *,
+    is_file: bool,
+    texts: Collection[str] = (),
+    missing: Sequence[str] = (USUAL,),
+    source: str = "X",
 ) -> tuple[Schema, list[str]]:
     """Learn what the columns are.
 
@@ -79,6 +84,7 @@ def learn(
         is_file: Whether the table is from a text file, in which numbers and dates are texts, too.
         texts: Columns that are texts whatever they look like.
         missing: Words for a missing value; ``"auto"`` stands for the usual ones, and others among numbers.
+        source: What the table is called in messages.
 
     Returns:
         The schema, and notes on it.
@@ -96,7 +102,7 @@ def learn(
             else:
                 kind, said = typed_type(name, table.column(name), missing_words(missing)), ""
         except UnfitError as error:
-            raise DataError(f"column {name!r} {error}.") from None
+            raise DataError(f"{source}: column {name!r} {error}.") from None
         columns.append(kind)
         notes += [f"column {name!r}: {said}"] * bool(said)
     return Schema(tuple(columns), tuple(missing)), notes
@@ -216,8 +222,9 @@ def decimal_of(
         mark, is_open = decimal_mark(column for column in columns() if is_text(column.type))
         if is_open:
             raise DataError(
-                f"{where}: numbers such as 1,234 may be one and a bit or more than a thousand. Say which: --decimal , "
-                "or --decimal . (or give numbers instead of texts)."
+                f"{where}: numbers such as 1,234 can be read in two ways, and no other number decides. Say which mark "
+                "stands before the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; or "
+                "give numbers instead of texts."
             )
         return mark or "."
 

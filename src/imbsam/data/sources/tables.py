@@ -66,7 +66,11 @@ def read_tables(paths: Sequence[Path], request: Request, *, root: Path | None = 
     if schema is None:
         train = parts["train"]
         schema, said = learn(
-            train.table, is_file=train.files.is_text, texts=request.texts, missing=request.dialect.missing
+            train.table,
+            is_file=train.files.is_text,
+            texts=request.texts,
+            missing=request.dialect.missing,
+            source=train.files.called,
         )
         notes += said
     of = {}
@@ -112,9 +116,9 @@ def _wanted(files: TableSet, target: str | None, request: Request, notes: list[s
         return kept
     wanted = request.schema.names
     if absent := [name for name in wanted if name not in features]:
-        raise DataError(f"{files.called}: the table lacks the columns {listed(absent)}, which training had.")
+        raise DataError(f"{files.called}: the table lacks columns of the training data: {listed(absent)}.")
     if extra := [name for name in kept if name not in wanted]:
-        notes.append(f"columns that training had not were ignored: {listed(extra)}.")
+        notes.append(f"columns that training did not have were ignored: {listed(extra)}.")
     return wanted
 
 
@@ -134,7 +138,8 @@ def _labelled(rows: Rows, target: str, request: Request, notes: list[str]) -> Ro
             "skip bad samples (--skip-bad)."
         )
     if missing:
-        notes.append(f"{where}: {len(missing)} rows without a target were skipped: {listed(missing)}.")
+        rows_were = "1 row without a target was" if len(missing) == 1 else f"{len(missing)} rows without a target were"
+        notes.append(f"{where}: {rows_were} skipped: {listed(missing)}.")
         table = table.filter(pa.array([text is not None for text in texts]))
     kept = [name for name, text in zip(rows.names, texts, strict=True) if text is not None] if missing else rows.names
     found = Rows(rows.files, table, kept, [text for text in texts if text is not None])
