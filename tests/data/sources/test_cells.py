@@ -173,7 +173,7 @@ def test_durations_of_texts_and_types_are_the_same_days():
     st.lists(st.one_of(st.none(), st.sampled_from(["1", "2.5", "x", "NA", "?", "007", "true", "2024-01-05", "1 days"])))
 )
 def test_a_cell_means_the_same_whatever_stands_beside_it(texts):
-    for kind in ("text", "number", "boolean", "duration"):
+    for kind in ("text", "number", "boolean"):
         values, unreadable = read(kind, texts)
         alone = [read(kind, [text]) for text in texts]
         assert values == [value for (value,), _ in alone]

@@ -223,8 +223,8 @@ def decimal_of(
         if is_open:
             raise DataError(
                 f"{where}: numbers such as 1,234 can be read in two ways, and no other number decides. Say which mark "
-                "stands before the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; or "
-                "give numbers instead of texts."
+                "stands before the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; "
+                "or give numbers instead of texts."
             )
         return mark or "."
 

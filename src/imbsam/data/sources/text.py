@@ -163,6 +163,8 @@ def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTabl
             f"{filled[len(found.header)]}. Add the missing name to the header."
         )
     kept = tuple(place for place in table.kept if place in filled or place not in nameless)
+    if not kept:
+        raise DataError(f"{path}: the header names no column, and all fields are empty.")
     if len(kept) < found.width:
         empty = [str(place + 1) for place in nameless if place not in filled]
         notes.append(f"{path.name}: field {listed(empty)} has no name and is empty in every row; it is left out.")
