@@ -16,7 +16,7 @@ from imbsam.data.columns import Columns, Findings, fit_columns, is_constant, not
 from imbsam.data.load import load_further
 from imbsam.data.sources import open_tables
 from imbsam.data.sources.cells import meaning, texts_of
-from imbsam.data.sources.raw import NOTHING_ASKED, Request, listed
+from imbsam.data.sources.raw import NOTHING_ASKED, Request, listed, placed
 from imbsam.data.sources.schema import Reading, learn, missing_words
 from imbsam.errors import DataError
 
@@ -171,7 +171,7 @@ def read_further(
     extra = [name for name in files.names if name not in known]
     if extra:
         notes.append(f"{source}: columns that training did not have were ignored: {listed(extra)}.")
-    notes += [f"{source}: {note}" for note in (*files.notes, *reading.notes(), *found.notes())]
+    notes += placed(source, (*files.notes, *reading.notes(), *found.notes()))
 
 
 def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from imbsam.data.seeding import generator
 from imbsam.data.sources import is_bundled, read
 from imbsam.data.sources.cells import meaning
 from imbsam.data.sources.dialect import AS_FOUND, Dialect
-from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed
+from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed, placed
 from imbsam.data.sources.schema import Schema
 from imbsam.data.splits import SMALLEST_SPLIT_CLASS, stratified_split
 from imbsam.data.unopened import unopened_parts
@@ -187,7 +187,7 @@ def load_further(
         samples, more = further_rows(part, preprocess)
     else:
         samples, more = further_images(part, preprocess, skip_bad=skip_bad)
-    return samples, part.labelled, tuple(f"{source}: {note}" for note in notes + more)
+    return samples, part.labelled, tuple(placed(source, notes + more))
 
 
 def spec_of(preprocess: Mapping[str, object]) -> InputSpec:

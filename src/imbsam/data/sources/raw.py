@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
@@ -192,6 +192,12 @@ def index_labels(labels: dict[PartName, list[str]]) -> tuple[tuple[str, ...], di
 def unlabelled(count: int) -> Tensor:
     """Targets of ``count`` samples without a class."""
     return torch.full((count,), UNLABELLED)
+
+
+def placed(source: str, notes: Iterable[str]) -> list[str]:
+    """Notes that begin with the source or the file that they are about."""
+    names = (f"{source}: ", f"{Path(source).name}: ")
+    return [note if note.startswith(names) else f"{source}: {note}" for note in notes]
 
 
 def listed(items: Sequence[str], most: int = 8) -> str:
