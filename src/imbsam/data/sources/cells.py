@@ -145,7 +145,8 @@ def plain_number(word: str) -> float | None:
 
 
 def meaning(name: str) -> str:
-    """What a label says: ``1.0`` is ``1`` and ``TRUE`` is ``true``; ``01`` and ``1E0`` are not ``1``."""
+    """What a label says: ``1.0`` and ``1`` with a space are ``1``, ``TRUE`` is ``true``; ``01`` and ``1E0`` are not."""
+    name = name.strip()
     whole = re.fullmatch(r"(-?(?:0|[1-9]\d*))(?:\.0+)?", name)
     return whole[1] if whole else name.lower() if name.lower() in ("true", "false") else name
 

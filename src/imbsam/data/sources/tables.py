@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from imbsam.data.sources.cells import plain_number, texts_of
+from imbsam.data.sources.cells import meaning, plain_number, texts_of
 from imbsam.data.sources.opened import TableSet, check_same_columns
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, by_part, index_labels, listed, unlabelled
 from imbsam.data.sources.schema import Reading, learn, missing_words
@@ -75,6 +75,8 @@ def read_tables(paths: Sequence[Path], request: Request, *, root: Path | None = 
         notes += said
     of = {}
     classes, targets = index_labels({part: rows.labels for part, rows in parts.items()})
+    if request.schema is None:
+        _check_alike(classes, parts["train"].files.called)
     for part, rows in parts.items():
         reading = Reading(schema, rows.files.called, rows.files.decimal(schema, request.dialect.decimal))
         frame = reading.frame(rows.table, rows.names)
@@ -160,6 +162,14 @@ def _check_classes(rows: Rows, target: str) -> None:
             f"one of {len(different)} numbers; a class must be a word or a number that recurs. Choose another column "
             "by --target, or bin the values."
         )
+
+
+def _check_alike(classes: Sequence[str], where: str) -> None:
+    """Refuse classes that are one, written in two ways."""
+    known: dict[str, str] = {}
+    for name in classes:
+        if (other := known.setdefault(meaning(name), name)) != name:
+            raise DataError(f"{where}: the classes {other!r} and {name!r} say the same. Write them the same way.")
 
 
 def _no_target(files: TableSet, target: str | None) -> str:
