@@ -10,11 +10,12 @@ from imbsam.data.sources.digits import read_digits
 from imbsam.data.sources.folders import read_image_files, read_image_folder
 from imbsam.data.sources.idx import is_idx_folder, read_idx
 from imbsam.data.sources.lists import lists_by_part, read_lists
-from imbsam.data.sources.opened import TableSet, is_table
+from imbsam.data.sources.opened import is_table
 from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
 from imbsam.data.sources.part_folders import holds_images
 from imbsam.data.sources.partitions import divided, files_below
 from imbsam.data.sources.raw import Raw, Request, belonging, by_part, listed, part_of
+from imbsam.data.sources.table_set import TableSet
 from imbsam.data.sources.tables import read_tables
 from imbsam.data.sources.text import is_text_table
 from imbsam.data.sources.walk import beside, is_image, visible

@@ -10,20 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imbsam.data.sources.dialect import Dialect
-from imbsam.data.sources.numbers import Decimal
-from imbsam.data.sources.partitions import are_numbers, column, values_of
+from imbsam.data.sources.partitions import column
 from imbsam.data.sources.raw import listed
-from imbsam.data.sources.row_names import RowNames
-from imbsam.data.sources.schema import Schema, decimal_of
 from imbsam.data.sources.text import is_text_table, open_text
 from imbsam.errors import DataError
 
 OTHER_ENDINGS = (".parquet", ".npz", ".xlsx")
 
 T = TypeVar("T")
-
-SCANNED = 16_384
-"""Rows that are read at a time to find out the decimal mark."""
 
 
 @dataclass(frozen=True)
@@ -90,142 +84,6 @@ class OpenTable:
             raise
         except Exception as error:  # A damaged file may raise anything, MemoryError and zlib.error among it.
             raise _unreadable(self.path, error) from error
-
-
-@dataclass(frozen=True)
-class TableSet:
-    """The files of one source, read as one table.
-
-    Args:
-        files: Opened, all with the same columns.
-        root: The folder that is divided by columns, in which they lie.
-        several: Whether a row's number alone does not say which it is.
-    """
-
-    files: Sequence[OpenTable]
-    root: Path | None = None
-    several: bool = False
-
-    @classmethod
-    def open(
-        cls,
-        paths: Sequence[Path],
-        dialect: Dialect,
-        *,
-        skip_bad: bool = False,
-        root: Path | None = None,
-        several: bool = False,
-    ) -> "TableSet":
-        """Open them.
-
-        Args:
-            paths: The files.
-            dialect: How they are written, if they are text files.
-            skip_bad: Leave out rows of a text file that have too many or too few fields.
-            root: The folder that is divided by columns, in which they lie.
-            several: Whether there are other files beside these.
-
-        Raises:
-            DataError: If one cannot be read, or their columns or kinds differ.
-        """
-        files = [open_table(path, dialect, skip_bad=skip_bad) for path in paths]
-        for name, values in values_of(paths, root).items():
-            is_number = not files[0].is_text and are_numbers(values)
-            files = [file.with_columns({name: (value, is_number)}) for file, value in zip(files, values, strict=True)]
-        for file in files[1:]:
-            check_same_columns(file.path, file.names, files[0].names)
-        if len({file.is_text for file in files}) > 1:
-            raise DataError(f"text files and others together: {listed([path.name for path in paths])}. Give one kind.")
-        return cls(files, root, several or len(files) > 1)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Of the columns."""
-        return self.files[0].names
-
-    @property
-    def is_text(self) -> bool:
-        """Whether cells are texts, of which nobody has said what they are."""
-        return self.files[0].is_text
-
-    @property
-    def notes(self) -> list[str]:
-        """What was decided in reading; whole after the last row."""
-        return [note for file in self.files for note in file.notes]
-
-    @property
-    def called(self) -> str:
-        """What they are called in messages."""
-        return listed([str(file.path) for file in self.files], 3)
-
-    @property
-    def before(self) -> list[str]:
-        """What stands before the number of a row of each file."""
-        names = [str(file.path.relative_to(self.root)) if self.root else file.path.name for file in self.files]
-        return [f"{name} row " if self.several else "" for name in names]
-
-    def has(self, name: str | None) -> bool:
-        """Whether there is such a column."""
-        return name in self.names
-
-    def having(self, name: str | None) -> list[str]:
-        """The column, if there is such a one."""
-        return [name] if name is not None and name in self.names else []
-
-    def blocks(self, columns: Sequence[str], rows: int) -> Iterator[tuple[pa.Table, RowNames]]:
-        """Some columns, at most so many rows of a file at a time, and what the rows are called."""
-        for file, before in zip(self.files, self.before, strict=True):
-            first = 1
-            for table in file.blocks(columns, rows):
-                yield table, RowNames([(before, first, len(table))])
-                first += len(table)
-
-    def whole(self, columns: Sequence[str]) -> tuple[pa.Table, RowNames]:
-        """Some columns of all rows, and what the rows are called."""
-        tables = [file.whole(columns) for file in self.files]
-        names = RowNames([(before, 1, len(table)) for before, table in zip(self.before, tables, strict=True)])
-        return joined(tables), names
-
-    def decimal(self, schema: Schema, asked: Decimal | None) -> Callable[[], Decimal]:
-        """A function that finds out the decimal mark of the numbers; files are read again as far as it needs."""
-        numbers = [kind.name for kind in schema.columns if kind.kind == "number"]
-
-        def columns() -> Iterator[pa.ChunkedArray]:
-            for table, _ in self.blocks(numbers, SCANNED) if numbers else ():
-                yield from table.columns
-
-        return decimal_of(columns, asked, self.called)
-
-
-def check_same_columns(path: Path, names: Sequence[str], first: Sequence[str]) -> None:
-    """Refuse a file whose columns are not those of the first one.
-
-    Raises:
-        DataError: Naming what is missing and what is additional.
-    """
-    missing = [name for name in first if name not in names]
-    extra = [name for name in names if name not in first]
-    if missing or extra:
-        raise DataError(
-            f"{path}: its columns differ from the other files': missing {listed(missing) or 'none'}, "
-            f"additional {listed(extra) or 'none'}."
-        )
-
-
-def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of the same columns, one below the other.
-
-    Raises:
-        DataError: If a column is of types that do not fit each other.
-    """
-    if len(tables) == 1:
-        return tables[0]
-    try:
-        return pa.concat_tables(
-            [table.select(tables[0].column_names) for table in tables], promote_options="permissive"
-        )
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"the files do not fit each other: {error}.") from error
 
 
 def is_table(path: Path) -> bool:

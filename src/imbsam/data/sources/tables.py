@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from imbsam.data.sources.cells import meaning, plain_number, texts_of
-from imbsam.data.sources.opened import TableSet, check_same_columns
 from imbsam.data.sources.raw import PARTS, Part, PartName, Raw, Request, by_part, index_labels, listed, unlabelled
 from imbsam.data.sources.schema import Reading, learn, missing_words
+from imbsam.data.sources.table_set import TableSet, check_same_columns
 from imbsam.errors import DataError
 
 MOST_CLASSES = 200
