@@ -47,7 +47,6 @@ def fit(imbsam):
 
 GERMAN = {"size": [size.replace(".", ",") for size in SIZES], "größe": COUNTS[::-1]}
 WRITTEN = {
-    "semicolons": ({"separator": ";"}, GERMAN, ()),
     "told": ({"separator": ";"}, GERMAN, ("--separator", "semicolon", "--decimal", ",")),
     "odd": ({"separator": "~"}, GERMAN, ("--separator", "~", "--decimal", ",")),
     "cp1252": ({"separator": ";", "encoding": "cp1252"}, GERMAN, ("--encoding", "cp1252")),

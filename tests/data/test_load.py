@@ -174,3 +174,36 @@ def test_one_class_alone_is_refused(tmp_path):
     pd.DataFrame({"x": range(4), "kind": ["a"] * 4}).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(DataError, match=r"one class only \(a\)"):
         load(str(tmp_path / "t.csv"), target="kind")
+
+
+SHAPES = {
+    "shuffled": lambda frame: frame.iloc[::-1],
+    "one class": lambda frame: frame[frame["kind"] == "01"],
+    "digits alone": lambda frame: frame[frame["code"].isin(["007", "012"])],
+    "no fraction": lambda frame: frame[frame["size"] % 1 == 0],
+    "one row": lambda frame: frame.head(1),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_row_means_the_same_in_every_later_file(tmp_path, shape, ending):
+    frame = pd.DataFrame(
+        {
+            "size": [0.5 * place for place in range(24)],
+            "code": ["007", "012", "A7"] * 8,
+            "day": [f"2024-01-{place + 1:02}" for place in range(24)],
+            "kind": ["01", "1", "007", "1"] * 6,
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    dataset = load(str(tmp_path / "t.csv"), target="kind", validation_fraction=0, test_fraction=0)
+    assert set(dataset.classes) == {"007", "01", "1"}
+    later = SHAPES[shape](frame)
+    path = tmp_path / f"later.{ending}"
+    later.to_csv(path, index=False) if ending == "csv" else later.reset_index(drop=True).to_parquet(path)
+    samples, labelled = load_like(str(path), json.loads(json.dumps(dataset.preprocess)))
+    places = torch.from_numpy(later.index.to_numpy().copy())
+    assert labelled
+    assert torch.equal(samples.batch(torch.arange(len(later))), dataset.train.batch(places))
+    assert torch.equal(samples.targets, dataset.train.targets[places])

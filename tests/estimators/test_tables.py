@@ -203,3 +203,46 @@ def test_missing_labels_are_refused(frame):
         quick().fit(X, np.where(y == "rare", np.nan, 1.0))
     with pytest.raises(ValueError, match="requires y to be passed"):
         quick().fit(X, None)
+
+
+LATER = {
+    "texts of numbers": {
+        "width": lambda column: column.map(str, na_action="ignore"),
+        "code": lambda column: column.astype(str),
+    },
+    "floats of whole numbers": {"code": lambda column: column.astype(float)},
+    "texts of dates": {"made": lambda column: column.dt.strftime("%Y-%m-%dT%H:%M:%S")},
+    "another unit": {"made": lambda column: column.astype("datetime64[s]")},
+    "categories": {"colour": lambda column: column.astype("category"), "grade": lambda column: column.astype(object)},
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_a_later_frame_of_other_types_means_the_same(frame, case):
+    X, y = frame
+    classifier = quick().fit(X, y)
+    later = X.assign(**{name: change(X[name]) for name, change in LATER[case].items()})
+    np.testing.assert_array_equal(classifier.predict_proba(later), classifier.predict_proba(X))
+
+
+@pytest.mark.parametrize("place", [0, 5])
+def test_a_row_alone_means_the_same_as_among_others(frame, place):
+    X, y = frame
+    classifier = quick().fit(X, y)
+    together = classifier.predict_proba(X)[place : place + 1]
+    np.testing.assert_allclose(classifier.predict_proba(X.iloc[place : place + 1]), together, atol=1e-6)
+
+
+def test_cells_that_cannot_be_read_are_counted_in_a_warning(frame):
+    X, y = frame
+    classifier = quick().fit(X, y)
+    later = X.assign(code=["soon", *X["code"].astype(str)[1:]])
+    with pytest.warns(DataWarning, match="column 'code': 1 value is not a number, first 'soon' in row 0"):
+        classifier.predict(later)
+
+
+@pytest.mark.parametrize("dates", [20240105, 1.7e9, "20240105"])
+def test_dates_that_come_as_numbers_are_refused(frame, dates):
+    X, y = frame
+    with pytest.raises(DataError, match="column 'made'"):
+        quick().fit(X, y).predict(X.assign(made=dates))
