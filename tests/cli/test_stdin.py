@@ -1,6 +1,7 @@
 """Standard input as the rows to predict or score."""
 
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -53,3 +54,16 @@ def test_nothing_on_standard_input_is_said(rows, monkeypatch, capsys):
     given(monkeypatch, b"")
     run("predict", "run", "-", code=2)
     assert "standard input is empty" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always::imbsam.errors.DataWarning")
+def test_what_could_not_be_read_is_printed_and_in_the_json_of_predict(rows, capsys):
+    run("train", "t.csv", "--target", "kind", "--ignore", "known", "--epochs", "1", "--out", "run", "--quiet")
+    cells = ["wide" if row == 3 else str(size) for row, size in enumerate(rows["size"])]
+    pd.DataFrame({"size": cells}).to_csv("l.csv", index=False)
+    capsys.readouterr()
+    run("predict", "run", "l.csv", "--out", "p.csv", "--json")
+    printed = capsys.readouterr()
+    told = "column 'size': 1 value is not a number, first 'wide' in row 4; read as missing"
+    assert told in printed.err
+    assert any(told in note for note in json.loads(printed.out)["notes"])

@@ -182,7 +182,7 @@ def predict(command: Predict) -> Answer:
     """Write predictions."""
     check_file(command.out, command.source)
     trained = Trained.open(command.run, device=command.device, model=command.model)
-    with path_of(command.source) as source:
+    with path_of(command.source) as source, show.noted() as notes:
         number, per_class = trained.predict(
             source,
             command.out,
@@ -194,6 +194,7 @@ def predict(command: Predict) -> Answer:
     content = {
         "out": command.out,
         "predictions": number,
+        "notes": notes,
         "classes": [{"name": name, "predicted": n} for name, n in zip(trained.classes, counts, strict=True)],
     }
     return Answer(content, lambda: show.predictions(command.out, number, trained.classes, counts))

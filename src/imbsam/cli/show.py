@@ -1,7 +1,9 @@
 """What the command prints: progress, tables, warnings. Tables go to standard output, all else to standard error."""
 
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -49,6 +51,27 @@ def warning(
 ) -> None:
     """Print a warning as one sentence, without the place in the code."""
     print(f"warning: {printable(str(message))}", file=sys.stderr)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """What is warned of is printed as ever, and collected."""
+    notes: list[str] = []
+
+    def collect(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        notes.append(str(message))
+        warning(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = collect
+        yield notes
 
 
 def result(found: Result) -> None:
