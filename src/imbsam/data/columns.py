@@ -328,11 +328,13 @@ def codes_of(category: CategoricalColumn) -> tuple[dict[str, int], int]:
 
 def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
     index, missing_code = codes_of(category)
-    # A text that training did not have may be one that it had, written otherwise: 12.0 for 12, TRUE for True.
-    meant = Counter(map(meaning, index))
-    alike = {meaning(text): code for text, code in index.items() if meant[meaning(text)] == 1}
     held = [str(text) for text in column.cat.categories]
-    code = np.array([*(index.get(text, alike.get(meaning(text), UNSEEN)) for text in held), missing_code])
+    alike: dict[str, int] = {}
+    if not index.keys() >= set(held):
+        # A text that training did not have may be one that it had, written otherwise: 12.0 for 12, TRUE for True.
+        meant = Counter(map(meaning, index))
+        alike = {meaning(text): code for text, code in index.items() if meant[meaning(text)] == 1}
+    code = np.array([*(index.get(text) or alike.get(meaning(text), UNSEEN) for text in held), missing_code])
     return cast(np.ndarray, code[column.cat.codes.to_numpy()])
 
 
