@@ -202,7 +202,7 @@ def codes(draw: st.DrawFn, rows: int) -> Column:
 @st.composite
 def mixed(draw: st.DrawFn, rows: int) -> Column:
     values = draw(cells(st.sampled_from(["b", 7, 12, 2.5, -0.25, True, False]), rows, "a"))
-    return Column(values, MISSING, str, (str,), [as_type(object), as_category, through(str, "string")])
+    return Column(values, MISSING, str, (str,), [as_type(object), through(str, "category"), through(str, "string")])
 
 
 def in_zone(hours: int) -> Spelling:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from imbsam import SharpClassifier, data
 from imbsam.anomaly import sources
 from imbsam.anomaly.words import LabelWords
+from imbsam.data.sources.arrow import arrow_table
 from imbsam.data.sources.dialect import Dialect
 from imbsam.data.sources.kinds import float_values
 from imbsam.data.sources.numbers import plain_numbers
@@ -263,3 +264,9 @@ def test_a_decimal_is_the_float_that_its_digits_say():
     texts = [f"{number}.{number * 7919 % 10**9:09d}" for number in range(3, 10**15, 10**12 + 7)]
     decimals = pa.chunked_array([pa.array([Decimal(text) for text in texts], pa.decimal128(38, 9))])
     assert float_values(decimals).tolist() == [float(text) for text in texts]
+
+
+@pytest.mark.parametrize("dtype", [object, "category"])
+def test_true_beside_a_number_is_not_one(dtype):
+    table = arrow_table(pd.DataFrame({"mixed": pd.Series([-0.25, True, 1], dtype=object).astype(dtype)}))
+    assert table.column("mixed").to_pylist()[:2] == ["-0.25", "True"]

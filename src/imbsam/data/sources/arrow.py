@@ -33,6 +33,7 @@ def _column(column: pd.Series) -> pa.Array:
     if isinstance(column.dtype, pd.SparseDtype):
         column = pd.Series(np.asarray(column), name=column.name)
     try:
+        _check_values(column)
         found = pa.Array.from_pandas(column)
         if column.dtype == object and pa.types.is_timestamp(found.type):
             _check_zones(column)
@@ -63,3 +64,14 @@ def _check_zones(dates: pd.Series) -> None:
         > 1
     ):
         raise DataError(f"column {dates.name!r} has dates with a time zone and others without. Give all one, or none.")
+
+
+def _check_values(column: pd.Series) -> None:
+    """Arrow takes True beside 0.5 for 1.0."""
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if values.dtype == object and len({isinstance(v, bool | np.bool_) for v in values if not _is_missing(v)}) > 1:
+        raise pa.ArrowTypeError("true and false among other values")
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
