@@ -1,5 +1,6 @@
 """The cells of a column, read as what the column is."""
 
+import decimal
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -153,6 +154,8 @@ def meaning(name: str) -> str:
 
 def value_text(value: object) -> str:
     """How a category or class is called: whole numbers without a fraction, so that 1 and 1.0 are the same."""
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        value = int(value) if value == int(value) else float(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
