@@ -109,7 +109,7 @@ def test_a_column_in_doubt_is_named_with_the_options_that_settle_it(train, fit, 
     ran = {"train": train, "fit": fit}[command]("t.csv")
     assert ran.code == 2
     assert "t.csv: column 'n' holds numbers, 98.3 % of its values, and other words, 'ill'" in ran.err
-    for option in ("--missing ill", "--text n", "--ignore n"):
+    for option in ("--missing auto ill", "--text n", "--ignore n"):
         assert option in ran.err
 
 

@@ -136,3 +136,10 @@ def test_files_with_different_columns_are_named(write, tmp_path):
     write("weight,kind\n1,a\n", "test.csv")
     with pytest.raises(DataError, match=r"test\.csv: .*missing size, additional weight"):
         load(str(tmp_path), target="kind")
+
+
+def test_a_decimal_comma_is_said(write):
+    dataset = load(write("size;kind\n1,5;a\n2,25;b\n3;a\n4;b\n"), target="kind", **WHOLE)
+    assert [column["name"] for column in dataset.preprocess["numeric"]] == ["size"]
+    assert dataset.preprocess["numeric"][0]["median"] == 2.625
+    assert "the decimal mark is a comma." in dataset.notes

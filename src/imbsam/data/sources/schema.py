@@ -132,6 +132,7 @@ class Reading:
     decimal: Callable[[], Decimal] = field(default=lambda: ".")
     unreadable: dict[str, Unreadable] = field(default_factory=dict)
     readable: Counter[str] = field(default_factory=Counter)
+    has_commas: bool = False
 
     def frame(self, table: pa.Table, rows: Sequence[object]) -> pd.DataFrame:
         """Read rows.
@@ -147,7 +148,7 @@ class Reading:
         Raises:
             DataError: If a column is of another type than in training.
         """
-        reader = Reader(self.schema.missing_words, self.decimal)
+        reader = Reader(self.schema.missing_words, self._found)
         series = {}
         for kind in self.schema.columns:
             column = table.column(kind.name)
@@ -159,6 +160,11 @@ class Reading:
             series[kind.name] = pd.Series(cells.values, copy=False)
             self._count(kind, column, cells.unreadable, series[kind.name], rows)
         return pd.DataFrame(series, copy=False)
+
+    def _found(self) -> Decimal:
+        mark = self.decimal()
+        self.has_commas |= mark == ","
+        return mark
 
     def _count(
         self,
@@ -183,7 +189,7 @@ class Reading:
         Raises:
             DataError: If nothing in a column could be read, and something says more than that a value is missing.
         """
-        notes = []
+        notes = ["the decimal mark is a comma."] if self.has_commas else []
         for kind in self.schema.columns:
             lost = self.unreadable.get(kind.name)
             if lost is None:
