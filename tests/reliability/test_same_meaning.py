@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from imbsam import SharpClassifier, data
 from imbsam.anomaly import sources
 from imbsam.anomaly.words import LabelWords
+from imbsam.data.load import load_further
 from imbsam.data.sources.arrow import arrow_table
 from imbsam.data.sources.dialect import Dialect
 from imbsam.data.sources.kinds import float_values
@@ -90,7 +91,7 @@ def check_classifier(table: dict[str, Column], given_data: st.DataObject) -> Non
         written = draw(st.sampled_from([write_text, write_parquet]))(folder, table, places, draw)
 
         def read(dialect: Dialect) -> torch.Tensor:
-            samples, labelled, _ = data.load_further(str(written.path), trained.preprocess, dialect=dialect)
+            samples, labelled, _ = load_further(str(written.path), trained.preprocess, dialect=dialect)
             assert labelled
             assert samples.targets.tolist() == [place % 2 for place in places]
             return features(samples)
@@ -210,7 +211,7 @@ def test_what_says_something_else_is_refused(tmp_path, train, later, told):
     ]
     + [
         (["yes", "no"] * 10, ["no", "maybe"], "1 value is not true or false, first 'maybe' in row 2"),
-        (["007", "A07"] * 10, ["007", "7"], "1 values that training did not have share one code"),
+        (["007", "A07"] * 10, ["007", "7"], "1 value does not occur in training"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, train, later, note):
