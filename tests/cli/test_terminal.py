@@ -127,3 +127,13 @@ def test_a_run_survives_that_nobody_listens(tmp_path, closed):
     done = subprocess.run(["bash", "-c", f"{sys.executable} -m imbsam {words}"], cwd=tmp_path, check=False)
     assert done.returncode == 0
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_without_buffers_what_is_printed_comes_at_once():
+    code = (
+        "import os, sys; from imbsam.cli.terminal import prepare; prepare(); "
+        "print('out'); print('err', file=sys.stderr); os._exit(0)"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("out\n", "err\n")

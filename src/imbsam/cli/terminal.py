@@ -72,8 +72,9 @@ def prepare() -> None:
         if stream is None:  # Closed by whoever started the command. The next file opened must not take its place.
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  As long as the process lives.
         elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__"):
-            lines = stream.line_buffering
-            setattr(sys, name, kind(stream.buffer, stream.encoding, READABLE, line_buffering=lines))
+            # As they were, so that what is printed under PYTHONUNBUFFERED still comes at once.
+            at_once = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            setattr(sys, name, kind(stream.buffer, stream.encoding, READABLE, **at_once))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=READABLE)
 
