@@ -73,8 +73,9 @@ def prepare() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  As long as the process lives.
         elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__"):
             # As they were, so that what is printed under PYTHONUNBUFFERED still comes at once.
-            at_once = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-            setattr(sys, name, kind(stream.buffer, stream.encoding, READABLE, **at_once))
+            lines, at_once = stream.line_buffering, stream.write_through
+            anew = kind(stream.buffer, stream.encoding, READABLE, line_buffering=lines, write_through=at_once)
+            setattr(sys, name, anew)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=READABLE)
 
