@@ -30,6 +30,7 @@ class OpenTable:
         names: Of the columns, all different.
         notes: What was decided in reading it; whole after the last row.
         rows: A function that gives the rows, at most so many at a time.
+        every: A function that gives all rows.
     """
 
     path: Path
