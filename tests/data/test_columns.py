@@ -323,3 +323,10 @@ def test_a_code_is_the_same_whatever_stands_beside_it(table, later):
     else:
         samples, _ = load_like(path, dataset.preprocess)
     assert features(samples)[:, 0].tolist() == [code[word] for word in later]
+
+
+def test_a_run_that_did_not_store_what_its_columns_are_is_told(table):
+    dataset = load(table(), target="kind", **WHOLE)
+    before = {name: value for name, value in dataset.preprocess.items() if name != "schema"}
+    with pytest.raises(DataError, match="another version of imbsam wrote this"):
+        load_like(table("later.csv"), before)

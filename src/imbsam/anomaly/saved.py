@@ -22,7 +22,7 @@ from imbsam.errors import ImbsamError, RunError
 from imbsam.storage.files import read_json, write_atomically, write_json
 from imbsam.storage.seal import sealed_tensors, unsealed_tensors
 
-SCHEMA = 2
+SCHEMA = 3
 ABOUT, WEIGHTS = "detector.json", "detector.safetensors"
 
 

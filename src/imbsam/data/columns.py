@@ -75,7 +75,7 @@ class Columns:
             preprocess: As :func:`table_parts` gave it, also after a way through JSON.
         """
         return cls(
-            Schema.of(preprocess["schema"]),
+            Schema.of(preprocess.get("schema")),
             cast(list[NumericColumn], preprocess["numeric"]),
             cast(list[CategoricalColumn], preprocess["categorical"]),
         )

@@ -165,7 +165,7 @@ def load_further(
     target = cast(str | None, preprocess["target"])
     request = Request(target, skip_bad, labels_needed=False, dialect=dialect)
     if is_table:
-        schema = Schema.of(preprocess["schema"])
+        schema = Schema.of(preprocess.get("schema"))
         dialect = replace(dialect, missing=schema.missing)
         request = replace(request, schema=schema, dialect=dialect, ignore=cast(list[str], preprocess["ignore"]))
     raw = read(source, request)

@@ -33,8 +33,10 @@ class Schema:
         """What :meth:`plain` gave, also after a way through JSON.
 
         Raises:
-            DataError: If it is damaged.
+            DataError: If it is not there, or damaged.
         """
+        if values is None:
+            raise DataError("what the columns are was not stored: another version of imbsam wrote this. Train anew.")
         try:
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
