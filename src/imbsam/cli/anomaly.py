@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from imbsam.anomaly.core import objective_for
@@ -110,7 +110,8 @@ def _score(command: AnomalyScore) -> Answer:
     saved = SavedDetector.open(command.detector, device=command.device)
     with path_of(command.source) as source:
         found = write_scores(saved, source, command.out, names=command.id, request=_later(command))
-    _warn(found.notes)
+    for note in found.notes:
+        show.warn(note)
     sentences = [f"{found.alarms} anomalies in {found.rows} rows: {command.out}"]
     content = {"out": command.out, "rows": found.rows, "anomalies": found.alarms, "notes": found.notes}
     return Answer(content, lambda: show.lines(sentences))
@@ -121,18 +122,14 @@ def _later(command: AnomalyScore | AnomalyEvaluate) -> Request:
     return Request(skip_bad=command.skip_bad, dialect=command.file.dialect())
 
 
-def _warn(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"warning: {note}", file=sys.stderr)
-
-
 def _evaluate(command: AnomalyEvaluate) -> Answer:
     folder = command.out or command.detector
     check_folder(folder, ("evaluation.json", *REPORT_FILES))
     saved = SavedDetector.open(command.detector, device=command.device)
     request = _later(command)
     found = evaluate(saved, command.source, labels=command.labels, names=command.id, request=request)
-    _warn(found.notes)
+    for note in found.notes:
+        show.warn(note)
     numbers = found.numbers()
     write_json(folder / "evaluation.json", {"source": command.source, **numbers})
     page = write_anomaly_report(

@@ -50,28 +50,25 @@ def warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one sentence, without the place in the code."""
-    print(f"warning: {printable(str(message))}", file=sys.stderr)
+    warn(str(message))
+
+
+def warn(note: str) -> None:
+    """Print a sentence as a warning."""
+    print(f"warning: {printable(note)}", file=sys.stderr)
 
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """What is warned of is printed as ever, and collected."""
+    """What is warned of, printed and collected when the work has ended."""
     notes: list[str] = []
-
-    def collect(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        notes.append(str(message))
-        warning(message, category, filename, lineno, file, line)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = collect
-        yield notes
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            yield notes
+        finally:
+            notes += [str(each.message) for each in caught]
+            for note in notes:
+                warn(note)
 
 
 def result(found: Result) -> None:
