@@ -85,3 +85,9 @@ def test_a_column_that_is_constant_is_warned_of_and_ignored(frame):
     assert np.array_equal(
         detector.score_samples(frame[0].assign(same="y")), detector.score_samples(frame[0].assign(same="x"))
     )
+
+
+def test_texts_that_may_be_two_numbers_are_refused(frame):
+    detector = fitted(*frame)
+    with pytest.raises(DataError, match="1,234 can be read in two ways"):
+        detector.score_samples(frame[0].assign(length=["1,234"] * 200))

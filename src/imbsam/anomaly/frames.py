@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from imbsam.data.columns import MOST_CATEGORIES, Columns, Findings, encoded, fit_columns, is_constant
-from imbsam.data.sources.arrow import arrow_table
+from imbsam.data.sources.arrow import arrow_table, as_pandas
 from imbsam.data.sources.kinds import ColumnType
-from imbsam.data.sources.schema import Reading, Schema, learn
+from imbsam.data.sources.schema import Schema, frame_reading, learn
 from imbsam.errors import DataError, DataWarning
 
 LARGEST_CODES = 2 * 2**30
@@ -20,15 +20,8 @@ LARGEST_CODES = 2 * 2**30
 
 def pandas_frame(rows: object) -> pd.DataFrame | None:
     """A data frame of any library as pandas', its columns named by texts; ``None`` if it is none."""
-    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas"):
-        rows = rows.to_pandas()
-    if not isinstance(rows, pd.DataFrame):
-        return None
-    if not rows.columns.is_unique:
-        raise DataError(
-            f"several columns of X are called {list(rows.columns[rows.columns.duplicated()])}. Rename them."
-        )
-    return rows.set_axis([str(name) for name in rows.columns], axis=1)
+    frame = as_pandas(rows)
+    return frame.set_axis([str(name) for name in frame.columns], axis=1) if isinstance(frame, pd.DataFrame) else None
 
 
 def mixed_frame(rows: object) -> pd.DataFrame | None:
@@ -53,7 +46,7 @@ def learnt_columns(train: pd.DataFrame) -> Columns:
         raise DataError("no column of X holds a value.")
     table = arrow_table(train)
     schema, notes = learn(table, is_file=False)
-    reading = Reading(schema, "X")
+    reading = frame_reading(schema, table)
     frame = reading.frame(table, train.index)
     useless = [str(name) for name in frame if is_constant(frame[name])]
     if useless:
@@ -74,8 +67,9 @@ def frame_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
     """
     if absent := [name for name in columns.schema.names if name not in frame.columns]:
         raise DataError(f"X lacks the columns {absent}, which training had.")
-    reading = Reading(columns.schema, "X")
-    read = reading.frame(arrow_table(frame[columns.schema.names]), frame.index)
+    table = arrow_table(frame[columns.schema.names])
+    reading = frame_reading(columns.schema, table)
+    read = reading.frame(table, frame.index)
     rows = one_hot_rows(read, columns, frame.index, Findings())
     _warn(reading.notes())
     return rows
@@ -88,8 +82,9 @@ def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
         DataError: If a column holds dates or other values that are no numbers.
     """
     schema = Schema(tuple(ColumnType(str(name), "number", truths=True) for name in frame.columns))
-    reading = Reading(schema, "X")
-    read = reading.frame(arrow_table(frame), frame.index)
+    table = arrow_table(frame)
+    reading = frame_reading(schema, table)
+    read = reading.frame(table, frame.index)
     _warn(reading.notes())
     return read
 

@@ -6,7 +6,6 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
@@ -15,9 +14,9 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from imbsam.data.columns import Columns, Findings, encoded, fit_columns
-from imbsam.data.sources.arrow import arrow_table
+from imbsam.data.sources.arrow import arrow_table, as_pandas
 from imbsam.data.sources.kinds import ColumnType
-from imbsam.data.sources.schema import Reading, Schema, decimal_of, learn
+from imbsam.data.sources.schema import Schema, frame_reading, learn
 from imbsam.errors import DataError, DataWarning, OptionError
 
 CategoricalFeatures = str | Sequence[str | int | bool]
@@ -42,7 +41,7 @@ def checked_training(
         ValueError: If the data cannot be used, in scikit-learn's words.
         TypeError: If X is sparse.
     """
-    X = _pandas(X)
+    X = as_pandas(X)
     if _is_plain(X, texts):
         values, labels = validate_data(estimator, X, y, reset=reset, **_PLAIN)
         frame = pd.DataFrame(values)
@@ -70,7 +69,7 @@ def checked_rows(estimator: BaseEstimator, X: object, *, texts: bool) -> pd.Data
         ValueError: If the rows cannot be used or their columns are others, in scikit-learn's words.
         TypeError: If X is sparse.
     """
-    X = _pandas(X)
+    X = as_pandas(X)
     if _is_plain(X, texts):
         frame = pd.DataFrame(validate_data(estimator, X, reset=False, **_PLAIN))
     else:
@@ -105,7 +104,7 @@ def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Col
     schema, _ = learn(table, is_file=False, texts=chosen or ())
     if chosen is not None:
         schema = Schema(tuple(_numeric(kind, chosen) for kind in schema.columns))
-    reading = _reading(schema, table)
+    reading = frame_reading(schema, table)
     frame = reading.frame(table, train.index)
     _warn(reading.notes())
     columns, notes = fit_columns(frame, schema, train.index)
@@ -131,16 +130,11 @@ def encoded_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
     if not len(frame):
         return torch.empty(0, columns.spec.numeric + len(columns.spec.cardinalities))
     table = arrow_table(frame[columns.schema.names])
-    reading = _reading(columns.schema, table)
+    reading = frame_reading(columns.schema, table)
     read = reading.frame(table, frame.index)
     values = encoded(read, columns, frame.index, Findings())
     _warn(reading.notes())
     return values
-
-
-def _reading(schema: Schema, table: pa.Table) -> Reading:
-    numbers = [table.column(kind.name) for kind in schema.columns if kind.kind == "number"]
-    return Reading(schema, "X", decimal_of(lambda: numbers, None, "X"))
 
 
 def _warn(notes: Sequence[str]) -> None:
@@ -149,15 +143,6 @@ def _warn(notes: Sequence[str]) -> None:
 
 
 _PLAIN = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-
-
-def _pandas(X: object) -> object:
-    """Data frames of other libraries as pandas', everything else as it is."""
-    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
-        X = X.to_pandas()
-    if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
-        raise DataError(f"several columns of X are called {list(X.columns[X.columns.duplicated()])}. Rename them.")
-    return X
 
 
 def _is_plain(X: object, texts: bool) -> bool:

@@ -14,6 +14,20 @@ PLAIN = (str, bool, int, float, np.generic, decimal.Decimal, datetime.date)
 """Values that a feature may be of."""
 
 
+def as_pandas(rows: object) -> object:
+    """Data frames of other libraries as pandas', everything else as it is.
+
+    Raises:
+        DataError: If two columns of a frame have one name.
+    """
+    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas"):
+        rows = rows.to_pandas()
+    if isinstance(rows, pd.DataFrame) and not rows.columns.is_unique:
+        twice = list(rows.columns[rows.columns.duplicated()])
+        raise DataError(f"several columns of X are called {twice}. Rename them.")
+    return rows
+
+
 def arrow_table(frame: pd.DataFrame) -> pa.Table:
     """A data frame as an Arrow table; its index is left out.
 

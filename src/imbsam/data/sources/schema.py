@@ -237,3 +237,14 @@ def decimal_of(
         return mark or "."
 
     return found
+
+
+def frame_reading(schema: Schema, table: pa.Table) -> Reading:
+    """A reading of a data frame, whose columns of texts may hold numbers with either decimal mark.
+
+    Args:
+        schema: What the columns are.
+        table: All rows of the frame.
+    """
+    numbers = [table.column(kind.name) for kind in schema.columns if kind.kind == "number"]
+    return Reading(schema, "X", decimal_of(lambda: numbers, None, "X"))
