@@ -185,3 +185,10 @@ def test_an_excel_file_is_read(train, imbsam):
     for source in ("t.csv", "t.xlsx"):
         assert imbsam("predict", "run", source, "--out", f"{source}.p.csv").code == 0
     assert predictions("t.csv.p.csv") == predictions("t.xlsx.p.csv")
+
+
+def test_the_column_of_labels_is_none_to_ignore(fit):
+    write("t.csv", n=list(range(ROWS)), known=KNOWN)
+    ran = fit("t.csv", "--ignore", "known")
+    assert ran.code == 2
+    assert "t.csv: --ignore names known, but the feature columns are size, count, kind, n." in ran.err

@@ -86,9 +86,7 @@ def read_training(
     if labels is None or not files.has(labels):
         missing = "which column holds the labels?" if labels is None else f"there is no column {labels!r}."
         raise DataError(f"{source}: {missing} Name it by --labels; the columns are {shown}.")
-    for option, named in (("--ignore", request.ignore), ("--text", request.texts)):
-        if unknown := [name for name in named if not files.has(name)]:
-            raise DataError(f"{source}: {option} names {listed(unknown)}, but the columns are {shown}.")
+    request.check_names([name for name in files.names if name != labels], source)
     table, rows = files.whole([name for name in files.names if name not in request.ignore])
     if not len(table):
         raise DataError(f"{source}: the table has no rows.")

@@ -122,6 +122,22 @@ class Request:
     dialect: Dialect = AS_FOUND
     schema: Schema | None = None
 
+    def check_names(self, features: Sequence[str], where: str) -> None:
+        """Refuse columns to ignore, or to take for text, that are no feature of a table.
+
+        Args:
+            features: Names of the table's columns, without the class or label.
+            where: What the table is called in messages.
+
+        Raises:
+            DataError: Naming them.
+        """
+        for option, names in (("--ignore", self.ignore), ("--text", self.texts)):
+            if unknown := [name for name in names if name not in features]:
+                raise DataError(
+                    f"{where}: {option} names {listed(unknown)}, but the feature columns are {listed(features, 40)}."
+                )
+
 
 NOTHING_ASKED = Request()
 """A source that says everything itself."""

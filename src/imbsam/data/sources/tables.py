@@ -109,12 +109,7 @@ def _wanted(files: TableSet, target: str | None, request: Request, notes: list[s
     features = _without(files.names, target)
     kept = [name for name in features if name not in request.ignore]
     if request.schema is None:
-        for option, names in (("--ignore", request.ignore), ("--text", request.texts)):
-            if unknown := [name for name in names if name not in features]:
-                raise DataError(
-                    f"{files.called}: {option} names {listed(unknown)}, but the feature columns are "
-                    f"{listed(features, 40)}."
-                )
+        request.check_names(features, files.called)
         return kept
     wanted = request.schema.names
     if absent := [name for name in wanted if name not in features]:
