@@ -43,3 +43,7 @@ class DataWarning(UserWarning):
 
 class RunWarning(UserWarning):
     """A run's folder that is damaged in part, and is used as far as it is whole."""
+
+
+class RowsWarning(UserWarning):
+    """A loss whose rows depend on each other, under a method that forwards a part of the batch."""

@@ -22,7 +22,7 @@ from cases import (
 )
 from imbsam.errors import PassError
 from imbsam.optim import SAM, ImbSAM
-from imbsam.optim._batchnorm import RunningStatistics
+from imbsam.optim._batchnorm import BatchNorms
 from optim.loops import METHODS, Forwards, contents, identical, imbsam, sam, sgd, take_step
 
 FROZEN = Case("frozen batch norm", frozen_batch_norm, images)
@@ -222,7 +222,7 @@ LAYERS = {
 
 
 def weighed(layer: nn.Module, groups: list[tuple[int, float]], x: torch.Tensor) -> torch.Tensor:
-    statistics = RunningStatistics(layer)
+    statistics = BatchNorms([layer])
     statistics.weigh(groups)
     y = layer(x)
     statistics.weigh(None)
@@ -294,7 +294,7 @@ def test_nothing_is_left_on_the_layers_after_a_step_or_an_exception() -> None:
 
 def test_a_frozen_layer_and_one_of_another_make_keep_their_own_forward() -> None:
     model = nn.Sequential(nn.BatchNorm1d(2).eval(), OwnBatchNorm(2), nn.BatchNorm1d(2))
-    RunningStatistics(model).weigh([(2, 1.0)])
+    BatchNorms(model).weigh([(2, 1.0)])
     assert ["forward" in vars(m) for m in model] == [False, False, True]
 
 
@@ -322,7 +322,7 @@ def test_micro_batches_of_a_context_pass_are_weighted_each_by_itself() -> None:
     [([nn.BatchNorm2d(3), nn.BatchNorm3d(3)], 8), ([nn.BatchNorm2d(3), nn.BatchNorm1d(3)], 32)],
 )
 def test_rows_of_a_table_take_more_context_than_images_do(layers: list[nn.Module], rows: int) -> None:
-    assert RunningStatistics(nn.Sequential(*layers)).context_rows == rows
+    assert BatchNorms(layers).context_rows == rows
 
 
 def test_a_pass_takes_as_many_context_rows_as_its_model_needs() -> None:

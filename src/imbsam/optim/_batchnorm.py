@@ -1,14 +1,16 @@
-"""BatchNorm couples the rows of a batch and keeps running statistics: a step of several passes must know both."""
+"""BatchNorm couples the rows of a batch: which layers do, and how the rows of a part of it enter their statistics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from types import MethodType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn.modules.instancenorm import _InstanceNorm
 
-from imbsam.optim._tensors import each
+from imbsam.errors import PassError
 
 Group = tuple[int, float]
 """How many consecutive rows, and their weight together; the weights of all rows add up to 1."""
@@ -26,8 +28,14 @@ OF_TORCH = (*WEIGHABLE, nn.SyncBatchNorm)
 
 
 def normalises_the_batch(module: nn.Module) -> bool:
-    """Whether the module is a BatchNorm of any make: torch's, or one with the same running statistics."""
-    return isinstance(module, OF_TORCH) or getattr(module, "running_mean", None) is not None
+    """Whether the module is a BatchNorm of any make: torch's, or one that has and updates the same running statistics.
+
+    A frozen one has no momentum to update them by; InstanceNorm normalises each row by itself.
+    """
+    if isinstance(module, OF_TORCH):
+        return True
+    other = getattr(module, "running_mean", None) is not None and hasattr(module, "momentum")
+    return other and not isinstance(module, _InstanceNorm)
 
 
 def sees_the_batch(layer: nn.Module) -> bool:
@@ -35,15 +43,17 @@ def sees_the_batch(layer: nn.Module) -> bool:
     return layer.training or getattr(layer, "running_mean", None) is None
 
 
-class RunningStatistics:
-    """The BatchNorm layers of a model: whether they couple the rows now, and their running statistics."""
+class BatchNorms:
+    """The BatchNorm layers among some modules: whether they couple the rows now, and how the rows enter them.
 
-    def __init__(self, model: nn.Module | None) -> None:
-        self.layers = [m for m in model.modules() if normalises_the_batch(m)] if model is not None else []
-        # A layer of another make, or one that synchronises ranks, normalises as it is made to.
-        self._weighable = [m for m in self.layers if type(m) in WEIGHABLE and "forward" not in vars(m)]
-        self._before: list[Tensor] = []
-        self._after: list[Tensor] = []
+    Args:
+        modules: Those that a step calls.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        modules = list(modules)
+        self.layers = [m for m in modules if normalises_the_batch(m)]
+        self._replicated = any(isinstance(m, nn.DataParallel) for m in modules)
 
     @property
     def context_rows(self) -> int:
@@ -51,32 +61,15 @@ class RunningStatistics:
         places = (nn.BatchNorm2d, nn.BatchNorm3d)
         return CONTEXT_ROWS if all(isinstance(m, places) for m in self.layers) else CONTEXT_ROWS_OF_TABLES
 
+    @property
     def live(self) -> bool:
         """Whether a row's output depends on the other rows."""
         return any(sees_the_batch(m) for m in self.layers)
 
-    def remember(self) -> None:
-        """Keep the statistics as they are before a step."""
-        self._before = _copied(self._buffers(), self._before)
-
-    def settle(self) -> None:
-        """Take the present statistics as the outcome of the step: its first pass has been made."""
-        self._after = _copied(self._buffers(), self._after)
-
-    def end(self, *, settled: bool) -> None:
-        """Undo what passes after the first did to the statistics, or, where nothing is settled, the whole step."""
-        _copied(self._after if settled else self._before, self._buffers())
-
-    @torch.no_grad()
-    def undo_unless_finite(self) -> None:
-        """Undo the whole step in layers where it left NaN or infinity; an accelerator does not wait for it."""
-        before = iter(self._before)
-        for layer in self.layers:
-            held = [(buffer, next(before)) for buffer in layer.buffers(recurse=False)]
-            if held:
-                sound = torch.stack([buffer.isfinite().all() for buffer, _ in held]).all()
-                for buffer, kept in held:
-                    buffer.copy_(torch.where(sound, buffer, kept))
+    @property
+    def need_the_batch(self) -> bool:
+        """Whether no other rows can stand for the rest: ``DataParallel`` normalises each device's rows by themselves."""
+        return self._replicated and self.live
 
     def weigh(self, groups: Sequence[Group] | None) -> None:
         """Let the rows of the next forward enter the statistics by these weights; ``None`` for alike.
@@ -85,14 +78,29 @@ class RunningStatistics:
         each its share of the batch, its rows are normalised about as they are in the whole batch, and so as they will
         be in evaluation mode; gradients go through the weighted statistics.
         """
-        for layer in self._weighable:
-            if groups is not None and sees_the_batch(layer):
-                layer.__dict__.update(row_groups=tuple(groups), forward=MethodType(_uncompiled(), layer))
+        for layer in self.layers:
+            # A layer of another make, or one that synchronises ranks, normalises as it is made to.
+            if groups is not None and type(layer) in WEIGHABLE and sees_the_batch(layer):
+                if "forward" not in vars(layer) or "row_groups" in vars(layer):
+                    layer.__dict__.update(row_groups=tuple(groups), forward=MethodType(_uncompiled(), layer))
+                    layer.__dict__["_replicate_for_data_parallel"] = MethodType(_replica, layer)
             elif "row_groups" in layer.__dict__:
-                del layer.__dict__["forward"], layer.__dict__["row_groups"]
+                for name in ("forward", "row_groups", "_replicate_for_data_parallel"):
+                    del layer.__dict__[name]
 
-    def _buffers(self) -> list[Tensor]:
-        return [b for layer in self.layers for b in layer.buffers(recurse=False)]
+
+def _replica(layer: nn.Module) -> nn.Module:
+    """A copy for another device, which would normalise a part of the rows by itself."""
+    copy = type(layer)._replicate_for_data_parallel(layer)  # type: ignore[no-untyped-call]
+    copy.__dict__["forward"] = _refuse_a_replica
+    return cast(nn.Module, copy)
+
+
+def _refuse_a_replica(x: Tensor) -> Tensor:
+    raise PassError(
+        "a module copies the model for several devices, as nn.DataParallel does, and each copy would normalise a part "
+        'of the rows by itself: give the optimizer batch_statistics="batch", or use DistributedDataParallel.'
+    )
 
 
 @cache
@@ -175,14 +183,3 @@ class _WeightedBatchNorm(torch.autograd.Function):
             part.sub_((constant * each).view(channels))
             part.addcmul_(values, (per_x * each).view(channels), value=-1)
         return grad_x, grad_weight, grad_bias, None, None, None
-
-
-def _copied(sources: list[Tensor], kept: list[Tensor]) -> list[Tensor]:
-    """Copy into the kept tensors, made anew where they do not fit."""
-    if [(k.device, k.dtype, k.shape) for k in kept] != [(s.device, s.dtype, s.shape) for s in sources]:
-        return [s.clone() for s in sources]
-    with torch.no_grad():
-        for kind in {s.dtype for s in sources}:
-            pairs = [(k, s) for k, s in zip(kept, sources, strict=True) if s.dtype == kind]
-            each("copy_", [k for k, _ in pairs], [s for _, s in pairs])
-    return kept

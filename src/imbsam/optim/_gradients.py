@@ -7,8 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from imbsam.errors import PassError
 from imbsam.optim._plan import STEP
-from imbsam.optim.ascent import Memory
+from imbsam.optim._strangers import add, is_left, owner_of, take_over
+from imbsam.optim.ascent import Memory, global_norm
 
 MeanOverRanks = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -77,13 +79,32 @@ class Combined:
 
 
 class Gradients:
-    """The gradients of one step, while its passes are made; those from before are dropped."""
+    """The gradients of one step, while its passes are made.
 
-    def __init__(self, params: Sequence[Tensor]) -> None:
-        self._params = params
+    Args:
+        own: The optimizer's parameters; a gradient that passes of steps before have left is dropped.
+        guests: The model's other parameters; what they have is kept for :meth:`close`.
+        accumulate: Whether the step's gradient is added to what the optimizer's parameters have.
+        waiting: Whether what they have is of passes that wait for the same step.
+
+    Raises:
+        PassError: If the optimizer's parameters have a gradient that is not of passes, and it is not to be added to.
+    """
+
+    def __init__(
+        self, own: Sequence[Tensor], guests: Sequence[Tensor], *, accumulate: bool = False, waiting: bool = False
+    ) -> None:
+        if not accumulate:
+            _refuse_gradients_of_others(own)
+        self._params = [*own, *guests]
+        self.known = set(self._params)
+        held = self._params if accumulate else guests
+        self._held = {p: p.grad for p in held if p.grad is not None and (waiting or not is_left(p.grad))}
+        self._guests = guests
+        self._theirs = {p: p.grad for p in guests if owner_of(p) is not None}
         self._aside: dict[str, list[Tensor | None]] = {}
         self._collected = STEP
-        for p in params:
+        for p in self._params:
             p.grad = None
 
     def collect(self, name: str) -> None:
@@ -126,12 +147,35 @@ class Gradients:
             self._params[i].grad = grad
 
     def close(self, *, keep: bool) -> None:
-        """Leave the step's gradient in ``.grad``, or none; forget every other."""
+        """Leave the step's gradient in ``.grad``, with what was there before if it was kept; or, without, that alone.
+
+        A parameter whose gradient waits for a step of another optimizer keeps that one.
+        """
         self.collect(STEP)
         self._aside.clear()
-        if not keep:
+        if keep:
+            for p in self._guests:
+                gained, p.grad = p.grad, self._held.pop(p, None)
+                if gained is not None:
+                    add(p, gained)
+            for p, held in self._held.items():
+                p.grad = held if p.grad is None else held + p.grad
+        else:
             for p in self._params:
-                p.grad = None
+                p.grad = self._held.get(p)
+        for p, grad in self._theirs.items():
+            p.grad = grad
+
+
+def _refuse_gradients_of_others(own: Sequence[Tensor]) -> None:
+    unknown = [p for p in own if p.grad is not None and not is_left(p.grad)]
+    others = [p.grad for p in take_over(unknown) if p.grad is not None]
+    # Set to zero, they have been cleared, too.
+    if others and not bool(global_norm(others) == 0):
+        raise PassError(
+            "parameters of the optimizer have a gradient that is not of its passes, as of a backward() of your own, and "
+            "the passes would drop it: add to it by passes(targets, accumulate=True), or clear it by zero_grad()."
+        )
 
 
 def _own(grad: Tensor | None) -> Tensor | None:

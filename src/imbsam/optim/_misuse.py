@@ -1,17 +1,11 @@
 """What would train wrongly without a word: each is found where it first happens, and refused by name."""
 
 import inspect
-from collections.abc import Iterable
 
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import PassError
-from imbsam.optim._batchnorm import normalises_the_batch, sees_the_batch
-from imbsam.optim._tensors import is_sharded
 from imbsam.optim.ascent import Ascent
 
 
@@ -46,43 +40,3 @@ def described(optimizer: object, prefix: str = "") -> dict[str, object]:
         elif value is None or isinstance(value, float | int | str | bool | dict):
             found[prefix + name] = value
     return found
-
-
-class Unseen:
-    """Looks at the modules that the first step calls, for one that changes the passes and that nobody told of."""
-
-    def __init__(self, *, model_known: bool) -> None:
-        self._model_known = model_known
-        self._handle: RemovableHandle | None = None
-
-    def start(self) -> None:
-        """Look at every module that is called, until :meth:`stop`; not where there is nothing to find."""
-        # A compiled model warns of global hooks, so that none is set for nothing.
-        if self._model_known and not (dist.is_available() and dist.is_initialized()):
-            return
-        self._handle = nn.modules.module.register_module_forward_pre_hook(self._refuse)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def _refuse(self, module: nn.Module, inputs: Iterable[object]) -> None:
-        # Ranks that do not know of each other make passes of different number, and wait for ever.
-        if isinstance(module, DistributedDataParallel) and module.process_group.size() > 1:
-            raise PassError(
-                "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
-                "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
-            )
-        if hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
-            raise PassError(
-                "fully_shard was applied to the model after the optimizer was made, which still holds the weights from "
-                "before: make base and optimizer afterwards, with the model: ImbSAM(base, tail, model=model)."
-            )
-        # Forwarding the tail alone would normalise it by itself and spoil the running statistics.
-        if not self._model_known and normalises_the_batch(module) and sees_the_batch(module):
-            raise PassError(
-                f"the model has {type(module).__name__}, whose rows see each other, and the optimizer does not know. "
-                "Give the optimizer the model: ImbSAM(base, tail, model=model)."
-            )

@@ -12,7 +12,13 @@ from imbsam.optim._plan import BatchStatistics
 
 OnNonFinite = Literal["raise", "skip", "unchecked"]
 Climb = Literal["together", "apart"]
-CHOICES = {"batch_statistics": get_args(BatchStatistics), "nonfinite": get_args(OnNonFinite), "climb": get_args(Climb)}
+Rows = Literal["needed", "all"]
+CHOICES = {
+    "batch_statistics": get_args(BatchStatistics),
+    "rows": get_args(Rows),
+    "nonfinite": get_args(OnNonFinite),
+    "climb": get_args(Climb),
+}
 
 
 class Common(TypedDict, total=False):
@@ -22,6 +28,8 @@ class Common(TypedDict, total=False):
     batch_statistics: BatchStatistics
     context_rows: int | None
     row_multiple: int
+    rows: Rows
+    check_rows: bool
     nonfinite: OnNonFinite
     climb: Climb
 

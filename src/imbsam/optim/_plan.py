@@ -208,7 +208,7 @@ class _Layout:
         if self.coupled and self.statistics == "batch":
             return None
         rows = weights.nonzero().squeeze(1)
-        extra = self.context_rows if self.coupled else int(not len(rows))
+        extra = max(self.context_rows if self.coupled else 0, int(not len(rows)))
         extra += -(len(rows) + extra) % self.row_multiple
         if len(rows) + extra >= len(weights):
             return None

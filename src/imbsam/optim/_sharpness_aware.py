@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
-from imbsam.optim._batchnorm import RunningStatistics
 from imbsam.optim._gradients import Combined, Parts
-from imbsam.optim._misuse import Unseen, refuse_scaler
-from imbsam.optim._options import Climb, OnNonFinite, check_base, check_choices, check_numbers
+from imbsam.optim._misuse import refuse_scaler
+from imbsam.optim._modules import Modules
+from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
 from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._step import Step
+from imbsam.optim._strangers import Strangers, leave
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
 from imbsam.optim.ascent import Ascent, Gradient
@@ -57,6 +58,9 @@ class SharpnessAware(Optimizer):
             or is not torch's 2-D or 3-D one.
         row_multiple: Round the rows of a pass up to a multiple of this, by other rows of the batch whose losses have no
             weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.
+        rows: ``"needed"`` forwards in each pass the rows that it weighs; ``"all"`` the whole batch, whose other losses
+            have no weight, where a row's loss depends on the rows beside it, as of contrastive losses.
+        check_rows: Look in the first step whether it does, by two forwards of 4 rows, and warn.
         ascent: Where the perturbation points; by default the gradient, undamped.
         nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
             ``"raise"`` an error, or ``"skip"`` the step and count it, at most 20 in a row. Looking costs an accelerator
@@ -93,12 +97,14 @@ class SharpnessAware(Optimizer):
         context_rows: int | None = None,
         row_multiple: int = 1,
         ascent: Ascent | None = None,
+        rows: Rows = "needed",
+        check_rows: bool = True,
         nonfinite: OnNonFinite = "raise",
         climb: Climb = "together",
         radii: Mapping[str, float] | None = None,
     ) -> None:
         check_base(base)
-        check_choices({"batch_statistics": batch_statistics, "nonfinite": nonfinite, "climb": climb})
+        check_choices({"batch_statistics": batch_statistics, "rows": rows, "nonfinite": nonfinite, "climb": climb})
         check_numbers({"context_rows": context_rows, "row_multiple": row_multiple})
         self.radii = {"rho": rho, **(radii or {})}
         for group in ({}, *base.param_groups):
@@ -116,6 +122,8 @@ class SharpnessAware(Optimizer):
         self.batch_statistics = batch_statistics
         self.context_rows = context_rows
         self.row_multiple = row_multiple
+        self.rows = rows
+        self.check_rows = check_rows
         self.nonfinite = nonfinite
         self.climb = climb
         self.steps = 0
@@ -138,23 +146,26 @@ class SharpnessAware(Optimizer):
             PassError: If passes are open.
         """
         self._refuse_open_passes("bind()")
-        own = set(self._own_params())
-        if not any(p in own for p in model.parameters()):
-            raise OptionError(
-                f"the {type(model).__name__} given to bind() has none of the optimizer's parameters: make base and "
-                "optimizer anew with the parameters of this model."
-            )
+        self._check_model(model)
         self.model = model
         self._bind()
+
+    def _check_model(self, model: nn.Module) -> None:
+        own = set(self._own_params())
+        if own.isdisjoint(model.parameters()):
+            raise OptionError(
+                f"the {type(model).__name__} given as model has none of the optimizer's parameters, as a copy of the "
+                "model has none: make base and optimizer with the parameters of this model."
+            )
 
     def _bind(self) -> None:
         """Set up what lives in memory only: no checkpoint or copy carries it."""
         self.param_groups = self.base.param_groups
         self.state = self.base.state
-        self._statistics = RunningStatistics(self.model)
+        self._modules = Modules(self.model)
+        self._strangers = Strangers()
         self._ranks = Ranks(self.model)
         self._weights = Weights(self.model)
-        self._watch = Unseen(model_known=self.model is not None) if self._ranks.size == 1 else None
         self._step: Step | None = None
         self._check_climb()
 
@@ -169,11 +180,11 @@ class SharpnessAware(Optimizer):
         """
         raise NotImplementedError
 
-    def passes(self, targets: Tensor, *, loss_scale: float = 1.0) -> Step:
+    def passes(self, targets: Tensor, *, loss_scale: float = 1.0, accumulate: bool = False) -> Step:
         """Open the passes of one step; forward and backward stay the caller's.
 
         After the ``with`` block the combined gradient lies in ``.grad``, at the unperturbed weights: clip it where you
-        like, then call :meth:`step`. Gradients from before are dropped.
+        like, then call :meth:`step`. The gradient of the step before is dropped.
 
         Args:
             targets: Class of each row of the batch, shape ``(B,)``, integers. On the CPU they spare an accelerator
@@ -181,13 +192,17 @@ class SharpnessAware(Optimizer):
             loss_scale: What the losses given to ``backward`` were multiplied by, as ``scaler.get_scale()`` of a
                 ``GradScaler``. Directions, damping and the returned loss are those of the losses themselves; the
                 gradient in ``.grad`` stays multiplied, for ``scaler.unscale_`` to divide.
+            accumulate: Add the gradient to that of passes which wait for the same :meth:`step`, or to one of your own
+                in ``.grad``. Each micro-batch climbs by itself (m-sharpness, Foret et al. 2021, section 4.1), and
+                what a method keeps from step to step is of the last; ``Pass.split`` climbs along all rows at once.
 
         Returns:
             A context manager that yields the passes.
 
         Raises:
             OptionError: If the targets do not fit the method, or a group's ``rho`` or ``loss_scale`` is out of range.
-            PassError: If passes are open already.
+            PassError: If passes are open already, or wait for :meth:`step`; on entering, if ``.grad`` has a gradient
+                that is not of passes; both not where ``accumulate``.
 
         Example:
             >>> with optimizer.passes(y) as passes:  # doctest: +SKIP
@@ -198,8 +213,9 @@ class SharpnessAware(Optimizer):
         self._refuse_open_passes("passes()")
         for group in self.param_groups:
             self._check_radii(group)
-        self._drop_step()
-        self._step = Step(self, targets, loss_scale)
+        if not accumulate:
+            self._refuse_waiting_passes()
+        self._step = Step(self, targets, loss_scale, accumulate=accumulate)
         return self._step
 
     def _moves(self, term: Term) -> bool:
@@ -239,17 +255,17 @@ class SharpnessAware(Optimizer):
             TypeError: If a method that needs classes is given a closure without ``targets``.
         """
         self._refuse_open_passes("step()")
-        waiting = self._step is not None and self._step.life == "done"
+        waiting = self._waiting
         if closure is None:
-            if self._step is None or not waiting:
+            if waiting is None:
                 raise PassError(
                     "step() has no finished passes to apply. Make them by `with optimizer.passes(targets) as passes`, "
                     "or call step(closure, targets=targets); optimizer.base.step() makes a plain step."
                 )
-            self._apply(self._step)
+            self._apply(waiting)
             return None
         refuse_scaler()
-        if waiting:
+        if waiting is not None:
             raise PassError(
                 "step(closure) makes passes of its own, and those made before still wait: apply them by step() "
                 "without a closure, or drop them by zero_grad()."
@@ -276,6 +292,13 @@ class SharpnessAware(Optimizer):
 
     def _apply(self, step: Step) -> None:
         step.life = "dead"
+        try:
+            self._make(step)
+        finally:
+            self._leave_gradients()
+
+    def _make(self, step: Step) -> None:
+        step.refuse_cleared()
         if self.nonfinite != "unchecked" and not self._is_sound(step):
             self.skipped += 1
             self.skipped_in_a_row += 1
@@ -296,6 +319,27 @@ class SharpnessAware(Optimizer):
                 raise NonFiniteError(f"{MOST_SKIPS_IN_A_ROW} steps in a row were skipped, and {error}") from None
             return False
         return True
+
+    @property
+    def _waiting(self) -> Step | None:
+        """The finished passes that wait for :meth:`step`."""
+        return self._step if self._step is not None and self._step.life == "done" else None
+
+    def _refuse_waiting_passes(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and not waiting.was_skipped():
+            raise PassError(
+                "passes() would drop finished passes that wait for step(): call step(), add micro-batches to them by "
+                "passes(targets, accumulate=True), cut one batch by p.split(size), or drop them by zero_grad()."
+            )
+        if waiting is not None:
+            self._leave_gradients()
+        self._drop_step()
+
+    def _leave_gradients(self) -> None:
+        for p in self._own_params():
+            if p.grad is not None:
+                leave(p.grad)
 
     @property
     def _is_open(self) -> bool:

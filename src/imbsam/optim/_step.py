@@ -12,13 +12,20 @@ from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Gradients
 from imbsam.optim._misuse import described
 from imbsam.optim._pass import Backward, Pass
-from imbsam.optim._plan import STEP, UNUSED, PlannedPass, ascent_of, descent_of, is_ascent, plan
+from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
+from imbsam.optim._rows import RowCheck
+from imbsam.optim._strangers import STEPS
 from imbsam.optim._terms import Term
-from imbsam.optim._weights import params_of
+from imbsam.optim._weights import Weights
 from imbsam.optim.ascent import Memory, global_norm
 
 if TYPE_CHECKING:
     from imbsam.optim._sharpness_aware import SharpnessAware
+
+CLEARED = (
+    "the gradient of the passes was cleared before step(), as by model.zero_grad(): clear gradients after step(), or not "
+    "at all, for the next passes drop it."
+)
 
 Life = Literal["new", "open", "done", "dead"]
 """Made; inside the ``with`` block; complete and waiting to be applied; applied, dropped or failed."""
@@ -31,8 +38,10 @@ class Step:
         method: Whose step it is.
         targets: Class of each row of the batch, shape ``(B,)``, integers.
         loss_scale: What the losses given to ``backward`` will be multiplied by.
+        accumulate: Whether the gradient is added to what the parameters have.
 
     Attributes:
+        own: The optimizer's parameters.
         life: Where the step is.
         loss: Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes.
         batch_size: Rows of the batch.
@@ -44,19 +53,26 @@ class Step:
         OptionError: If the targets do not fit the method, or ``loss_scale`` is out of range.
     """
 
-    def __init__(self, method: "SharpnessAware", targets: Tensor, loss_scale: float = 1.0) -> None:
+    def __init__(
+        self, method: "SharpnessAware", targets: Tensor, loss_scale: float = 1.0, *, accumulate: bool = False
+    ) -> None:
         if not (math.isfinite(loss_scale) and loss_scale > 0):
             raise OptionError(f"loss_scale must be finite and above 0; got {loss_scale}.")
         self.life: Life = "new"
         self.loss = torch.zeros(())
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
+        self.own: set[Tensor] = set()
         self._method = method
         self._loss_scale = loss_scale
+        self._accumulate = accumulate
+        self._earlier = method._waiting if accumulate else None
+        self._losses_before: list[Tensor] = []
         classes = _checked_targets(targets)
         self.batch_size, self.device = len(classes), targets.device
         self._plan(classes)
         self._made = 0
+        self._settles = 1
         self._rows_left = 0
         self._losses: dict[str, Tensor] = {}
         self._looks = any(p.select is not None for p in self._planned)
@@ -73,27 +89,52 @@ class Step:
         self._terms = terms
         self._kept = [method.memory.get(_memory_name(k, term), {}) for k, term in enumerate(terms)]
         self._fresh = [method.ascent.needs_gradient(kept, method.steps) for kept in self._kept]
-        context_rows = method.context_rows
+        modules = method._modules
+        if modules.look():
+            if method.model is not None:
+                method._check_model(method.model)
+            method._weights = Weights(method.model)
+        batchnorms = modules.batchnorms
+        context_rows = batchnorms.context_rows if method.context_rows is None else method.context_rows
+        whole = method.rows == "all" or batchnorms.need_the_batch
         self._planned = plan(
             terms,
             need,
-            coupled=method._statistics.live(),
-            statistics=method.batch_statistics,
-            context_rows=method._statistics.context_rows if context_rows is None else context_rows,
+            # Buffers that a forward moves need the whole batch once, at the weights.
+            coupled=whole or batchnorms.live or modules.buffers.move,
+            statistics="batch" if whole else method.batch_statistics,
+            context_rows=context_rows if batchnorms.live else 0,
             row_multiple=method.row_multiple,
             share=ranks.size == 1,
             fresh=self._fresh,
             learns=method.ascent.learns,
+        )
+        in_parts = method.class_aware or any(p.rows is not None for p in self._planned)
+        unsure = method.check_rows and modules.watched and not modules.compiled and ranks.size == 1
+        coupled = whole or batchnorms.live
+        self._check = (
+            RowCheck(self._planned, self.batch_size, type(method).__name__)
+            if in_parts and unsure and not coupled
+            else None
         )
 
     def __enter__(self) -> "Step":
         if self.life != "new":
             raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
         method = self._method
-        self._gradients = Gradients(method._weights.reachable(method.param_groups))
-        method._statistics.remember()
-        if method._watch is not None:
-            method._watch.start()
+        own = method._own_params()
+        self.own = set(own)
+        self._gradients = Gradients(
+            own, method._weights.guests(self.own), accumulate=self._accumulate, waiting=self._earlier is not None
+        )
+        if self._earlier is not None:
+            self._earlier.life = "dead"
+            self._losses_before = [*self._earlier._losses_before, self._earlier.loss]
+            self.norms = [*self._earlier.norms]
+            self.memory = {**self._earlier.memory}
+        method._strangers.start()
+        method._modules.remember(self.own, further=self._earlier is not None)
+        STEPS.add(self)
         self.life = "open"
         return self
 
@@ -103,9 +144,13 @@ class Step:
     def __iter__(self) -> Iterator[Pass]:
         if self.life != "open" or self._made:
             raise PassError("write `with optimizer.passes(targets) as passes: for p in passes: ...`, and loop once.")
-        weights = self._method._weights
+        weights, buffers = self._method._weights, self._method._modules.buffers
         while self._made < len(self._planned):
             planned = self._planned[self._made]
+            if self._made:
+                buffers.rewind()
+            if self._check is not None:
+                self._check.before(planned)
             if planned.term is not None and not weights.perturbed:
                 self._climb(planned.term)
             rows = self._rows_left = self._size(planned)
@@ -119,8 +164,22 @@ class Step:
                 self._planned.insert(self._made, planned.select(self._before, self._after))
             else:
                 weights.restore()
-            if self._made == 1:
-                self._method._statistics.settle()
+            if self._made == self._settles:
+                self._settle(planned)
+            if self._check is not None:
+                self._check.after(planned)
+                if self._check.follows(planned):
+                    self._planned[self._made : self._made] = self._check.passes
+
+    def _settle(self, planned: PlannedPass) -> None:
+        """Take the buffers after the first pass for the step's; of a part of the batch they would be the part's."""
+        modules, ranks = self._method._modules, self._method._ranks
+        modules.buffers.settle(look=modules.watched)
+        if modules.watched and self._settles == 1:
+            partly = modules.buffers.move and planned.rows is not None
+            if ranks.anywhere(torch.tensor(partly)) if ranks.size > 1 else partly:
+                self._planned.insert(self._made, PlannedPass(None, ()))
+                self._settles += 1
 
     def most_on_any_rank(self, number: int) -> int:
         """The largest of a number that each rank has, where ranks must make as many forwards.
@@ -136,7 +195,7 @@ class Step:
         if ranks.size > 1:
             last = span.stop == self._size(planned)
             ranks.send(gradients=last and self._is_needed_everywhere(planned))
-        self._method._statistics.weigh(planned.row_groups(span, self.batch_size))
+        self._method._modules.batchnorms.weigh(planned.row_groups(span, self.batch_size))
         return Pass(self, planned, span, counts=counts)
 
     def _size(self, planned: PlannedPass) -> int:
@@ -177,10 +236,15 @@ class Step:
         if not current or (span is not None and len(losses) > self._rows_left):
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
         scale = self._loss_scale if by is None else 1.0
+        mean_by = self._strangers_gain(planned, span, losses, by)
         for use in planned.uses:
             self._gradients.collect(use.gradient)
             value = (losses * 0).sum() if span is None else weighted_sum(losses, use.weights[span])
             (by or Tensor.backward)(value, retain_graph=use is not planned.uses[-1])
+            if use is mean_by:
+                self._method._strangers.gain()
+            else:
+                self._method._strangers.forget()
             if span is not None:
                 self._count(use.gradient, value.detach() / scale)
         if span is None:
@@ -189,9 +253,28 @@ class Step:
         seen = losses.detach() if scale == 1 else losses.detach() / scale
         if planned.counted is not None:
             self.loss = self.loss.to(losses.device) + weighted_sum(seen, planned.counted[span])
+        if self._check is not None:
+            self._check.see(planned, span, seen)
         if self._looks and (planned.term is None or planned.select is not None):
             rows = torch.arange(self.batch_size) if planned.rows is None else planned.rows
             (self._before if planned.term is None else self._after)[rows[span]] = seen.to(self._before)
+
+    def _strangers_gain(
+        self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None
+    ) -> Use | None:
+        """Find the parameters of others, and their part of the mean loss: the backward that gives it, if one does."""
+        strangers = self._method._strangers
+        if self._method._modules.watched and losses.requires_grad:
+            strangers.find(losses.sum(), self._gradients.known)
+        if not strangers or span is None or planned.counted is None:
+            return None
+        mean = planned.counted[span]
+        for use in planned.uses:
+            if torch.equal(use.weights[span], mean):
+                return use
+        if losses.requires_grad and bool(mean.any()):
+            strangers.gain(weighted_sum(losses, mean) * (1.0 if by is None else self._loss_scale))
+        return None
 
     def _count(self, gradient: str, loss: Tensor) -> None:
         self._losses[gradient] = self._losses[gradient] + loss if gradient in self._losses else loss
@@ -209,9 +292,20 @@ class Step:
             planned = self._planned[self._made]
             gradient = planned.uses[0].gradient if planned.uses else UNUSED
             self._gradients.collect(gradient)
+            strangers = self._method._strangers
+            first = planned.counted is not None
+            if first:
+                # The closure may clear them, as it does without passes.
+                strangers.give_back()
             loss = closure()
             if not isinstance(loss, Tensor):
                 raise PassError("the closure must return the loss it called backward() on.")
+            if self._method._modules.watched:
+                strangers.find(loss, self._gradients.known, backpropagated=True)
+            if first:
+                strangers.gain()
+            else:
+                strangers.forget()
             self._losses[gradient] = loss.detach()
             if planned.counted is not None:
                 self.loss = loss.detach()
@@ -220,14 +314,12 @@ class Step:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        method, statistics = self._method, self._method._statistics
+        method, modules = self._method, self._method._modules
         complete = kind is None and self._made == len(self._planned)
         self.life = "dead"
         method._weights.restore()
-        statistics.weigh(None)
+        modules.batchnorms.weigh(None)
         method._ranks.send(gradients=True)
-        if method._watch is not None:
-            method._watch.stop()
         try:
             if complete:
                 self._combine()
@@ -235,12 +327,15 @@ class Step:
         finally:
             done = self.life == "done"
             self._gradients.close(keep=done)
-            statistics.end(settled=done)
-        if done:
-            method._watch = None
-            if self._loss_scale != 1 or method.nonfinite == "unchecked":
-                # Nobody may look at this step, or tell that a GradScaler skipped it.
-                statistics.undo_unless_finite()
+            self._left = next(((p, p.grad._version) for p in self.own if p.grad is not None), None) if done else None
+            method._strangers.end(keep=done)
+            modules.buffers.end(settled=done)
+            modules.stop(seen=done)
+            if not done and self._earlier is not None:
+                self._earlier.life, method._step = "done", self._earlier
+        if done and (self._loss_scale != 1 or method.nonfinite == "unchecked"):
+            # Nobody may look at this step, or tell that a GradScaler skipped it.
+            modules.buffers.undo_unless_finite()
 
     @torch.no_grad()
     def _combine(self) -> None:
@@ -257,30 +352,57 @@ class Step:
                 self._gradients.replace(parts.reached, combined.gradient)
             self.memory.update(combined.memory)
 
+    def was_skipped(self) -> bool:
+        """Whether a ``GradScaler`` is taken to have left the step out, as its gradient is NaN or infinite."""
+        return self._loss_scale != 1 and not bool(global_norm(self._grads()).isfinite())
+
+    def refuse_cleared(self) -> None:
+        """Refuse a step whose gradients somebody took away since the passes.
+
+        Raises:
+            PassError: If there is none left.
+        """
+        if self._left is not None and not self._grads():
+            raise PassError(CLEARED)
+
+    def _grads(self) -> list[Tensor]:
+        return [p.grad for p in self._method._own_params() if p.grad is not None]
+
     def check(self) -> None:
         """Refuse a step that would poison the weights, and undo what it did to the running statistics.
 
         Raises:
             NonFiniteError: If a loss or gradient is NaN or infinite, on any rank.
+            PassError: If the gradient was set to zero since the passes.
         """
         method = self._method
-        grads = [p.grad for group in method.param_groups for p in params_of(group) if p.grad is not None]
+        grads = self._grads()
         found: Mapping[str, list[Tensor]] = {
-            "the loss of": [self.loss],
+            "the loss of": [*self._losses_before, self.loss],
             "an ascent gradient of": self.norms,
             "the gradient of": [global_norm(grads)] if grads else [],
         }
         # Fetched together: an accelerator waits once.
         values = [v.to(self.loss.device, torch.float64, non_blocking=True) for part in found.values() for v in part]
-        if not method._ranks.anywhere(~torch.stack(values).isfinite().all()):
+        together = torch.stack(values)
+        if not method._ranks.anywhere(~together.isfinite().all()):
+            self._refuse_zeroed(together)
             return
-        method._statistics.end(settled=False)
+        method._modules.buffers.undo()
         mine = (name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
         raise NonFiniteError(
             f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
             "statistics are those before it. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
             "batch."
         )
+
+
+    def _refuse_zeroed(self, values: Tensor) -> None:
+        if self._left is None or not self.norms or values[-1] != 0 or not bool(values[-2] != 0):
+            return
+        p, version = self._left
+        if p.grad is not None and p.grad._version != version:
+            raise PassError(CLEARED)
 
 
 def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:

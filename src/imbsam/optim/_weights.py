@@ -1,6 +1,6 @@
 """The weights of a method: perturbed along an ascent, and brought back bit for bit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +32,9 @@ class Weights:
         """Whether the parameters differ from the step's weights."""
         return bool(self._moved)
 
-    def reachable(self, groups: Sequence[ParamGroup]) -> list[Tensor]:
-        """The parameters of the groups, and those of the model in no group: backward reaches them, too."""
-        own = [p for group in groups for p in params_of(group)]
-        known = set(own)
-        return own + [p for p in self._named.values() if p not in known]
+    def guests(self, own: Container[Tensor]) -> list[Tensor]:
+        """The model's parameters that are not the optimizer's: backward reaches them, too."""
+        return [p for p in self._named.values() if p not in own]
 
     def slopes(
         self, groups: Sequence[ParamGroup], term: Term, *, fresh: bool, keep: bool, loss_scale: float

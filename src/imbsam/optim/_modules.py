@@ -1,0 +1,115 @@
+"""The modules that a step calls: found anew where the model has changed, and watched where they are called first."""
+
+from collections.abc import Iterator
+from typing import NoReturn
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
+
+from imbsam.errors import PassError
+from imbsam.optim._batchnorm import BatchNorms, normalises_the_batch, sees_the_batch
+from imbsam.optim._buffers import Buffers
+from imbsam.optim._tensors import is_sharded
+
+
+class Modules:
+    """The modules of the model, and those outside it that the first step was seen to call.
+
+    Args:
+        model: The model; ``None`` where the optimizer was not given one.
+    """
+
+    def __init__(self, model: nn.Module | None) -> None:
+        self._model = model
+        self._all: list[nn.Module] = []
+        self._known: set[nn.Module] = set()
+        self._others: list[nn.Module] = []
+        self._size = -1
+        self._handle: RemovableHandle | None = None
+        self.batchnorms = BatchNorms(())
+        self.buffers = Buffers()
+        self.watched = True
+        """Whether the present step is the first with these modules."""
+
+    def look(self) -> bool:
+        """Find the modules as they are now, and tell whether any is new: a layer may have been put in since."""
+        modules = list(_below(self._model)) if self._model is not None else []
+        size = sum(len(module._buffers) for module in modules)
+        if modules != self._all or size != self._size:
+            self._all, self._size = modules, size
+            self._find()
+            self.watched = True
+            return True
+        return False
+
+    def _find(self) -> None:
+        self._known = {*self._all, *self._others}
+        self.batchnorms = BatchNorms(self._all)
+        self.buffers.find([*self._all, *self._others], self.batchnorms.layers)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a part of the model is compiled."""
+        return any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in self._all)
+
+    def remember(self, own: set[Tensor], *, further: bool = False) -> None:
+        """Keep the buffers as they are before a step, or a further micro-batch; in the first watch what is called."""
+        self.buffers.remember(further=further)
+        if self.watched:
+            self.buffers.remember_frozen(self._all, own)
+            # A compiled model warns of global hooks.
+            if not self.compiled:
+                self._handle = nn.modules.module.register_module_forward_pre_hook(self._called)
+
+    def stop(self, *, seen: bool) -> None:
+        """Watch no more in this step; and in none, where a whole step was seen."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+        self.watched = self.watched and not seen
+
+    def _called(self, module: nn.Module, inputs: object) -> None:
+        # DataParallel calls copies of modules.
+        if module in self._known or getattr(module, "_is_replica", False):
+            return
+        if isinstance(module, DistributedDataParallel) and module.process_group.size() > 1:
+            # Ranks that do not know of each other make passes of different number, and wait for ever.
+            raise PassError(
+                "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
+                "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
+            )
+        if hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
+            raise PassError(
+                "fully_shard was applied to the model after the optimizer was made, which still holds the weights from "
+                "before: make base and optimizer afterwards, with the model: ImbSAM(base, tail, model=model)."
+            )
+        if normalises_the_batch(module) and sees_the_batch(module):
+            self._refuse(module)
+        if module._buffers:
+            self._others.append(module)
+            self._find()
+            self.buffers.remember()
+        self._known.add(module)
+
+    def _refuse(self, module: nn.Module) -> NoReturn:
+        # Forwarding the tail alone would normalise it by itself and spoil the running statistics.
+        where = f"the forward calls a {type(module).__name__}, whose rows see each other, and"
+        if self._model is None:
+            raise PassError(f"{where} the optimizer does not know. Give it the model: ImbSAM(base, tail, model=model).")
+        raise PassError(
+            f"{where} it is not in the {type(self._model).__name__} that the optimizer was given as model. Give it every "
+            "module that the losses go through: ImbSAM(base, tail, model=nn.ModuleList([encoder, head]))."
+        )
+
+
+def _below(model: nn.Module) -> Iterator[nn.Module]:
+    """The module and all that it holds, each once; faster than ``modules()``, which joins names."""
+    seen, stack = {model}, [model]
+    while stack:
+        module = stack.pop()
+        yield module
+        for child in module._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)

@@ -1,0 +1,106 @@
+"""Whether the loss of a row is the same beside other rows: looked at once, where a part of the batch is forwarded."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import RowsWarning
+from imbsam.optim._plan import PlannedPass
+
+ROWS = 2
+"""Rows whose losses are compared."""
+
+TOLERANCE = 0.02
+"""Of a loss's size; arithmetic in half precision differs by less from one number of rows to another."""
+
+
+class RowCheck:
+    """Forwards a few rows alone and then beside others, and warns where their losses are not the same.
+
+    Both forwards have as many rows and begin with the same random numbers, so that dropout changes nothing. Where no
+    random number is drawn, the losses are compared with those in the whole pass, too.
+
+    Args:
+        planned: The passes of the step.
+        batch_size: Rows of the batch.
+        method: Its name, for the warning.
+    """
+
+    def __init__(self, planned: Sequence[PlannedPass], batch_size: int, method: str) -> None:
+        still = [p for p in planned if p.term is None and p.uses]
+        self._largest = max(still, key=lambda p: batch_size if p.rows is None else len(p.rows), default=None)
+        self._method = method
+        self.passes: list[PlannedPass] = []
+        if self._largest is None:
+            return
+        rows = torch.arange(batch_size) if self._largest.rows is None else self._largest.rows
+        if len(rows) >= 4 * ROWS:
+            beside = rows[ROWS : 2 * ROWS], rows[-ROWS:]
+            self.passes = [PlannedPass(torch.cat([rows[:ROWS], others]), ()) for others in beside]
+        self._losses: dict[int, Tensor] = {}
+        self._states: list[tuple[Tensor, Tensor | None]] = []
+        self._device = torch.device("cpu")
+
+    def follows(self, planned: PlannedPass) -> bool:
+        """Whether the check's passes come after this one."""
+        return bool(self.passes) and planned is self._largest
+
+    def before(self, planned: PlannedPass) -> None:
+        """Let both passes of the check draw the same random numbers."""
+        if any(planned is each for each in self.passes):
+            self._states.append(_random_state(self._device))
+            _draw_from(self._states[0], self._device)
+
+    def see(self, planned: PlannedPass, rows: slice, losses: Tensor) -> None:
+        """Take the losses of some rows of a pass."""
+        if planned is self._largest:
+            self._device = losses.device
+        if any(planned is each for each in (self._largest, *self.passes)):
+            seen = self._losses.setdefault(id(planned), losses.new_zeros(max(rows.stop, ROWS)))
+            head = range(rows.start, min(rows.stop, ROWS))
+            seen[head.start : head.stop] = losses[: len(head)]
+
+    def after(self, planned: PlannedPass) -> None:
+        """Compare, once both passes are made.
+
+        Raises:
+            RowsWarning: As a warning, if a loss differs.
+        """
+        if not self.passes or planned is not self.passes[-1]:
+            return
+        first, second, *_ = self.passes
+        begun, drawn = self._states
+        alone, beside, whole = (self._losses[id(p)][:ROWS].double() for p in (first, second, self._largest))
+        _draw_from(begun, self._device)
+        others = [beside] if _differ(begun, drawn) else [beside, whole]
+        scale = float(alone.abs().max().clamp(min=1e-12))
+        for other in others:
+            worst = int((alone - other).abs().argmax())
+            found, reference = float(alone[worst]), float(other[worst])
+            if abs(found - reference) > TOLERANCE * scale:
+                warnings.warn(
+                    f"a row's loss depends on the rows beside it: {found:.4g} beside some, {reference:.4g} beside "
+                    f"others. {self._method} forwards a part of the batch in some passes, which is then another loss: "
+                    'give the optimizer rows="all" (or check_rows=False, if it is meant so).',
+                    RowsWarning,
+                    stacklevel=4,
+                )
+                return
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """The state of torch's random numbers, on the CPU and on an accelerator."""
+    state = torch.get_device_module(device).get_rng_state(device) if device.type in ("cuda", "xpu", "mps") else None
+    return torch.get_rng_state(), state
+
+
+def _draw_from(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.get_device_module(device).set_rng_state(state[1], device)
+
+
+def _differ(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) -> bool:
+    return any(s is not None and t is not None and not torch.equal(s, t) for s, t in zip(a, b, strict=True))

@@ -1,0 +1,139 @@
+"""Parameters that backward reaches and another optimizer owns, as those of a loss: the passes leave them alone."""
+
+import weakref
+from collections.abc import Container, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from imbsam.errors import PassError
+
+if TYPE_CHECKING:
+    from imbsam.optim._step import Step
+
+STEPS: "weakref.WeakSet[Step]" = weakref.WeakSet()
+"""The steps of all optimizers whose passes are open, or wait to be applied, and some that are over."""
+
+
+def owner_of(p: Tensor) -> "Step | None":
+    """The step of another optimizer that the parameter's gradient is made for at present."""
+    return next((step for step in STEPS if step.life in ("open", "done") and p in step.own), None)
+
+
+def take_over(params: Sequence[Tensor]) -> list[Tensor]:
+    """Void the steps of other optimizers over these parameters that wait, and give those that none waits for."""
+    waiting = {p: owner_of(p) for p in params}
+    for step in {step for step in waiting.values() if step is not None and step.life == "done"}:
+        step.life = "dead"
+    return [p for p in params if waiting[p] is None]
+
+
+def leaves(value: Tensor) -> Iterator[Tensor]:
+    """Every tensor that the backward of a value reaches."""
+    seen, stack = set(), [value.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "AccumulateGrad":
+            yield node.variable
+        stack.extend(following for following, _ in node.next_functions)
+
+
+class Strangers:
+    """Leaves of the losses that are neither the optimizer's nor the model's.
+
+    Each is left with what it had and the gradient of the batch's mean loss at the unperturbed weights: its own
+    optimizer sees the same as without the passes. One that waits for a step of another sharpness-aware optimizer is
+    left as it is.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[weakref.ref[Tensor]] = []
+        self._held: dict[Tensor, Tensor | None] = {}
+        self._gained: dict[Tensor, Tensor] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
+    def start(self) -> None:
+        """Set the gradients of those that were found before aside."""
+        self._held, self._gained = {}, {}
+        for p in [p for found in self._found if (p := found()) is not None]:
+            self._set_aside(p)
+
+    def find(self, value: Tensor, known: Container[Tensor], *, backpropagated: bool = False) -> None:
+        """Look for more of them in what is about to be backpropagated, or has just been for the first time."""
+        for p in leaves(value):
+            if p in known or p in self._held:
+                continue
+            self._found.append(weakref.ref(p))
+            found = p.grad
+            self._set_aside(p)
+            if backpropagated:
+                # What it had before lies in there.
+                self._held[p], p.grad = None, found
+
+    def give_back(self) -> None:
+        """Let a closure find what they had, to clear it or to add to it."""
+        for p, held in self._held.items():
+            p.grad, self._held[p] = held, None
+
+    def _set_aside(self, p: Tensor) -> None:
+        other = owner_of(p)
+        if other is not None and other.life == "open":
+            raise PassError(
+                "the passes of two optimizers are open at once, and one's losses reach the other's parameters: make "
+                "them one after the other, or one method over both: ImbSAM([base, other_base], tail, ...)."
+            )
+        self._held[p] = p.grad
+        p.grad = None
+
+    def gain(self, value: Tensor | None = None) -> None:
+        """Take what a backward has left, or the gradient of a value before its own backward, as part of theirs."""
+        if value is None:
+            found = {p: p.grad for p in self._held if p.grad is not None}
+        else:
+            params = [p for p in self._held if p.requires_grad]
+            grads = torch.autograd.grad(value, params, retain_graph=True, allow_unused=True) if params else ()
+            found = {p: grad for p, grad in zip(params, grads, strict=True) if grad is not None}
+        for p, grad in found.items():
+            self._gained[p] = self._gained[p] + grad if p in self._gained else grad
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what a backward has left, as one at perturbed weights or of a direction."""
+        for p in self._held:
+            p.grad = None
+
+    def end(self, *, keep: bool) -> None:
+        """Give each what it had and, where ``keep``, what it has gained."""
+        for p, held in self._held.items():
+            gained = self._gained.get(p)
+            p.grad = held
+            if keep and gained is not None and owner_of(p) is None:
+                add(p, gained)
+        self._held, self._gained = {}, {}
+
+
+def add(p: Tensor, gained: Tensor) -> None:
+    """Add to a parameter's gradient as a backward would; the passes of its own optimizer may drop the outcome."""
+    held = p.grad
+    ours = held is None or is_left(held)
+    p.grad = gained if held is None else held + gained
+    if ours:
+        leave(p.grad)
+
+
+def leave(grad: Tensor) -> None:
+    """Note that passes have left a gradient: as long as it stays as it is, the next may drop it."""
+    grad.left_at = grad._version  # type: ignore[attr-defined]
+
+
+def is_left(grad: Tensor) -> bool:
+    """Whether passes have left a gradient, and nobody has added to it since."""
+    return getattr(grad, "left_at", None) == grad._version
+
+
