@@ -22,11 +22,11 @@ def adamw(params: Iterable[Tensor] | Sequence[dict[str, object]], **options: Any
 
 
 def imbsam(case: Case, model: nn.Module, base: Optimizer | None = None, **options: Any) -> ImbSAM:
-    return ImbSAM(base or sgd(model.parameters()), TAIL, **{"model": model, **options})
+    return ImbSAM(base or sgd(model.parameters()), TAIL, **{"model": model, "check_rows": False, **options})
 
 
 def sam(case: Case, model: nn.Module, base: Optimizer | None = None, **options: Any) -> SAM:
-    return SAM(base or sgd(model.parameters()), **{"model": model, **options})
+    return SAM(base or sgd(model.parameters()), **{"model": model, "check_rows": False, **options})
 
 
 METHODS = (sam, imbsam)

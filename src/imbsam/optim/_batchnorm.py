@@ -28,14 +28,14 @@ OF_TORCH = (*WEIGHABLE, nn.SyncBatchNorm)
 
 
 def normalises_the_batch(module: nn.Module) -> bool:
-    """Whether the module is a BatchNorm of any make: torch's, or one that has and updates the same running statistics.
+    """Whether the module is a BatchNorm of any make: torch's, or one with the same running statistics.
 
-    A frozen one has no momentum to update them by; InstanceNorm normalises each row by itself.
+    InstanceNorm normalises each row by itself, and a frozen BatchNorm, as detection models have, by constants.
     """
     if isinstance(module, OF_TORCH):
         return True
-    other = getattr(module, "running_mean", None) is not None and hasattr(module, "momentum")
-    return other and not isinstance(module, _InstanceNorm)
+    apart = isinstance(module, _InstanceNorm) or "Frozen" in type(module).__name__
+    return getattr(module, "running_mean", None) is not None and not apart
 
 
 def sees_the_batch(layer: nn.Module) -> bool:

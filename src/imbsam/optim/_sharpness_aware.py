@@ -7,6 +7,7 @@ from typing import TypedDict, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Combined, Parts
@@ -84,6 +85,7 @@ class SharpnessAware(Optimizer):
     """Whether the method needs the rows' classes, so that an ordinary zero-argument closure cannot serve it."""
     row_wise = False
     """Whether the method needs the loss of each row, so that such a closure cannot serve it either."""
+    _spends: RemovableHandle | None = None
     keeps_ascents = False
     """Whether :meth:`combine` needs the ascent gradients."""
 
@@ -166,8 +168,13 @@ class SharpnessAware(Optimizer):
         self._strangers = Strangers()
         self._ranks = Ranks(self.model)
         self._weights = Weights(self.model)
+        if self._spends is not None:
+            self._spends.remove()
+        self._spends = self.base.register_step_post_hook(self._leave_gradients)
         self._step: Step | None = None
         self._check_climb()
+        # Ranks would have to agree on it.
+        self._rows_unchecked = self.check_rows and self._ranks.size == 1
 
     def terms(self, targets: Tensor) -> Sequence[Term]:
         """The terms of the method for a batch.
@@ -292,12 +299,6 @@ class SharpnessAware(Optimizer):
 
     def _apply(self, step: Step) -> None:
         step.life = "dead"
-        try:
-            self._make(step)
-        finally:
-            self._leave_gradients()
-
-    def _make(self, step: Step) -> None:
         step.refuse_cleared()
         if self.nonfinite != "unchecked" and not self._is_sound(step):
             self.skipped += 1
@@ -313,6 +314,7 @@ class SharpnessAware(Optimizer):
         try:
             step.check()
         except NonFiniteError as error:
+            self._leave_gradients()
             if self.nonfinite == "raise":
                 raise
             if self.skipped_in_a_row == MOST_SKIPS_IN_A_ROW:
@@ -336,7 +338,8 @@ class SharpnessAware(Optimizer):
             self._leave_gradients()
         self._drop_step()
 
-    def _leave_gradients(self) -> None:
+    def _leave_gradients(self, *_: object) -> None:
+        """Note that the gradients have served, so that the next passes may drop them."""
         for p in self._own_params():
             if p.grad is not None:
                 leave(p.grad)

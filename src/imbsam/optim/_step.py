@@ -109,14 +109,11 @@ class Step:
             fresh=self._fresh,
             learns=method.ascent.learns,
         )
-        in_parts = method.class_aware or any(p.rows is not None for p in self._planned)
-        unsure = method.check_rows and modules.watched and not modules.compiled and ranks.size == 1
-        coupled = whole or batchnorms.live
-        self._check = (
-            RowCheck(self._planned, self.batch_size, type(method).__name__)
-            if in_parts and unsure and not coupled
-            else None
-        )
+        self._check: RowCheck | None = None
+        in_parts = not (whole or batchnorms.live) and any(p.rows is not None for p in self._planned)
+        # A compiled model would be compiled for its few rows.
+        if in_parts and method._rows_unchecked and not modules.compiled:
+            self._check = RowCheck(self._planned, self.batch_size, type(method).__name__)
 
     def __enter__(self) -> "Step":
         if self.life != "new":
@@ -176,8 +173,8 @@ class Step:
         modules, ranks = self._method._modules, self._method._ranks
         modules.buffers.settle(look=modules.watched)
         if modules.watched and self._settles == 1:
-            partly = modules.buffers.move and planned.rows is not None
-            if ranks.anywhere(torch.tensor(partly)) if ranks.size > 1 else partly:
+            # Ranks that share weights forward as often as each other.
+            if ranks.most(int(modules.buffers.move and planned.rows is not None)):
                 self._planned.insert(self._made, PlannedPass(None, ()))
                 self._settles += 1
 
@@ -333,6 +330,8 @@ class Step:
             modules.stop(seen=done)
             if not done and self._earlier is not None:
                 self._earlier.life, method._step = "done", self._earlier
+            if done and self._check is not None:
+                method._rows_unchecked = not self._check.passes
         if done and (self._loss_scale != 1 or method.nonfinite == "unchecked"):
             # Nobody may look at this step, or tell that a GradScaler skipped it.
             modules.buffers.undo_unless_finite()
@@ -353,8 +352,9 @@ class Step:
             self.memory.update(combined.memory)
 
     def was_skipped(self) -> bool:
-        """Whether a ``GradScaler`` is taken to have left the step out, as its gradient is NaN or infinite."""
-        return self._loss_scale != 1 and not bool(global_norm(self._grads()).isfinite())
+        """Whether a ``GradScaler`` is taken to have left the step out: a gradient is NaN or infinite."""
+        grads = self._grads()
+        return not all(bool(norm.isfinite()) for norm in (*self.norms, *map(global_norm, [grads] if grads else [])))
 
     def refuse_cleared(self) -> None:
         """Refuse a step whose gradients somebody took away since the passes.
