@@ -402,16 +402,6 @@ def test_one_round_of_passes_makes_one_step() -> None:
     assert identical(after, contents(model))
 
 
-def test_passes_begun_anew_make_the_earlier_ones_stale() -> None:
-    model = MLP.model()
-    optimizer = imbsam(MLP, model)
-    make_passes(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
-    with optimizer.passes(HEAD_AND_TAIL):
-        pass
-    with pytest.raises(PassError, match="no finished passes"):
-        optimizer.step()
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
 def test_zero_grad_inside_the_passes_takes_nothing_away(case: Case, method: object) -> None:
@@ -427,16 +417,6 @@ def test_zero_grad_inside_the_passes_takes_nothing_away(case: Case, method: obje
     assert identical([p.grad for p in model.parameters()], [p.grad for p in twin.parameters()])
     optimizer.zero_grad()
     assert all(p.grad is None for p in model.parameters())
-
-
-def test_gradients_from_before_the_passes_are_dropped() -> None:
-    model, twin = MLP.model(), MLP.model()
-    batch = MLP.batch(HEAD_AND_TAIL)
-    for p in model.parameters():
-        p.grad = torch.full_like(p, 100.0)
-    make_passes(imbsam(MLP, model), model, MLP.loss, batch)
-    make_passes(imbsam(MLP, twin), twin, MLP.loss, batch)
-    assert identical([p.grad for p in model.parameters()], [p.grad for p in twin.parameters()])
 
 
 @pytest.mark.parametrize("returned", [None, 0.5])

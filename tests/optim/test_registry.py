@@ -98,6 +98,8 @@ ENGINE = {
     "batch_statistics": "context",
     "context_rows": None,
     "row_multiple": 1,
+    "rows": "needed",
+    "check_rows": True,
     "ascent": None,
     "nonfinite": "raise",
     "climb": "together",
