@@ -1,5 +1,6 @@
 """The modules that a step calls: found anew where the model has changed, and watched where they are called first."""
 
+import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -50,8 +51,12 @@ class Modules:
 
     @property
     def compiled(self) -> bool:
-        """Whether a part of the model is compiled."""
-        return any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in self._all)
+        """Whether a part of the model may be compiled: known of the model, else taken from what the process compiles."""
+        if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in self._all):
+            return True
+        # torch.compile(model) leaves no trace on the model; of a torch without this name, nothing is taken for compiled.
+        dynamo = sys.modules.get("torch._dynamo.eval_frame")
+        return bool(getattr(dynamo, "cached_backends", None))
 
     def remember(self, own: set[Tensor], *, further: bool = False) -> None:
         """Keep the buffers as they are before a step, or a further micro-batch; in the first watch what is called."""

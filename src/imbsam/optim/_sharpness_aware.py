@@ -19,6 +19,7 @@ from imbsam.optim._ranks import Ranks
 from imbsam.optim._step import Step
 from imbsam.optim._strangers import Strangers, leave
 from imbsam.optim._terms import Term
+from imbsam.optim._tensors import outside_graphs
 from imbsam.optim._weights import Weights
 from imbsam.optim.ascent import Ascent, Gradient
 
@@ -187,6 +188,7 @@ class SharpnessAware(Optimizer):
         """
         raise NotImplementedError
 
+    @outside_graphs
     def passes(self, targets: Tensor, *, loss_scale: float = 1.0, accumulate: bool = False) -> Step:
         """Open the passes of one step; forward and backward stay the caller's.
 
@@ -240,6 +242,7 @@ class SharpnessAware(Optimizer):
         """
         return None
 
+    @outside_graphs
     def step(  # type: ignore[override]
         self, closure: RowsClosure | LossClosure | None = None, *, targets: Tensor | None = None
     ) -> Tensor | None:

@@ -15,6 +15,7 @@ from imbsam.optim._pass import Backward, Pass
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
 from imbsam.optim._rows import RowCheck
 from imbsam.optim._strangers import STEPS
+from imbsam.optim._tensors import outside_graphs
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
 from imbsam.optim.ascent import Memory, global_norm
@@ -115,6 +116,7 @@ class Step:
         if in_parts and method._rows_unchecked and not modules.compiled:
             self._check = RowCheck(self._planned, self.batch_size, type(method).__name__)
 
+    @outside_graphs
     def __enter__(self) -> "Step":
         if self.life != "new":
             raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
@@ -270,7 +272,11 @@ class Step:
             if torch.equal(use.weights[span], mean):
                 return use
         if losses.requires_grad and bool(mean.any()):
-            strangers.gain(weighted_sum(losses, mean) * (1.0 if by is None else self._loss_scale))
+            value = weighted_sum(losses, mean) * (1.0 if by is None else self._loss_scale)
+            self._gradients.collect(UNUSED)
+            strangers.gain_from(value)
+            self._gradients.collect(STEP)
+            self._gradients.drop(UNUSED)
         return None
 
     def _count(self, gradient: str, loss: Tensor) -> None:
@@ -308,6 +314,7 @@ class Step:
                 self.loss = loss.detach()
             self._rows_left -= len(each.rows)
 
+    @outside_graphs
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

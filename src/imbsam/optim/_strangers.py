@@ -91,17 +91,21 @@ class Strangers:
         self._held[p] = p.grad
         p.grad = None
 
-    def gain(self, value: Tensor | None = None) -> None:
-        """Take what a backward has left, or the gradient of a value before its own backward, as part of theirs."""
-        if value is None:
-            found = {p: p.grad for p in self._held if p.grad is not None}
-        else:
-            params = [p for p in self._held if p.requires_grad]
-            grads = torch.autograd.grad(value, params, retain_graph=True, allow_unused=True) if params else ()
-            found = {p: grad for p, grad in zip(params, grads, strict=True) if grad is not None}
-        for p, grad in found.items():
-            self._gained[p] = self._gained[p] + grad if p in self._gained else grad
+    def gain(self) -> None:
+        """Take what a backward has left as part of theirs."""
+        for p in self._held:
+            if p.grad is not None:
+                self._gained[p] = self._gained[p] + p.grad if p in self._gained else p.grad
         self.forget()
+
+    def gain_from(self, value: Tensor) -> None:
+        """Take the gradient of a value, whose graph stays, as part of theirs."""
+        try:
+            torch.autograd.backward(value, inputs=list(self._held), retain_graph=True)
+        except RuntimeError:
+            # Reentrant checkpoints know no backward to some of the leaves alone.
+            value.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        self.gain()
 
     def forget(self) -> None:
         """Drop what a backward has left, as one at perturbed weights or of a direction."""

@@ -1,9 +1,14 @@
 """Tensors many at a time, and tensors spread over ranks, as ``fully_shard`` leaves them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 def each(
@@ -17,6 +22,22 @@ def each(
     plain = torch.linalg.vector_norm if operator == "norm" else getattr(Tensor, operator)
     many = others if isinstance(others, list | tuple) else [others] * len(tensors)
     return [plain(tensor, other, **options) for tensor, other in zip(tensors, many, strict=True)]
+
+
+def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Leave a function out of compiled graphs, where a whole training step is compiled: it runs as it is written."""
+
+    @wraps(function)
+    def left_out(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        # Not before the first call: it imports torch's compiler, which an optimizer's first step does anyway.
+        return _left_out(function)(*args, **kwargs)
+
+    return left_out
+
+
+@cache
+def _left_out(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    return torch.compiler.disable(function)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def local(tensor: Tensor) -> Tensor:
