@@ -108,9 +108,10 @@ class MethodOptions:
     __pydantic_config__ = STRICT
 
     method: str = "imbsam"
-    """sgd and adamw are plain; sam flattens every class, imbsam the tail classes; `imbsam methods` lists all."""
-    base: Literal["sgd", "adamw"] = "sgd"
-    """The optimizer under a method that is not plain."""
+    """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; `imbsam methods` lists all."""
+    base: Literal["sgd", "adamw", "muon"] = "sgd"
+    """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
+    rest, with the learning rate and weight decay of AdamW."""
     rho: NotNegative | None = None
     """Neighbourhood size. Default: 0.2 for digits, else 0.05; some methods have their own."""
     method_options: tuple[str, ...] = ()
@@ -158,9 +159,9 @@ class TrainingOptions:
     """Rows of a step, of all processes together where torchrun starts several. Default: 32 for digits, 128 for
     others."""
     lr: Positive | None = None
-    """Learning rate. Default: 0.1, or 0.001 for adamw."""
+    """Learning rate. Default: 0.1 for sgd, 0.001 for adamw and muon."""
     momentum: Share = 0.9
-    """Of sgd."""
+    """Of sgd and muon."""
     weight_decay: NotNegative = 5e-4
     """Of the base optimizer; never part of the perturbation."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"

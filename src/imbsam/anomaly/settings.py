@@ -37,7 +37,7 @@ class Settings:
     damping: float = 0.3
     """Keeps the perturbation short where the gradient is."""
     base: str = "adam"
-    """Base optimizer: adam, adamw, sgd or rmsprop."""
+    """Base optimizer: adam, adamw, sgd, rmsprop or muon (matrices of hidden layers; AdamW for the rest)."""
     lr: float | None = None
     """Learning rate. Default: what suits the objective."""
     weight_decay: float | None = None

@@ -21,6 +21,7 @@ from imbsam.runs.records import Result, Split
 from imbsam.runs.trained import Trained
 from imbsam.storage.texts import READABLE, printable
 from imbsam.studies.comparison import Comparison
+from imbsam.training.methods import PLAIN
 
 
 class NamesConsole(Console):
@@ -176,7 +177,7 @@ def about_methods() -> list[dict[str, object]]:
 def methods() -> None:
     """Show every method of the family, a paragraph each."""
     print(f"{'method':<14}{'cost':<14}what it does\n")
-    print(f"{'sgd, adamw':<14}{'1':<14}the plain base optimizers, the controls")
+    print(f"{', '.join(PLAIN):<18}{'1':<10}the plain base optimizers, the controls")
     for name, method in METHODS.items():
         if name != "plain":
             options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())

@@ -65,9 +65,10 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         reweight_from: Share of the epochs after which classes are re-weighted (DRW); None: never.
         adjust: Post-hoc logit adjustment: tau; 0 for none.
         hidden: Units of each hidden layer; empty for a linear model.
-        base: The optimizer under the method: ``"sgd"``, ``"adam"``, ``"adamw"`` or ``"rmsprop"``.
+        base: The optimizer under the method: ``"sgd"``, ``"adam"``, ``"adamw"``, ``"rmsprop"``, or
+            ``"muon"``: Muon for the 2-D weights of hidden layers, AdamW for the rest.
         lr: Learning rate; None: 0.1 for sgd, 0.001 for the others.
-        momentum: Of sgd and rmsprop.
+        momentum: Of sgd, rmsprop and muon.
         weight_decay: Of the base optimizer; never part of the perturbation.
         schedule: Of the learning rate after a warm-up of 5 % of the epochs: ``"cosine"``, ``"step"`` or
             ``"constant"``.

@@ -6,7 +6,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from imbsam.losses import LOSSES
 from imbsam.optim import ASCENTS, METHODS
-from imbsam.optim.registry import BASES
+from imbsam.optim.bases import BASES
 
 CONSTRAINTS: dict[str, list[object]] = {
     "method": [StrOptions(set(METHODS))],

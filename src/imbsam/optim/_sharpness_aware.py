@@ -16,6 +16,7 @@ from imbsam.optim._modules import Modules
 from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
 from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
+from imbsam.optim._several import Base, Several
 from imbsam.optim._step import Step
 from imbsam.optim._strangers import Strangers, leave
 from imbsam.optim._terms import Term
@@ -48,7 +49,8 @@ class SharpnessAware(Optimizer):
     which weights, by :meth:`terms`.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several, as Muon beside AdamW, each for its own
+            parameters: one perturbation over all, and a step of each.
         rho: Neighbourhood size, finite, at least 0; 0 is the base optimizer, bit for bit. A group of ``base`` that
             has its own ``"rho"`` keeps it.
         model: The model. Needed where it has BatchNorm or is wrapped for distributed training.
@@ -92,7 +94,7 @@ class SharpnessAware(Optimizer):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.05,
         model: nn.Module | None = None,
@@ -106,6 +108,7 @@ class SharpnessAware(Optimizer):
         climb: Climb = "together",
         radii: Mapping[str, float] | None = None,
     ) -> None:
+        base = base if isinstance(base, Optimizer) else Several(base)
         check_base(base)
         check_choices({"batch_statistics": batch_statistics, "rows": rows, "nonfinite": nonfinite, "climb": climb})
         check_numbers({"context_rows": context_rows, "row_multiple": row_multiple})

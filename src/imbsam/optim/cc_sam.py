@@ -6,10 +6,10 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, checked_classes, mean_weights
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
@@ -61,7 +61,7 @@ class CCSAM(SharpnessAware):
     parameters a group of ``base`` with ``"rho": 0``.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         priors: Of the training data.
         rho: Factor on the rule's length; ``noise_ratio`` in the released code, 1e-6 there, 1 in the paper.
         flat: Share of the perturbed loss, in [0, 1]; 0.3 for CIFAR-10-LT and 0.5 for CIFAR-100-LT.
@@ -77,7 +77,7 @@ class CCSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         priors: ClassPriors,
         *,
         rho: float = 1e-6,

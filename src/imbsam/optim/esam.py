@@ -6,10 +6,10 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._tensors import is_sharded
 from imbsam.optim._terms import Term, mean_weights
@@ -71,7 +71,7 @@ class ESAM(SharpnessAware):
     SAM.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Neighbourhood size.
         beta: Share of the parameter tensors that are perturbed, in (0, 1]; 0.6 in the script for ResNet-18.
         gamma: Share of the rows that are learned from, in (0, 1]; 0.5 there.
@@ -83,7 +83,7 @@ class ESAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.05,
         beta: float = 0.6,

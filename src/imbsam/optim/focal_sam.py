@@ -4,10 +4,10 @@ import math
 from typing import Unpack
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, checked_classes, mean_weights
 from imbsam.optim.ascent import Ascent
@@ -22,7 +22,7 @@ class FocalSAM(SharpnessAware):
     and 1 it is ImbSAM. Costs two forwards and three backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         priors: Of the training data.
         rho: Neighbourhood size; 0.2 for CIFAR-10-LT and 0.3 for CIFAR-100-LT in the official scripts.
         gamma: At least 0; 3.0 and 3.2 there.
@@ -38,7 +38,7 @@ class FocalSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         priors: ClassPriors,
         *,
         rho: float = 0.2,

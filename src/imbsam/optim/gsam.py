@@ -5,11 +5,11 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term
 from imbsam.optim.ascent import Ascent, dot
@@ -23,7 +23,7 @@ class GSAM(SharpnessAware):
     the gradient. In the paper rho follows the learning rate: ``Schedule(optimizer, "rho", following(optimizer, ...))``.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Neighbourhood size.
         alpha: Weight of the surrogate gap, finite; 0.4 in the official example.
         ascent: Where the perturbation points; :class:`Adaptive` in the official example.
@@ -37,7 +37,7 @@ class GSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.05,
         alpha: float = 0.4,

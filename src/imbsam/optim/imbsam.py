@@ -4,10 +4,10 @@ import math
 from typing import Unpack
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, checked_classes, checked_tail
 from imbsam.optim.ascent import Ascent
@@ -25,7 +25,7 @@ class ImbSAM(SharpnessAware):
     ``tail_weight=2.0, batch_statistics="batch"`` reproduces its step.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         tail: Marks the tail classes, bool, shape ``(C,)``, as from :meth:`ClassPriors.tail`.
         rho: Neighbourhood size, finite, at least 0.
         tail_weight: k, finite, above 0; 1 is the paper's formula.
@@ -46,7 +46,7 @@ class ImbSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         tail: Tensor,
         *,
         rho: float = 0.05,

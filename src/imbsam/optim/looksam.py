@@ -6,11 +6,11 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term, mean_weights
 from imbsam.optim.ascent import Ascent, dot
@@ -31,7 +31,7 @@ class LookSAM(SharpnessAware):
     Costs ``1 + 1 / interval`` forward-backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Neighbourhood size.
         interval: Steps from one SAM step to the next, at least 1 (k); 1 is SAM. Public implementations take 10, which
             diverges on small noisy problems.
@@ -49,7 +49,7 @@ class LookSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.1,
         interval: int = 5,

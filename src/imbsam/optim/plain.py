@@ -3,9 +3,9 @@
 from typing import Unpack
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_weights
 
@@ -14,14 +14,14 @@ class Plain(SharpnessAware):
     """``g = grad L(w)``: one pass, the base optimizer's step bit for bit.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         common: See :class:`SharpnessAware`.
 
     Example:
         >>> optimizer = Plain(torch.optim.SGD(model.parameters(), lr=0.1))  # doctest: +SKIP
     """
 
-    def __init__(self, base: Optimizer, **common: Unpack[Common]) -> None:
+    def __init__(self, base: Base, **common: Unpack[Common]) -> None:
         super().__init__(base, rho=0.0, **common)
 
     def terms(self, targets: Tensor) -> list[Term]:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import get_type_hints
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim.adaptive import Adaptive
 from imbsam.optim.ascent import Ascent, Gradient
+from imbsam.optim.bases import make_base
 from imbsam.optim.cc_sam import CCSAM
 from imbsam.optim.esam import ESAM, Stochastic
 from imbsam.optim.focal_sam import FocalSAM
@@ -186,14 +186,6 @@ ASCENTS: Mapping[str, Callable[..., Ascent]] = {
     "stochastic": Stochastic,
 }
 
-BASES: Mapping[str, Callable[..., Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
-    "rmsprop": torch.optim.RMSprop,
-}
-"""Base optimizers that :func:`create` makes by name."""
-
 
 def list_methods() -> dict[str, str]:
     """What each method does, in a line, by name."""
@@ -218,7 +210,7 @@ def create(
     name: str,
     model: nn.Module,
     *,
-    base: str | Optimizer = "sgd",
+    base: str | Base = "sgd",
     priors: ClassPriors | None = None,
     tail: Tensor | None = None,
     ascent: str | Ascent | None = None,
@@ -234,14 +226,17 @@ def create(
     Args:
         name: One of :data:`METHODS`.
         model: Whose parameters that require a gradient are optimised.
-        base: A name of :data:`BASES`, or an instance, to which ``lr``, ``momentum`` and ``weight_decay`` do not apply.
+        base: ``"sgd"``, ``"adamw"``, ``"adam"``, ``"rmsprop"`` or ``"muon"``; or an instance or a list of several, to
+            which ``lr``, ``momentum`` and ``weight_decay`` do not apply. ``"muon"`` is Muon for the 2-D weights of
+            hidden layers beside AdamW for the rest; its update is scaled to the size of AdamW's
+            (``adjust_lr_fn="match_rms_adamw"``), so give the learning rate and weight decay of AdamW.
         priors: Of the training data; class-aware methods need them.
         tail: Tail classes, bool, shape ``(C,)``; by default those of ``priors`` with fewer than 20 samples.
         ascent: Another rule for the direction, a name of :data:`ASCENTS` or an instance.
         ascent_options: Options of a rule given by name.
         total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8.
         lr: Learning rate.
-        momentum: Of sgd and rmsprop.
+        momentum: Of sgd, rmsprop and muon.
         weight_decay: Of the base optimizer.
         options: Of the method, see :func:`options_of`, and those of :class:`SharpnessAware`.
 
@@ -256,7 +251,7 @@ def create(
     """
     method = _known(name)
     if isinstance(base, str):
-        base = _base(base, model, lr, momentum, weight_decay)
+        base = make_base(base, model, lr=lr, momentum=momentum, weight_decay=weight_decay)
     given = dict(options)
     if ascent_options and not isinstance(ascent, str):
         raise OptionError(f"ascent_options need an ascent by name: {', '.join(ASCENTS)}.")
@@ -298,14 +293,6 @@ def _known(name: str) -> Method:
     if name not in METHODS:
         raise OptionError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
     return METHODS[name]
-
-
-def _base(name: str, model: nn.Module, lr: float, momentum: float, weight_decay: float) -> Optimizer:
-    if name not in BASES:
-        raise OptionError(f"there is no base optimizer {name!r}; there are {', '.join(BASES)}, or give an instance.")
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    with_momentum = {"momentum": momentum} if name in ("sgd", "rmsprop") else {}
-    return BASES[name](named, lr=lr, weight_decay=weight_decay, **with_momentum)
 
 
 def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail: Tensor | None) -> list[object]:

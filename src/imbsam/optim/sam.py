@@ -3,9 +3,9 @@
 from typing import Literal, Unpack
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term
 from imbsam.optim.adaptive import Adaptive
@@ -33,7 +33,7 @@ class ASAM(SAM):
     Costs two forward-backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Neighbourhood size; 0.5 for CIFAR-10 and 1.0 for CIFAR-100 in the official code.
         eta: See :class:`Adaptive`.
         scope: See :class:`Adaptive`.
@@ -45,7 +45,7 @@ class ASAM(SAM):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.5,
         eta: float = 0.01,
@@ -61,7 +61,7 @@ class FriendlySAM(SAM):
     Costs two forward-backwards of every row, and a running mean of the gradient in memory.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Neighbourhood size; 0.05 in the official class, 0.2 in its script.
         sigma: See :class:`Friendly`.
         decay: See :class:`Friendly`; ``lmbda`` in the official code.
@@ -73,7 +73,7 @@ class FriendlySAM(SAM):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.05,
         sigma: float = 1.0,

@@ -4,10 +4,10 @@ import math
 from typing import Unpack
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, checked_classes, checked_tail
 from imbsam.optim.ascent import Ascent
@@ -24,7 +24,7 @@ class SSESAM(SharpnessAware):
     after it.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         tail: Marks the tail classes, bool, shape ``(C,)``.
         rho: Neighbourhood size of the tail; 0.1 in the official code.
         head_rho: Of the head; 0.05 there.
@@ -40,7 +40,7 @@ class SSESAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         tail: Tensor,
         *,
         rho: float = 0.1,

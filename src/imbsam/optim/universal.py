@@ -6,11 +6,11 @@ from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_weights
 from imbsam.optim.random import Random, Sampler
@@ -29,7 +29,7 @@ class UniversalSAM(SharpnessAware):
     and counted (``nonfinite="skip"``).
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         psi: Of each rise of the loss, a scalar tensor.
         psi_prime: Its derivative.
         phi_prime: Derivative of the function of their mean.
@@ -49,7 +49,7 @@ class UniversalSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         psi: Scalar,
         psi_prime: Scalar,
         phi_prime: Scalar,
@@ -129,7 +129,7 @@ class TraceSAM(UniversalSAM):
     """Trace-SAM of the Universal class: ``psi(t) = phi(t) = t``, so the trace of the Hessian is kept small.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Length of the perturbations; 0.01 in the official README.
         samples: n.
         strength: lambda; 1 there.
@@ -143,7 +143,7 @@ class TraceSAM(UniversalSAM):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.01,
         samples: int = 1,
@@ -164,7 +164,7 @@ class DetSAM(UniversalSAM):
     and counted.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Length of the perturbations; 1 in the official README.
         samples: n.
         strength: lambda; 1 there.
@@ -177,7 +177,7 @@ class DetSAM(UniversalSAM):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 1.0,
         samples: int = 1,
@@ -206,7 +206,7 @@ class FrobSAM(UniversalSAM):
     perturbations.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         rho: Length of the perturbations; 0.005 in the official README for CIFAR, 0.01 for MNIST.
         samples: n, at least 2; 2 there.
         strength: lambda; 0.005 there.
@@ -220,7 +220,7 @@ class FrobSAM(UniversalSAM):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         *,
         rho: float = 0.005,
         samples: int = 2,

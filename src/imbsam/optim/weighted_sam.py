@@ -6,10 +6,10 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imbsam.errors import OptionError, PriorsError
 from imbsam.optim._options import Common
+from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, checked_classes, mean_weights
 from imbsam.optim.ascent import Ascent
@@ -27,7 +27,7 @@ class WeightedSAM(SharpnessAware):
     Costs two forward-backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance; it makes the step.
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
         weights: v, one for each class, shape ``(C,)``, finite, at least 0.
         rho: Neighbourhood size.
         start: Steps with all weights 1 before these come into force.
@@ -42,7 +42,7 @@ class WeightedSAM(SharpnessAware):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Base,
         weights: Tensor,
         *,
         rho: float = 0.05,

@@ -16,7 +16,7 @@ from imbsam.runs.tracking import Store, chosen, together
 from imbsam.storage.records import SCHEMA
 from imbsam.studies.comparison import Comparison
 from imbsam.studies.workers import HERE, Workers
-from imbsam.training.methods import NAMES, with_own_options
+from imbsam.training.methods import NAMES, PLAIN, with_own_options
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Variant:
 
 def every_method(labels: Sequence[str]) -> list[str]:
     """The labels, or where ``all`` stands alone every method; of the plain ones the usual base."""
-    return [name for name in NAMES if name != "adamw"] if tuple(labels) == ("all",) else list(labels)
+    return [name for name in NAMES if name not in PLAIN[1:]] if tuple(labels) == ("all",) else list(labels)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def resolved(options: Options, source: str, spec: InputSpec) -> Options:
     defaults |= {
         "rare": rare_classes(source, options),
         "imbalance": imbalance(source, options),
-        "lr": 1e-3 if base_of(options.method) == "adamw" else 0.1,
+        "lr": 0.1 if base_of(options.method) == "sgd" else 1e-3,
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
     }
     flat = options.flat()

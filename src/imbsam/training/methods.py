@@ -11,7 +11,7 @@ from imbsam.errors import OptionError
 from imbsam.optim import ASCENTS, METHODS, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
 
-PLAIN = ("sgd", "adamw")
+PLAIN = ("sgd", "adamw", "muon")
 """Base optimizers, which are methods of their own."""
 
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
