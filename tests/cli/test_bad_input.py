@@ -22,7 +22,7 @@ UNUSABLE_OPTIONS = {
     "--adjust nan": "--adjust: ",
     "--seed 99999999999999999999": "--seed: ",
     "--validation-fraction 1": "--validation-fraction: ",
-    "--method foo": "there is no method 'foo'; there are sgd, adamw, sam",
+    "--method foo": "there is no method 'foo'; there are sgd, adamw, muon, sam",
     "--method-options alpha=1": "there is no option 'alpha'; there are: tail_weight",
     "--method-options tail_weight=-1": "tail_weight",
     "--ascent foo": "there is no ascent 'foo'",

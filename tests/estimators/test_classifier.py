@@ -23,6 +23,7 @@ from imbsam import SharpClassifier
 from imbsam.errors import DataError, DataWarning, NonFiniteError, OptionError, PriorsWarning
 from imbsam.losses import LOSSES
 from imbsam.optim import ASCENTS, METHODS
+from imbsam.optim.bases import BASES
 
 SIZE = {"hidden": (8,), "random_state": 0}
 
@@ -79,7 +80,7 @@ def test_every_ascent_learns(ascent, rows):
     assert quick("imbsam", ascent=ascent, max_iter=20).fit(X, y).score(X, y) > 0.75
 
 
-@pytest.mark.parametrize("base", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("base", BASES)
 def test_every_base_optimizer_learns(base, rows):
     X, y = rows
     classifier = quick(base=base, max_iter=20).fit(X, y)

@@ -36,6 +36,7 @@ from imbsam.optim import (
     list_methods,
     options_of,
 )
+from imbsam.optim.bases import BASES
 from imbsam.optim.weighted_sam import class_balanced, inverse_counts
 from optim.family import COUNTS, PRIORS
 from optim.loops import contents, identical, sgd, take_step
@@ -194,7 +195,7 @@ def test_a_name_makes_its_class_over_a_base_made_by_name(name: str, kind: type) 
     assert optimizer.model is model
 
 
-@pytest.mark.parametrize("base", ["sgd", "adamw", "adam", "rmsprop"])
+@pytest.mark.parametrize("base", BASES)
 def test_every_base_by_name_trains(base: str) -> None:
     model = MLP.model()
     optimizer = create("sam", model, base=base, lr=0.01)
@@ -298,7 +299,7 @@ def test_an_ascent_takes_its_options_by_name_or_as_an_instance() -> None:
         ),
         (
             lambda m: create("sam", m, base="sdg"),
-            "there is no base optimizer 'sdg'; there are sgd, adamw, adam, rmsprop",
+            "there is no base optimizer 'sdg'; there are sgd, adamw, adam, rmsprop, muon",
         ),
         (lambda m: create("sam", m, base=None), "base must be an optimizer instance"),
         (lambda m: create("frob-sam", m, samples=1), "FrobSAM needs at least 2 samples; got 1"),

@@ -18,13 +18,12 @@ from imbsam.optim import SharpnessAware
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
 from imbsam.storage.interruption import Stopped, raised
-from imbsam.training.methods import NAMES
+from imbsam.training.methods import NAMES, PLAIN
 from reliability import small
 
 # The first step, one within an epoch, and the last of an epoch.
 STOPS = (1, small.STEPS - 1, small.STEPS)
-PLAIN = {"sgd", "adamw"}
-CASES = [(method, base) for method in NAMES for base in ("sgd", "adamw") if method not in PLAIN or base == "sgd"]
+CASES = [(method, base) for method in NAMES for base in PLAIN if method not in PLAIN or base == "sgd"]
 
 
 class Watched:

@@ -78,16 +78,17 @@ def test_workers_do_not_change_the_weights(tmp_path, pets, train):
 
 @pytest.mark.parametrize("method", NAMES)
 def test_every_method_learns(tmp_path, train, method):
-    result = train(tmp_path / "run", method=method, epochs=4, lr=0.01 if method == "adamw" else 0.1)
+    result = train(tmp_path / "run", method=method, epochs=4, lr=0.1 if method not in ("adamw", "muon") else 0.01)
     losses = [line["train_loss"] for line in epochs(tmp_path / "run")]
     assert losses[-1] < 0.6 * losses[0]
     assert result.test.overall > 0.3
 
 
+@pytest.mark.parametrize("base", ["adamw", "muon"])
 @pytest.mark.parametrize("method", ["sgd", "sam", "imbsam"])
-def test_methods_learn_over_adamw(tmp_path, train, method):
+def test_methods_learn_over_another_base(tmp_path, train, method, base):
     # The plain method keeps to its own optimizer and rate.
-    result = train(tmp_path / "run", method=method, base="adamw", epochs=4, batch_size=8)
+    result = train(tmp_path / "run", method=method, base=base, epochs=4, batch_size=8)
     losses = [line["train_loss"] for line in epochs(tmp_path / "run")]
     assert losses[-1] < 0.6 * losses[0]
     assert result.config["lr"] == (0.1 if method == "sgd" else 0.001)

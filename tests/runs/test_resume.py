@@ -86,10 +86,11 @@ def test_every_ascent_resumes_bit_for_bit(tmp_path, options, ascent):
     assert_same_run(*train_twice(tmp_path, options, "digits", 1, ascent=ascent, batch_size=64))
 
 
+@pytest.mark.parametrize("base", ["adamw", "muon"])
 @pytest.mark.parametrize("killed_after", [1, 3])
 @pytest.mark.parametrize("method", ["sam", "imbsam"])
-def test_a_method_over_adamw_resumes_bit_for_bit(tmp_path, options, method, killed_after):
-    assert_same_run(*train_twice(tmp_path, options, "digits", killed_after, method=method, base="adamw"))
+def test_a_method_over_another_base_resumes_bit_for_bit(tmp_path, options, method, killed_after, base):
+    assert_same_run(*train_twice(tmp_path, options, "digits", killed_after, method=method, base=base))
 
 
 @pytest.mark.parametrize("base", ["sgd", "adamw"])

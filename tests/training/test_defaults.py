@@ -58,6 +58,8 @@ def test_what_the_user_chose_is_kept():
         ("imbsam", "adamw", 0.001),
         ("sam", "sgd", 0.1),
         ("sgd", "adamw", 0.1),
+        ("muon", "sgd", 0.001),
+        ("imbsam", "muon", 0.001),
     ],
 )
 def test_learning_rate_goes_by_the_base_optimizer(method, base, lr):

@@ -14,7 +14,7 @@ PRIORS = ClassPriors.from_counts([100, 50, 5])
 def make(**chosen):
     return make_optimizer(
         MethodOptions(**{"rho": 0.1, **chosen}),
-        nn.Linear(3, 3),
+        nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)),
         priors=PRIORS,
         tail=PRIORS.tail(fewer_than=20),
         lr=0.2,
@@ -25,7 +25,7 @@ def make(**chosen):
 
 
 def test_the_names_are_the_base_optimizers_and_every_registered_method():
-    assert set(NAMES) == {"sgd", "adamw", *METHODS} - {"plain"}
+    assert set(NAMES) == {*PLAIN, *METHODS} - {"plain"}
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,14 @@ def test_a_method_goes_around_its_base_optimizer(method, base, wrapper, inner):
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.2, 0.01)
 
 
+@pytest.mark.parametrize("chosen", [{"method": "muon"}, {"method": "sam", "base": "muon"}])
+def test_muon_goes_beside_adamw(chosen):
+    optimizer = make(**chosen)
+    assert [type(base) for base in optimizer.base.optimizers] == [torch.optim.Muon, torch.optim.AdamW]
+    assert base_of(MethodOptions(**chosen)) == "muon"
+    assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.2, 0.01)] * 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_own_option_is_taken_with_its_default(name):
     defaults = own_options(name)
@@ -62,7 +70,8 @@ def test_every_method_gets_the_neighbourhood_size(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "rho"), [("sgd", 0.0), ("adamw", 0.0), ("sam", 0.2), ("imbsam", 0.2), ("asam", 0.5), ("cc-sam", 1e-6)]
+    ("name", "rho"),
+    [("sgd", 0.0), ("adamw", 0.0), ("muon", 0.0), ("sam", 0.2), ("imbsam", 0.2), ("asam", 0.5), ("cc-sam", 1e-6)],
 )
 def test_without_a_rho_the_data_decide_unless_it_measures_something_else(name, rho):
     assert rho_of(MethodOptions(method=name), 0.2) == rho
@@ -85,7 +94,7 @@ def test_options_reach_the_method_and_the_ascent():
 @pytest.mark.parametrize(
     ("told", "chosen"),
     [
-        ("there is no method 'foo'; there are sgd, adamw, sam", {"method": "foo"}),
+        ("there is no method 'foo'; there are sgd, adamw, muon, sam", {"method": "foo"}),
         ("there is no method 'plain'", {"method": "plain"}),
         ("there is no ascent 'foo'", {"ascent": "foo"}),
         ("--method-options tail_weight: give NAME=VALUE", {"method_options": ("tail_weight",)}),
