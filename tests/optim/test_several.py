@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.optim import Optimizer, lr_scheduler
 
 import oracles
@@ -195,6 +196,8 @@ def test_the_state_is_that_of_the_bases() -> None:
 def test_groups_and_state_that_a_base_got_anew_are_seen() -> None:
     model, optimizer = trained()
     adam = optimizer.base.optimizers[1]
+    groups = optimizer.base.param_groups
+    assert optimizer.base.param_groups is groups
     saved = copy.deepcopy(adam.state_dict())
     saved["param_groups"][0]["lr"] = 0.7
     adam.load_state_dict(saved)
@@ -243,6 +246,18 @@ def test_the_state_dict_is_that_of_one_optimizer() -> None:
     assert [group["params"] for group in saved["param_groups"]] == [[0, 1], [2, 3]]
     for number, p in enumerate(model.parameters()):
         assert saved["state"][number] is optimizer.state[p]
+
+
+def test_distributed_checkpoints_carry_the_state_of_all() -> None:
+    model, optimizer = trained()
+    several = optimizer.base
+    saved = copy.deepcopy(get_optimizer_state_dict(model, several))
+    resumed = MLP.model()
+    resumed.load_state_dict(model.state_dict())
+    fresh = Several(pair(resumed, lr=77.0))
+    set_optimizer_state_dict(resumed, fresh, saved)
+    assert identical(contents(several), contents(fresh))
+    assert [group["lr"] for group in fresh.param_groups] == [0.1, 0.01]
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
@@ -419,6 +434,11 @@ def test_a_group_for_no_base_is_refused(named: dict[str, object]) -> None:
     _, optimizer = trained()
     with pytest.raises(OptionError, match=r"say which optimizer gets the group.*SGD and AdamW are numbered from 0"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))], **named})
+
+
+def test_a_group_that_is_no_dictionary_is_refused_as_torch_does() -> None:
+    with pytest.raises(TypeError, match="param_group must be a dict"):
+        Several(pair(MLP.model())).add_param_group([nn.Parameter(torch.ones(1))])
 
 
 def test_a_group_with_a_parameter_of_another_base_is_not_added() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import chain, islice
+from operator import is_
 from typing import cast
 
 import torch
@@ -66,8 +67,10 @@ class Several(Optimizer):
 
     @property
     def param_groups(self) -> list[ParamGroup]:
-        """The groups of all, always in the same list: loading gives an optimizer new ones."""
-        self._groups[:] = chain.from_iterable(each.param_groups for each in self.optimizers)
+        """The groups of all: the same list as before, unless one of them has got new groups, as loading gives."""
+        groups = [group for each in self.optimizers for group in each.param_groups]
+        if len(groups) != len(self._groups) or not all(map(is_, groups, self._groups)):
+            self._groups = groups
         return self._groups
 
     @param_groups.setter
@@ -123,7 +126,10 @@ class Several(Optimizer):
         Raises:
             OptionError: If the number is missing or there is no such optimizer, or another one has a parameter of the
                 group.
+            TypeError: If the group is not a dictionary.
         """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         group = dict(param_group)
         number = group.pop("base", None)
         if not isinstance(number, int) or not 0 <= number < len(self.optimizers):
