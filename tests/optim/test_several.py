@@ -471,6 +471,7 @@ class Apart(torch.optim.SGD):
         (lambda a, b: [[sgd(a)], sgd(b)], "base must be an optimizer instance"),
         (lambda a, b: [sgd(a), adamw([*b, a[0]])], r"a parameter of shape \(8, 6\) is in SGD and in AdamW"),
         (lambda a, b: [sgd(a + b), sgd(a[1:])], r"a parameter of shape \(8,\) is in SGD and in SGD"),
+        (lambda a, b: [sgd(a)] * 2, r"a parameter of shape \(8, 6\) is in SGD and in SGD"),
         (lambda a, b: [sgd(a), torch.optim.LBFGS(b)], "LBFGS"),
         (lambda a, b: [sgd(a), torch.optim.Adadelta(b)], "an option rho of its own"),
         (lambda a, b: [sgd(a), SAM(sgd(b))], "an option rho of its own"),

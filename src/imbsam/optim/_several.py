@@ -233,12 +233,12 @@ class _States(MutableMapping[Tensor, State]):
 
 def _check_apart(optimizers: Sequence[Optimizer]) -> None:
     """See that no parameter is in two of them, and that all name their parameters or none does."""
-    owners: dict[Tensor, Optimizer] = {}
-    for each in optimizers:
+    owners: dict[Tensor, int] = {}
+    for number, each in enumerate(optimizers):
         for p in (p for group in each.param_groups for p in params_of(group)):
-            if owners.setdefault(p, each) is not each:
+            if owners.setdefault(p, number) != number:
                 raise OptionError(
-                    f"a parameter of shape {tuple(p.shape)} is in {type(owners[p]).__name__} and in "
+                    f"a parameter of shape {tuple(p.shape)} is in {type(optimizers[owners[p]]).__name__} and in "
                     f"{type(each).__name__}, and both would move it: give each parameter to one optimizer."
                 )
     if len({"param_names" in group for each in optimizers for group in each.param_groups}) > 1:
