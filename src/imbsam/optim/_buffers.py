@@ -9,8 +9,8 @@ from torch.nn.parameter import is_lazy
 
 from imbsam.optim._tensors import each, local
 
-SAMPLED = 4096
-"""Elements by which a large frozen parameter is told from what it was."""
+SAMPLED = 1 << 14
+"""Elements by which a frozen parameter is told from what it was: all of a small one, which can then be put back."""
 
 
 @dataclass(eq=False)
@@ -101,14 +101,14 @@ class Buffers:
         for slot in stale:
             slot.version = -1 if slot.held is None else slot.held._version
 
-    def remember_frozen(self, modules: Iterable[nn.Module], own: set[Tensor]) -> None:
+    def remember_frozen(self, modules: Iterable[nn.Module]) -> None:
         """Note what the parameters that do not learn look like, some of which a forward may move, as momentum encoders."""
         kept = {(id(slot.place), slot.name) for slot in self._slots}
         self._frozen = [
             (module, name, p, _sample(p))
             for module in modules
             for name, p in module._parameters.items()
-            if p is not None and not (p.requires_grad or is_lazy(p) or p in own or (id(module._parameters), name) in kept)
+            if p is not None and not (p.requires_grad or is_lazy(p) or (id(module._parameters), name) in kept)
         ]
 
     def settle(self, *, look: bool) -> None:
@@ -122,7 +122,9 @@ class Buffers:
                 slot.training = slot.owner.training
             for module, name, p, sample in self._frozen:
                 if _differ(_sample(p), sample):
-                    self._slots.append(Slot(module, name, module._parameters, False, moves=True))  # type: ignore[arg-type]
+                    whole = sample.view(p.shape) if len(sample) == p.numel() else None
+                    place: dict[str, Tensor | None] = module._parameters  # type: ignore[assignment]
+                    self._slots.append(Slot(module, name, place, False, moves=True, held=p, before=whole))
             self._frozen = []
         touched = []
         for slot in self._slots:
@@ -169,7 +171,7 @@ class Buffers:
 
 def _sample(p: Tensor) -> Tensor:
     flat = local(p.detach()).reshape(-1)
-    return flat[:: max(1, len(flat) // SAMPLED)].clone()
+    return flat[:: -(-len(flat) // SAMPLED) or 1].clone()
 
 
 def _differ(now: Tensor | None, before: Tensor | None) -> bool:

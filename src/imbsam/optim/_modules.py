@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
@@ -56,13 +56,13 @@ class Modules:
             return True
         # torch.compile(model) leaves no trace on the model; of a torch without this name, nothing is taken for compiled.
         dynamo = sys.modules.get("torch._dynamo.eval_frame")
-        return bool(getattr(dynamo, "cached_backends", None))
+        return any(backend is not None for backend in getattr(dynamo, "cached_backends", {}).values())
 
-    def remember(self, own: set[Tensor], *, further: bool = False) -> None:
+    def remember(self, *, further: bool = False) -> None:
         """Keep the buffers as they are before a step, or a further micro-batch; in the first watch what is called."""
         self.buffers.remember(further=further)
         if self.watched:
-            self.buffers.remember_frozen(self._all, own)
+            self.buffers.remember_frozen(self._all)
             # A compiled model warns of global hooks.
             if not self.compiled:
                 self._handle = nn.modules.module.register_module_forward_pre_hook(self._called)

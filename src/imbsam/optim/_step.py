@@ -132,7 +132,7 @@ class Step:
             self.norms = [*self._earlier.norms]
             self.memory = {**self._earlier.memory}
         method._strangers.start()
-        method._modules.remember(self.own, further=self._earlier is not None)
+        method._modules.remember(further=self._earlier is not None)
         STEPS.add(self)
         self.life = "open"
         return self
@@ -176,7 +176,8 @@ class Step:
         modules.buffers.settle(look=modules.watched)
         if modules.watched and self._settles == 1:
             # Ranks that share weights forward as often as each other.
-            if ranks.most(int(modules.buffers.move and planned.rows is not None)):
+            elsewhere = planned.rows is not None or planned.term is not None
+            if ranks.most(int(modules.buffers.move and elsewhere)):
                 self._planned.insert(self._made, PlannedPass(None, ()))
                 self._settles += 1
 
@@ -405,10 +406,10 @@ class Step:
 
 
     def _refuse_zeroed(self, values: Tensor) -> None:
-        if self._left is None or not self.norms or values[-1] != 0 or not bool(values[-2] != 0):
-            return
-        p, version = self._left
-        if p.grad is not None and p.grad._version != version:
+        # Changed since the passes, as clipping does, too; and zero, though the direction of an ascent was not.
+        p, version = self._left or (None, 0)
+        changed = p is not None and p.grad is not None and p.grad._version != version
+        if changed and self.norms and bool((values[-1] == 0) & (values[-2] != 0)):
             raise PassError(CLEARED)
 
 
