@@ -8,6 +8,7 @@ from torch import Tensor
 
 from imbsam.errors import OptionError, PassError
 from imbsam.optim._plan import PlannedPass
+from imbsam.optim._tensors import outside_graphs
 
 if TYPE_CHECKING:
     from imbsam.optim._step import Step
@@ -77,6 +78,7 @@ class Pass:
         """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``."""
         return bool(self._planned.uses)
 
+    @outside_graphs
     def backward(self, losses: Tensor, *, by: Backward | None = None) -> None:
         """Backpropagate the losses with the weights the method gives these rows.
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from imbsam.errors import RowsWarning
 from imbsam.optim._plan import PlannedPass
 
-ROWS = 2
-"""Rows whose losses are compared."""
+ROWS = 4
+"""Rows whose losses are compared, as many others beside them; fewer in a batch of fewer than 16."""
 
 TOLERANCE = 0.02
 """Of a loss's size; arithmetic in half precision differs by less from one number of rows to another."""
@@ -33,12 +33,13 @@ class RowCheck:
         self._largest = max(still, key=lambda p: batch_size if p.rows is None else len(p.rows), default=None)
         self._method = method
         self.passes: list[PlannedPass] = []
+        self._rows = 0
         if self._largest is None:
             return
         rows = torch.arange(batch_size) if self._largest.rows is None else self._largest.rows
-        if len(rows) >= 4 * ROWS:
-            beside = rows[ROWS : 2 * ROWS], rows[-ROWS:]
-            self.passes = [PlannedPass(torch.cat([rows[:ROWS], others]), ()) for others in beside]
+        if len(rows) >= 8:
+            self._rows = n = min(ROWS, len(rows) // 4)
+            self.passes = [PlannedPass(torch.cat([rows[:n], others]), ()) for others in (rows[n : 2 * n], rows[-n:])]
         self._losses: dict[int, Tensor] = {}
         self._states: list[tuple[Tensor, Tensor | None]] = []
         self._device = torch.device("cpu")
@@ -58,8 +59,8 @@ class RowCheck:
         if planned is self._largest:
             self._device = losses.device
         if any(planned is each for each in (self._largest, *self.passes)):
-            seen = self._losses.setdefault(id(planned), losses.new_zeros(max(rows.stop, ROWS)))
-            head = range(rows.start, min(rows.stop, ROWS))
+            seen = self._losses.setdefault(id(planned), losses.new_zeros(max(rows.stop, self._rows)))
+            head = range(rows.start, min(rows.stop, self._rows))
             seen[head.start : head.stop] = losses[: len(head)]
 
     def after(self, planned: PlannedPass) -> None:
@@ -72,7 +73,7 @@ class RowCheck:
             return
         first, second, *_ = self.passes
         begun, drawn = self._states
-        alone, beside, whole = (self._losses[id(p)][:ROWS].double() for p in (first, second, self._largest))
+        alone, beside, whole = (self._losses[id(p)][: self._rows].double() for p in (first, second, self._largest))
         _draw_from(begun, self._device)
         others = [beside] if _differ(begun, drawn) else [beside, whole]
         scale = float(alone.abs().max().clamp(min=1e-12))

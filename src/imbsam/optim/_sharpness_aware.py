@@ -64,7 +64,7 @@ class SharpnessAware(Optimizer):
             weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.
         rows: ``"needed"`` forwards in each pass the rows that it weighs; ``"all"`` the whole batch, whose other losses
             have no weight, where a row's loss depends on the rows beside it, as of contrastive losses.
-        check_rows: Look in the first step whether it does, by two forwards of 4 rows, and warn.
+        check_rows: Look in the first step whether it does, by two forwards of 8 rows, and warn.
         ascent: Where the perturbation points; by default the gradient, undamped.
         nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
             ``"raise"`` an error, or ``"skip"`` the step and count it, at most 20 in a row. Looking costs an accelerator

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Gradients
@@ -110,6 +111,9 @@ class Step:
             fresh=self._fresh,
             learns=method.ascent.learns,
         )
+        if self._planned[0].term is not None and any(is_lazy(p) for p in method._own_params()):
+            # Nothing can be perturbed that is not there yet.
+            self._planned.insert(0, PlannedPass(None, ()))
         self._check: RowCheck | None = None
         in_parts = not (whole or batchnorms.live) and any(p.rows is not None for p in self._planned)
         # A compiled model would be compiled for its few rows.

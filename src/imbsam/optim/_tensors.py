@@ -1,7 +1,7 @@
 """Tensors many at a time, and tensors spread over ranks, as ``fully_shard`` leaves them."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, wraps
+from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -27,17 +27,16 @@ def each(
 def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Leave a function out of compiled graphs, where a whole training step is compiled: it runs as it is written."""
 
+    made: list[Callable[Given, Result]] = []
+
     @wraps(function)
     def left_out(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        # Not before the first call: it imports torch's compiler, which an optimizer's first step does anyway.
-        return _left_out(function)(*args, **kwargs)
+        if not made:
+            # Not before the first call: it imports torch's compiler, which an optimizer's first step does anyway.
+            made.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+        return made[0](*args, **kwargs)
 
     return left_out
-
-
-@cache
-def _left_out(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    return torch.compiler.disable(function)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def local(tensor: Tensor) -> Tensor:
