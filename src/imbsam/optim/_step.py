@@ -71,7 +71,7 @@ class Step:
             scale = self.batch_size / mean_rows
             terms = [term.scaled(scale, ascent=method.climb == "together") for term in terms]
         self._terms = terms
-        self._kept = [method.memory.get(_memory_name(k, term), {}) for k, term in enumerate(terms)]
+        self._kept = [method.memory.get(memory_name(k, term), {}) for k, term in enumerate(terms)]
         self._fresh = [method.ascent.needs_gradient(kept, method.steps) for kept in self._kept]
         context_rows = method.context_rows
         self._planned = plan(
@@ -166,7 +166,7 @@ class Step:
         if climbed.norm is not None:
             self.norms.append(climbed.norm)
         if climbed.memory:
-            self.memory[_memory_name(k, self._terms[k])] = climbed.memory
+            self.memory[memory_name(k, self._terms[k])] = climbed.memory
 
     def _backward(self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None = None) -> None:
         """Run the backwards of a pass for a span of its rows; ``None``: for rows that count nothing.
@@ -247,9 +247,9 @@ class Step:
         method = self._method
         if method.ascent.learns:
             for k in sorted({planned.term for planned in self._planned if planned.term is not None}):
-                gradient = self._gradients.merge(descent_of(k), loss_scale=self._loss_scale)
+                gradient = method._minimised(self._gradients.merge(descent_of(k), loss_scale=self._loss_scale))
                 self._count(STEP, self._losses.pop(descent_of(k)))
-                self.memory[_memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
+                self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
         parts = self._gradients.parts(self._losses, method._ranks.mean)
         combined = method.combine(parts) if parts.params else None
         if combined is not None:
@@ -293,7 +293,7 @@ def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights.to(losses, non_blocking=True)).sum()
 
 
-def _memory_name(k: int, term: Term) -> str:
+def memory_name(k: int, term: Term) -> str:
     """What the ascent's memory of a term goes by."""
     return ascent_of(k) if term.label is None else f"ascent {term.label}"
 
