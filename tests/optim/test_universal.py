@@ -215,7 +215,7 @@ def test_strength_zero_is_the_base_optimizer_to_rounding() -> None:
 
 @pytest.mark.parametrize("samples", [1, 0])
 def test_frob_sam_needs_two_samples(samples: int) -> None:
-    with pytest.raises(OptionError, match=f"FrobSAM needs at least 2 samples; got {samples}"):
+    with pytest.raises(OptionError, match=f"samples must be a whole number, at least 2; got {samples}"):
         FrobSAM(sgd(MLP.model().parameters()), samples=samples)
 
 

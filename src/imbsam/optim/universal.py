@@ -1,6 +1,5 @@
 """The Universal class: regularise any symmetric function of the Hessian's eigenvalues by random perturbations."""
 
-import math
 from collections.abc import Callable
 from typing import Literal, Unpack
 
@@ -10,6 +9,7 @@ from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_weights
@@ -61,10 +61,8 @@ class UniversalSAM(SharpnessAware):
         half_width: float = 1.0,
         **common: Unpack[Common],
     ) -> None:
-        if samples < self.fewest_samples:
-            raise OptionError(f"{type(self).__name__} needs at least {self.fewest_samples} samples; got {samples}.")
-        if not math.isfinite(strength):
-            raise OptionError(f"strength must be finite; got {strength}.")
+        check_number("samples", samples, least=self.fewest_samples, whole=True)
+        check_number("strength", strength)
         common = {"nonfinite": "skip", **common}
         super().__init__(base, rho=rho, ascent=Random(sampler, half_width=half_width), **common)
         self.psi = psi
@@ -87,7 +85,8 @@ class UniversalSAM(SharpnessAware):
         if not names:
             return None
         plain = parts.gradient("step")
-        weights = self.weights(torch.stack([parts.losses[name] for name in names]), parts.losses["step"])
+        losses = torch.stack([parts.losses[name] for name in names])
+        weights = self.weights(self._sign * losses, self._sign * parts.losses["step"])
         combined = list(plain)
         for name, weight in zip(names, weights, strict=True):
             for i, (g, g_0) in enumerate(zip(parts.gradient(name), plain, strict=True)):
