@@ -6,6 +6,7 @@ two, holds both by the number of their parameter.
 """
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict, cast
@@ -26,12 +27,15 @@ Groups = list[dict[str, object]]
 
 
 class Counts(TypedDict):
-    """What every group holds: the counts, and for how many parameters there is memory, by name."""
+    """What every group holds: the counts, and for how many parameters there is memory, by name, as JSON.
+
+    A text is one value to every checkpoint, whatever there was before it was loaded.
+    """
 
     steps: int
     skipped: int
     skipped_in_a_row: int
-    memory: list[tuple[str, int]]
+    memory: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Kept:
     @property
     def counts(self) -> Counts:
         """The counts, and for how many parameters there is memory."""
-        return cast(Counts, {**self.numbers, "memory": [(name, len(part)) for name, part in self.memory.items()]})
+        return cast(Counts, {**self.numbers, "memory": json.dumps({n: len(part) for n, part in self.memory.items()})})
 
 
 def packed(kept: Kept, state: StateDict, params: Sequence[Tensor], places: Sequence[str]) -> StateDict:
@@ -141,7 +145,7 @@ def _beside(state: StateDict, params: Sequence[Tensor]) -> Kept:
 def _inside(groups: Groups, entries: Entries, param: Mapping[object, Tensor], method: str) -> Kept:
     counts = dict(cast(Counts, next((group[OWN] for group in groups if OWN in group), {})))
     memory: Memory = {}
-    for name, number in cast(list[tuple[str, int]], counts.pop("memory", [])):
+    for name, number in json.loads(cast(str, counts.pop("memory", "{}"))).items():
         memory[name] = {
             param[i]: placed(cast(Tensor, entry[_key(name)]), param[i])
             for i, entry in entries.items()
