@@ -222,7 +222,7 @@ def test_frob_sam_needs_two_samples(samples: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "TraceSAM needs at least 1 samples; got 0"),
+        ({"samples": 0}, "samples must be a whole number, at least 1; got 0"),
         ({"strength": float("nan")}, "strength must be finite; got nan"),
         ({"sampler": "ball"}, "sampler must be 'sphere', 'gaussian', 'cube' or a function; got 'ball'"),
         ({"rho": -1.0}, "rho must be finite and at least 0; got -1.0"),
