@@ -45,7 +45,9 @@ def base_of(info: OptimizerInfo, given: OptimizerInput, params: list[nn.Paramete
 
 
 def wrapped(name: str, base: Optimizer, params: list[nn.Parameter], **options: object) -> SharpnessAware:
-    return create(name, nn.ParameterList(params), base=base, priors=PRIORS, tail=TAIL, ascent=None, **options)
+    if name == "asam":
+        options["scope"] = "all"
+    return create(name, nn.ParameterList(params), base=base, priors=PRIORS, tail=TAIL, **options)
 
 
 def losses(info: OptimizerInfo, params: list[nn.Parameter]) -> Callable[[Tensor], Tensor]:

@@ -329,13 +329,6 @@ class SharpnessAware(Wrapper):
                 f"{call} inside open passes, where the weights may be perturbed: leave the `with` block first."
             )
 
-    def _refuse_evaluation(self) -> None:
-        if self._evaluates:
-            raise PassError(
-                f"{type(self.base).__name__} is in evaluation mode, where the weights are not those that it trains: "
-                "call optimizer.train() before the passes."
-            )
-
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, and with them finished passes that wait for :meth:`step`.
 
@@ -356,25 +349,6 @@ class SharpnessAware(Wrapper):
         if isinstance(param_group, dict):
             self._check_radii(param_group)
         super().add_param_group(param_group)
-
-    def state_dict(self) -> State:
-        """The base optimizer's state with each group's ``rho``, and what the method keeps; never a perturbation.
-
-        Raises:
-            PassError: If passes are open.
-        """
-        self._refuse_now("state_dict()")
-        return super().state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
-        """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
-
-        Raises:
-            OptionError: If what the method keeps is missing, or belongs to another model.
-            PassError: If passes are open.
-        """
-        self._refuse_now("load_state_dict()")
-        super().load_state_dict(state_dict)
 
     def _packed(self, state: State) -> State:
         places = self._places() if self._has_places else ()
@@ -412,22 +386,6 @@ class SharpnessAware(Wrapper):
     def distributed(self) -> bool:
         """Whether several ranks share the model's gradients."""
         return self._ranks.size > 1
-
-    @property
-    def _sign(self) -> int:
-        """1 where the loss is to fall, -1 where it is to rise."""
-        turned = {bool(group.get("maximize")) for group in self.param_groups}
-        if len(turned) > 1:
-            raise OptionError(
-                f"{type(self).__name__} goes by whether the loss rises or falls, and some groups maximize it while "
-                "others do not: give all groups the same `maximize`."
-            )
-        return -1 if True in turned else 1
-
-    def _minimised(self, gradient: Mapping[Tensor, Tensor]) -> Mapping[Tensor, Tensor]:
-        """The gradient of what each parameter is to minimise."""
-        turned = {p for group in self.param_groups if group.get("maximize") for p in params_of(group)}
-        return {p: -g if p in turned else g for p, g in gradient.items()} if turned else gradient
 
     def _own_params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in params_of(group)]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Gradients
+from imbsam.optim._maximize import minimised
 from imbsam.optim._misuse import described
 from imbsam.optim._pass import Backward, Pass
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, ascent_of, descent_of, is_ascent, plan
@@ -247,7 +248,9 @@ class Step:
         method = self._method
         if method.ascent.learns:
             for k in sorted({planned.term for planned in self._planned if planned.term is not None}):
-                gradient = method._minimised(self._gradients.merge(descent_of(k), loss_scale=self._loss_scale))
+                gradient = minimised(
+                    self._gradients.merge(descent_of(k), loss_scale=self._loss_scale), method.param_groups
+                )
                 self._count(STEP, self._losses.pop(descent_of(k)))
                 self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
         parts = self._gradients.parts(self._losses, method._ranks.mean)

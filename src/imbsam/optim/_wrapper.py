@@ -8,6 +8,8 @@ import torch.optim.optimizer as of_torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from imbsam.errors import PassError
+
 Group = dict[str, object]
 State = dict[str, object]
 
@@ -65,7 +67,12 @@ class Wrapper(Optimizer):
         self.base.add_param_group(param_group)
 
     def state_dict(self) -> State:
-        """The base optimizer's state, and what the wrapper adds to it."""
+        """The base optimizer's state with each group's ``rho``, and what the method keeps; never a perturbation.
+
+        Raises:
+            PassError: If passes are open.
+        """
+        self._refuse_now("state_dict()")
         for before in self._optimizer_state_dict_pre_hooks.values():
             before(self)
         state = self._packed(self.base.state_dict())
@@ -75,7 +82,13 @@ class Wrapper(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
-        """Load what :meth:`state_dict` gave, or the state of the base optimizer alone."""
+        """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
+
+        Raises:
+            OptionError: If what the method keeps is missing, or belongs to another model.
+            PassError: If passes are open.
+        """
+        self._refuse_now("load_state_dict()")
         state = dict(state_dict)
         for before in self._optimizer_load_state_dict_pre_hooks.values():
             changed = before(self, state)
@@ -93,11 +106,14 @@ class Wrapper(Optimizer):
     def _refuse_now(self, call: str) -> None:
         """Raise where a call would come at the wrong moment."""
 
-    @property
-    def _evaluates(self) -> bool:
-        """Whether the weights are those that a schedule-free base evaluates, instead of those that it trains."""
+    def _refuse_evaluation(self) -> None:
+        """Raise where the weights are those that a schedule-free base evaluates, not those that it trains."""
         owners = (vars(self.base), *self.base.param_groups)
-        return hasattr(self.base, "train") and not all(owner.get("train_mode", True) for owner in owners)
+        if hasattr(self.base, "train") and not all(owner.get("train_mode", True) for owner in owners):
+            raise PassError(
+                f"{type(self.base).__name__} is in evaluation mode, where the weights are not those that it trains: "
+                "call optimizer.train() before the passes."
+            )
 
     if not TYPE_CHECKING:
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
+from imbsam.optim._maximize import sign_of
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -104,6 +105,6 @@ class ESAM(SharpnessAware):
         number = max(1, math.floor(self.gamma * len(before)))
         weights = torch.zeros(len(before), dtype=torch.float64)
         # Stable, so that among equal rises, as of a draw that perturbs nothing, the first rows are taken on any device.
-        rise = self._sign * (after - before)
+        rise = sign_of(self.param_groups, type(self).__name__) * (after - before)
         weights[rise.argsort(descending=True, stable=True)[:number]] = 1 / number
         return weights

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
+from imbsam.optim._maximize import sign_of
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -86,7 +87,8 @@ class UniversalSAM(SharpnessAware):
             return None
         plain = parts.gradient("step")
         losses = torch.stack([parts.losses[name] for name in names])
-        weights = self.weights(self._sign * losses, self._sign * parts.losses["step"])
+        sign = sign_of(self.param_groups, type(self).__name__)
+        weights = self.weights(sign * losses, sign * parts.losses["step"])
         combined = list(plain)
         for name, weight in zip(names, weights, strict=True):
             for i, (g, g_0) in enumerate(zip(parts.gradient(name), plain, strict=True)):
