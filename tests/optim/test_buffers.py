@@ -77,7 +77,14 @@ def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def method(name: str, model: nn.Module, *, known: bool = True, **options: object) -> SharpnessAware:
-    made = create(name, model, base=sgd(model.parameters()), priors=PRIORS, tail=TAIL, **{"check_rows": False, "nonfinite": "raise", **options})
+    made = create(
+        name,
+        model,
+        base=sgd(model.parameters()),
+        priors=PRIORS,
+        tail=TAIL,
+        **{"check_rows": False, "nonfinite": "raise", **options},
+    )
     if not known:
         made.model = None
         made._bind()
@@ -87,9 +94,7 @@ def method(name: str, model: nn.Module, *, known: bool = True, **options: object
 @EVERY
 @KINDS
 @pytest.mark.parametrize("known", [True, False], ids=["model known", "not known"])
-def test_a_step_moves_a_buffer_once_as_a_forward_of_the_batch_does(
-    name: str, kind: type[InPlace], known: bool
-) -> None:
+def test_a_step_moves_a_buffer_once_as_a_forward_of_the_batch_does(name: str, kind: type[InPlace], known: bool) -> None:
     model = moving(kind)
     if not known and (kind is Unlearnt or name == "asam"):
         pytest.skip("nobody told the optimizer of the parameter, or of the parameters' names")

@@ -185,5 +185,5 @@ def test_the_parts_add_up_to_the_mean_in_every_bit(flat: float) -> None:
 
 @pytest.mark.parametrize("flat", [-0.1, 1.1, float("nan")])
 def test_a_share_out_of_range_is_refused(flat: float) -> None:
-    with pytest.raises(OptionError, match=rf"flat must lie in \[0, 1\]; got {flat}"):
+    with pytest.raises(OptionError, match=rf"flat must be at least 0 and at most 1; got {flat}"):
         CCSAM(sgd(MLP.model().parameters()), PRIORS, flat=flat)

@@ -303,7 +303,7 @@ def test_every_scheduler_of_torch_moves_what_it_would_move_on_the_base(name: str
                 for each in (one, other):
                     each.step(*SCORES.get(scheduler, ()))
                 (mine,), (theirs,) = optimizer.param_groups, plain.param_groups
-                moved = {k: v for k, v in mine.items() if k not in ("params", *optimizer.radii)}
+                moved = {k: v for k, v in mine.items() if k not in ("params", *optimizer.options)}
                 assert moved == {k: v for k, v in theirs.items() if k != "params"}, scheduler
 
 

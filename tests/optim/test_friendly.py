@@ -65,7 +65,7 @@ def test_the_average_takes_the_raw_gradient_and_is_kept_by_the_optimizer_alone()
         optimizer.step(lambda rows, s=slope: (w @ s.double()).expand(len(rows)), targets=HEAD_AND_TAIL)
     (mean,) = optimizer.memory["ascent 0"].values()
     torch.testing.assert_close(mean, torch.tensor([0.75, 1.0], dtype=torch.float64), atol=1e-15, rtol=0)
-    assert not optimizer.state_dict()["state"]
+    assert not optimizer.state
 
 
 def test_each_term_has_an_average_of_its_own() -> None:

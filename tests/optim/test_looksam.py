@@ -105,7 +105,10 @@ def test_a_refused_sam_step_is_made_at_the_next_batch() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"interval": 0}, "interval must be at least 1; got 0"), ({"alpha": float("nan")}, "alpha must be finite")],
+    [
+        ({"interval": 0}, "interval must be a whole number, at least 1; got 0"),
+        ({"alpha": float("nan")}, "alpha must be finite"),
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=message):

@@ -116,8 +116,8 @@ def test_frozen_parameters_are_not_moved() -> None:
     ("options", "message"),
     [
         ({"sampler": "ball"}, "sampler must be 'sphere', 'gaussian', 'cube' or a function; got 'ball'"),
-        ({"sampler": "cube", "half_width": 0.0}, "half_width must be above 0; got 0.0"),
-        ({"half_width": float("nan")}, "half_width must be above 0; got nan"),
+        ({"sampler": "cube", "half_width": 0.0}, "half_width must be finite and above 0; got 0.0"),
+        ({"half_width": float("nan")}, "half_width must be finite and above 0; got nan"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

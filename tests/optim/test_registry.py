@@ -302,7 +302,7 @@ def test_an_ascent_takes_its_options_by_name_or_as_an_instance() -> None:
             "there is no base optimizer 'sdg'; there are sgd, adamw, adam, rmsprop, muon",
         ),
         (lambda m: create("sam", m, base=None), "base must be an optimizer instance"),
-        (lambda m: create("frob-sam", m, samples=1), "FrobSAM needs at least 2 samples; got 1"),
+        (lambda m: create("frob-sam", m, samples=1), "samples must be a whole number, at least 2; got 1"),
         (lambda m: create("sse-sam", m, priors=PRIORS, head_rho=-1.0), "head_rho must be finite and at least 0"),
         (
             lambda m: create("sam", m, nonfinite="ignore"),

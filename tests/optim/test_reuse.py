@@ -175,7 +175,7 @@ def test_a_method_that_compares_with_the_ascent_gradient_refuses_to_go_without(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"refresh": -1}, "refresh must be a number of steps, at least 0; got -1"),
+        ({"refresh": -1}, "refresh must be a whole number, at least 0; got -1"),
         ({"decay": 1.0}, "decay must be at least 0 and below 1; got 1.0"),
         ({"damping": -0.1}, "damping must be finite and at least 0"),
     ],

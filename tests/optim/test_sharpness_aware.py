@@ -140,7 +140,7 @@ def test_a_base_with_a_rho_of_its_own_is_refused(make: Callable[..., Optimizer])
 
 @pytest.mark.parametrize("context_rows", [0, -1])
 def test_context_without_rows_is_refused(context_rows: int) -> None:
-    with pytest.raises(OptionError, match="context_rows must be at least 1"):
+    with pytest.raises(OptionError, match="context_rows must be a whole number, at least 1"):
         SAM(sgd(MLP.model().parameters()), context_rows=context_rows)
 
 
@@ -383,7 +383,7 @@ def test_a_scheduler_moves_what_it_would_move_on_the_base(name: str, base: str, 
             for scheduler in (one, other):
                 scheduler.step(*SCORES.get(name, ()))
             for mine, theirs in zip(optimizer.param_groups, plain.param_groups, strict=True):
-                assert {k: v for k, v in mine.items() if k not in ("params", "rho")} == {
+                assert {k: v for k, v in mine.items() if k not in ("params", *optimizer.options)} == {
                     k: v for k, v in theirs.items() if k != "params"
                 }
             assert identical(contents(model), contents(twin))

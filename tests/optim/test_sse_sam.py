@@ -136,5 +136,5 @@ def test_a_head_rho_out_of_range_is_refused(value: float, where: str) -> None:
 
 
 def test_a_switch_before_the_start_is_refused() -> None:
-    with pytest.raises(OptionError, match="switch must be a number of steps, at least 0; got -1"):
+    with pytest.raises(OptionError, match="switch must be a whole number, at least 0; got -1"):
         SSESAM(sgd(MLP.model().parameters()), TAIL, switch=-1)

@@ -215,14 +215,14 @@ def test_strength_zero_is_the_base_optimizer_to_rounding() -> None:
 
 @pytest.mark.parametrize("samples", [1, 0])
 def test_frob_sam_needs_two_samples(samples: int) -> None:
-    with pytest.raises(OptionError, match=f"FrobSAM needs at least 2 samples; got {samples}"):
+    with pytest.raises(OptionError, match=f"samples must be a whole number, at least 2; got {samples}"):
         FrobSAM(sgd(MLP.model().parameters()), samples=samples)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "TraceSAM needs at least 1 samples; got 0"),
+        ({"samples": 0}, "samples must be a whole number, at least 1; got 0"),
         ({"strength": float("nan")}, "strength must be finite; got nan"),
         ({"sampler": "ball"}, "sampler must be 'sphere', 'gaussian', 'cube' or a function; got 'ball'"),
         ({"rho": -1.0}, "rho must be finite and at least 0; got -1.0"),

@@ -137,12 +137,12 @@ def test_weights_for_fewer_classes_than_the_targets_have_are_refused_by_name() -
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: WeightedSAM(sgd(MLP.model().parameters()), WEIGHTS, start=-1), "start must be a number of steps"),
+        (lambda: WeightedSAM(sgd(MLP.model().parameters()), WEIGHTS, start=-1), "start must be a whole number"),
         (lambda: class_balanced(PRIORS, beta=1.0), "beta must be at least 0 and below 1; got 1.0"),
         (lambda: inverse_counts(torch.ones(2), power=float("nan")), "power must be finite"),
         (lambda: TargetBins(torch.tensor([1.0, 1.0]), torch.ones(3)), "edges must ascend"),
         (lambda: TargetBins(torch.tensor([1.0, 2.0]), torch.ones(2)), "one count for each of the K bins"),
-        (lambda: TargetBins.from_targets([1.0, 2.0], bins=1), "at least 2 bins"),
+        (lambda: TargetBins.from_targets([1.0, 2.0], bins=1), "bins must be a whole number, at least 2"),
         (lambda: TargetBins.from_targets([]), "finite targets"),
         (lambda: TargetBins.from_targets([1.0, float("nan")]), "finite targets"),
         (lambda: TargetBins.from_targets([3.0, 3.0]), "all targets are 3.0"),

@@ -86,6 +86,8 @@ class SharpnessAwareMixin:
             The mean loss of the step with its last batch, 0 before: their sum is what the trainer logs.
         """
         model.train()
+        if callable(switch := getattr(self.optimizer, "train", None)):
+            switch()
         if self._backward is None:
             self._backward = AccelerateBackward(self.accelerator, model, self.optimizer)
         inputs = self._prepare_inputs(inputs)

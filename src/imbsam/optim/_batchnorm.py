@@ -68,7 +68,7 @@ class BatchNorms:
 
     @property
     def need_the_batch(self) -> bool:
-        """Whether no other rows can stand for the rest: ``DataParallel`` normalises each device's rows by themselves."""
+        """Whether no other rows can stand for the rest: ``DataParallel`` normalises the rows of each device apart."""
         return self._replicated and self.live
 
     def weigh(self, groups: Sequence[Group] | None) -> None:

@@ -102,7 +102,7 @@ class Buffers:
             slot.version = -1 if slot.held is None else slot.held._version
 
     def remember_frozen(self, modules: Iterable[nn.Module]) -> None:
-        """Note what the parameters that do not learn look like, some of which a forward may move, as momentum encoders."""
+        """Note what the parameters without a gradient look like: a forward may move some, as momentum encoders."""
         kept = {(id(slot.place), slot.name) for slot in self._slots}
         self._frozen = [
             (module, name, p, _sample(p))

@@ -12,7 +12,7 @@ from imbsam.optim.ascent import Ascent
 def refuse_scaler() -> None:
     """Refuse a closure that ``GradScaler.step`` hands on, whose gradients nothing would unscale between the passes."""
     frame = inspect.currentframe()
-    for _ in range(6):  # Between them are torch's wrappers around every step.
+    for _ in range(10):  # Between them are torch's wrappers around every step, and ours.
         # By the object: the method of it that calls step() is private, and may get another name.
         caller = frame.f_locals.get("self") if frame is not None else None
         if isinstance(caller, GradScaler) and caller.is_enabled():
@@ -28,15 +28,16 @@ def described(optimizer: object, prefix: str = "") -> dict[str, object]:
     """The options of an optimizer as plain values by name, for ranks to compare."""
     found: dict[str, object] = {f"{prefix}kind": type(optimizer).__name__}
     for name, value in vars(optimizer).items():
-        if name.startswith("_") or name in ("base", "model", "state", "memory", "defaults"):
+        if name.startswith("_") or name in ("base", "model", "memory", "defaults"):
             continue
         if isinstance(value, Ascent):
             found.update(described(value, f"{name}."))
         elif isinstance(value, Tensor):
             found[prefix + name] = value.tolist()
-        elif name == "param_groups":
-            plain = (float, int, str, bool)
-            found[name] = [{k: v for k, v in group.items() if isinstance(v, plain)} for group in value]
         elif value is None or isinstance(value, float | int | str | bool | dict):
             found[prefix + name] = value
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is not None:
+        plain = (float, int, str, bool)
+        found["param_groups"] = [{k: v for k, v in group.items() if isinstance(v, plain)} for group in groups]
     return found

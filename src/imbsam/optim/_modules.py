@@ -51,10 +51,10 @@ class Modules:
 
     @property
     def compiled(self) -> bool:
-        """Whether a part of the model may be compiled: known of the model, else taken from what the process compiles."""
+        """Whether a part of the model may be compiled: known of the model, else taken from the whole process."""
         if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in self._all):
             return True
-        # torch.compile(model) leaves no trace on the model; of a torch without this name, nothing is taken for compiled.
+        # torch.compile(model) leaves no trace on the model; in a torch without this name nothing counts as compiled.
         dynamo = sys.modules.get("torch._dynamo.eval_frame")
         return any(backend is not None for backend in getattr(dynamo, "cached_backends", {}).values())
 
@@ -103,8 +103,8 @@ class Modules:
         if self._model is None:
             raise PassError(f"{where} the optimizer does not know. Give it the model: ImbSAM(base, tail, model=model).")
         raise PassError(
-            f"{where} it is not in the {type(self._model).__name__} that the optimizer was given as model. Give it every "
-            "module that the losses go through: ImbSAM(base, tail, model=nn.ModuleList([encoder, head]))."
+            f"{where} it is not in the {type(self._model).__name__} that the optimizer was given as model. Give it "
+            "every module that the losses go through: ImbSAM(base, tail, model=nn.ModuleList([encoder, head]))."
         )
 
 

@@ -1,13 +1,15 @@
 """The options that every method has, and what they may be."""
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Literal, TypedDict, get_args
 
 from torch import nn
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._plan import BatchStatistics
 
 OnNonFinite = Literal["raise", "skip", "unchecked"]
@@ -19,6 +21,11 @@ CHOICES = {
     "nonfinite": get_args(OnNonFinite),
     "climb": get_args(Climb),
 }
+
+_RAISES_WITHOUT_CLOSURE = re.compile(
+    r"(if\s+(closure\s+is\s+None|not\s+closure)\s*:\s*(#[^\n]*\s*)*raise\b)|(assert\s+closure\s+is\s+not\s+None)"
+)
+_SECOND_ORDER = {"compute_hutchinson_hessian", "set_hessian", "get_trace", "hutchinson_trace"}
 
 
 class Common(TypedDict, total=False):
@@ -43,12 +50,31 @@ def check_base(base: Optimizer) -> None:
             f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
             "choose another base optimizer."
         )
-    closure = inspect.signature(base.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
+    name, step = type(base).__name__, inspect.unwrap(type(base).step)
+    parameters = inspect.signature(base.step).parameters
+    closure = parameters.get("closure")
+    if (closure is not None and closure.default is inspect.Parameter.empty) or _RAISES_WITHOUT_CLOSURE.search(
+        _source(step)
+    ):
         raise OptionError(
-            f"{type(base).__name__} evaluates the loss by itself at weights of its own choice, and the gradient here "
-            "is made of passes beforehand: choose a base that steps along a gradient, as SGD or AdamW."
+            f"{name} evaluates the loss by itself, by a closure, and the gradient here is made of passes beforehand: "
+            "choose a base that steps along a gradient, as SGD or AdamW."
         )
+    # By what such steps are known to take, to call and to say of themselves.
+    graph = "hessian" in parameters or _SECOND_ORDER & {*step.__code__.co_names}
+    if graph or getattr(base, "is_second_order", False) or any(g.get("differentiable") for g in base.param_groups):
+        raise OptionError(
+            f"{name} {'with differentiable=True ' if not graph else ''}needs the graph of the gradient, and what the "
+            "passes leave in .grad has none: choose a base that steps along a gradient, as SGD or AdamW, and leave "
+            "differentiable=False."
+        )
+
+
+def _source(function: Callable[..., object]) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
 
 
 def check_choices(given: Mapping[str, str]) -> None:
@@ -62,5 +88,5 @@ def check_choices(given: Mapping[str, str]) -> None:
 def check_numbers(given: Mapping[str, int | None]) -> None:
     """See that each number, if there is one, is at least 1."""
     for name, number in given.items():
-        if number is not None and number < 1:
-            raise OptionError(f"{name} must be at least 1; got {number}.")
+        if number is not None:
+            check_number(name, number, least=1, whole=True)

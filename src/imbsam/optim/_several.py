@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
+from imbsam.optim._base_step import step_inside
 from imbsam.optim._options import check_base
 from imbsam.optim._weights import ParamGroup, params_of
 
@@ -109,7 +110,7 @@ class Several(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for each in self.optimizers:
-            each.step()
+            step_inside(each)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -1,8 +1,7 @@
 """The engine of the family: an optimizer that runs a method's terms as passes around any base optimizer."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,29 +9,23 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
+from imbsam.optim._base_step import step_inside
 from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._misuse import refuse_scaler
 from imbsam.optim._modules import Modules
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
 from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._several import Base, Several
-from imbsam.optim._step import Step
+from imbsam.optim._state import OWN, Kept, fills_empty_state, packed, unpacked
+from imbsam.optim._step import Step, memory_name
 from imbsam.optim._strangers import Strangers, leave
-from imbsam.optim._terms import Term
 from imbsam.optim._tensors import outside_graphs
-from imbsam.optim._weights import Weights
+from imbsam.optim._terms import Term
+from imbsam.optim._weights import Weights, params_of
+from imbsam.optim._wrapper import Group, State, Wrapper
 from imbsam.optim.ascent import Ascent, Gradient
-
-
-class SharpnessState(TypedDict):
-    """What a state dict holds beside the base optimizer's; tensors by the number of their parameter."""
-
-    steps: int
-    skipped: int
-    skipped_in_a_row: int
-    memory: dict[str, dict[int, Tensor]]
-
 
 MOST_SKIPS_IN_A_ROW = 20
 """After so many the trouble is no single batch."""
@@ -41,12 +34,13 @@ RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
 
 
-class SharpnessAware(Optimizer):
+class SharpnessAware(Wrapper):
     """A base optimizer whose gradient comes from several passes, some of them at perturbed weights.
 
-    It shares ``param_groups`` and ``state`` with the base optimizer, so schedulers, clipping, hooks and checkpoints
-    see one ordinary optimizer. ``rho`` is an option of each parameter group. A subclass says which rows carry
-    which weights, by :meth:`terms`.
+    ``param_groups``, ``state`` and ``defaults`` are the base optimizer's, so schedulers, clipping, hooks and
+    checkpoints see one ordinary optimizer. ``rho`` is an option of each parameter group. A base with ``train()`` and
+    ``eval()`` lends them. Where a group has ``maximize``, its perturbation descends, so that the step ascends towards a
+    flat maximum. A subclass says which rows carry which weights, by :meth:`terms`.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance, or a list of several, as Muon beside AdamW, each for its own
@@ -91,6 +85,8 @@ class SharpnessAware(Optimizer):
     _spends: RemovableHandle | None = None
     keeps_ascents = False
     """Whether :meth:`combine` needs the ascent gradients."""
+    keeps: tuple[str, ...] = ()
+    """Names of the memory that :meth:`combine` gives, for checkpoints that are loaded in place."""
 
     def __init__(
         self,
@@ -115,9 +111,9 @@ class SharpnessAware(Optimizer):
         self.radii = {"rho": rho, **(radii or {})}
         for group in ({}, *base.param_groups):
             self._check_radii(group)
-        super().__init__(base.param_groups, dict(self.radii))
-        self.base = base
-        self.defaults = {**base.defaults, **self.radii}
+        # Some optimizers keep this option for themselves, and the direction goes by the groups'.
+        turned = {"maximize": True} if getattr(base, "maximize", False) is True else {}
+        super().__init__(base, {**self.radii, **turned, OWN: Kept().counts})
         self.model = model
         self.ascent = ascent if ascent is not None else Gradient()
         if self.keeps_ascents and self.ascent.spares_passes:
@@ -151,7 +147,7 @@ class SharpnessAware(Optimizer):
             OptionError: If the model has none of the optimizer's parameters, or the options do not suit it.
             PassError: If passes are open.
         """
-        self._refuse_open_passes("bind()")
+        self._refuse_now("bind()")
         self._check_model(model)
         self.model = model
         self._bind()
@@ -166,8 +162,7 @@ class SharpnessAware(Optimizer):
 
     def _bind(self) -> None:
         """Set up what lives in memory only: no checkpoint or copy carries it."""
-        self.param_groups = self.base.param_groups
-        self.state = self.base.state
+        self._has_places = False
         self._modules = Modules(self.model)
         self._strangers = Strangers()
         self._ranks = Ranks(self.model)
@@ -213,8 +208,9 @@ class SharpnessAware(Optimizer):
 
         Raises:
             OptionError: If the targets do not fit the method, or a group's ``rho`` or ``loss_scale`` is out of range.
-            PassError: If passes are open already, or wait for :meth:`step`; on entering, if ``.grad`` has a gradient
-                that is not of passes; both not where ``accumulate``.
+            PassError: If passes are open already, or wait for :meth:`step`, or a schedule-free base is in evaluation
+                mode; on entering, if ``.grad`` has a gradient that is not of passes. With ``accumulate`` passes may
+                wait, and ``.grad`` have one.
 
         Example:
             >>> with optimizer.passes(y) as passes:  # doctest: +SKIP
@@ -222,7 +218,8 @@ class SharpnessAware(Optimizer):
             ...         p.backward(criterion(model(x[p.rows]), y[p.rows]))
             >>> optimizer.step()  # doctest: +SKIP
         """
-        self._refuse_open_passes("passes()")
+        self._refuse_now("passes()")
+        self._refuse_evaluation()
         for group in self.param_groups:
             self._check_radii(group)
         if not accumulate:
@@ -264,11 +261,15 @@ class SharpnessAware(Optimizer):
 
         Raises:
             NonFiniteError: If a loss or gradient was NaN or infinite; the weights are unchanged.
-            PassError: If there are no finished passes to apply, or passes are open.
+            PassError: If there are no finished passes to apply, or passes are open, or a schedule-free base is in
+                evaluation mode.
             TypeError: If a method that needs classes is given a closure without ``targets``.
         """
-        self._refuse_open_passes("step()")
         waiting = self._waiting
+        if closure is None and waiting is None and fills_empty_state(self.base):
+            self._fill_state()
+            return None
+        self._refuse_now("step()")
         if closure is None:
             if waiting is None:
                 raise PassError(
@@ -304,17 +305,35 @@ class SharpnessAware(Optimizer):
         return passes.loss
 
     def _apply(self, step: Step) -> None:
+        self._refuse_evaluation()
         step.life = "dead"
         step.refuse_cleared()
         if self.nonfinite != "unchecked" and not self._is_sound(step):
             self.skipped += 1
             self.skipped_in_a_row += 1
-            return
-        self.base.step()
-        self.steps += 1
-        self.skipped_in_a_row = 0
-        for name, kept in step.memory.items():
-            self.memory.setdefault(name, {}).update(kept)
+        else:
+            step_inside(self.base)
+            self.steps += 1
+            self.skipped_in_a_row = 0
+            for name, kept in step.memory.items():
+                self.memory.setdefault(name, {}).update(kept)
+        self._count()
+
+    def _count(self) -> None:
+        """Write the counts into the groups, which every checkpoint of the base takes along."""
+        counts = self._kept().counts
+        for group in self.param_groups:
+            group[OWN] = counts
+
+    def _kept(self) -> Kept:
+        return Kept(self.steps, self.skipped, self.skipped_in_a_row, self.memory)
+
+    def _fill_state(self) -> None:
+        """Let the base create its state by a step that moves nothing, and have a place for memory to be loaded into."""
+        if not self._is_open:
+            step_inside(self.base)
+            self._has_places = True
+        super().zero_grad()
 
     def _is_sound(self, step: Step) -> bool:
         try:
@@ -359,7 +378,7 @@ class SharpnessAware(Optimizer):
             self._step.life = "dead"
         self._step = None
 
-    def _refuse_open_passes(self, call: str) -> None:
+    def _refuse_now(self, call: str) -> None:
         if self._is_open:
             raise PassError(
                 f"{call} inside open passes, where the weights may be perturbed: leave the `with` block first."
@@ -374,52 +393,38 @@ class SharpnessAware(Optimizer):
             self._drop_step()
             super().zero_grad(set_to_none)
 
-    def add_param_group(self, param_group: dict[str, object]) -> None:
-        """Add a group to the base optimizer; its ``rho`` defaults to the one given at construction."""
-        if not hasattr(self, "base"):
-            super().add_param_group(param_group)
-            return
-        self._check_radii(param_group)
-        self.base.add_param_group({**self.radii, **param_group})
-
-    def state_dict(self) -> dict[str, object]:
-        """The base optimizer's state with each group's ``rho``, and what the method keeps; never a perturbation.
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group to the base optimizer; its ``rho`` defaults to the one given at construction.
 
         Raises:
+            OptionError: If its ``rho`` is out of range.
             PassError: If passes are open.
         """
-        self._refuse_open_passes("state_dict()")
-        number = {p: i for i, p in enumerate(self._own_params())}
-        memory = {name: {number[p]: kept for p, kept in part.items()} for name, part in self.memory.items()}
-        counts = {"steps": self.steps, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
-        return {**self.base.state_dict(), "sharpness": {**counts, "memory": memory}}
+        self._refuse_now("add_param_group()")
+        if isinstance(param_group, dict):
+            self._check_radii(param_group)
+        super().add_param_group(param_group)
 
-    def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
-        """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
+    def _packed(self, state: State) -> State:
+        places = self._places() if self._has_places else ()
+        return packed(self._kept(), state, self._own_params(), places)
 
-        Raises:
-            PassError: If passes are open.
-        """
-        self._refuse_open_passes("load_state_dict()")
-        radii = [{name: group[name] for name in self.radii} for group in self.base.param_groups]
-        self.base.load_state_dict(cast(dict[str, object], state_dict))
-        for group, held in zip(self.base.param_groups, radii, strict=True):
-            group.update({name: value for name, value in held.items() if name not in group})
-        nothing: SharpnessState = {"steps": 0, "skipped": 0, "skipped_in_a_row": 0, "memory": {}}
-        own = cast(SharpnessState, {**nothing, **cast(SharpnessState, state_dict.get("sharpness", nothing))})
-        params = self._own_params()
-        self.steps, self.skipped, self.skipped_in_a_row = own["steps"], own["skipped"], own["skipped_in_a_row"]
-        self.memory = {
-            name: {params[i]: kept.to(params[i].device) for i, kept in part.items()}
-            for name, part in own["memory"].items()
-        }
+    def _places(self) -> list[str]:
+        """Names of what will be kept for each parameter, as far as they are known before the first step."""
+        terms = self.terms(torch.zeros(1, dtype=torch.long)) if self.ascent.remembers else ()
+        return [*self.keeps, *(memory_name(k, t) for k, t in enumerate(terms) if t.ascent is not None)]
+
+    def _unpack(self, state: State) -> None:
+        kept, of_base = unpacked(state, self._own_params(), type(self).__name__)
+        super()._unpack(of_base)
+        self.steps, self.skipped, self.skipped_in_a_row = kept.steps, kept.skipped, kept.skipped_in_a_row
+        self.memory = kept.memory
         self._bind()
+        self._count()
 
     def _check_radii(self, group: Mapping[str, object]) -> None:
         for name, default in self.radii.items():
-            value = cast(float, group.get(name, default))
-            if not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"{name} must be finite and at least 0; got {value}.")
+            check_number(name, group.get(name, default), least=0)
 
     def _check_climb(self) -> None:
         if self.climb == "together":
@@ -438,17 +443,14 @@ class SharpnessAware(Optimizer):
         return self._ranks.size > 1
 
     def _own_params(self) -> list[Tensor]:
-        return [p for group in self.base.param_groups for p in group["params"]]
+        return [p for group in self.param_groups for p in params_of(group)]
 
     def __getstate__(self) -> dict[str, object]:
-        self._refuse_open_passes("copying")
-        # Hooks, and the step that a scheduler patched in, stay behind, as they do with torch's optimizers.
-        left = {"param_groups", "state", "step"}
-        return {name: value for name, value in vars(self).items() if name not in left and not name.startswith("_")}
+        self._refuse_now("copying")
+        return super().__getstate__()
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__({**state, "param_groups": [], "state": {}})
+        super().__setstate__(state)
         self._bind()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base!r})"
+        # A copy cannot tell what its gradients are of.
+        self._leave_gradients()

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._gradients import Gradients
+from imbsam.optim._maximize import minimised
 from imbsam.optim._misuse import described
 from imbsam.optim._pass import Backward, Pass
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from imbsam.optim._sharpness_aware import SharpnessAware
 
 CLEARED = (
-    "the gradient of the passes was cleared before step(), as by model.zero_grad(): clear gradients after step(), or not "
-    "at all, for the next passes drop it."
+    "the gradient of the passes was cleared before step(), as by model.zero_grad(): clear gradients after step(), or "
+    "not at all, for the next passes drop it."
 )
 
 Life = Literal["new", "open", "done", "dead"]
@@ -89,7 +90,7 @@ class Step:
             scale = self.batch_size / mean_rows
             terms = [term.scaled(scale, ascent=method.climb == "together") for term in terms]
         self._terms = terms
-        self._kept = [method.memory.get(_memory_name(k, term), {}) for k, term in enumerate(terms)]
+        self._kept = [method.memory.get(memory_name(k, term), {}) for k, term in enumerate(terms)]
         self._fresh = [method.ascent.needs_gradient(kept, method.steps) for kept in self._kept]
         modules = method._modules
         if modules.look():
@@ -145,6 +146,9 @@ class Step:
         return len(self._planned)
 
     def __iter__(self) -> Iterator[Pass]:
+        return _Outside(self._go())
+
+    def _go(self) -> Iterator[Pass]:
         if self.life != "open" or self._made:
             raise PassError("write `with optimizer.passes(targets) as passes: for p in passes: ...`, and loop once.")
         weights, buffers = self._method._weights, self._method._modules.buffers
@@ -229,7 +233,7 @@ class Step:
         if climbed.norm is not None:
             self.norms.append(climbed.norm)
         if climbed.memory:
-            self.memory[_memory_name(k, self._terms[k])] = climbed.memory
+            self.memory[memory_name(k, self._terms[k])] = climbed.memory
 
     def _backward(self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None = None) -> None:
         """Run the backwards of a pass for a span of its rows; ``None``: for rows that count nothing.
@@ -353,9 +357,11 @@ class Step:
         method = self._method
         if method.ascent.learns:
             for k in sorted({planned.term for planned in self._planned if planned.term is not None}):
-                gradient = self._gradients.merge(descent_of(k), loss_scale=self._loss_scale)
+                gradient = minimised(
+                    self._gradients.merge(descent_of(k), loss_scale=self._loss_scale), method.param_groups
+                )
                 self._count(STEP, self._losses.pop(descent_of(k)))
-                self.memory[_memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
+                self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
         parts = self._gradients.parts(self._losses, method._ranks.mean)
         combined = method.combine(parts) if parts.params else None
         if combined is not None:
@@ -408,13 +414,26 @@ class Step:
             "batch."
         )
 
-
     def _refuse_zeroed(self, values: Tensor) -> None:
         # Changed since the passes, as clipping does, too; and zero, though the direction of an ascent was not.
         p, version = self._left or (None, 0)
         changed = p is not None and p.grad is not None and p.grad._version != version
         if changed and self.norms and bool((values[-1] == 0) & (values[-2] != 0)):
             raise PassError(CLEARED)
+
+
+class _Outside:
+    """An iterator whose steps no compiled graph holds."""
+
+    def __init__(self, passes: Iterator[Pass]) -> None:
+        self._passes = passes
+
+    def __iter__(self) -> "_Outside":
+        return self
+
+    @outside_graphs
+    def __next__(self) -> Pass:
+        return next(self._passes)
 
 
 def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
@@ -427,7 +446,7 @@ def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights.to(losses, non_blocking=True)).sum()
 
 
-def _memory_name(k: int, term: Term) -> str:
+def memory_name(k: int, term: Term) -> str:
     """What the ascent's memory of a term goes by."""
     return ascent_of(k) if term.label is None else f"ascent {term.label}"
 

@@ -139,5 +139,3 @@ def leave(grad: Tensor) -> None:
 def is_left(grad: Tensor) -> bool:
     """Whether passes have left a gradient, and nobody has added to it since."""
     return getattr(grad, "left_at", None) == grad._version
-
-

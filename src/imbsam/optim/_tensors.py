@@ -26,7 +26,6 @@ def each(
 
 def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Leave a function out of compiled graphs, where a whole training step is compiled: it runs as it is written."""
-
     made: list[Callable[Given, Result]] = []
 
     @wraps(function)

@@ -53,6 +53,9 @@ class Weights:
                 grads = [g / loss_scale for g in grads]
             elif keep:
                 grads = [g.clone() for g in grads]
+            if group.get("maximize"):
+                # The ascent is that of what is minimised.
+                grads = [-g for g in grads]
             rho = float(group[term.radius]) * term.factor  # type: ignore[arg-type]
             if moved:
                 slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved]))

@@ -1,6 +1,5 @@
 """The adaptive ascent: a parameter may move as far as its own size allows."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, checked_damping, global_norm
 
 
@@ -29,8 +29,7 @@ class Adaptive(Ascent):
     def __init__(
         self, eta: float = 0.01, *, scope: Literal["weights", "all"] = "weights", damping: float = 0.0
     ) -> None:
-        if not (math.isfinite(eta) and eta >= 0):
-            raise OptionError(f"eta must be finite and at least 0; got {eta}.")
+        check_number("eta", eta, least=0)
         if scope not in ("weights", "all"):
             raise OptionError(f"scope must be 'weights' or 'all'; got {scope!r}.")
         self.eta = eta

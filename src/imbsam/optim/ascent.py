@@ -1,13 +1,12 @@
 """Where a perturbation points: the interface of the rules, and the plain one, along the gradient."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._tensors import each, is_sharded, local, summed_over_shards
 
 Memory = Mapping[Tensor, Tensor]
@@ -120,8 +119,7 @@ def checked_damping(damping: float) -> float:
     Raises:
         OptionError: Otherwise.
     """
-    if not (math.isfinite(damping) and damping >= 0):
-        raise OptionError(f"damping must be finite and at least 0; got {damping}.")
+    check_number("damping", damping, least=0)
     return damping
 
 
@@ -185,8 +183,15 @@ def _by_device(params: list[Tensor], grads: list[Tensor]) -> list[tuple[list[Ten
     ]
 
 
+def _real(tensor: Tensor) -> Tensor:
+    """A tensor of real numbers; of complex ones their two parts, whose products add up to Re(sum conj(a) b)."""
+    if not tensor.is_complex():
+        return tensor
+    return torch.view_as_real(tensor.to_dense() if tensor.is_sparse else tensor.resolve_conj())
+
+
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """The inner product over all tensors together.
+    """The inner product over all tensors together; of complex ones its real part, ``Re(sum conj(a) b)``.
 
     Args:
         first: Dense or sparse tensors, at least one.
@@ -195,8 +200,8 @@ def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     Returns:
         A scalar on the first tensor's device, float64 if any tensor is, else float32.
     """
-    dtype = torch.float64 if any(a.dtype == torch.float64 for a in first) else torch.float32
+    pairs = [(_real(local(a)), _real(local(b))) for a, b in zip(first, second, strict=True)]
+    dtype = torch.float64 if any(a.dtype == torch.float64 for a, _ in pairs) else torch.float32
     home = first[0].device
-    pairs = zip(map(local, first), map(local, second), strict=True)
     products = [(a * b).sum(dtype=dtype).to(home, non_blocking=True) for a, b in pairs]
     return _over_ranks(products, first) if any(map(is_sharded, first)) else torch.stack(products).sum()

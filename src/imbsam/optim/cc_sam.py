@@ -1,13 +1,12 @@
 """CC-SAM: every class is perturbed along its own gradient, the further the rarer it is."""
 
-import math
 from collections.abc import Sequence
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -34,7 +33,7 @@ class ClassConditional(Ascent):
         """Add the perturbation to the parameters."""
         whole = global_norm([g for s in slopes for g in s.grads])
         flat = [(s.rho, p, g) for s in slopes if s.rho for p, g in zip(s.params, s.grads, strict=True)]
-        size = sum(p.numel() for _, p, _ in flat)
+        size = sum(p.numel() * (2 if p.is_complex() else 1) for _, p, _ in flat)
         groups = [[one] for one in flat] if self.per_tensor else [flat]
         for group in groups:
             weight, slope = global_norm([p for _, p, _ in group]), global_norm([g for _, _, g in group])
@@ -86,8 +85,7 @@ class CCSAM(SharpnessAware):
         ascent: Ascent | None = None,
         **common: Unpack[Common],
     ) -> None:
-        if not (math.isfinite(flat) and 0 <= flat <= 1):
-            raise OptionError(f"flat must lie in [0, 1]; got {flat}.")
+        check_number("flat", flat, least=0, most=1)
         rule = ascent if ascent is not None else ClassConditional(per_tensor=per_tensor)
         super().__init__(base, rho=rho, ascent=rule, **common)
         self.factors = (priors.counts.double() - 1).clamp(min=1) ** -0.25

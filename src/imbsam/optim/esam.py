@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.optim._maximize import sign_of
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -30,8 +32,7 @@ class Stochastic(Ascent):
     """
 
     def __init__(self, beta: float = 1.0) -> None:
-        if not 0 < beta <= 1:
-            raise OptionError(f"beta must be above 0 and at most 1; got {beta}.")
+        check_number("beta", beta, above=0, most=1)
         self.beta = beta
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
@@ -90,8 +91,7 @@ class ESAM(SharpnessAware):
         gamma: float = 0.5,
         **common: Unpack[Common],
     ) -> None:
-        if not 0 < gamma <= 1:
-            raise OptionError(f"gamma must be above 0 and at most 1; got {gamma}.")
+        check_number("gamma", gamma, above=0, most=1)
         super().__init__(base, rho=rho, ascent=Stochastic(beta), **common)
         self.gamma = gamma
         self.row_wise = gamma < 1
@@ -105,5 +105,6 @@ class ESAM(SharpnessAware):
         number = max(1, math.floor(self.gamma * len(before)))
         weights = torch.zeros(len(before), dtype=torch.float64)
         # Stable, so that among equal rises, as of a draw that perturbs nothing, the first rows are taken on any device.
-        weights[(after - before).argsort(descending=True, stable=True)[:number]] = 1 / number
+        rise = sign_of(self.param_groups, type(self).__name__) * (after - before)
+        weights[rise.argsort(descending=True, stable=True)[:number]] = 1 / number
         return weights

@@ -1,11 +1,10 @@
 """Focal-SAM: the rarer a class, the more of its loss is made flat."""
 
-import math
 from typing import Unpack
 
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -48,8 +47,7 @@ class FocalSAM(SharpnessAware):
         **common: Unpack[Common],
     ) -> None:
         for name, value in {"gamma": gamma, "strength": strength}.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"{name} must be finite and at least 0; got {value}.")
+            check_number(name, value, least=0)
         super().__init__(base, rho=rho, ascent=ascent, **common)
         self.weights = strength * (1 - priors.priors) ** gamma
 

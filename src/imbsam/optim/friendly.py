@@ -1,11 +1,10 @@
 """The friendly ascent: climb along what is particular to this batch, not along the full gradient."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, checked_damping, global_norm
 
 
@@ -28,10 +27,8 @@ class Friendly(Ascent):
     remembers = True
 
     def __init__(self, sigma: float = 1.0, decay: float = 0.9, *, damping: float = 0.0) -> None:
-        if not math.isfinite(sigma):
-            raise OptionError(f"sigma must be finite; got {sigma}.")
-        if not 0 <= decay < 1:
-            raise OptionError(f"decay must be at least 0 and below 1; got {decay}.")
+        check_number("sigma", sigma)
+        check_number("decay", decay, least=0, below=1)
         self.sigma = sigma
         self.decay = decay
         self.damping = checked_damping(damping)

@@ -1,13 +1,12 @@
 """GSAM: SAM that also lowers the gap between the perturbed loss and the loss."""
 
-import math
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -44,8 +43,7 @@ class GSAM(SharpnessAware):
         ascent: Ascent | None = None,
         **common: Unpack[Common],
     ) -> None:
-        if not math.isfinite(alpha):
-            raise OptionError(f"alpha must be finite; got {alpha}.")
+        check_number("alpha", alpha)
         super().__init__(base, rho=rho, ascent=ascent, **common)
         self.alpha = alpha
 

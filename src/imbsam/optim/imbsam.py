@@ -1,11 +1,10 @@
 """ImbSAM: only the tail classes get a flat minimum."""
 
-import math
 from typing import Unpack
 
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -54,8 +53,7 @@ class ImbSAM(SharpnessAware):
         ascent: Ascent | None = None,
         **common: Unpack[Common],
     ) -> None:
-        if not (math.isfinite(tail_weight) and tail_weight > 0):
-            raise OptionError(f"tail_weight must be finite and above 0; got {tail_weight}.")
+        check_number("tail_weight", tail_weight, above=0)
         super().__init__(base, rho=rho, ascent=ascent, **common)
         self.tail = checked_tail(tail)
         self.tail_weight = tail_weight

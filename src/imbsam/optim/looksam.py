@@ -1,14 +1,13 @@
 """LookSAM: SAM whose second pass is made only every few steps."""
 
-import math
 from collections.abc import Callable
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -46,6 +45,7 @@ class LookSAM(SharpnessAware):
     """
 
     keeps_ascents = True
+    keeps = (ACROSS,)
 
     def __init__(
         self,
@@ -58,10 +58,8 @@ class LookSAM(SharpnessAware):
         ascent: Ascent | None = None,
         **common: Unpack[Common],
     ) -> None:
-        if interval < 1:
-            raise OptionError(f"interval must be at least 1; got {interval}.")
-        if not math.isfinite(alpha):
-            raise OptionError(f"alpha must be finite; got {alpha}.")
+        check_number("interval", interval, least=1, whole=True)
+        check_number("alpha", alpha)
         super().__init__(base, rho=rho, ascent=ascent, **common)
         self.interval = interval
         self.alpha = alpha

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._tensors import local
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 
@@ -36,8 +37,7 @@ class Random(Ascent):
     ) -> None:
         if not callable(sampler) and sampler not in ("sphere", "gaussian", "cube"):
             raise OptionError(f"sampler must be 'sphere', 'gaussian', 'cube' or a function; got {sampler!r}.")
-        if not half_width > 0:
-            raise OptionError(f"half_width must be above 0; got {half_width}.")
+        check_number("half_width", half_width, above=0)
         self.sampler = sampler
         self.half_width = half_width
 
@@ -60,10 +60,10 @@ class Random(Ascent):
         drawn = [torch.empty_like(p) for p in params]
         if self.sampler == "cube":
             for x in drawn:
-                local(x).uniform_().mul_(2).sub_(1).mul_(self.half_width)
+                _parts(x).uniform_().mul_(2).sub_(1).mul_(self.half_width)
             return drawn
         for x in drawn:
-            local(x).normal_()
+            _parts(x).normal_()
         if self.sampler == "sphere":
             length = global_norm(drawn)
             drawn = [x / length.to(x) for x in drawn]
@@ -71,3 +71,9 @@ class Random(Ascent):
 
     def __repr__(self) -> str:
         return f"Random(sampler={self.sampler!r}, half_width={self.half_width})"
+
+
+def _parts(x: Tensor) -> Tensor:
+    """The real numbers that a tensor on this rank is made of, to be drawn in place."""
+    own = local(x)
+    return torch.view_as_real(own) if own.is_complex() else own

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, checked_damping, global_norm
 
 
@@ -32,10 +32,8 @@ class Reuse(Ascent):
     remembers = True
 
     def __init__(self, refresh: int = 0, decay: float = 0.0, *, damping: float = 0.0) -> None:
-        if refresh < 0:
-            raise OptionError(f"refresh must be a number of steps, at least 0; got {refresh}.")
-        if not 0 <= decay < 1:
-            raise OptionError(f"decay must be at least 0 and below 1; got {decay}.")
+        check_number("refresh", refresh, least=0, whole=True)
+        check_number("decay", decay, least=0, below=1)
         self.refresh = refresh
         self.decay = decay
         self.damping = checked_damping(damping)

@@ -1,11 +1,10 @@
 """The ascent by rise: as far as the loss rises by so much, instead of as far as a length."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, global_norm
 
 
@@ -25,8 +24,7 @@ class Rise(Ascent):
     """
 
     def __init__(self, rise: float = 0.01) -> None:
-        if not (math.isfinite(rise) and rise > 0):
-            raise OptionError(f"rise must be finite and above 0; got {rise}.")
+        check_number("rise", rise, above=0)
         self.rise = rise
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:

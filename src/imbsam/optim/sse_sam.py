@@ -1,11 +1,10 @@
 """SSE-SAM: head and tail each flattened in their own neighbourhood, the head only at first."""
 
-import math
 from typing import Unpack
 
 from torch import Tensor
 
-from imbsam.errors import OptionError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -49,10 +48,9 @@ class SSESAM(SharpnessAware):
         ascent: Ascent | None = None,
         **common: Unpack[Common],
     ) -> None:
-        if not (math.isfinite(head_rho) and head_rho >= 0):
-            raise OptionError(f"head_rho must be finite and at least 0; got {head_rho}.")
-        if switch is not None and switch < 0:
-            raise OptionError(f"switch must be a number of steps, at least 0; got {switch}.")
+        check_number("head_rho", head_rho, least=0)
+        if switch is not None:
+            check_number("switch", switch, least=0, whole=True)
         super().__init__(base, rho=rho, ascent=ascent, radii={"head_rho": head_rho}, **common)
         self.tail = checked_tail(tail)
         self.switch = switch

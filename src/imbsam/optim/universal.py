@@ -1,6 +1,5 @@
 """The Universal class: regularise any symmetric function of the Hessian's eigenvalues by random perturbations."""
 
-import math
 from collections.abc import Callable
 from typing import Literal, Unpack
 
@@ -9,6 +8,8 @@ from torch import Tensor
 
 from imbsam.errors import OptionError
 from imbsam.optim._gradients import Combined, Parts
+from imbsam.optim._maximize import sign_of
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -61,10 +62,8 @@ class UniversalSAM(SharpnessAware):
         half_width: float = 1.0,
         **common: Unpack[Common],
     ) -> None:
-        if samples < self.fewest_samples:
-            raise OptionError(f"{type(self).__name__} needs at least {self.fewest_samples} samples; got {samples}.")
-        if not math.isfinite(strength):
-            raise OptionError(f"strength must be finite; got {strength}.")
+        check_number("samples", samples, least=self.fewest_samples, whole=True)
+        check_number("strength", strength)
         common = {"nonfinite": "skip", **common}
         super().__init__(base, rho=rho, ascent=Random(sampler, half_width=half_width), **common)
         self.psi = psi
@@ -87,7 +86,9 @@ class UniversalSAM(SharpnessAware):
         if not names:
             return None
         plain = parts.gradient("step")
-        weights = self.weights(torch.stack([parts.losses[name] for name in names]), parts.losses["step"])
+        losses = torch.stack([parts.losses[name] for name in names])
+        sign = sign_of(self.param_groups, type(self).__name__)
+        weights = self.weights(sign * losses, sign * parts.losses["step"])
         combined = list(plain)
         for name, weight in zip(names, weights, strict=True):
             for i, (g, g_0) in enumerate(zip(parts.gradient(name), plain, strict=True)):

@@ -1,6 +1,5 @@
 """SAM on a re-weighted loss: SAM with deferred re-weighting, and balanced SAM for imbalanced regression."""
 
-import math
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError, PriorsError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
@@ -53,8 +53,7 @@ class WeightedSAM(SharpnessAware):
         weights = torch.as_tensor(weights).detach().cpu().double()
         if weights.ndim != 1 or not len(weights) or not bool((weights.isfinite() & (weights >= 0)).all()):
             raise OptionError("weights must hold one finite number of at least 0 for each class, shape (C,).")
-        if start < 0:
-            raise OptionError(f"start must be a number of steps, at least 0; got {start}.")
+        check_number("start", start, least=0, whole=True)
         super().__init__(base, rho=rho, ascent=ascent, **common)
         self.weights = weights
         self.start = start
@@ -82,8 +81,7 @@ def class_balanced(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
         OptionError: If ``beta`` is out of range.
         PriorsError: If a class has no training sample.
     """
-    if not 0 <= beta < 1:
-        raise OptionError(f"beta must be at least 0 and below 1; got {beta}.")
+    check_number("beta", beta, least=0, below=1)
     if int(priors.counts.min()) == 0:
         raise PriorsError(f"class {int(priors.counts.argmin())} has no training sample, so it has no weight.")
     return priors.class_balanced_weights(beta)
@@ -102,8 +100,7 @@ def inverse_counts(counts: Tensor, *, power: float = 0.5) -> Tensor:
     Raises:
         OptionError: If ``power`` is not finite.
     """
-    if not math.isfinite(power):
-        raise OptionError(f"power must be finite; got {power}.")
+    check_number("power", power)
     inverse = counts.double().clamp(min=1) ** -power
     return inverse * (counts.sum() / (inverse * counts).sum())
 
@@ -141,8 +138,9 @@ class TargetBins:
             OptionError: If there are no finite targets or they are all equal, or ``bins`` is below 2.
         """
         targets = torch.as_tensor(targets).detach().cpu().double()
-        if bins < 2 or targets.ndim != 1 or not len(targets) or not bool(targets.isfinite().all()):
-            raise OptionError("bins of a target need finite targets, shape (N,), N > 0, and at least 2 bins.")
+        check_number("bins", bins, least=2, whole=True)
+        if targets.ndim != 1 or not len(targets) or not bool(targets.isfinite().all()):
+            raise OptionError("bins of a target need finite targets, shape (N,), N > 0.")
         lowest, highest = float(targets.min()), float(targets.max())
         if lowest == highest:
             raise OptionError(f"all targets are {lowest}: there is nothing to cut into bins.")

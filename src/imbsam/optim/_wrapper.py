@@ -1,0 +1,141 @@
+"""A wrapper and the base optimizer inside it: one optimizer to everybody who looks at either."""
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from imbsam.errors import PassError
+
+Group = dict[str, object]
+State = dict[str, object]
+
+
+class Wrapper(Optimizer):
+    """An optimizer whose groups, state and defaults are those of a base optimizer.
+
+    Whoever rebinds, loads or adds to them, on the wrapper or on the base, does it to both. ``train()`` and ``eval()``
+    exist where the base has them, as schedule-free optimizers do.
+
+    Args:
+        base: The optimizer that makes the steps.
+        options: What every group has besides the base's own options. A group without one gets the value that its
+            predecessor had, where the list of groups was replaced, or else this.
+    """
+
+    base: Optimizer
+    options: dict[str, object]
+
+    def __init__(self, base: Optimizer, options: Mapping[str, object]) -> None:
+        # As an unpickled optimizer: its hooks and its profiled step, and no groups of its own.
+        super().__setstate__({"base": base, "options": dict(options), "defaults": {}})
+        self.defaults = ChainMap(base.defaults, self.options)  # type: ignore[assignment]
+
+    if not TYPE_CHECKING:  # To a type checker they are what torch declares.
+
+        @property
+        def param_groups(self) -> list[Group]:
+            """The base optimizer's groups."""
+            groups: list[Group] = self.base.param_groups
+            seen: list[Group] = self.__dict__.get("_seen", groups)
+            for number, group in enumerate(groups):
+                for name, value in self.options.items():
+                    if name not in group:
+                        held = seen[number] if groups is not seen and len(groups) == len(seen) else {}
+                        group[name] = held.get(name, value)
+            self._seen = groups
+            return groups
+
+        @param_groups.setter
+        def param_groups(self, groups: list[Group]) -> None:
+            self.base.param_groups = groups
+
+        @property
+        def state(self) -> dict[Tensor, State]:
+            """The base optimizer's state."""
+            return self.base.state
+
+        @state.setter
+        def state(self, state: dict[Tensor, State]) -> None:
+            self.base.state = state
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group to the base optimizer."""
+        self.base.add_param_group(param_group)
+
+    def state_dict(self) -> State:
+        """The base optimizer's state with each group's ``rho``, and what the method keeps; never a perturbation.
+
+        Raises:
+            PassError: If passes are open.
+        """
+        self._refuse_now("state_dict()")
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
+        state = self._packed(self.base.state_dict())
+        for after in self._optimizer_state_dict_post_hooks.values():
+            changed = after(self, state)
+            state = state if changed is None else changed
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
+        """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
+
+        Raises:
+            OptionError: If what the method keeps is missing, or belongs to another model.
+            PassError: If passes are open.
+        """
+        self._refuse_now("load_state_dict()")
+        state = dict(state_dict)
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = before(self, state)
+            state = state if changed is None else changed
+        self._unpack(state)
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
+
+    def _packed(self, state: State) -> State:
+        return state
+
+    def _unpack(self, state: State) -> None:
+        self.base.load_state_dict(state)
+
+    def _refuse_now(self, call: str) -> None:
+        """Raise where a call would come at the wrong moment."""
+
+    def _refuse_evaluation(self) -> None:
+        """Raise where the weights are those that a schedule-free base evaluates, not those that it trains."""
+        owners = (vars(self.base), *self.base.param_groups)
+        if hasattr(self.base, "train") and not all(owner.get("train_mode", True) for owner in owners):
+            raise PassError(
+                f"{type(self.base).__name__} is in evaluation mode, where the weights are not those that it trains: "
+                "call optimizer.train() before the passes."
+            )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name not in ("train", "eval"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            switch: Callable[..., object] = getattr(self.base, name)
+
+            def switched(*args: object, **options: object) -> object:
+                self._refuse_now(f"{name}()")
+                return switch(*args, **options)
+
+            return switched
+
+    def __getstate__(self) -> dict[str, object]:
+        # Hooks, and the step that a scheduler patched in, stay behind, as they do with torch's optimizers.
+        return {name: value for name, value in vars(self).items() if name != "step" and not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        shared = {"param_groups", "state"}
+        super().__setstate__({name: value for name, value in state.items() if name not in shared})
+        for name in shared & state.keys():
+            setattr(self, name, state[name])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base!r})"
