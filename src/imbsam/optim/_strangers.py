@@ -38,7 +38,7 @@ def leaves(value: Tensor) -> Iterator[Tensor]:
             continue
         seen.add(node)
         if type(node).__name__ == "AccumulateGrad":
-            yield node.variable
+            yield node.variable  # type: ignore[attr-defined]
         stack.extend(following for following, _ in node.next_functions)
 
 
