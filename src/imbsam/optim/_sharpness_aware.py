@@ -78,6 +78,8 @@ class SharpnessAware(Optimizer):
 
     class_aware = False
     """Whether the method needs the rows' classes, so that an ordinary zero-argument closure cannot serve it."""
+    memberships = False
+    """Whether :meth:`terms` takes memberships, shape ``(B, C)``, as it takes classes."""
     row_wise = False
     """Whether the method needs the loss of each row, so that such a closure cannot serve it either."""
     keeps_ascents = False
@@ -162,7 +164,9 @@ class SharpnessAware(Optimizer):
         """The terms of the method for a batch.
 
         Args:
-            targets: Class of each row, shape ``(B,)``, int64, on the CPU.
+            targets: Class of each row, shape ``(B,)``, int64, on the CPU; if the method takes ``memberships``, also
+                those, shape ``(B, C)``, float64, in [0, 1]. If it is not ``class_aware``, zeros in the place of targets
+                that are no integers ``(B,)``: only their number counts.
 
         Returns:
             Terms for the mean over the batch; as many for every batch.
@@ -176,8 +180,10 @@ class SharpnessAware(Optimizer):
         like, then call :meth:`step`. Gradients from before are dropped.
 
         Args:
-            targets: Class of each row of the batch, shape ``(B,)``, integers. On the CPU they spare an accelerator
-                a synchronisation.
+            targets: Class of each row of the batch, shape ``(B,)``, whole numbers of any type; or how much of the row
+                belongs to each class, shape ``(B, C)``, in [0, 1]: shares that sum to 1, as soft targets are, or
+                several labels. A method that is not ``class_aware`` takes anything that has an entry for each row. On
+                the CPU they spare an accelerator a synchronisation.
             loss_scale: What the losses given to ``backward`` were multiplied by, as ``scaler.get_scale()`` of a
                 ``GradScaler``. Directions, damping and the returned loss are those of the losses themselves; the
                 gradient in ``.grad`` stays multiplied, for ``scaler.unscale_`` to divide.
@@ -228,7 +234,7 @@ class SharpnessAware(Optimizer):
 
         Args:
             closure: ``closure(rows)`` with ``rows`` of shape ``(R,)`` gives losses of shape ``(R,)``; or ``closure()``.
-            targets: Class of each row of the batch, shape ``(B,)``.
+            targets: Classes or memberships of the rows of the batch, see :meth:`passes`.
 
         Returns:
             The batch's mean loss at the unperturbed weights, a scalar without graph; ``None`` without a closure.
