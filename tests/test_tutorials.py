@@ -21,6 +21,7 @@ WRITTEN = {
     "tutorials/images.md": ["runs/photos/report.html", "predictions.csv"],
     "tutorials/table.md": ["runs/table/report.html", "predictions.csv"],
     "tutorials/loop.md": ["checkpoint.pt"],
+    "tutorials/targets.md": [],
     "tutorials/cluster.md": [
         "runs/spread/report.html",
         "runs/tuned/tune.json",

@@ -3,7 +3,6 @@
 import copy
 import io
 import pickle
-import re
 import warnings
 from collections.abc import Callable
 
@@ -23,7 +22,6 @@ from optim.loops import (
     imbsam,
     make_passes,
     plain_step,
-    sam,
     sgd,
     take_step,
 )
@@ -147,26 +145,6 @@ def test_context_without_rows_is_refused(context_rows: int) -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(OptionError, match="batch_statistics must be 'batch' or 'context'; got 'first'"):
         SAM(sgd(MLP.model().parameters()), batch_statistics="first")
-
-
-@pytest.mark.parametrize(
-    ("targets", "got"),
-    [
-        (torch.tensor([0.0, 1.0]), "torch.float32"),
-        (torch.tensor([[0, 1]]), "(1, 2)"),
-        (torch.tensor([], dtype=torch.long), "(0,)"),
-        (torch.tensor([True, False]), "torch.bool"),
-        (torch.tensor(1), "()"),
-        ([0, 1], "list"),
-        (None, "NoneType"),
-    ],
-    ids=str,
-)
-def test_targets_that_are_no_classes_are_refused(targets: object, got: str) -> None:
-    model = MLP.model()
-    for optimizer in (imbsam(MLP, model), sam(MLP, model)):
-        with pytest.raises(OptionError, match=f"targets must be .*; got {re.escape(got)}\\.$"):
-            optimizer.passes(targets)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32], ids=str)

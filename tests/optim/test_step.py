@@ -1,7 +1,5 @@
 """The life of a step, and what stands behind private names of torch."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -10,7 +10,8 @@ from imbsam.priors import ClassPriors
 class BalancedSoftmax(nn.Module):
     """Cross-entropy of ``z_c + log n_c`` (Ren et al. 2020); predictions use the plain logits.
 
-    Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``.
+    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns
+    losses ``(B,)``.
 
     Args:
         priors: Training counts n_c.

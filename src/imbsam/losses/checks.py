@@ -79,3 +79,25 @@ def checked_logits(logits: Tensor, num_classes: int) -> Tensor:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Logits in float32 where they come in half precision, else as they are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def class_targets(targets: Tensor, loss: str) -> Tensor:
+    """Pass on targets that are classes.
+
+    Args:
+        targets: As the loss is given them.
+        loss: Who asks, for the message.
+
+    Returns:
+        ``targets``.
+
+    Raises:
+        OptionError: If they are probabilities of the classes.
+    """
+    if targets.is_floating_point():
+        raise OptionError(
+            f"{loss} goes by the class of each row, and targets are {targets.dtype} of shape {tuple(targets.shape)}. "
+            "Of a mixed row take lam * criterion(logits, y_a) + (1 - lam) * criterion(logits, y_b); the other losses "
+            "take probabilities."
+        )
+    return targets

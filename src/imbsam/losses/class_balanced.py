@@ -29,8 +29,9 @@ def class_balanced_weights(priors: ClassPriors, *, beta: float = 0.9999) -> Tens
 class ClassBalanced(nn.Module):
     """Cross-entropy times the class-balanced weight of the target (Cui et al. 2019).
 
-    Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``. Their mean is over the
-    batch size, not over the sum of weights.
+    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns
+    losses ``(B,)``. Their
+    mean is over the batch size, not over the sum of weights; of probabilities each class has its weight.
 
     Args:
         priors: Training counts.
@@ -49,5 +50,8 @@ class ClassBalanced(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
-        losses = cross_entropy(checked_logits(logits, len(self.weights)), targets, reduction="none")
+        logits = checked_logits(logits, len(self.weights))
+        if targets.is_floating_point():
+            return cross_entropy(logits, targets, weight=self.weights.to(logits), reduction="none")
+        losses = cross_entropy(logits, targets, reduction="none")
         return losses * self.weights[targets]

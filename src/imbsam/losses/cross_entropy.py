@@ -9,7 +9,8 @@ from imbsam.losses.checks import at_least_float32, checked_option
 class CrossEntropy(nn.Module):
     """Cross-entropy of each sample, with optional label smoothing (Szegedy et al. 2016, section 7).
 
-    Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``.
+    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns
+    losses ``(B,)``.
 
     Args:
         label_smoothing: Share of the target's weight that is spread evenly over all C classes, in [0, 1).

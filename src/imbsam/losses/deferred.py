@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from imbsam.errors import OptionError
+from imbsam.losses.checks import class_targets
 from imbsam.losses.class_balanced import class_balanced_weights
 from imbsam.priors import ClassPriors
 
@@ -49,5 +50,5 @@ class Deferred(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
-        losses: Tensor = self.criterion(logits, targets)
+        losses: Tensor = self.criterion(logits, class_targets(targets, "deferred re-weighting"))
         return losses * self.weights[targets] if self.active else losses

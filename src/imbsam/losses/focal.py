@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from imbsam.losses.checks import at_least_float32, checked_option
+from imbsam.losses.checks import at_least_float32, checked_option, class_targets
 
 
 class Focal(nn.Module):
@@ -25,7 +25,7 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
-        losses = cross_entropy(at_least_float32(logits), targets, reduction="none")
+        losses = cross_entropy(at_least_float32(logits), class_targets(targets, "the focal loss"), reduction="none")
         # 1 - p of a sample learnt to the last bit is 0, where the slope of x^gamma is infinite for gamma < 1:
         # the floor keeps its gradient 0 instead of NaN.
         miss = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)

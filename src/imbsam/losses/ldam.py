@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from imbsam.losses.checks import checked_logits, checked_option, positive_counts
+from imbsam.losses.checks import checked_logits, checked_option, class_targets, positive_counts
 from imbsam.priors import ClassPriors
 
 
@@ -40,5 +40,7 @@ class LDAM(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.margins))
-        is_target = targets.unsqueeze(1) == torch.arange(len(self.margins), device=targets.device)
+        is_target = class_targets(targets, "LDAM").unsqueeze(1) == torch.arange(
+            len(self.margins), device=targets.device
+        )
         return cross_entropy(self.scale * (logits - self.margins * is_target), targets, reduction="none")

@@ -10,7 +10,8 @@ from imbsam.priors import ClassPriors
 class LogitAdjustment(nn.Module):
     """Cross-entropy of ``z_c + tau * log pi_c`` (Menon et al. 2021); predictions use the plain logits.
 
-    Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``.
+    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns
+    losses ``(B,)``.
 
     Args:
         priors: Training counts; pi_c is the share of class c.

@@ -11,7 +11,8 @@ class VectorScaling(nn.Module):
     """Cross-entropy of ``(n_c / n_max)^gamma * z_c + tau * log pi_c`` (Kini et al. 2021).
 
     Logit adjustment is ``gamma = 0``; class-dependent temperatures (CDT) are ``tau = 0``. Predictions use the
-    plain logits. Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``.
+    plain logits. Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns
+    losses ``(B,)``.
 
     Args:
         priors: Training counts n_c; pi_c is the share of class c.

@@ -165,14 +165,16 @@ class _Layout:
         if not self.share:
             return [] if need_base or not self.coupled else list(ascents)[:1]
         if not self.coupled:
-            # One more backward through the shared forward costs 2 a row of it; a pass of its own 3 a row of its own.
-            rows = int(self.base.count_nonzero())
-            large = [k for k, a in ascents.items() if 3 * int(a.count_nonzero()) > 2 * rows]
-            return [k for k in large if bool((ascents[k] * self.base).any())]
+            return [k for k, ascent in ascents.items() if self._is_cheaper_together(ascent)]
         whole = [k for k, ascent in ascents.items() if self.statistics == "batch" or self._rows(ascent) is None]
         if whole or need_base or not ascents:
             return whole
         return [max(ascents, key=lambda k: int(ascents[k].count_nonzero()))]
+
+    def _is_cheaper_together(self, ascent: Tensor) -> bool:
+        # A forward and two backwards of all the rows cost 5 each; a pass for either's own rows costs 3 each.
+        together = int(((ascent != 0) | (self.base != 0)).sum())
+        return 5 * together < 3 * (int(ascent.count_nonzero()) + int(self.base.count_nonzero()))
 
     def opening(self, uses: list[Use]) -> list[PlannedPass]:
         """The pass at the unperturbed weights that several uses share; one each where they may not."""

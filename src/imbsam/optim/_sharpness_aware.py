@@ -80,6 +80,8 @@ class SharpnessAware(Wrapper):
 
     class_aware = False
     """Whether the method needs the rows' classes, so that an ordinary zero-argument closure cannot serve it."""
+    memberships = False
+    """Whether :meth:`terms` takes memberships, shape ``(B, C)``, as it takes classes."""
     row_wise = False
     """Whether the method needs the loss of each row, so that such a closure cannot serve it either."""
     _spends: RemovableHandle | None = None
@@ -179,7 +181,9 @@ class SharpnessAware(Wrapper):
         """The terms of the method for a batch.
 
         Args:
-            targets: Class of each row, shape ``(B,)``, int64, on the CPU.
+            targets: Class of each row, shape ``(B,)``, int64, on the CPU; if the method takes ``memberships``, also
+                those, shape ``(B, C)``, float64, in [0, 1]. If it is not ``class_aware``, zeros in the place of targets
+                that are no integers ``(B,)``: only their number counts.
 
         Returns:
             Terms for the mean over the batch; as many for every batch.
@@ -194,8 +198,10 @@ class SharpnessAware(Wrapper):
         like, then call :meth:`step`. The gradient of the step before is dropped.
 
         Args:
-            targets: Class of each row of the batch, shape ``(B,)``, integers. On the CPU they spare an accelerator
-                a synchronisation.
+            targets: Class of each row of the batch, shape ``(B,)``, whole numbers of any type; or how much of the row
+                belongs to each class, shape ``(B, C)``, in [0, 1]: shares that sum to 1, as soft targets are, or
+                several labels. A method that is not ``class_aware`` takes anything that has an entry for each row. On
+                the CPU they spare an accelerator a synchronisation.
             loss_scale: What the losses given to ``backward`` were multiplied by, as ``scaler.get_scale()`` of a
                 ``GradScaler``. Directions, damping and the returned loss are those of the losses themselves; the
                 gradient in ``.grad`` stays multiplied, for ``scaler.unscale_`` to divide.
@@ -254,7 +260,7 @@ class SharpnessAware(Wrapper):
 
         Args:
             closure: ``closure(rows)`` with ``rows`` of shape ``(R,)`` gives losses of shape ``(R,)``; or ``closure()``.
-            targets: Class of each row of the batch, shape ``(B,)``.
+            targets: Classes or memberships of the rows of the batch, see :meth:`passes`.
 
         Returns:
             The batch's mean loss at the unperturbed weights, a scalar without graph; ``None`` without a closure.

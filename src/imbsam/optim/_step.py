@@ -17,6 +17,7 @@ from imbsam.optim._pass import Backward, Pass
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
 from imbsam.optim._rows import RowCheck
 from imbsam.optim._strangers import STEPS
+from imbsam.optim._targets import checked_targets
 from imbsam.optim._tensors import outside_graphs
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
@@ -71,7 +72,7 @@ class Step:
         self._accumulate = accumulate
         self._earlier = method._waiting if accumulate else None
         self._losses_before: list[Tensor] = []
-        classes = _checked_targets(targets)
+        classes = checked_targets(targets, method)
         self.batch_size, self.device = len(classes), targets.device
         self._plan(classes)
         self._made = 0
@@ -449,12 +450,3 @@ def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
 def memory_name(k: int, term: Term) -> str:
     """What the ascent's memory of a term goes by."""
     return ascent_of(k) if term.label is None else f"ascent {term.label}"
-
-
-def _checked_targets(targets: Tensor) -> Tensor:
-    if not isinstance(targets, Tensor) or targets.ndim != 1 or len(targets) == 0:
-        shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
-        raise OptionError(f"targets must be a tensor with the class of each row, shape (B,), B > 0; got {shape}.")
-    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise OptionError(f"targets must be integer class indices; got {targets.dtype}.")
-    return targets.detach().cpu().long()

@@ -51,9 +51,9 @@ class Term:
         return replace(self, ascent=None, select=None)
 
 
-def mean_weights(targets: Tensor) -> Tensor:
-    """The weights of the batch's mean loss, ``1 / B`` each, shape ``(B,)``, float64."""
-    return torch.full((len(targets),), 1 / len(targets), dtype=torch.float64)
+def mean_weights(targets: Tensor, factor: float = 1.0) -> Tensor:
+    """The weights of the batch's mean loss, ``1 / B`` each, times a factor, shape ``(B,)``, float64."""
+    return torch.full((len(targets),), factor / len(targets), dtype=torch.float64)
 
 
 def mean_term(targets: Tensor) -> Term:
@@ -62,12 +62,11 @@ def mean_term(targets: Tensor) -> Term:
     return Term(mean, ascent=mean)
 
 
-def checked_classes(targets: Tensor, classes: int) -> None:
-    """See that every target is a class."""
-    lowest, highest = int(targets.min()), int(targets.max())
-    if lowest < 0 or highest >= classes:
-        outside = lowest if lowest < 0 else highest
-        raise OptionError(f"target {outside} is outside the {classes} classes of the optimizer (0..{classes - 1}).")
+def divided(weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Split the weights of rows by a share of each, both ``(B,)``: what is left, and the shares."""
+    # Taken back from the difference, so that the two add up to the weights in every bit where nothing is perturbed.
+    left = weights - shares * weights
+    return left, weights - left
 
 
 def checked_tail(tail: Tensor) -> Tensor:

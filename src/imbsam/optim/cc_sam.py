@@ -10,7 +10,8 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, checked_classes, mean_weights
+from imbsam.optim._targets import checked_classes, class_shares, row_shares
+from imbsam.optim._terms import Term, divided, mean_weights
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 from imbsam.priors import ClassPriors
 
@@ -73,6 +74,7 @@ class CCSAM(SharpnessAware):
     """
 
     class_aware = True
+    memberships = True
 
     def __init__(
         self,
@@ -94,15 +96,10 @@ class CCSAM(SharpnessAware):
     def terms(self, targets: Tensor) -> list[Term]:
         """The mean loss as it is, and each class's part perturbed along its own gradient."""
         checked_classes(targets, len(self.factors))
-        mean = mean_weights(targets)
-        # Taken back from the difference, so that the two add up to the mean in every bit where nothing is perturbed.
-        still = mean - self.flat * mean
-        flat = mean - still
-        # Ranks must agree on the terms, and a rank does not know the others' classes.
-        classes = range(len(self.factors)) if self.distributed else torch.unique(targets).tolist()
+        still, flat = divided(mean_weights(targets), row_shares(targets, torch.full_like(self.factors, self.flat)))
         perturbed = []
-        for c in classes:
-            members = (targets == c).double()
-            class_mean = members / members.sum().clamp(min=1)
+        # Ranks must agree on the terms, and a rank does not know the others' classes.
+        for c, members in class_shares(targets, every=len(self.factors) if self.distributed else 0):
+            class_mean = members / (float(members.sum()) or 1.0)
             perturbed.append(Term(flat * members, class_mean, factor=float(self.factors[c]), label=c))
         return [Term(still), *perturbed] if self.flat < 1 else perturbed

@@ -8,7 +8,8 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, checked_classes, mean_weights
+from imbsam.optim._targets import checked_classes, row_shares
+from imbsam.optim._terms import Term, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 from imbsam.priors import ClassPriors
 
@@ -34,6 +35,7 @@ class FocalSAM(SharpnessAware):
     """
 
     class_aware = True
+    memberships = True
 
     def __init__(
         self,
@@ -54,8 +56,5 @@ class FocalSAM(SharpnessAware):
     def terms(self, targets: Tensor) -> list[Term]:
         """The loss less its focal part as it is, and the focal part perturbed along its own gradient."""
         checked_classes(targets, len(self.weights))
-        mean = mean_weights(targets)
-        # Taken back from the difference, so that the two add up to the mean in every bit where nothing is perturbed.
-        still = mean - self.weights[targets] * mean
-        focal = mean - still
+        still, focal = divided(mean_weights(targets), row_shares(targets, self.weights))
         return [Term(still), Term(focal, ascent=focal)]

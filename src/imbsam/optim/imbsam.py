@@ -8,7 +8,8 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, checked_classes, checked_tail
+from imbsam.optim._targets import checked_classes, row_shares
+from imbsam.optim._terms import Term, checked_tail, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 
 
@@ -42,6 +43,7 @@ class ImbSAM(SharpnessAware):
     """
 
     class_aware = True
+    memberships = True
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class ImbSAM(SharpnessAware):
     def terms(self, targets: Tensor) -> list[Term]:
         """Head and tail: the head's mean loss as it is, the tail's perturbed along its own gradient."""
         checked_classes(targets, len(self.tail))
-        in_tail = self.tail[targets].double()
-        tail = in_tail * (self.tail_weight / len(targets))
-        return [Term((1 - in_tail) / len(targets)), Term(tail, ascent=tail)]
+        in_tail = row_shares(targets, self.tail)
+        head, _ = divided(mean_weights(targets), in_tail)
+        _, tail = divided(mean_weights(targets, self.tail_weight), in_tail)
+        return [Term(head), Term(tail, ascent=tail)]

@@ -8,7 +8,8 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, checked_classes, checked_tail
+from imbsam.optim._targets import checked_classes, row_shares
+from imbsam.optim._terms import Term, checked_tail, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 
 
@@ -36,6 +37,7 @@ class SSESAM(SharpnessAware):
     """
 
     class_aware = True
+    memberships = True
 
     def __init__(
         self,
@@ -58,7 +60,6 @@ class SSESAM(SharpnessAware):
     def terms(self, targets: Tensor) -> list[Term]:
         """Head and tail, each perturbed along its own gradient."""
         checked_classes(targets, len(self.tail))
-        in_tail = self.tail[targets].double()
-        head, tail = (1 - in_tail) / len(targets), in_tail / len(targets)
+        head, tail = divided(mean_weights(targets), row_shares(targets, self.tail))
         flattening_head = self.switch is None or self.steps < self.switch
         return [Term(head, ascent=head if flattening_head else None, radius="head_rho"), Term(tail, ascent=tail)]

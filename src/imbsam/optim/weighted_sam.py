@@ -11,7 +11,8 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, checked_classes, mean_weights
+from imbsam.optim._targets import checked_classes, row_weights
+from imbsam.optim._terms import Term, mean_weights
 from imbsam.optim.ascent import Ascent
 from imbsam.priors import ClassPriors
 
@@ -39,6 +40,7 @@ class WeightedSAM(SharpnessAware):
     """
 
     class_aware = True
+    memberships = True
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class WeightedSAM(SharpnessAware):
         checked_classes(targets, len(self.weights))
         rows = mean_weights(targets)
         if self.steps >= self.start:
-            rows = rows * self.weights[targets]
+            rows = rows * row_weights(targets, self.weights)
         return [Term(rows, ascent=rows)]
 
 
