@@ -62,7 +62,13 @@ class Kept:
     @property
     def counts(self) -> Counts:
         """The counts, and for how many parameters there is memory."""
-        return cast(Counts, {**self.numbers, "memory": json.dumps({n: len(part) for n, part in self.memory.items()})})
+        return cast(
+            Counts,
+            {
+                **self.numbers,
+                "memory": json.dumps({n: len(part) for n, part in self.memory.items()}) if self.memory else "{}",
+            },
+        )
 
 
 def packed(kept: Kept, state: StateDict, params: Sequence[Tensor], places: Sequence[str]) -> StateDict:
