@@ -6,7 +6,6 @@ two, holds both by the number of their parameter.
 """
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict, cast
@@ -27,15 +26,12 @@ Groups = list[dict[str, object]]
 
 
 class Counts(TypedDict):
-    """What every group holds: the counts, and for how many parameters there is memory, by name, as JSON.
-
-    A text is one value to every checkpoint, whatever there was before it was loaded.
-    """
+    """What every group holds: the counts, and how many tensors of memory there are."""
 
     steps: int
     skipped: int
     skipped_in_a_row: int
-    memory: str
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ class Kept:
 
     @property
     def counts(self) -> Counts:
-        """The counts, and for how many parameters there is memory."""
-        return cast(Counts, {**self.numbers, "memory": json.dumps({n: len(part) for n, part in self.memory.items()})})
+        """The counts, and how many tensors of memory there are."""
+        return cast(Counts, {**self.numbers, "memory": sum(map(len, self.memory.values()))})
 
 
 def packed(kept: Kept, state: StateDict, params: Sequence[Tensor], places: Sequence[str]) -> StateDict:
@@ -72,13 +68,13 @@ def packed(kept: Kept, state: StateDict, params: Sequence[Tensor], places: Seque
         kept: Of the method.
         state: Of the base.
         params: Of all groups, in their order.
-        places: Names for which there is to be a tensor of zeros where there is no memory yet: a checkpoint that is
-            loaded in place fills what is there.
+        places: Names for which there are to be tensors of zeros while there is no memory: a checkpoint that is loaded
+            in place fills what is there.
     """
     number = {p: i for i, p in enumerate(params)}
     memory = {name: {number[p]: each for p, each in part.items()} for name, part in kept.memory.items()}
     shown = {name: {i: torch.zeros_like(p) for p, i in number.items() if p.requires_grad} for name in places}
-    shown |= memory
+    shown = memory or shown
     whole = {**state, OWN: {**kept.numbers, "memory": memory}}
     if "param_groups" in state:
         whole["param_groups"] = [{**group, OWN: kept.counts} for group in cast(Groups, state["param_groups"])]
@@ -144,20 +140,21 @@ def _beside(state: StateDict, params: Sequence[Tensor]) -> Kept:
 
 def _inside(groups: Groups, entries: Entries, param: Mapping[object, Tensor], method: str) -> Kept:
     counts = dict(cast(Counts, next((group[OWN] for group in groups if OWN in group), {})))
+    number = counts.pop("memory", 0)
     memory: Memory = {}
-    for name, number in json.loads(cast(str, counts.pop("memory", "{}"))).items():
-        memory[name] = {
-            param[i]: placed(cast(Tensor, entry[_key(name)]), param[i])
-            for i, entry in entries.items()
-            if i in param and _key(name) in entry
-        }
-        if len(memory[name]) < number:
-            raise OptionError(
-                f"the state says that {method} keeps {name!r} for {number} parameters, and has it for "
-                f"{len(memory[name])}. torch.distributed.checkpoint.load fills only what the optimizer has already, so "
-                "make one step before it; and flatten_optimizer_state_dict leaves such memory out, so save without. A "
-                "state of the base alone belongs into optimizer.base.load_state_dict()."
-            )
+    # Of no tensors there are the places alone.
+    for i, entry in entries.items() if number else ():
+        for key, value in entry.items():
+            if i in param and str(key).startswith(_key("")):
+                memory.setdefault(str(key).removeprefix(_key("")), {})[param[i]] = placed(cast(Tensor, value), param[i])
+    found = sum(map(len, memory.values()))
+    if found != number:
+        raise OptionError(
+            f"the state says that {method} keeps {number} tensors beside those of the base, and has {found} of them. "
+            "torch.distributed.checkpoint.load fills only what the optimizer has already, so make one step before it; "
+            "and flatten_optimizer_state_dict leaves them out, so save without. A state of the base alone belongs into "
+            "optimizer.base.load_state_dict()."
+        )
     return Kept(**cast(dict[str, int], counts), memory=memory)
 
 

@@ -32,6 +32,7 @@ class Wrapper(Optimizer):
         # As an unpickled optimizer: its hooks and its profiled step, and no groups of its own.
         super().__setstate__({"base": base, "options": dict(options), "defaults": {}})
         self.defaults = ChainMap(base.defaults, self.options)  # type: ignore[assignment]
+        self._seen = self.param_groups
 
     if not TYPE_CHECKING:  # To a type checker they are what torch declares.
 
@@ -41,11 +42,11 @@ class Wrapper(Optimizer):
             groups: list[Group] = self.base.param_groups
             seen: list[Group] = self.__dict__.get("_seen", groups)
             for number, group in enumerate(groups):
-                for name, value in self.options.items():
-                    if name not in group:
-                        held = seen[number] if groups is not seen and len(groups) == len(seen) else {}
-                        group[name] = held.get(name, value)
-            self._seen = groups
+                if not self.options.keys() <= group.keys():
+                    held = seen[number] if groups is not seen and len(groups) == len(seen) else {}
+                    group.update({k: held.get(k, value) for k, value in self.options.items() if k not in group})
+            if groups is not seen:
+                self._seen = groups
             return groups
 
         @param_groups.setter
@@ -136,6 +137,7 @@ class Wrapper(Optimizer):
         super().__setstate__({name: value for name, value in state.items() if name not in shared})
         for name in shared & state.keys():
             setattr(self, name, state[name])
+        self._seen = self.param_groups
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r})"
