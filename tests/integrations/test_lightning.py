@@ -253,7 +253,7 @@ def test_a_hook_overridden_without_super_is_named() -> None:
 
 def test_a_batch_without_classes_is_named() -> None:
     with pytest.raises(DataError, match="no classes found in a batch of type Tensor"):
-        fit(Module("sam"), plain.dataset().tensors[0])
+        fit(Module("imbsam"), plain.dataset().tensors[0])
 
 
 def test_a_mean_in_the_place_of_row_losses_is_named() -> None:

@@ -235,7 +235,7 @@ def test_a_batch_without_classes_is_named(tmp_path: Path) -> None:
     model = Named(MLP.model())
     data = [{"x": row["x"]} for row in rows_of(MLP, torch.float64)]
     with pytest.raises(DataError, match="no classes found in a batch"):
-        trainer(tmp_path, model, plain.optimizer_for("sam", model), data).train()
+        trainer(tmp_path, model, plain.optimizer_for("imbsam", model), data).train()
 
 
 def test_without_the_mixin_the_step_is_named(tmp_path: Path) -> None:
