@@ -31,9 +31,13 @@ class BatchReader:
 
     A list of as many things as the batch has rows may hold one for each row, or things of another number that happens
     to be the same. A batch of another size tells which.
+
+    Attributes:
+        collated: Whether ``default_collate`` made the batches, which makes lists of rows of nothing but strings.
     """
 
     def __init__(self) -> None:
+        self.collated = False
         self._one_a_row: dict[Place, bool] = {}
 
     def read(self, batch: object, size: int) -> Read:
@@ -73,14 +77,15 @@ class BatchReader:
         # As default_collate gives pairs and triples.
         if place == () and all(isinstance(item, Tensor | np.ndarray) for item in items):
             return columns
-        if place in self._one_a_row:
-            return Items.of_list(items) if self._one_a_row[place] else columns
+        known = all(isinstance(item, str | bytes) for item in items) if self.collated else self._one_a_row.get(place)
+        if known is not None:
+            return Items.of_list(items) if known else columns
         return Unread(
             items,
             "unclear",
-            f"{_named(place)} is a {type(items).__name__} of {size} things in a batch of {size} rows: one for each row, or "
-            "as many by chance? Make it a tensor or an array where it has rows, keep it out of the batch where it has "
-            f"none, or {WAY_OUT}.",
+            f"{_named(place)} is a {type(items).__name__} of {size} things in a batch of {size} rows: one for each "
+            "row, or as many by chance? Make it a tensor or an array where it has rows, keep it out of the batch where "
+            f"it has none, or {WAY_OUT}.",
         )
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import default_collate
 
 from imbsam.errors import OptionError
 from imbsam.integrations.micro_batches import MicroBatches, make_passes, use_model
@@ -31,6 +32,7 @@ class _Trainer(Protocol):
     strategy: _Strategy
     accumulate_grad_batches: int
     optimizers: list[Optimizer]
+    train_dataloader: object
 
 
 class _Module(Protocol):
@@ -115,6 +117,9 @@ class SharpnessAwareMixin:
         """Let a batch wait for its step."""
         if batch_idx == 0:
             self._waiting.clear()
+            self._waiting.reader.collated = (
+                getattr(self.trainer.train_dataloader, "collate_fn", None) is default_collate
+            )
         ours = self._checked(self.trainer.optimizers[0])
         self._waiting.add(batch, targets_for(ours, batch, self.row_targets))
         return cast(_Module, super()).on_train_batch_start(batch, batch_idx)

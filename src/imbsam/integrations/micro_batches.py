@@ -27,11 +27,14 @@ class MicroBatches:
     Args:
         take_rows: Cuts batches that are not of tensors, lists and constants in containers that are known; for others
             it returns ``NotImplemented``.
+
+    Attributes:
+        reader: What is known of the form of the batches.
     """
 
     def __init__(self, take_rows: TakeRows | None = None) -> None:
         self._own_take_rows = take_rows
-        self._reader = BatchReader()
+        self.reader = BatchReader()
         self._batches: list[object] = []
         self._targets: list[Tensor] = []
 
@@ -43,7 +46,7 @@ class MicroBatches:
             targets: Class of each row, shape ``(B,)``, or what else the method takes.
         """
         # A batch of another size tells which of its lists have one thing for each row.
-        self._reader.read(batch, targets.size(0))
+        self.reader.read(batch, targets.size(0))
         self._batches.append(batch)
         self._targets.append(targets.detach().cpu())
 
@@ -102,7 +105,7 @@ class MicroBatches:
             value = self._own_take_rows(batch, rows)
             if value is not NotImplemented:
                 return value, None
-        part = self._reader.read(batch, size)
+        part = self.reader.read(batch, size)
         part = part if len(rows) == size else part.take(rows)
         return part.value, part
 

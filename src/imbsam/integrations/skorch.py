@@ -105,7 +105,7 @@ class SharpnessAwareMixin:
             "row_targets(X, y) with a tensor of them."
         )
 
-    def take_rows(self, X: object, y: object, rows: Tensor) -> tuple[object, object]:
+    def take_rows(self, X: object, y: object, rows: Tensor) -> object:
         """Some rows of a batch; override it where it is not of tensors, lists and constants in containers.
 
         Args:
@@ -150,7 +150,9 @@ class SharpnessAwareMixin:
         if len(rows) == size:
             return x, y
         own = self.take_rows(x, y, rows)
-        return (take_rows(x, rows, size), take_rows(y, rows, size)) if own is NotImplemented else own
+        if own is NotImplemented:
+            return take_rows(x, rows, size), take_rows(y, rows, size)
+        return cast(tuple[object, object], own)
 
     def train_step(self, batch: object, **fit_params: object) -> dict[str, object]:
         """Make one step."""
