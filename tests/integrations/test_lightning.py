@@ -246,7 +246,7 @@ def parts_of(batch: object) -> tuple[Tensor, Tensor]:
     if isinstance(batch, Record):
         return batch.x, batch.labels
     if isinstance(batch, dict):
-        return torch.stack(batch["x"]), batch["labels"]
+        return torch.cat(batch["x"]), batch["labels"]
     return batch[0], batch[1]
 
 
@@ -254,9 +254,9 @@ COLLATES: dict[str, Callable[[list[tuple[Tensor, Tensor]]], object]] = {
     "NamedTuple": lambda rows: Rows(*default_collate(rows)),
     "dataclass": lambda rows: Record(*default_collate(rows)),
     "list of tensors": lambda rows: {
-        "x": [x for x, _ in rows],
+        "x": [x[None] for x, _ in rows],
         "labels": torch.stack([y for _, y in rows]),
-        "boxes": [{"box": x} for x, _ in rows],
+        "boxes": [{"box": x[None]} for x, _ in rows],
         "size": (224, 160),
     },
 }

@@ -247,7 +247,7 @@ def test_a_method_without_classes_takes_any_targets(kind: str, mixed_in: bool) -
             loss = optimizer.step(closure)
     torch.testing.assert_close(made.module_.state_dict(), model.state_dict(), atol=1e-14, rtol=0)
     assert made.history[-1, "batches", -1, "train_loss"] == pytest.approx(float(loss), rel=1e-12)
-    assert made.predict(X).shape == y.shape
+    assert made.forward(X).shape == y.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
