@@ -260,6 +260,9 @@ def test_a_method_without_classes_takes_a_batch_that_has_none(tmp_path: Path) ->
     before = MLP.model()
     trainer(tmp_path, model, plain.optimizer_for("sam", model), data).train()
     assert not plain.same(model.net, before)
+    model = Named(MLP.model())
+    with pytest.raises(OptionError, match="without 'labels'"):
+        trainer(tmp_path, model, plain.optimizer_for("sam", model), data).train()
 
 
 LOSSES = {

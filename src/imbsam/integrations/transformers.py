@@ -23,6 +23,7 @@ class _Arguments(Protocol):
 
 class _Outputs(Protocol):
     logits: Tensor
+    loss: Tensor | None
 
 
 class _Trainer(Protocol):
@@ -40,7 +41,7 @@ class SharpnessAwareMixin:
         compute_loss_func: As ``Trainer``'s, ``(outputs, labels, num_items_in_batch)``, but it gives the loss of each
             row, shape ``(B,)``. By default what the ``problem_type`` of the model's ``config`` says, of
             ``outputs.logits``: cross-entropy with the ``label_smoothing_factor``, or, for several labels a row and for
-            regression, the mean over a row's logits.
+            regression, the mean over a row's logits; without labels the model's own ``loss``, one for each row.
         kwargs: Of ``Trainer``.
 
     Example:
@@ -61,7 +62,14 @@ class SharpnessAwareMixin:
         super().__init__(*args, **kwargs)
         self._backward: AccelerateBackward | None = None
 
-    def _row_losses(self, outputs: _Outputs, labels: Tensor, num_items_in_batch: object = None) -> Tensor:
+    def _row_losses(self, outputs: _Outputs, labels: Tensor | None, num_items_in_batch: object = None) -> Tensor:
+        if labels is None:
+            if outputs.loss is not None:
+                return outputs.loss
+            raise OptionError(
+                "a batch without 'labels' and a model whose outputs have no loss: give a compute_loss_func that returns "
+                "the loss of each row."
+            )
         logits = outputs.logits
         problem = getattr(getattr(self.model, "config", None), "problem_type", None)
         if problem == "multi_label_classification":
