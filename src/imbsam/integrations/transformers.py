@@ -67,7 +67,7 @@ class SharpnessAwareMixin:
             if outputs.loss is not None:
                 return outputs.loss
             raise OptionError(
-                "a batch without 'labels' and a model whose outputs have no loss: give a compute_loss_func that returns "
+                "a batch without 'labels' and a model whose outputs lack a loss: give a compute_loss_func that gives "
                 "the loss of each row."
             )
         logits = outputs.logits
