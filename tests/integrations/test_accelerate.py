@@ -195,3 +195,20 @@ def test_two_processes_under_ddp_end_at_the_weights_of_one(
 def test_the_losses_of_two_processes_have_the_mean_of_one(name: str, ranks: list[dict[str, dict[str, object]]]) -> None:
     one, other = (rank[f"accelerate {name}"]["losses"] for rank in ranks)
     assert [(a + b) / 2 for a, b in zip(one, other, strict=True)] == pytest.approx(in_one_process(name)[1])
+
+
+def test_a_method_without_classes_takes_a_batch_that_has_none_and_the_rows_of_another() -> None:
+    run = Run("sam")
+    x = plain.dataset().tensors[0][:4]
+    with run.accelerator.accumulate(run.model):
+        assert run.backward(x, lambda rows: run.model(rows).square().mean(1)) is not None
+    run = Run("imbsam")
+    taken: list[int] = []
+
+    def take_rows(batch: list[Tensor], rows: Tensor) -> list[Tensor]:
+        taken.append(len(rows))
+        return [part[rows] for part in batch]
+
+    run.backward = AccelerateBackward(run.accelerator, run.model, run.optimizer, take_rows=take_rows)
+    assert plain.same(run.epochs(2).bare, by_hand("imbsam")[0])
+    assert taken

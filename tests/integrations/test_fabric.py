@@ -1,6 +1,7 @@
 """In a loop of Lightning Fabric a model ends at the weights of the plain loop."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -240,3 +241,15 @@ def test_two_processes_that_share_sharded_weights_end_at_the_weights_of_one(tmp_
     for rank in range(2):
         straight, resumed = torch.load(tmp_path / f"resumed-{rank}.pt")
         assert all(torch.equal(value, resumed[key]) for key, value in straight.items())
+
+
+def test_rows_of_a_batch_of_ones_own_are_taken_by_the_function_given() -> None:
+    run = Run("imbsam")
+    own = [SimpleNamespace(x=x, y=y) for x, y in run.data]
+
+    def take_rows(batch: SimpleNamespace, rows: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(x=batch.x[rows], y=batch.y[rows])
+
+    run.data, run.row_losses = own, lambda batch: plain.losses_of(run.model, (batch.x, batch.y))
+    run.backward = FabricBackward(run.fabric, run.model, run.optimizer, take_rows=take_rows)
+    assert plain.same(run.epochs(2).bare, by_hand("imbsam")[0])

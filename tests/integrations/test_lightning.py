@@ -1,14 +1,16 @@
 """Under Lightning's trainer a model ends at the weights of the plain loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from cases import MLP, Case
 from imbsam.errors import DataError, ImbsamError, OptionError, PassError
@@ -222,6 +224,136 @@ def test_a_mapping_serves_as_batch() -> None:
     assert plain.same(module.net, by_hand("imbsam")[0])
 
 
+class Rows(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
+@dataclass
+class Record:
+    x: Tensor
+    labels: Tensor
+
+
+class Any(Module):
+    """Takes its inputs and classes from whatever the batch is."""
+
+    def row_losses(self, batch: object) -> Tensor:
+        return plain.losses_of(self.net, parts_of(batch))
+
+
+def parts_of(batch: object) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, Record):
+        return batch.x, batch.labels
+    if isinstance(batch, dict):
+        return torch.cat(batch["x"]), batch["labels"]
+    return batch[0], batch[1]
+
+
+COLLATES: dict[str, Callable[[list[tuple[Tensor, Tensor]]], object]] = {
+    "NamedTuple": lambda rows: Rows(*default_collate(rows)),
+    "dataclass": lambda rows: Record(*default_collate(rows)),
+    "list of tensors": lambda rows: {
+        "x": [x[None] for x, _ in rows],
+        "labels": torch.stack([y for _, y in rows]),
+        "boxes": [{"box": x[None]} for x, _ in rows],
+        "size": (224, 160),
+    },
+}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("name", ["imbsam", "sam"])
+@pytest.mark.parametrize("collate", COLLATES.values(), ids=COLLATES)
+def test_batches_of_any_form_train_as_pairs_do(collate: Callable[[object], object], name: str, accumulate: int) -> None:
+    module = Any(name)
+    data = DataLoader(plain.dataset(), BATCH_SIZE // accumulate, collate_fn=collate)
+    trainer(accumulate_grad_batches=accumulate).fit(module, data)
+    model = by_hand(name, micro=BATCH_SIZE // accumulate)[0]
+    torch.testing.assert_close(module.net.state_dict(), model.state_dict(), atol=1e-12, rtol=0)
+
+
+def three_parts() -> TensorDataset:
+    x, y = plain.dataset().tensors
+    return TensorDataset(x, y, y.flip(0))
+
+
+def test_of_a_batch_of_three_parts_the_classes_are_asked_for() -> None:
+    with pytest.raises(DataError, match="a batch of 3 parts does not say which are the classes"):
+        fit(Any("imbsam"), three_parts())
+
+
+@pytest.mark.parametrize("name", ["imbsam", "sam"])
+def test_the_module_says_which_of_three_parts_are_the_classes(name: str) -> None:
+    class Says(Any):
+        def row_targets(self, batch: list[Tensor]) -> Tensor:
+            return batch[1]
+
+    module = Says(name)
+    fit(module, three_parts())
+    assert plain.same(module.net, by_hand(name)[0])
+
+
+def test_a_method_without_classes_takes_a_batch_that_has_none() -> None:
+    class Reconstructs(Module):
+        def row_losses(self, batch: Tensor) -> Tensor:
+            return self.net(batch).square().mean(1)
+
+    module, model = Reconstructs("sam"), MLP.model()
+    data = plain.dataset().tensors[0]
+    fit(module, data)
+    optimizer = plain.optimizer_for("sam", model)
+    schedule = plain.schedule(optimizer)
+    for _ in range(2):
+        for x in data.split(BATCH_SIZE):
+            optimizer.step(lambda rows, x=x: model(x[rows]).square().mean(1), targets=torch.zeros(len(x), dtype=int))
+            schedule.step()
+    assert plain.same(module.net, model)
+
+
+class Graphs:
+    """Knows its rows in a way of its own."""
+
+    def __init__(self, rows: list[tuple[Tensor, Tensor]]) -> None:
+        self.parts = default_collate(rows)
+        self.y = self.parts[1]
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.parts[index]
+
+
+class OwnBatches(Any):
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
+        return batch
+
+
+def test_a_batch_of_a_class_of_ones_own_is_cut_by_the_module_or_asked_about() -> None:
+    class Cuts(OwnBatches):
+        def take_rows(self, batch: Graphs, rows: Tensor) -> Graphs:
+            return Graphs([(batch[0][i], batch[1][i]) for i in rows])
+
+    data = DataLoader(plain.dataset(), BATCH_SIZE, collate_fn=Graphs)
+    module = Cuts("imbsam")
+    trainer().fit(module, data)
+    assert plain.same(module.net, by_hand("imbsam")[0])
+    with pytest.raises(DataError, match=r"the class Graphs, whose rows are unknown: .* take_rows\(batch, rows\)"):
+        trainer().fit(OwnBatches("imbsam"), data)
+
+
+def test_texts_that_default_collate_put_together_are_one_a_row() -> None:
+    seen: list[int] = []
+
+    class Paths(Module):
+        def row_losses(self, batch: dict[str, object]) -> Tensor:
+            assert batch["path"] == [f"{float(x[0])}.png" for x in batch["x"]]
+            seen.append(len(batch["path"]))
+            return plain.losses_of(self.net, (batch["x"], batch["y"]))
+
+    rows = [{"x": x, "y": y, "path": f"{float(x[0])}.png"} for x, y in plain.dataset()]
+    fit(Paths("imbsam"), rows)
+    assert min(seen) < BATCH_SIZE
+
+
 def fit(module: Module, data: Sequence[object] | None = None) -> None:
     trainer().fit(module, DataLoader(plain.dataset() if data is None else data, BATCH_SIZE))
 
@@ -253,7 +385,7 @@ def test_a_hook_overridden_without_super_is_named() -> None:
 
 def test_a_batch_without_classes_is_named() -> None:
     with pytest.raises(DataError, match="no classes found in a batch of type Tensor"):
-        fit(Module("sam"), plain.dataset().tensors[0])
+        fit(Module("imbsam"), plain.dataset().tensors[0])
 
 
 def test_a_mean_in_the_place_of_row_losses_is_named() -> None:

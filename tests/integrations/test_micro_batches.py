@@ -1,12 +1,13 @@
-"""Rows are taken out of any batch, and what waits comes back as one batch."""
+"""What waits comes back as one batch."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from cases import MLP, TAIL
 from imbsam.errors import DataError, PassError
-from imbsam.integrations.micro_batches import MicroBatches, make_passes, take_rows, targets_of
+from imbsam.integrations.micro_batches import MicroBatches, make_passes
 from imbsam.optim import SAM, ImbSAM
 from integrations import plain
 
@@ -15,17 +16,8 @@ Y = torch.tensor([0, 3, 1, 4])
 
 def batch_of(start: int, rows: int, length: int = 2) -> dict[str, object]:
     x = torch.arange(start, start + rows)
-    names = [f"row {i}" for i in x.tolist()]
+    names = np.array([f"row {i}" for i in x.tolist()])
     return {"x": x[:, None].expand(-1, length), "more": (x, [x + 1]), "names": names, "scale": torch.tensor(2.0)}
-
-
-def test_rows_are_taken_of_every_tensor_and_list_of_names() -> None:
-    taken = take_rows(batch_of(0, 4), torch.tensor([1, 3]), 4)
-    assert torch.equal(taken["x"], torch.tensor([[1, 1], [3, 3]]))
-    assert torch.equal(taken["more"][0], torch.tensor([1, 3]))
-    assert torch.equal(taken["more"][1][0], torch.tensor([2, 4]))
-    assert taken["names"] == ["row 1", "row 3"]
-    assert float(taken["scale"]) == 2.0
 
 
 def test_rows_out_of_several_micro_batches_are_joined_in_order() -> None:
@@ -37,7 +29,7 @@ def test_rows_out_of_several_micro_batches_are_joined_in_order() -> None:
     (taken,) = waiting.take(torch.tensor([1, 3, 4]))
     assert taken["x"][:, 0].tolist() == [1, 3, 4]
     assert taken["more"][1][0].tolist() == [2, 4, 5]
-    assert taken["names"] == ["row 1", "row 3", "row 4"]
+    assert taken["names"].tolist() == ["row 1", "row 3", "row 4"]
 
 
 def test_micro_batches_of_other_lengths_stay_apart() -> None:
@@ -107,17 +99,43 @@ def test_nothing_waits_after_an_error() -> None:
         make_passes(SAM(torch.optim.SGD(model.parameters(), lr=0.1)), waiting, fails)
 
 
-@pytest.mark.parametrize("batch", [{"labels": Y}, {"x": 0, "label": Y}, {"targets": Y}, {"y": Y}, (0, Y), [0, 1, Y]])
-def test_the_classes_of_a_batch_are_found(batch: object) -> None:
-    assert targets_of(batch) is Y
+def test_micro_batches_with_other_constants_stay_apart() -> None:
+    waiting = MicroBatches()
+    for scale in (2.0, 3.0):
+        waiting.add({"x": torch.zeros(2, 3), "scale": scale}, torch.tensor([0, 1]))
+    assert [part["scale"] for part in waiting.take(torch.arange(4))] == [2.0, 3.0]
 
 
-@pytest.mark.parametrize("batch", [Y, {"x": Y}, (Y,), (Y, "names"), {"labels": [0, 1]}])
-def test_a_batch_without_classes_is_named(batch: object) -> None:
-    with pytest.raises(DataError, match="no classes found"):
-        targets_of(batch)
+def test_tensors_whose_first_dimension_is_another_are_not_joined_along_it() -> None:
+    waiting = MicroBatches()
+    for _ in range(2):
+        waiting.add({"x": torch.zeros(5, 2, 3)}, torch.tensor([0, 1]))
+    assert [part["x"].shape for part in waiting.take(torch.arange(4))] == [(5, 2, 3), (5, 2, 3)]
+    with pytest.raises(DataError, match=r"batch\['x'\], a tensor of shape \(5, 2, 3\) in a batch of 2 rows"):
+        waiting.take(torch.tensor([0, 2]))
 
 
-def test_a_tensor_that_has_other_rows_is_named() -> None:
-    with pytest.raises(DataError, match=r"shape \(3, 2\) in a batch of 4 rows"):
-        take_rows({"x": torch.zeros(3, 2)}, torch.tensor([0]), 4)
+def test_a_smaller_batch_is_read_as_those_before_it() -> None:
+    waiting = MicroBatches()
+    for rows in (4, 2):
+        waiting.add({"two": [torch.arange(rows), torch.arange(rows)], "names": ["a", "b"]}, torch.zeros(rows))
+    (taken,) = waiting.take(torch.tensor([1, 5]))
+    assert [part.tolist() for part in taken["two"]] == [[1, 1], [1, 1]]
+    assert taken["names"] == ["a", "b"]
+
+
+def test_rows_of_a_batch_of_ones_own_are_taken_by_its_owner() -> None:
+    waiting = MicroBatches(lambda batch, rows: [batch[i] for i in rows] if isinstance(batch, str) else NotImplemented)
+    waiting.add("abc", torch.zeros(3))
+    waiting.add(torch.arange(3), torch.zeros(3))
+    first, second = waiting.take(torch.tensor([1, 5]))
+    assert first == ["b"]
+    assert second.tolist() == [2]
+
+
+def test_targets_of_different_shapes_in_one_step_are_named() -> None:
+    waiting = MicroBatches()
+    waiting.add(torch.zeros(2, 3), torch.zeros(2))
+    waiting.add(torch.zeros(2, 3), torch.zeros(2, 5))
+    with pytest.raises(DataError, match="targets of different shapes"):
+        _ = waiting.targets

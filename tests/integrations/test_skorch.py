@@ -9,13 +9,14 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skorch import NeuralNetClassifier
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import EpochScoring, GradientNormClipping, LRScheduler
 from torch import Tensor, nn
 
 from cases import MLP, Case
-from imbsam.errors import OptionError, PassError
+from imbsam.errors import DataError, OptionError, PassError
 from imbsam.integrations.skorch import SharpnessAwareMixin
+from imbsam.optim import ImbSAM
 from integrations import plain
 from integrations.plain import BATCH_SIZE, CASES, METHODS
 
@@ -190,3 +191,144 @@ def test_a_criterion_that_gives_a_mean_is_named() -> None:
 
     with pytest.raises(PassError, match="reduction='none'"):
         net("sam", criterion=Mean).fit(*arrays())
+
+
+class Squeezed(nn.Module):
+    """One number a row, as binary classifiers and regressors have it."""
+
+    def __init__(self, *, outputs: int = 1, squeeze: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, outputs, dtype=torch.float64)
+        self.squeeze = squeeze
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).squeeze(-1) if self.squeeze else self.layer(x)
+
+
+X = plain.dataset().tensors[0].numpy()
+KINDS = {
+    "binary": (NeuralNetBinaryClassifier, nn.BCEWithLogitsLoss, {}, (X[:, 0] > 0).astype(np.float64)),
+    "regression": (NeuralNetRegressor, nn.MSELoss, {}, X[:, 0]),
+    "regression of columns": (NeuralNetRegressor, nn.MSELoss, {"squeeze": False}, X[:, :1]),
+    "several labels": (
+        NeuralNet,
+        nn.BCEWithLogitsLoss,
+        {"outputs": 3, "squeeze": False},
+        (X[:, :3] > 0).astype(np.float64),
+    ),
+}
+
+
+def of_kind(kind: str, *, mixed_in: bool = True, optimizer: object = None, **options: object) -> NeuralNet:
+    net, criterion, module, _ = KINDS[kind]
+    made = type("Sharp", (SharpnessAwareMixin, net) if mixed_in else (net,), {})
+    settings = {"lr": 0.1, "max_epochs": 2, "batch_size": BATCH_SIZE, "train_split": None, "verbose": 0}
+    optimizer = optimizer or partial(plain.optimizer_over, name="sam")
+    return made(partial(Squeezed, **module), criterion=criterion, optimizer=optimizer, **{**settings, **options})
+
+
+@pytest.mark.parametrize("mixed_in", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_method_without_classes_takes_any_targets(kind: str, mixed_in: bool) -> None:
+    _, criterion, module, y = KINDS[kind]
+    made = of_kind(kind, mixed_in=mixed_in).fit(X, y)
+    model = Squeezed(**module)
+    optimizer = plain.optimizer_for("sam", model)
+    for _ in range(2):
+        for x_rows, y_rows in zip(torch.tensor(X).split(BATCH_SIZE), torch.tensor(y).split(BATCH_SIZE), strict=True):
+
+            def closure(x_rows: Tensor = x_rows, y_rows: Tensor = y_rows) -> Tensor:
+                optimizer.zero_grad()
+                loss = criterion()(model(x_rows), y_rows)
+                loss.backward()
+                return loss
+
+            loss = optimizer.step(closure)
+    torch.testing.assert_close(made.module_.state_dict(), model.state_dict(), atol=1e-14, rtol=0)
+    assert made.history[-1, "batches", -1, "train_loss"] == pytest.approx(float(loss), rel=1e-12)
+    assert made.forward(X).shape == y.shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_in_training_have_the_shape_of_the_outputs(kind: str) -> None:
+    made = of_kind(kind).initialize()
+    x, y = torch.tensor(X), torch.tensor(KINDS[kind][3])
+    expected = made.module_(x).detach()
+    assert torch.equal(made.train_step_single((x, y))["y_pred"], expected)
+
+
+def binary_imbsam(params: object, lr: float) -> ImbSAM:
+    return ImbSAM(torch.optim.SGD(params, lr=lr), torch.tensor([False, True]))
+
+
+def test_a_binary_classifier_may_give_its_classes_as_integers() -> None:
+    class Sharp(SharpnessAwareMixin, NeuralNetBinaryClassifier):
+        def row_targets(self, X: object, y: Tensor) -> Tensor:
+            return y.long()
+
+    made = Sharp(Squeezed, optimizer=binary_imbsam, train_split=None, verbose=0, max_epochs=1)
+    before = Squeezed().layer.weight
+    made.fit(X, KINDS["binary"][3])
+    assert not torch.equal(made.module_.layer.weight, before)
+
+
+def test_predictions_that_meet_targets_of_another_shape_are_named() -> None:
+    made = of_kind("regression", module__squeeze=False)
+    with (
+        pytest.warns(UserWarning, match="Using a target size"),
+        pytest.raises(DataError, match=r"losses of shape \(6, 6\) of predictions of shape \(6, 1\)"),
+    ):
+        made.fit(X, X[:, 0])
+
+
+class Pairs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = MLP.model()
+
+    def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        return self.net(one + other), other
+
+
+class Own(SharpnessAwareMixin, NeuralNet):
+    """Targets in a mapping, and outputs in a tuple."""
+
+    def row_targets(self, X: object, y: dict[str, Tensor]) -> Tensor:
+        return y["class"]
+
+    def get_loss(self, y_pred: object, y_true: dict[str, Tensor], X: object = None, training: bool = False) -> Tensor:
+        return super().get_loss(y_pred[0], y_true["class"], X=X, training=training)
+
+
+def test_targets_in_a_mapping_and_outputs_in_a_tuple() -> None:
+    x, y = plain.dataset().tensors
+    optimizer = partial(plain.optimizer_over, name="imbsam")
+    made = Own(Pairs, criterion=nn.CrossEntropyLoss, optimizer=optimizer, lr=0.1).initialize()
+    expected = made.module_(x, x)[0].detach()
+    step = made.train_step_single(({"one": x, "other": x}, {"class": y, "weight": 2.0}))
+    torch.testing.assert_close(step["y_pred"][0], expected, atol=1e-12, rtol=0)
+    assert torch.equal(step["y_pred"][1], x)
+
+
+def test_targets_that_say_no_classes_are_named() -> None:
+    x, y = plain.dataset().tensors
+    made = net("imbsam").initialize()
+    with pytest.raises(DataError, match=r"y of a batch is a dict.*override row_targets\(X, y\)"):
+        made.train_step_single((x, {"class": y}))
+
+
+def test_rows_may_be_taken_by_the_net() -> None:
+    class Takes(SharpNet):
+        def take_rows(self, X: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            taken.append(len(rows))
+            return X[rows], y[rows]
+
+    taken: list[int] = []
+    x, y = plain.dataset().tensors
+    made = Takes(
+        MLP.model, criterion=nn.CrossEntropyLoss, optimizer=partial(plain.optimizer_over, name="imbsam"), lr=0.1
+    )
+    made.initialize().train_step_single((x, y))
+    assert taken
+    assert max(taken) < len(y)

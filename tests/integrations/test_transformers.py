@@ -235,7 +235,7 @@ def test_a_batch_without_classes_is_named(tmp_path: Path) -> None:
     model = Named(MLP.model())
     data = [{"x": row["x"]} for row in rows_of(MLP, torch.float64)]
     with pytest.raises(DataError, match="no classes found in a batch"):
-        trainer(tmp_path, model, plain.optimizer_for("sam", model), data).train()
+        trainer(tmp_path, model, plain.optimizer_for("imbsam", model), data).train()
 
 
 def test_without_the_mixin_the_step_is_named(tmp_path: Path) -> None:
@@ -248,3 +248,63 @@ def test_without_the_mixin_the_step_is_named(tmp_path: Path) -> None:
     run = trainer(tmp_path, model, plain.optimizer_for("sam", model), rows_of(MLP, torch.float64), kind=Trainer)
     with pytest.raises(PassError, match=r"passes\(targets\)"):
         run.train()
+
+
+def test_a_method_without_classes_takes_a_batch_that_has_none(tmp_path: Path) -> None:
+    class Reconstructs(Named):
+        def forward(self, x: Tensor) -> SequenceClassifierOutput:
+            return SequenceClassifierOutput(loss=self.net(x).square().mean(1))
+
+    model = Reconstructs(MLP.model())
+    data = [{"x": row["x"]} for row in rows_of(MLP, torch.float64)]
+    before = MLP.model()
+    trainer(tmp_path, model, plain.optimizer_for("sam", model), data).train()
+    assert not plain.same(model.net, before)
+    model = Named(MLP.model())
+    with pytest.raises(OptionError, match="without 'labels'"):
+        trainer(tmp_path, model, plain.optimizer_for("sam", model), data).train()
+
+
+LOSSES = {
+    "multi_label_classification": (lambda y: F.one_hot(y, 5).double(), nn.BCEWithLogitsLoss()),
+    "regression": (lambda y: F.one_hot(y, 5).double(), nn.MSELoss()),
+    "single_label_classification": (lambda y: F.one_hot(y, 5).double(), nn.CrossEntropyLoss()),
+}
+
+
+@pytest.mark.parametrize("problem", LOSSES)
+def test_the_loss_is_that_of_the_problem_the_model_names(problem: str, tmp_path: Path) -> None:
+    labels, criterion = LOSSES[problem]
+    model = bert()
+    model.config.problem_type = problem
+    data = [{**row, "labels": labels(row["labels"])} for row in sentences()]
+    run = trainer(tmp_path, model, plain.optimizer_for("sam", model), data, collate=padded, num_train_epochs=1)
+    batch = padded(data[:BATCH_SIZE])
+    expected = criterion(model(batch["input_ids"], batch["attention_mask"]).logits, batch["labels"])
+    run.train()
+    assert logged(run)[0] == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+def test_labels_that_do_not_say_what_the_loss_is_are_asked_about(tmp_path: Path) -> None:
+    model = bert()
+    data = [{**row, "labels": F.one_hot(row["labels"], 5).double()} for row in sentences()]
+    with pytest.raises(OptionError, match=r"labels of shape \(6, 5\) .*problem_type"):
+        trainer(tmp_path, model, plain.optimizer_for("sam", model), data, collate=padded).train()
+
+
+def test_a_trainer_may_say_which_labels_are_the_classes_and_take_the_rows(tmp_path: Path) -> None:
+    class Own(SharpTrainer):
+        def row_targets(self, inputs: dict[str, Tensor]) -> Tensor:
+            return inputs["species"]
+
+        def take_rows(self, inputs: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+            return {key: value[rows] for key, value in inputs.items()}
+
+    class Two(Named):
+        def forward(self, x: Tensor, species: Tensor, names: object = None) -> SequenceClassifierOutput:
+            return SequenceClassifierOutput(logits=self.net(x))
+
+    model = Two(MLP.model())
+    data = [{**row, "species": row["labels"]} for row in rows_of(MLP, torch.float64)]
+    trainer(tmp_path, model, plain.optimizer_for("imbsam", model), data, kind=Own).train()
+    assert plain.same(model.net, by_hand("imbsam")[0])

@@ -14,6 +14,12 @@ from imbsam.optim import METHODS, ImbSAM, SharpnessAware, create
 from optim.family import PRIORS
 from optim.loops import identical, imbsam, sgd, take_step
 
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled() -> None:
+    torch._dynamo.reset()
+
+
 Y = torch.arange(30) % len(TAIL)
 X = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)).double()
 
@@ -93,7 +99,7 @@ def test_methods_that_forward_whole_batches_have_nothing_to_look_for() -> None:
         model = network()
         forwarded: list[int] = []
         model.register_forward_hook(lambda module, args, out, seen=forwarded: seen.append(len(args[0])))
-        method(name, model).step(lambda rows: contrastive(model, rows), targets=Y)
+        method(name, model).step(lambda rows, model=model: contrastive(model, rows), targets=Y)
         assert set(forwarded) == {len(Y)}
 
 
@@ -105,7 +111,7 @@ def test_the_look_draws_no_random_number_and_changes_no_step(name: str) -> None:
         optimizer = method(name, model, check_rows=check)
         torch.manual_seed(3)
         for _ in range(3):
-            optimizer.step(lambda rows: plain(model, rows), targets=Y)
+            optimizer.step(lambda rows, model=model: plain(model, rows), targets=Y)
         found.append([p.detach().clone() for p in model.parameters()])
     assert identical(*found)
 

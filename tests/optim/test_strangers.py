@@ -12,6 +12,12 @@ from imbsam.errors import PassError
 from imbsam.optim import METHODS, SAM, ImbSAM, SharpnessAware, create
 from optim.family import PRIORS
 
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled() -> None:
+    torch._dynamo.reset()
+
+
 EVERY = pytest.mark.parametrize("name", METHODS)
 CLASSES = len(TAIL)
 
@@ -59,11 +65,10 @@ def test_it_is_added_to_what_is_there_and_a_failed_step_adds_nothing(name: str) 
     net, loss, x, y = networks()
     optimizer = made(name, net)
     loss.centres.grad = torch.ones_like(loss.centres)
-    with pytest.raises(KeyboardInterrupt), optimizer.passes(y) as passes:
-        for number, p in enumerate(passes):
+    with optimizer.passes(y) as passes:
+        for p in passes:
             p.backward(loss(net(x[p.rows]), y[p.rows]))
-            if number or len(passes) == 1:
-                raise KeyboardInterrupt
+            break
     assert torch.equal(loss.centres.grad, torch.ones_like(loss.centres))
     expected = 1 + torch.autograd.grad(loss(net(x), y).mean(), loss.centres)[0]
     optimizer.step(lambda rows: loss(net(x[rows]), y[rows]), targets=y)
@@ -141,10 +146,14 @@ def test_passes_of_two_optimizers_that_reach_each_other_are_refused_inside_each_
     net, loss, x, y = networks()
     one, two = SAM(torch.optim.SGD(net.parameters(), lr=0.1)), SAM(torch.optim.SGD(loss.parameters(), lr=0.1))
     before = [p.detach().clone() for p in (*net.parameters(), *loss.parameters())]
-    with pytest.raises(PassError, match="passes of two optimizers are open at once"), one.passes(y) as outer:
-        with two.passes(y) as inner:
+
+    def both_at_once() -> None:
+        with one.passes(y) as outer, two.passes(y) as inner:
             for p, _ in zip(outer, inner, strict=True):
                 p.backward(loss(net(x[p.rows]), y[p.rows]))
+
+    with pytest.raises(PassError, match="passes of two optimizers are open at once"):
+        both_at_once()
     assert all(map(torch.equal, before, [*net.parameters(), *loss.parameters()]))
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.integrations.micro_batches import MicroBatches, RowLosses, make_passes, targets_of, use_model
+from imbsam.integrations.micro_batches import MicroBatches, RowLosses, TakeRows, make_passes, use_model
+from imbsam.integrations.targets import targets_for, targets_of
 from imbsam.optim import Pass, SharpnessAware
 
 SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "TP", "XLA")
@@ -23,6 +24,8 @@ class AccelerateBackward:
         accelerator: Any precision; one process or DDP.
         model: As ``accelerator.prepare`` gave it.
         optimizer: Likewise.
+        take_rows: ``take_rows(batch, rows)`` gives some rows of a batch, indices of shape ``(R,)`` on the CPU, where it
+            is not of tensors, lists and constants in containers; ``NotImplemented`` has a batch cut as usual.
 
     Raises:
         OptionError: If the optimizer is none of ours, or was not prepared, or the model's weights are sharded.
@@ -36,7 +39,9 @@ class AccelerateBackward:
         ...         optimizer.step()
     """
 
-    def __init__(self, accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> None:
+    def __init__(
+        self, accelerator: Accelerator, model: nn.Module, optimizer: Optimizer, *, take_rows: TakeRows | None = None
+    ) -> None:
         if not isinstance(optimizer, AcceleratedOptimizer):
             raise OptionError(
                 f"{type(optimizer).__name__} was not prepared: "
@@ -55,21 +60,24 @@ class AccelerateBackward:
         self.accelerator = accelerator
         self.model = model
         self.optimizer = optimizer.optimizer
-        self._waiting = MicroBatches()
+        self._waiting = MicroBatches(take_rows)
         use_model(self.optimizer, model)
 
     def __call__(self, batch: object, row_losses: RowLosses, *, targets: Tensor | None = None) -> Tensor | None:
         """Make the passes over all batches of a step once its last is there.
 
         Args:
-            batch: Tensors whose first dimension is the batch, alone or in mappings and sequences.
+            batch: As :func:`~imbsam.integrations.batches.take_rows` takes it, or the ``take_rows`` given before.
             row_losses: Called with the batch, or some of its rows; gives the loss of each, shape ``(R,)``.
-            targets: Class of each row; by default the batch's labels, or the last element of a pair.
+            targets: Class of each row, shape ``(B,)``, or what else the method takes; by default what is named so in
+                the batch, or the second of a pair. A method that needs no classes only counts them, and counts the
+                batch where there are none.
 
         Returns:
             Mean loss at the unperturbed weights of all rows of the step; ``None`` where the batch waits.
         """
-        self._waiting.add(batch, targets_of(batch) if targets is None else targets)
+        find = targets_of if targets is None else lambda batch: targets
+        self._waiting.add(batch, targets_for(self.optimizer, batch, find))
         if not self.accelerator.sync_gradients:
             return None
         scaler: torch.amp.GradScaler | None = self.accelerator.scaler

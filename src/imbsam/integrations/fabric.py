@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from imbsam.errors import OptionError
-from imbsam.integrations.micro_batches import MicroBatches, RowLosses, make_passes, targets_of, use_model
+from imbsam.integrations.micro_batches import MicroBatches, RowLosses, TakeRows, make_passes, use_model
+from imbsam.integrations.targets import targets_for, targets_of
 from imbsam.optim import Pass, SharpnessAware
 
 
@@ -27,6 +28,8 @@ class FabricBackward:
         model: As ``fabric.setup`` gave it. Where weights are sharded: as ``fabric.setup_module`` gave it, and the
             optimizer is made of its parameters afterwards.
         optimizer: As ``fabric.setup`` or ``fabric.setup_optimizers`` gave it.
+        take_rows: ``take_rows(batch, rows)`` gives some rows of a batch, indices of shape ``(R,)`` on the CPU, where it
+            is not of tensors, lists and constants in containers; ``NotImplemented`` has a batch cut as usual.
 
     Raises:
         OptionError: If the optimizer is none of ours, or was not set up, or under any other strategy.
@@ -39,7 +42,9 @@ class FabricBackward:
         ...     optimizer.step()
     """
 
-    def __init__(self, fabric: Fabric, model: _FabricModule, optimizer: Optimizer) -> None:
+    def __init__(
+        self, fabric: Fabric, model: _FabricModule, optimizer: Optimizer, *, take_rows: TakeRows | None = None
+    ) -> None:
         if not isinstance(optimizer, _FabricOptimizer):
             raise OptionError(
                 f"{type(optimizer).__name__} was not set up: model, optimizer = fabric.setup(model, optimizer) comes "
@@ -60,7 +65,7 @@ class FabricBackward:
         self.fabric = fabric
         self.model = model
         self.optimizer = ours
-        self._waiting = MicroBatches()
+        self._waiting = MicroBatches(take_rows)
         self._sharded = isinstance(fabric.strategy, ModelParallelStrategy)
         # Not Fabric's own wrapper: its state_dict goes around the hooks that refuse perturbed weights.
         distributed = (m for m in model.modules() if isinstance(m, DistributedDataParallel))
@@ -72,15 +77,18 @@ class FabricBackward:
         """Make the passes over all batches of a step once its last is there.
 
         Args:
-            batch: Tensors whose first dimension is the batch, alone or in mappings and sequences.
+            batch: As :func:`~imbsam.integrations.batches.take_rows` takes it, or the ``take_rows`` given before.
             row_losses: Called with the batch, or some of its rows; gives the loss of each, shape ``(R,)``.
-            targets: Class of each row; by default the batch's labels, or the last element of a pair.
+            targets: Class of each row, shape ``(B,)``, or what else the method takes; by default what is named so in
+                the batch, or the second of a pair. A method that needs no classes only counts them, and counts the
+                batch where there are none.
             more: Whether further batches belong to this step; this one waits for them.
 
         Returns:
             Mean loss at the unperturbed weights of all rows of the step; ``None`` where the batch waits.
         """
-        self._waiting.add(batch, targets_of(batch) if targets is None else targets)
+        find = targets_of if targets is None else lambda batch: targets
+        self._waiting.add(batch, targets_for(self.optimizer, batch, find))
         if more:
             return None
         scaler: torch.amp.GradScaler | None = getattr(self.fabric.strategy.precision, "scaler", None)

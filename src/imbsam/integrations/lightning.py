@@ -11,9 +11,11 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import default_collate
 
 from imbsam.errors import OptionError
-from imbsam.integrations.micro_batches import MicroBatches, make_passes, targets_of, use_model
+from imbsam.integrations.micro_batches import MicroBatches, make_passes, use_model
+from imbsam.integrations.targets import targets_for, targets_of
 from imbsam.optim import Pass, SharpnessAware
 
 
@@ -29,6 +31,8 @@ class _Strategy(Protocol):
 class _Trainer(Protocol):
     strategy: _Strategy
     accumulate_grad_batches: int
+    optimizers: list[Optimizer]
+    train_dataloader: object
 
 
 class _Module(Protocol):
@@ -59,7 +63,7 @@ class SharpnessAwareMixin:
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self._waiting = MicroBatches()
+        self._waiting = MicroBatches(self.take_rows)
         self._in_passes = False
         self._piece: Pass | None = None
         self._mean_loss = torch.tensor(torch.nan)
@@ -76,15 +80,29 @@ class SharpnessAwareMixin:
         raise NotImplementedError(f"{type(self).__name__} must define row_losses(batch): the loss of each row.")
 
     def row_targets(self, batch: object) -> Tensor:
-        """The class of each row of a batch; by default its labels, or the last element of a pair.
+        """The class of each row of a batch; by default what is named so in it, or the second of a pair.
+
+        A method that needs no classes only counts them, and counts the batch where there are none.
 
         Args:
             batch: The batch.
 
         Returns:
-            Shape ``(B,)``.
+            Shape ``(B,)``, or what else the method takes.
         """
         return targets_of(batch)
+
+    def take_rows(self, batch: object, rows: Tensor) -> object:
+        """Some rows of a batch; override it for a batch that is not of tensors, lists and constants in containers.
+
+        Args:
+            batch: The batch.
+            rows: Indices, shape ``(R,)``, on the CPU.
+
+        Returns:
+            The rows, as :meth:`row_losses` takes them, or ``NotImplemented`` to have the batch cut as usual.
+        """
+        return NotImplemented
 
     def on_fit_start(self) -> None:
         """Refuse what cannot work."""
@@ -99,7 +117,11 @@ class SharpnessAwareMixin:
         """Let a batch wait for its step."""
         if batch_idx == 0:
             self._waiting.clear()
-        self._waiting.add(batch, self.row_targets(batch))
+            self._waiting.reader.collated = (
+                getattr(self.trainer.train_dataloader, "collate_fn", None) is default_collate
+            )
+        ours = self._checked(self.trainer.optimizers[0])
+        self._waiting.add(batch, targets_for(ours, batch, self.row_targets))
         return cast(_Module, super()).on_train_batch_start(batch, batch_idx)
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
@@ -118,16 +140,19 @@ class SharpnessAwareMixin:
         self, epoch: int, batch_idx: int, optimizer: object, optimizer_closure: Callable[[], object] | None = None
     ) -> None:
         """Make the passes where Lightning would run its closure, then unscale, clip and step as it does."""
-        ours = getattr(optimizer, "optimizer", optimizer)
-        if not isinstance(ours, SharpnessAware):
-            raise OptionError(
-                f"configure_optimizers of {type(self).__name__} returned {type(ours).__name__}: return it inside one "
-                "of imbsam's optimizers, as ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD itself."
-            )
+        ours = self._checked(getattr(optimizer, "optimizer", optimizer))
         strategy = self.trainer.strategy
         use_model(ours, strategy.model)
         strategy.optimizer_step(
             _AfterPasses(ours), partial(self._make_passes, ours, batch_idx, optimizer_closure), self
+        )
+
+    def _checked(self, optimizer: object) -> SharpnessAware:
+        if isinstance(optimizer, SharpnessAware):
+            return optimizer
+        raise OptionError(
+            f"configure_optimizers of {type(self).__name__} returned {type(optimizer).__name__}: return it inside one "
+            "of imbsam's optimizers, as ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD itself."
         )
 
     def _make_passes(self, optimizer: SharpnessAware, batch_idx: int, closure: Callable[[], object] | None) -> object:

@@ -1,25 +1,40 @@
 """The micro-batches of one step, which a framework hands over one by one, and the passes over all of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from imbsam.errors import DataError, PassError
+from imbsam.integrations.batches import BatchReader
+from imbsam.integrations.batches import take_rows as take_rows
+from imbsam.integrations.rows import Read, joined
+from imbsam.integrations.targets import targets_of as targets_of
 from imbsam.optim import Pass, SharpnessAware
 
 RowLosses = Callable[[object], Tensor]
 """From a batch, or some of its rows, to the loss of each row."""
+TakeRows = Callable[[object, Tensor], object]
+"""From a batch and indices on the CPU to these rows; ``NotImplemented`` for what can be cut as usual."""
 
 
 class MicroBatches:
     """What waits for the next step. A step over k micro-batches is the step over one batch of all their rows.
 
     The batches wait, not their gradients: where the tail climbs depends on the whole batch's tail.
+
+    Args:
+        take_rows: Cuts batches that are not of tensors, lists and constants in containers that are known; for others
+            it returns ``NotImplemented``.
+
+    Attributes:
+        reader: What is known of the form of the batches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, take_rows: TakeRows | None = None) -> None:
+        self._own_take_rows = take_rows
+        self.reader = BatchReader()
         self._batches: list[object] = []
         self._targets: list[Tensor] = []
 
@@ -27,9 +42,11 @@ class MicroBatches:
         """Append a micro-batch.
 
         Args:
-            batch: Tensors whose first dimension is the batch, alone or in mappings and sequences.
-            targets: Class of each row, shape ``(B,)``.
+            batch: As :func:`~imbsam.integrations.batches.take_rows` takes it, or the ``take_rows`` given here.
+            targets: Class of each row, shape ``(B,)``, or what else the method takes.
         """
+        # A batch of another size tells which of its lists have one thing for each row.
+        self.reader.read(batch, targets.size(0))
         self._batches.append(batch)
         self._targets.append(targets.detach().cpu())
 
@@ -46,11 +63,17 @@ class MicroBatches:
         """Class of each row of all of them, on the CPU.
 
         Raises:
+            DataError: If those of the batches have different shapes.
             PassError: If there are none.
         """
         if not self._targets:
             raise PassError(
                 "no batch waits for this step: a hook of the integration was overridden without calling super()."
+            )
+        shapes = {tuple(y.shape[1:]) for y in self._targets}
+        if len(shapes) > 1:
+            raise DataError(
+                f"the batches of one step have targets of different shapes: {sorted(map(str, shapes))} behind the rows."
             )
         return torch.cat(self._targets)
 
@@ -60,19 +83,31 @@ class MicroBatches:
         return max(len(y) for y in self._targets)
 
     def take(self, rows: Tensor) -> list[object]:
-        """Some of the rows, as one batch where the tensors' shapes agree, else as one for each micro-batch.
+        """Take some of the rows, as one batch where their forms agree, else as one for each micro-batch.
 
         Args:
             rows: Ascending indices into :attr:`targets`, shape ``(R,)``, on the CPU.
         """
-        parts: list[object] = []
+        taken: list[tuple[object, Read | None]] = []
         start = 0
         for batch, y in zip(self._batches, self._targets, strict=True):
             own = rows[(rows >= start) & (rows < start + len(y))] - start
             if len(own):
-                parts.append(batch if len(own) == len(y) else take_rows(batch, own, len(y)))
+                taken.append(self._cut(batch, own, len(y)))
             start += len(y)
-        return [_joined(parts)] if len({_row_shapes(part) for part in parts}) == 1 else parts
+        read = [part for _, part in taken if part is not None]
+        whole = joined(read) if len(read) == len(taken) else None
+        return [value for value, _ in taken] if whole is None else [whole.value]
+
+    def _cut(self, batch: object, rows: Tensor, size: int) -> tuple[object, Read | None]:
+        """Cut a batch; what is read of it, too, where it is not cut by another's ``take_rows``."""
+        if self._own_take_rows is not None and len(rows) < size:
+            value = self._own_take_rows(batch, rows)
+            if value is not NotImplemented:
+                return value, None
+        part = self.reader.read(batch, size)
+        part = part if len(rows) == size else part.take(rows)
+        return part.value, part
 
 
 def make_passes(
@@ -125,87 +160,3 @@ def use_model(optimizer: SharpnessAware, model: nn.Module) -> None:
     """
     if optimizer.model is not model:
         optimizer.bind(model)
-
-
-def targets_of(batch: object) -> Tensor:
-    """Find the classes in a batch: under ``"labels"``, ``"label"``, ``"targets"`` or ``"y"``, or its last element.
-
-    Args:
-        batch: A mapping or a sequence.
-
-    Returns:
-        The tensor found there; in a batch of B rows its shape is ``(B,)``.
-
-    Raises:
-        DataError: If they are not there.
-    """
-    if isinstance(batch, Mapping):
-        found = next((batch[key] for key in ("labels", "label", "targets", "y") if key in batch), None)
-    else:
-        found = batch[-1] if isinstance(batch, Sequence) and len(batch) > 1 else None
-    if isinstance(found, Tensor):
-        return found
-    raise DataError(
-        f"no classes found in a batch of type {type(batch).__name__}: they are looked for under 'labels', 'label', "
-        "'targets' or 'y' of a mapping, or as the last element of a pair. Give them yourself."
-    )
-
-
-def take_rows(batch: object, rows: Tensor, size: int) -> object:
-    """Take rows of every tensor in a batch.
-
-    Args:
-        batch: Tensors, alone or in mappings and sequences; lists of ``size`` other things, as names, are cut too.
-        rows: Indices, shape ``(R,)``, on the CPU.
-        size: Rows of the batch.
-
-    Raises:
-        DataError: If a tensor has another first dimension.
-    """
-
-    def taken(leaves: Sequence[object]) -> object:
-        (leaf,) = leaves
-        if isinstance(leaf, list | tuple) and len(leaf) == size:
-            return [leaf[i] for i in rows.tolist()]
-        if not isinstance(leaf, Tensor) or leaf.ndim == 0:
-            return leaf
-        if len(leaf) != size:
-            raise DataError(
-                f"a tensor of shape {tuple(leaf.shape)} in a batch of {size} rows cannot be cut into rows: the first "
-                "dimension of every tensor of a batch must be the batch."
-            )
-        return leaf[rows.to(leaf.device)]
-
-    return _mapped(taken, [batch])
-
-
-def _joined(parts: Sequence[object]) -> object:
-    return parts[0] if len(parts) == 1 else _mapped(_joined_leaves, parts)
-
-
-def _joined_leaves(leaves: Sequence[object]) -> object:
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
-    lists = [leaf for leaf in leaves if isinstance(leaf, list | tuple)]
-    if len(tensors) == len(leaves):
-        return torch.cat(tensors)
-    if len(lists) == len(leaves):
-        return [x for each in lists for x in each]
-    return leaves[0]
-
-
-def _row_shapes(batch: object) -> tuple[torch.Size, ...]:
-    found: list[torch.Size] = []
-    _mapped(lambda leaves: found.extend(leaf.shape[1:] for leaf in leaves if isinstance(leaf, Tensor)), [batch])
-    return tuple(found)
-
-
-def _mapped(function: Callable[[Sequence[object]], object], batches: Sequence[object]) -> object:
-    """Apply a function to the leaves, tensors and lists of other things, that have the same place in each batch."""
-    mappings = [batch for batch in batches if isinstance(batch, Mapping)]
-    if mappings:
-        return {key: _mapped(function, [each[key] for each in mappings]) for key in mappings[0]}
-    containers = [batch for batch in batches if isinstance(batch, list | tuple)]
-    if not containers or not any(isinstance(x, Tensor | Mapping | list | tuple) for x in containers[0]):
-        return function(batches)
-    columns = [_mapped(function, column) for column in zip(*containers, strict=True)]
-    return tuple(columns) if isinstance(containers[0], tuple) else columns

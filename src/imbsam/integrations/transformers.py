@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from imbsam.errors import OptionError
 from imbsam.integrations.accelerate import AccelerateBackward
-from imbsam.integrations.micro_batches import targets_of
+from imbsam.integrations.targets import targets_for, targets_of
 
 LossOfOutputs = Callable[..., Tensor]
 
@@ -22,6 +23,7 @@ class _Arguments(Protocol):
 
 class _Outputs(Protocol):
     logits: Tensor
+    loss: Tensor | None
 
 
 class _Trainer(Protocol):
@@ -37,7 +39,9 @@ class SharpnessAwareMixin:
     Args:
         args: Of ``Trainer``.
         compute_loss_func: As ``Trainer``'s, ``(outputs, labels, num_items_in_batch)``, but it gives the loss of each
-            row, shape ``(B,)``. By default cross-entropy of ``outputs.logits`` with the ``label_smoothing_factor``.
+            row, shape ``(B,)``. By default what the ``problem_type`` of the model's ``config`` says, of
+            ``outputs.logits``: cross-entropy with the ``label_smoothing_factor``, or, for several labels a row and for
+            regression, the mean over a row's logits; without labels the model's own ``loss``, one for each row.
         kwargs: Of ``Trainer``.
 
     Example:
@@ -48,29 +52,64 @@ class SharpnessAwareMixin:
 
     args: _Arguments
     accelerator: Accelerator
+    model: nn.Module
     optimizer: Optimizer
     compute_loss: Callable[[nn.Module, dict[str, object]], Tensor]
     _prepare_inputs: Callable[[dict[str, object]], dict[str, object]]
 
     def __init__(self, *args: object, compute_loss_func: LossOfOutputs | None = None, **kwargs: object) -> None:
-        kwargs["compute_loss_func"] = compute_loss_func or self._cross_entropy
+        kwargs["compute_loss_func"] = compute_loss_func or self._row_losses
         super().__init__(*args, **kwargs)
         self._backward: AccelerateBackward | None = None
 
-    def _cross_entropy(self, outputs: _Outputs, labels: Tensor, num_items_in_batch: object = None) -> Tensor:
+    def _row_losses(self, outputs: _Outputs, labels: Tensor | None, num_items_in_batch: object = None) -> Tensor:
+        if labels is None:
+            if outputs.loss is not None:
+                return outputs.loss
+            raise OptionError(
+                "a batch without 'labels' and a model whose outputs lack a loss: give a compute_loss_func that gives "
+                "the loss of each row."
+            )
+        logits = outputs.logits
+        problem = getattr(getattr(self.model, "config", None), "problem_type", None)
+        if problem == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").flatten(1).mean(1)
+        if problem == "regression":
+            return F.mse_loss(logits, labels.view_as(logits), reduction="none").flatten(1).mean(1)
+        if logits.ndim != 2 or (problem is None and labels.is_floating_point()):
+            raise OptionError(
+                f"labels of shape {tuple(labels.shape)} ({labels.dtype}) with logits of shape {tuple(logits.shape)} do "
+                "not say what the loss of a row is: set model.config.problem_type ('regression', "
+                "'multi_label_classification', or 'single_label_classification' for shares of classes), or give a "
+                "compute_loss_func that returns the loss of each row."
+            )
         smoothing = self.args.label_smoothing_factor
-        return F.cross_entropy(outputs.logits, labels, reduction="none", label_smoothing=smoothing)
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
     def row_targets(self, inputs: dict[str, object]) -> Tensor:
         """The class of each row of a batch; by default its ``"labels"``.
+
+        A method that needs no classes only counts them, and counts the batch where there are none.
 
         Args:
             inputs: The batch.
 
         Returns:
-            Shape ``(B,)``.
+            Shape ``(B,)``, or what else the method takes.
         """
         return targets_of(inputs)
+
+    def take_rows(self, inputs: object, rows: Tensor) -> object:
+        """Some rows of a batch; override it for a batch that is not of tensors, lists and constants in containers.
+
+        Args:
+            inputs: The batch.
+            rows: Indices, shape ``(R,)``, on the CPU.
+
+        Returns:
+            The rows, as the model takes them, or ``NotImplemented`` to have the batch cut as usual.
+        """
+        return NotImplemented
 
     def train(self, *args: object, **kwargs: object) -> object:
         """Train, as ``Trainer`` does."""
@@ -89,12 +128,12 @@ class SharpnessAwareMixin:
         if callable(switch := getattr(self.optimizer, "train", None)):
             switch()
         if self._backward is None:
-            self._backward = AccelerateBackward(self.accelerator, model, self.optimizer)
+            self._backward = AccelerateBackward(self.accelerator, model, self.optimizer, take_rows=self.take_rows)
         inputs = self._prepare_inputs(inputs)
         # compute_loss takes the labels out of what it is given.
         loss = self._backward(
             inputs,
             lambda rows: self.compute_loss(model, dict(cast(dict[str, object], rows))),
-            targets=self.row_targets(inputs),
+            targets=targets_for(self._backward.optimizer, inputs, cast(Callable[[object], Tensor], self.row_targets)),
         )
         return torch.zeros((), device=self.args.device) if loss is None else loss.to(self.args.device)
