@@ -16,6 +16,7 @@ WRITTEN = {
     "index.md": ["runs/digits/report.html", "runs/first/report.html", "predictions.csv"],
     "choosing.md": ["runs/choice/report.html"],
     "methods.md": [],
+    "touches.md": [],
     "pitfalls.md": [],
     "anomaly.md": ["detector/report.html", "scores.csv"],
     "tutorials/images.md": ["runs/photos/report.html", "predictions.csv"],

@@ -23,7 +23,10 @@ PLAIN = (
     *(torch.Size, torch.dtype, torch.device, type),
 )
 """Things that have no rows of their own."""
-WAY_OUT = "cut it by take_rows(batch, rows), a method of the mixin or an argument of the backward"
+WAY_OUT = (
+    "cut it by take_rows(batch, rows), a method of the mixin or an argument of the backward, or give the optimizer "
+    'rows="all", which forwards whole batches'
+)
 
 
 class BatchReader:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from imbsam.errors import OptionError, PassError
+from imbsam.errors import PassError
+from imbsam.optim._numbers import check_number
 from imbsam.optim._plan import PlannedPass
 from imbsam.optim._tensors import outside_graphs
 
@@ -58,10 +59,9 @@ class Pass:
             Passes over consecutive rows of this one.
 
         Raises:
-            OptionError: If ``size`` is below 1.
+            OptionError: If ``size`` is no whole number, or below 1.
         """
-        if size < 1:
-            raise OptionError(f"a micro-batch needs at least 1 row; got size={size}.")
+        check_number("size", size, least=1, whole=True)
         starts = range(self._span.start, self._span.stop, size)
         idle = self._step.most_on_any_rank(len(starts)) - len(starts)
         for number, start in enumerate([starts[0]] * idle + list(starts)):
@@ -95,6 +95,7 @@ class Pass:
         if losses.shape != self.rows.shape:
             raise PassError(
                 f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
-                f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none'."
+                f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none', and the mean over what a row "
+                "has besides, as losses.flatten(1).mean(1)."
             )
         self._step._backward(self._planned, self._span if self._counts else None, losses, by)

@@ -1,5 +1,6 @@
 """Whether the loss of a row is the same beside other rows: looked at once, where a part of the batch is forwarded."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
 
@@ -86,9 +87,17 @@ class RowCheck:
                     f"others. {self._method} forwards a part of the batch in some passes, which is then another loss: "
                     'give the optimizer rows="all" (or check_rows=False, if it is meant so).',
                     RowsWarning,
-                    stacklevel=4,
+                    stacklevel=_level_of_the_caller(),
                 )
                 return
+
+
+def _level_of_the_caller() -> int:
+    """How far up the code is that is neither ours nor torch's."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("imbsam", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

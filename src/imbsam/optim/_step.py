@@ -1,6 +1,5 @@
 """One step: its passes are opened, gone through and closed, and its gradient waits to be applied."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -9,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from imbsam.errors import NonFiniteError, OptionError, PassError
+from imbsam.errors import NonFiniteError, PassError
 from imbsam.optim._gradients import Gradients
 from imbsam.optim._maximize import minimised
 from imbsam.optim._misuse import described
+from imbsam.optim._numbers import check_number
 from imbsam.optim._pass import Backward, Pass
 from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
 from imbsam.optim._rows import RowCheck
@@ -40,7 +40,7 @@ class Step:
 
     Args:
         method: Whose step it is.
-        targets: Class of each row of the batch, shape ``(B,)``, integers.
+        targets: Classes ``(B,)`` or memberships ``(B, C)`` of the rows of the batch.
         loss_scale: What the losses given to ``backward`` will be multiplied by.
         accumulate: Whether the gradient is added to what the parameters have.
 
@@ -60,8 +60,7 @@ class Step:
     def __init__(
         self, method: "SharpnessAware", targets: Tensor, loss_scale: float = 1.0, *, accumulate: bool = False
     ) -> None:
-        if not (math.isfinite(loss_scale) and loss_scale > 0):
-            raise OptionError(f"loss_scale must be finite and above 0; got {loss_scale}.")
+        check_number("loss_scale", loss_scale, above=0)
         self.life: Life = "new"
         self.loss = torch.zeros(())
         self.memory: dict[str, Memory] = {}
