@@ -52,7 +52,7 @@ def test_micro_batches_of_sam_add_up_too() -> None:
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_micro_batch_of_no_rows_is_refused(size: int) -> None:
     optimizer = imbsam(MLP, MLP.model())
-    with pytest.raises(OptionError, match="size must be a whole number, at least 1"), optimizer.passes(HEAD_AND_TAIL) as passes:  # noqa: PT012
+    with pytest.raises(OptionError, match="at least 1"), optimizer.passes(HEAD_AND_TAIL) as passes:  # noqa: PT012
         for p in passes:
             list(p.split(size))
 

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._base_step import step_inside
+from imbsam.optim._counting import Counting
 from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._misuse import refuse_scaler
 from imbsam.optim._modules import Modules
@@ -18,13 +19,14 @@ from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_ch
 from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._several import Base, Several
-from imbsam.optim._state import OWN, Kept, fills_empty_state, packed, unpacked
+from imbsam.optim._soundness import refuse_cleared, refuse_unsound, was_skipped
+from imbsam.optim._state import fills_empty_state
 from imbsam.optim._step import Step, memory_name
 from imbsam.optim._strangers import Strangers, leave
 from imbsam.optim._tensors import outside_graphs
 from imbsam.optim._terms import Term
-from imbsam.optim._weights import Weights, params_of
-from imbsam.optim._wrapper import Group, State, Wrapper
+from imbsam.optim._weights import Weights
+from imbsam.optim._wrapper import Group, State
 from imbsam.optim.ascent import Ascent, Gradient
 
 MOST_SKIPS_IN_A_ROW = 20
@@ -34,7 +36,7 @@ RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
 
 
-class SharpnessAware(Wrapper):
+class SharpnessAware(Counting):
     """A base optimizer whose gradient comes from several passes, some of them at perturbed weights.
 
     ``param_groups``, ``state`` and ``defaults`` are the base optimizer's, so schedulers, clipping, hooks and
@@ -87,8 +89,6 @@ class SharpnessAware(Wrapper):
     _spends: RemovableHandle | None = None
     keeps_ascents = False
     """Whether :meth:`combine` needs the ascent gradients."""
-    keeps: tuple[str, ...] = ()
-    """Names of the memory that :meth:`combine` gives, for checkpoints that are loaded in place."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class SharpnessAware(Wrapper):
             self._check_radii(group)
         # Some optimizers keep this option for themselves, and the direction goes by the groups'.
         turned = {"maximize": True} if getattr(base, "maximize", False) is True else {}
-        super().__init__(base, {**self.radii, **turned, OWN: Kept().counts})
+        super().__init__(base, {**self.radii, **turned})
         self.model = model
         self.ascent = ascent if ascent is not None else Gradient()
         if self.keeps_ascents and self.ascent.spares_passes:
@@ -130,10 +130,6 @@ class SharpnessAware(Wrapper):
         self.check_rows = check_rows
         self.nonfinite = nonfinite
         self.climb = climb
-        self.steps = 0
-        self.skipped = 0
-        self.skipped_in_a_row = 0
-        self.memory: dict[str, dict[Tensor, Tensor]] = {}
         self._bind()
 
     def bind(self, model: nn.Module) -> None:
@@ -164,7 +160,6 @@ class SharpnessAware(Wrapper):
 
     def _bind(self) -> None:
         """Set up what lives in memory only: no checkpoint or copy carries it."""
-        self._has_places = False
         self._modules = Modules(self.model)
         self._strangers = Strangers()
         self._ranks = Ranks(self.model)
@@ -313,7 +308,7 @@ class SharpnessAware(Wrapper):
     def _apply(self, step: Step) -> None:
         self._refuse_evaluation()
         step.life = "dead"
-        step.refuse_cleared()
+        refuse_cleared(step)
         if self.nonfinite != "unchecked" and not self._is_sound(step):
             self.skipped += 1
             self.skipped_in_a_row += 1
@@ -325,25 +320,9 @@ class SharpnessAware(Wrapper):
                 self.memory.setdefault(name, {}).update(kept)
         self._count()
 
-    def _count(self) -> None:
-        """Write the counts into the groups, which every checkpoint of the base takes along."""
-        counts = self._kept().counts
-        for group in self.param_groups:
-            group[OWN] = counts
-
-    def _kept(self) -> Kept:
-        return Kept(self.steps, self.skipped, self.skipped_in_a_row, self.memory)
-
-    def _fill_state(self) -> None:
-        """Let the base create its state by a step that moves nothing, and have a place for memory to be loaded into."""
-        if not self._is_open:
-            step_inside(self.base)
-            self._has_places = True
-        super().zero_grad()
-
     def _is_sound(self, step: Step) -> bool:
         try:
-            step.check()
+            refuse_unsound(step, self._ranks, self._modules.buffers)
         except NonFiniteError as error:
             self._leave_gradients()
             if self.nonfinite == "raise":
@@ -360,7 +339,7 @@ class SharpnessAware(Wrapper):
 
     def _refuse_waiting_passes(self) -> None:
         waiting = self._waiting
-        if waiting is not None and not waiting.was_skipped():
+        if waiting is not None and not was_skipped(waiting):
             raise PassError(
                 "passes() would drop finished passes that wait for step(): call step(), add micro-batches to them by "
                 "passes(targets, accumulate=True), cut one batch by p.split(size), or drop them by zero_grad()."
@@ -411,22 +390,14 @@ class SharpnessAware(Wrapper):
             self._check_radii(param_group)
         super().add_param_group(param_group)
 
-    def _packed(self, state: State) -> State:
-        places = self._places() if self._has_places else ()
-        return packed(self._kept(), state, self._own_params(), places)
-
     def _places(self) -> list[str]:
         """Names of what will be kept for each parameter, as far as they are known before the first step."""
         terms = self.terms(torch.zeros(1, dtype=torch.long)) if self.ascent.remembers else ()
         return [*self.keeps, *(memory_name(k, t) for k, t in enumerate(terms) if t.ascent is not None)]
 
     def _unpack(self, state: State) -> None:
-        kept, of_base = unpacked(state, self._own_params(), type(self).__name__)
-        super()._unpack(of_base)
-        self.steps, self.skipped, self.skipped_in_a_row = kept.steps, kept.skipped, kept.skipped_in_a_row
-        self.memory = kept.memory
+        super()._unpack(state)
         self._bind()
-        self._count()
 
     def _check_radii(self, group: Mapping[str, object]) -> None:
         for name, default in self.radii.items():
@@ -447,9 +418,6 @@ class SharpnessAware(Wrapper):
     def distributed(self) -> bool:
         """Whether several ranks share the model's gradients."""
         return self._ranks.size > 1
-
-    def _own_params(self) -> list[Tensor]:
-        return [p for group in self.param_groups for p in params_of(group)]
 
     def __getstate__(self) -> dict[str, object]:
         self._refuse_now("copying")

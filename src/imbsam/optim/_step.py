@@ -1,6 +1,6 @@
 """One step: its passes are opened, gone through and closed, and its gradient waits to be applied."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from imbsam.errors import NonFiniteError, PassError
+from imbsam.errors import PassError
 from imbsam.optim._gradients import Gradients
 from imbsam.optim._maximize import minimised
 from imbsam.optim._misuse import described
@@ -21,15 +21,10 @@ from imbsam.optim._targets import checked_targets
 from imbsam.optim._tensors import outside_graphs
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
-from imbsam.optim.ascent import Memory, global_norm
+from imbsam.optim.ascent import Memory
 
 if TYPE_CHECKING:
     from imbsam.optim._sharpness_aware import SharpnessAware
-
-CLEARED = (
-    "the gradient of the passes was cleared before step(), as by model.zero_grad(): clear gradients after step(), or "
-    "not at all, for the next passes drop it."
-)
 
 Life = Literal["new", "open", "done", "dead"]
 """Made; inside the ``with`` block; complete and waiting to be applied; applied, dropped or failed."""
@@ -52,6 +47,7 @@ class Step:
         device: Where the targets, and so the rows' indices, are.
         memory: What ascent and method will keep, by name, once the step has been made.
         norms: Of the ascent gradients so far, scalars without graph.
+        left: A parameter that the passes left a gradient, and the version of that gradient then.
 
     Raises:
         OptionError: If the targets do not fit the method, or ``loss_scale`` is out of range.
@@ -66,6 +62,7 @@ class Step:
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
         self.own: set[Tensor] = set()
+        self.left: tuple[Tensor, int] | None = None
         self._method = method
         self._loss_scale = loss_scale
         self._accumulate = accumulate
@@ -340,7 +337,7 @@ class Step:
         finally:
             done = self.life == "done"
             self._gradients.close(keep=done)
-            self._left = next(((p, p.grad._version) for p in self.own if p.grad is not None), None) if done else None
+            self.left = next(((p, p.grad._version) for p in self.own if p.grad is not None), None) if done else None
             method._strangers.end(keep=done)
             modules.buffers.end(settled=done)
             modules.stop(seen=done)
@@ -369,57 +366,14 @@ class Step:
                 self._gradients.replace(parts.reached, combined.gradient)
             self.memory.update(combined.memory)
 
-    def was_skipped(self) -> bool:
-        """Whether a ``GradScaler`` is taken to have left the step out: a gradient is NaN or infinite."""
-        grads = self._grads()
-        return not all(bool(norm.isfinite()) for norm in (*self.norms, *map(global_norm, [grads] if grads else [])))
-
-    def refuse_cleared(self) -> None:
-        """Refuse a step whose gradients somebody took away since the passes.
-
-        Raises:
-            PassError: If there is none left.
-        """
-        if self._left is not None and not self._grads():
-            raise PassError(CLEARED)
-
-    def _grads(self) -> list[Tensor]:
+    def grads(self) -> list[Tensor]:
+        """The gradients that lie in ``.grad`` of the optimizer's parameters now."""
         return [p.grad for p in self._method._own_params() if p.grad is not None]
 
-    def check(self) -> None:
-        """Refuse a step that would poison the weights, and undo what it did to the running statistics.
-
-        Raises:
-            NonFiniteError: If a loss or gradient is NaN or infinite, on any rank.
-            PassError: If the gradient was set to zero since the passes.
-        """
-        method = self._method
-        grads = self._grads()
-        found: Mapping[str, list[Tensor]] = {
-            "the loss of": [*self._losses_before, self.loss],
-            "an ascent gradient of": self.norms,
-            "the gradient of": [global_norm(grads)] if grads else [],
-        }
-        # Fetched together: an accelerator waits once.
-        values = [v.to(self.loss.device, torch.float64, non_blocking=True) for part in found.values() for v in part]
-        together = torch.stack(values)
-        if not method._ranks.anywhere(~together.isfinite().all()):
-            self._refuse_zeroed(together)
-            return
-        method._modules.buffers.undo()
-        mine = (name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
-        raise NonFiniteError(
-            f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
-            "statistics are those before it. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
-            "batch."
-        )
-
-    def _refuse_zeroed(self, values: Tensor) -> None:
-        # Changed since the passes, as clipping does, too; and zero, though the direction of an ascent was not.
-        p, version = self._left or (None, 0)
-        changed = p is not None and p.grad is not None and p.grad._version != version
-        if changed and self.norms and bool((values[-1] == 0) & (values[-2] != 0)):
-            raise PassError(CLEARED)
+    @property
+    def all_losses(self) -> list[Tensor]:
+        """The loss of every micro-batch of the step."""
+        return [*self._losses_before, self.loss]
 
 
 class _Outside:
