@@ -39,11 +39,12 @@ class Ranks:
         if self.size > 1 and dist.get_backend(self._group) == "nccl":
             self._device = torch.device("cuda", torch.cuda.current_device())
 
-    def compare(self, described: Mapping[str, object]) -> None:
+    def compare(self, describe: Callable[[], Mapping[str, object]]) -> None:
         """See, before the first step, that the ranks were given the same options."""
         if self._compared:
             return
         self._compared = True
+        described = describe()
         held: list[Mapping[str, object]] = [{} for _ in range(self.size)]
         self._meet(lambda: dist.all_gather_object(held, dict(described), group=self._group), step=0)
         for rank, other in enumerate(held):

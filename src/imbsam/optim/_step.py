@@ -81,7 +81,7 @@ class Step:
     def _plan(self, classes: Tensor) -> None:
         method, ranks = self._method, self._method._ranks
         terms = [term if method._moves(term) else term.at_the_weights() for term in method.terms(classes)]
-        ranks.compare(described(method))
+        ranks.compare(lambda: described(method))
         mean_rows, need = ranks.agree(self.batch_size, terms, step=method.steps)
         if mean_rows != self.batch_size:
             scale = self.batch_size / mean_rows

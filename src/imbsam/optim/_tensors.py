@@ -30,8 +30,9 @@ def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]
 
     @wraps(function)
     def left_out(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        if not torch.compiler.is_compiling():
+            return function(*args, **kwargs)
         if not made:
-            # Not before the first call: it imports torch's compiler, which an optimizer's first step does anyway.
             made.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
         return made[0](*args, **kwargs)
 
