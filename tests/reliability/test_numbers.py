@@ -85,7 +85,8 @@ def test_nothing_is_poisoned_and_the_next_step_is_as_if_the_bad_one_had_not_been
         if hit:
             found += 1
             assert refused == (policy == "raise")
-            state["sharpness"].update(skipped=optimizer.skipped, skipped_in_a_row=optimizer.skipped)
+            for counts in (state["sharpness"], *(group["sharpness"] for group in state["param_groups"])):
+                counts.update(skipped=optimizer.skipped, skipped_in_a_row=optimizer.skipped)
             assert small.digest(model.state_dict()) == small.digest(weights), fault
             assert small.digest(optimizer.state_dict()) == small.digest(state), fault
     assert found >= 7

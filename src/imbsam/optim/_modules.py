@@ -84,10 +84,16 @@ class Modules:
                 "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
                 "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
             )
-        if hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
+        sharded = self._model is not None and any(map(is_sharded, self._model.parameters()))
+        if not sharded and hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
             raise PassError(
                 "fully_shard was applied to the model after the optimizer was made, which still holds the weights from "
                 "before: make base and optimizer afterwards, with the model: ImbSAM(base, tail, model=model)."
+            )
+        if sharded and any(p.requires_grad for p in module._parameters.values() if p is not None):
+            raise PassError(
+                f"the forward calls a {type(module).__name__} with parameters outside the sharded model, whose "
+                "gradient would be of several passes: put it into the model that the optimizer is given."
             )
         if normalises_the_batch(module) and sees_the_batch(module):
             self._refuse(module)

@@ -269,6 +269,8 @@ class Step:
     ) -> Use | None:
         """Find the parameters of others, and their part of the mean loss: the backward that gives it, if one does."""
         strangers = self._method._strangers
+        if self._method._ranks.sharded:
+            return None
         if self._method._modules.watched and losses.requires_grad:
             strangers.find(losses.sum(), self._gradients.known)
         if not strangers or span is None or planned.counted is None:

@@ -74,7 +74,8 @@ def make_optimizer(
             raise OptionError(f"{chosen.method} is plain: it takes no --ascent.")
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
-        own = {"rho": chosen.rho, **statistics, **own}
+        # The losses here are of each row by itself.
+        own = {"rho": chosen.rho, "check_rows": False, **statistics, **own}
     if chosen.ascent == "default" and chosen.ascent_options:
         raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")
     return create(
