@@ -1,7 +1,9 @@
 """Losses whose rows depend on each other: found in the first step, and right where whole batches are forwarded."""
 
+import random
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -72,7 +74,7 @@ def method(name: str, model: nn.Module, **options: object) -> SharpnessAware:
 def test_rows_that_depend_on_each_other_are_found_in_the_first_step(losses: object, dropout: float) -> None:
     model = network(dropout=dropout)
     optimizer = method("imbsam", model)
-    with pytest.warns(RowsWarning, match=r"loss depends on the rows beside it: .* ImbSAM .*rows=\"all\""):
+    with pytest.warns(RowsWarning, match=r"loss depends on the rows beside it .* ImbSAM .*rows=\"all\""):
         optimizer.step(lambda rows: losses(model, rows), targets=Y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -167,3 +169,25 @@ def test_beside_batch_norm_it_is_the_batch_policy() -> None:
 def test_other_words_are_refused() -> None:
     with pytest.raises(OptionError, match="rows must be 'needed' or 'all'; got 'some'"):
         method("imbsam", network(), rows="some")
+
+
+def test_random_numbers_of_python_and_numpy_are_the_same_in_both_forwards() -> None:
+    model = network()
+
+    def drawing(rows: Tensor) -> Tensor:
+        noise = torch.tensor([random.gauss(0, 1) for _ in range(len(rows))]).double()
+        noise += torch.from_numpy(np.random.standard_normal(len(rows)))
+        return F.cross_entropy(model(X[rows] + noise[:, None]), Y[rows], reduction="none")
+
+    before = random.getstate()
+    method("imbsam", model).step(drawing, targets=Y)
+    assert random.getstate() != before
+
+
+def test_losses_that_are_nearly_zero_are_not_compared_to_the_last_bit() -> None:
+    model = network()
+
+    def fitted(rows: Tensor) -> Tensor:
+        return F.cross_entropy(model(X[rows]), Y[rows], reduction="none") * 0 + len(rows) * 1e-9
+
+    method("imbsam", model).step(fitted, targets=Y)

@@ -184,3 +184,15 @@ def test_the_way_out_is_the_model_that_holds_both() -> None:
     expected = torch.autograd.grad(loss(twin(x), y).mean(), loss.centres)[0]
     optimizer.step(lambda rows: loss(net(x[rows]), y[rows]), targets=y)
     torch.testing.assert_close(loss.centres.grad, expected, atol=1e-12, rtol=0)
+
+
+def test_one_that_is_given_to_the_optimizer_later_is_its_own() -> None:
+    net, loss, x, y = networks()
+    optimizer = made("imbsam", net)
+    for _ in range(2):
+        optimizer.step(lambda rows: loss(net(x[rows]), y[rows]), targets=y)
+        loss.zero_grad()
+    optimizer.add_param_group({"params": [loss.centres]})
+    before = loss.centres.detach().clone()
+    optimizer.step(lambda rows: loss(net(x[rows]), y[rows]), targets=y)
+    assert not torch.equal(before, loss.centres)

@@ -1,8 +1,11 @@
 """Whether the loss of a row is the same beside other rows: looked at once, where a part of the batch is forwarded."""
 
 import inspect
+import random
+import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +18,10 @@ ROWS = 4
 
 TOLERANCE = 0.02
 """Of a loss's size; arithmetic in half precision differs by less from one number of rows to another."""
+
+
+NEGLIGIBLE = 1e-6
+"""Losses of a network that fits its rows differ by as little from rounding alone."""
 
 
 class RowCheck:
@@ -42,7 +49,7 @@ class RowCheck:
             self._rows = n = min(ROWS, len(rows) // 4)
             self.passes = [PlannedPass(torch.cat([rows[:n], others]), ()) for others in (rows[n : 2 * n], rows[-n:])]
         self._losses: dict[int, Tensor] = {}
-        self._states: list[tuple[Tensor, Tensor | None]] = []
+        self._states: list[_Randomness] = []
         self._device = torch.device("cpu")
 
     def follows(self, planned: PlannedPass) -> bool:
@@ -52,8 +59,8 @@ class RowCheck:
     def before(self, planned: PlannedPass) -> None:
         """Let both passes of the check draw the same random numbers."""
         if any(planned is each for each in self.passes):
-            self._states.append(_random_state(self._device))
-            _draw_from(self._states[0], self._device)
+            self._states.append(_Randomness.now(self._device))
+            self._states[0].put_back()
 
     def see(self, planned: PlannedPass, rows: slice, losses: Tensor) -> None:
         """Take the losses of some rows of a pass."""
@@ -75,17 +82,18 @@ class RowCheck:
         first, second, *_ = self.passes
         begun, drawn = self._states
         alone, beside, whole = (self._losses[id(p)][: self._rows].double() for p in (first, second, self._largest))
-        _draw_from(begun, self._device)
-        others = [beside] if _differ(begun, drawn) else [beside, whole]
-        scale = float(alone.abs().max().clamp(min=1e-12))
+        begun.put_back()
+        others = [beside] if begun.differs(drawn) else [beside, whole]
+        slack = TOLERANCE * float(torch.stack([alone, *others]).abs().max()) + NEGLIGIBLE
         for other in others:
             worst = int((alone - other).abs().argmax())
             found, reference = float(alone[worst]), float(other[worst])
-            if abs(found - reference) > TOLERANCE * scale:
+            if abs(found - reference) > slack:
                 warnings.warn(
-                    f"a row's loss depends on the rows beside it: {found:.4g} beside some, {reference:.4g} beside "
-                    f"others. {self._method} forwards a part of the batch in some passes, which is then another loss: "
-                    'give the optimizer rows="all" (or check_rows=False, if it is meant so).',
+                    "a row's loss depends on the rows beside it (or on random numbers of its own): "
+                    f"{found:.4g} beside some, {reference:.4g} beside others. {self._method} forwards a part of the "
+                    "batch in some passes, which is then another loss: give the optimizer "
+                    'rows="all" (or check_rows=False, if it is meant so).',
                     RowsWarning,
                     stacklevel=_level_of_the_caller(),
                 )
@@ -100,17 +108,35 @@ def _level_of_the_caller() -> int:
     return level
 
 
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """The state of torch's random numbers, on the CPU and on an accelerator."""
-    state = torch.get_device_module(device).get_rng_state(device) if device.type in ("cuda", "xpu", "mps") else None
-    return torch.get_rng_state(), state
+@dataclass(frozen=True)
+class _Randomness:
+    """The states of torch's random numbers on the CPU and on an accelerator, of Python's and of numpy's."""
 
+    device: torch.device
+    cpu: Tensor
+    accelerator: Tensor | None
+    python: tuple[object, ...]
+    numpy: dict[str, object] | None
 
-def _draw_from(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.get_device_module(device).set_rng_state(state[1], device)
+    @classmethod
+    def now(cls, device: torch.device) -> "_Randomness":
+        own = torch.get_device_module(device).get_rng_state(device) if device.type in ("cuda", "xpu", "mps") else None
+        # Not imported: who has not loaded it draws nothing from it.
+        numpy = sys.modules.get("numpy")
+        return cls(
+            device, torch.get_rng_state(), own, random.getstate(), numpy and numpy.random.get_state(legacy=False)
+        )
 
+    def put_back(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.accelerator is not None:
+            torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
+        random.setstate(self.python)
+        if self.numpy is not None:
+            sys.modules["numpy"].random.set_state(self.numpy)
 
-def _differ(a: tuple[Tensor, Tensor | None], b: tuple[Tensor, Tensor | None]) -> bool:
-    return any(s is not None and t is not None and not torch.equal(s, t) for s, t in zip(a, b, strict=True))
+    def differs(self, other: "_Randomness") -> bool:
+        """Whether anything was drawn between the two."""
+        tensors = ((self.cpu, other.cpu), (self.accelerator, other.accelerator))
+        drawn = any(a is not None and b is not None and not torch.equal(a, b) for a, b in tensors)
+        return drawn or (self.python, str(self.numpy)) != (other.python, str(other.numpy))

@@ -133,7 +133,7 @@ class Step:
             self._losses_before = [*self._earlier._losses_before, self._earlier.loss]
             self.norms = [*self._earlier.norms]
             self.memory = {**self._earlier.memory}
-        method._strangers.start()
+        method._strangers.start(self._gradients.known)
         method._modules.remember(further=self._earlier is not None)
         STEPS.add(self)
         self.life = "open"

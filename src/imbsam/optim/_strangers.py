@@ -58,10 +58,10 @@ class Strangers:
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def start(self) -> None:
-        """Set the gradients of those that were found before aside."""
+    def start(self, known: Container[Tensor]) -> None:
+        """Set the gradients of those aside that were found before, and have not been given to the optimizer since."""
         self._held, self._gained = {}, {}
-        for p in [p for found in self._found if (p := found()) is not None]:
+        for p in [p for found in self._found if (p := found()) is not None and p not in known]:
             self._set_aside(p)
 
     def find(self, value: Tensor, known: Container[Tensor], *, backpropagated: bool = False) -> None:
@@ -101,7 +101,8 @@ class Strangers:
     def gain_from(self, value: Tensor) -> None:
         """Take the gradient of a value, whose graph stays, as part of theirs."""
         try:
-            torch.autograd.backward(value, inputs=list(self._held), retain_graph=True)
+            inputs = [p for p in self._held if p.requires_grad]
+            torch.autograd.backward(value, inputs=inputs, retain_graph=True)
         except RuntimeError:
             # Reentrant checkpoints know no backward to some of the leaves alone.
             value.backward(retain_graph=True)  # type: ignore[no-untyped-call]
