@@ -122,10 +122,9 @@ class _Randomness:
     def now(cls, device: torch.device) -> "_Randomness":
         own = torch.get_device_module(device).get_rng_state(device) if device.type in ("cuda", "xpu", "mps") else None
         # Not imported: who has not loaded it draws nothing from it.
-        numpy = sys.modules.get("numpy")
-        return cls(
-            device, torch.get_rng_state(), own, random.getstate(), numpy and numpy.random.get_state(legacy=False)
-        )
+        loaded = sys.modules.get("numpy")
+        drawn: dict[str, object] | None = None if loaded is None else loaded.random.get_state(legacy=False)
+        return cls(device, torch.get_rng_state(), own, random.getstate(), drawn)
 
     def put_back(self) -> None:
         torch.set_rng_state(self.cpu)
