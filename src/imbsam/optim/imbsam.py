@@ -30,7 +30,7 @@ class ImbSAM(SharpnessAware):
         rho: Neighbourhood size, finite, at least 0.
         tail_weight: k, finite, above 0; 1 is the paper's formula.
         ascent: Where the perturbation points; by default the gradient, undamped.
-        common: ``model``, ``batch_statistics``, ``context_rows``, ``row_multiple`` and ``nonfinite``, see
+        common: ``model``, ``batch_statistics``, ``rows``, ``nonfinite`` and those beside them, see
             :class:`SharpnessAware`.
 
     Raises:
