@@ -22,7 +22,7 @@ from imbsam.optim._several import Base, Several
 from imbsam.optim._soundness import refuse_cleared, refuse_unsound, was_skipped
 from imbsam.optim._state import fills_empty_state
 from imbsam.optim._step import Step, memory_name
-from imbsam.optim._strangers import Strangers, leave
+from imbsam.optim._strangers import Strangers, leave_gradients
 from imbsam.optim._tensors import outside_graphs
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
@@ -166,7 +166,7 @@ class SharpnessAware(Counting):
         self._weights = Weights(self.model)
         if self._spends is not None:
             self._spends.remove()
-        self._spends = self.base.register_step_post_hook(self._leave_gradients)
+        self._spends = self.base.register_step_post_hook(leave_gradients)
         self._step: Step | None = None
         self._check_climb()
         # Ranks would have to agree on it.
@@ -324,7 +324,7 @@ class SharpnessAware(Counting):
         try:
             refuse_unsound(step, self._ranks, self._modules.buffers)
         except NonFiniteError as error:
-            self._leave_gradients()
+            leave_gradients(self.base)
             if self.nonfinite == "raise":
                 raise
             if self.skipped_in_a_row == MOST_SKIPS_IN_A_ROW:
@@ -345,14 +345,8 @@ class SharpnessAware(Counting):
                 "passes(targets, accumulate=True), cut one batch by p.split(size), or drop them by zero_grad()."
             )
         if waiting is not None:
-            self._leave_gradients()
+            leave_gradients(self.base)
         self._drop_step()
-
-    def _leave_gradients(self, *_: object) -> None:
-        """Note that the gradients have served, so that the next passes may drop them."""
-        for p in self._own_params():
-            if p.grad is not None:
-                leave(p.grad)
 
     @property
     def _is_open(self) -> bool:
@@ -427,4 +421,4 @@ class SharpnessAware(Counting):
         super().__setstate__(state)
         self._bind()
         # A copy cannot tell what its gradients are of.
-        self._leave_gradients()
+        leave_gradients(self.base)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from imbsam.errors import PassError
 
@@ -135,6 +136,14 @@ def add(p: Tensor, gained: Tensor) -> None:
 def leave(grad: Tensor) -> None:
     """Note that passes have left a gradient: as long as it stays as it is, the next may drop it."""
     grad.left_at = grad._version  # type: ignore[attr-defined]
+
+
+def leave_gradients(optimizer: Optimizer, *_: object) -> None:
+    """Note that an optimizer's gradients have served: a hook for after its step."""
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                leave(p.grad)
 
 
 def is_left(grad: Tensor) -> bool:
