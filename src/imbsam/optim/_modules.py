@@ -13,6 +13,11 @@ from imbsam.optim._batchnorm import BatchNorms, normalises_the_batch, sees_the_b
 from imbsam.optim._buffers import Buffers
 from imbsam.optim._tensors import is_sharded
 
+SHARDED_AFTERWARDS = (
+    "fully_shard was applied to the model after the optimizer was made, which still holds the weights from before: "
+    "make base and optimizer afterwards, with the model: ImbSAM(base, tail, model=model)."
+)
+
 
 class Modules:
     """The modules of the model, and those outside it that the first step was seen to call.
@@ -86,10 +91,7 @@ class Modules:
             )
         sharded = self._model is not None and any(map(is_sharded, self._model.parameters()))
         if not sharded and hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
-            raise PassError(
-                "fully_shard was applied to the model after the optimizer was made, which still holds the weights from "
-                "before: make base and optimizer afterwards, with the model: ImbSAM(base, tail, model=model)."
-            )
+            raise PassError(SHARDED_AFTERWARDS)
         if sharded and any(p.requires_grad for p in module._parameters.values() if p is not None):
             raise PassError(
                 f"the forward calls a {type(module).__name__} with parameters outside the sharded model, whose "

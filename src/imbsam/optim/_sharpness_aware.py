@@ -13,7 +13,7 @@ from imbsam.optim._base_step import step_inside
 from imbsam.optim._counting import Counting
 from imbsam.optim._gradients import Combined, Parts
 from imbsam.optim._misuse import refuse_scaler
-from imbsam.optim._modules import Modules
+from imbsam.optim._modules import SHARDED_AFTERWARDS, Modules
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
 from imbsam.optim._plan import BatchStatistics
@@ -23,7 +23,7 @@ from imbsam.optim._soundness import refuse_cleared, refuse_unsound, was_skipped
 from imbsam.optim._state import fills_empty_state
 from imbsam.optim._step import Step, memory_name
 from imbsam.optim._strangers import Strangers, leave_gradients
-from imbsam.optim._tensors import outside_graphs
+from imbsam.optim._tensors import is_sharded, outside_graphs
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
 from imbsam.optim._wrapper import Group, State
@@ -153,6 +153,8 @@ class SharpnessAware(Counting):
     def _check_model(self, model: nn.Module) -> None:
         own = set(self._own_params())
         if own.isdisjoint(model.parameters()):
+            if any(is_sharded(p) for p in model.parameters()):
+                raise PassError(SHARDED_AFTERWARDS)
             raise OptionError(
                 f"the {type(model).__name__} given as model has none of the optimizer's parameters, as a copy of the "
                 "model has none: make base and optimizer with the parameters of this model."
