@@ -207,6 +207,7 @@ def test_checkpointing_changes_no_weight(name: str, norm: bool, reentrant: bool)
 
 # Of torch's compiler, about a tensor between two graphs.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("what", ["step", "passes", "losses", "model"])
 def test_whatever_is_compiled_the_weights_are_those_without(what: str, norm: bool) -> None:

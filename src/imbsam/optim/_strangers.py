@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.weak import TensorWeakRef
 
 from imbsam.errors import PassError
 
@@ -52,7 +53,7 @@ class Strangers:
     """
 
     def __init__(self) -> None:
-        self._found: list[weakref.ref[Tensor]] = []
+        self._found: list[TensorWeakRef] = []
         self._held: dict[Tensor, Tensor | None] = {}
         self._gained: dict[Tensor, Tensor] = {}
 
@@ -70,7 +71,7 @@ class Strangers:
         for p in leaves(value):
             if p in known or p in self._held:
                 continue
-            self._found.append(weakref.ref(p))
+            self._found.append(TensorWeakRef(p))
             found = p.grad
             self._set_aside(p)
             if backpropagated:
