@@ -13,8 +13,10 @@ def refuse_scaler() -> None:
     """Refuse a closure that ``GradScaler.step`` hands on, whose gradients nothing would unscale between the passes."""
     frame = inspect.currentframe()
     for _ in range(10):  # Between them are torch's wrappers around every step, and ours.
-        # By the object: the method of it that calls step() is private, and may get another name.
-        caller = frame.f_locals.get("self") if frame is not None else None
+        # By the object: the method of it that calls step() is private, and may get another name. By the file before
+        # that: to look at the locals of every frame takes time.
+        in_scaler = frame is not None and frame.f_code.co_filename == GradScaler.step.__code__.co_filename
+        caller = frame.f_locals.get("self") if frame is not None and in_scaler else None
         if isinstance(caller, GradScaler) and caller.is_enabled():
             raise PassError(
                 "scaler.step(optimizer, closure) would leave the gradients of the passes scaled. Make the passes by "

@@ -165,6 +165,8 @@ class _Layout:
         if not self.share:
             return [] if need_base or not self.coupled else list(ascents)[:1]
         if not self.coupled:
+            if not need_base:
+                return []
             return [k for k, ascent in ascents.items() if self._is_cheaper_together(ascent)]
         whole = [k for k, ascent in ascents.items() if self.statistics == "batch" or self._rows(ascent) is None]
         if whole or need_base or not ascents:
