@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from cases import MLP, TAIL
+from cases import BATCH_NORM, HEAD_AND_TAIL, MLP, TAIL
 from imbsam.errors import NonFiniteError
 from imbsam.optim import METHODS, SharpnessAware, create
 from optim.family import PRIORS
@@ -138,6 +138,18 @@ def test_the_first_step_that_is_refused_leaves_buffers_as_they_were(name: str) -
         take_step(method(name, model), model, MLP.loss, (x, y))
     assert not bool(model[1].mean.any())
     assert not bool(model[1].calls)
+
+
+@EVERY
+def test_a_module_outside_the_model_with_a_buffer_changes_nothing_of_that(name: str) -> None:
+    """As a criterion that has class weights, which is called after the model."""
+    model, criterion = BATCH_NORM.model(), nn.CrossEntropyLoss(torch.ones(CLASSES).double(), reduction="none")
+    before = [b.clone() for b in model.buffers()]
+    x, y = BATCH_NORM.batch(HEAD_AND_TAIL)
+    x[0] = torch.nan
+    with pytest.raises(NonFiniteError):
+        method(name, model).step(lambda rows: criterion(model(x[rows]), y[rows]), targets=y)
+    assert identical(before, [*model.buffers()])
 
 
 def test_every_pass_is_of_the_same_function_of_the_weights() -> None:

@@ -92,14 +92,11 @@ class Buffers:
             self._first = [(slot, slot.held, slot.before) for slot in self._slots]
             for slot in self._slots:
                 slot.before = None
-        stale = []
-        for slot in self._slots:
-            if slot.before is None or slot.touched():
-                slot.held = slot.now()
-                stale.append(slot)
-        _keep(stale, "before", [slot.held for slot in stale])
-        for slot in stale:
-            slot.version = -1 if slot.held is None else slot.held._version
+        _hold([slot for slot in self._slots if slot.before is None or slot.touched()])
+
+    def remember_new(self) -> None:
+        """Keep the buffers of a module that is about to be called for the first time; others may have moved already."""
+        _hold([slot for slot in self._slots if slot.before is None])
 
     def remember_frozen(self, modules: Iterable[nn.Module]) -> None:
         """Note what the parameters without a gradient look like: a forward may move some, as momentum encoders."""
@@ -178,6 +175,14 @@ def _differ(now: Tensor | None, before: Tensor | None) -> bool:
     if now is None or before is None:
         return False
     return now.shape != before.shape or not bool(((now == before) | ((now != now) & (before != before))).all())
+
+
+def _hold(slots: Sequence[Slot]) -> None:
+    """Keep what lies in the slots now as what was there before."""
+    for slot in slots:
+        slot.held = slot.now()
+        slot.version = -1 if slot.held is None else slot.held._version
+    _keep(slots, "before", [slot.held for slot in slots])
 
 
 @torch.no_grad()

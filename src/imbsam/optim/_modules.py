@@ -102,7 +102,7 @@ class Modules:
         if module._buffers:
             self._others.append(module)
             self._find()
-            self.buffers.remember()
+            self.buffers.remember_new()
         self._known.add(module)
 
     def _refuse(self, module: nn.Module) -> NoReturn:
