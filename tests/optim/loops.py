@@ -1,7 +1,10 @@
 """Small loops the optimizer's tests share: plain training, training by closure, what a model holds."""
 
+import copy
+import io
+import pickle
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +79,21 @@ def contents(*held: nn.Module | Optimizer) -> list[Tensor]:
         else:
             found += [v for state in one.state.values() for v in state.values() if isinstance(v, Tensor)]
     return [t.detach().clone() for t in found]
+
+
+Copied = TypeVar("Copied")
+
+
+def copied(how: str, original: Copied) -> Copied:
+    """A copy by ``"deepcopy"``, ``"pickle"`` or ``"torch.save"``."""
+    if how == "deepcopy":
+        return copy.deepcopy(original)
+    if how == "pickle":
+        return cast(Copied, pickle.loads(pickle.dumps(original)))
+    file = io.BytesIO()
+    torch.save(original, file)
+    file.seek(0)
+    return cast(Copied, torch.load(file, weights_only=False))
 
 
 def identical(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:

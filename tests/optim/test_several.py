@@ -2,7 +2,6 @@
 
 import copy
 import io
-import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from imbsam.errors import OptionError
 from imbsam.optim import METHODS, SAM, ImbSAM, SharpnessAware, WeightedSAM, create
 from imbsam.optim._several import Several
 from optim.family import GRADIENTS, PRIORS, halves
-from optim.loops import adamw, contents, identical, sgd, take_step
+from optim.loops import adamw, contents, copied, identical, sgd, take_step
 
 
 def pair(model: nn.Module, *rhos: float, **options: Any) -> list[Optimizer]:
@@ -264,15 +263,7 @@ def test_distributed_checkpoints_carry_the_state_of_all() -> None:
 def test_a_copy_goes_on_like_the_original(how: str) -> None:
     model, optimizer = trained()
     lr_scheduler.StepLR(optimizer.base.optimizers[0], 1)
-    if how == "deepcopy":
-        twin, other = copy.deepcopy((model, optimizer))
-    elif how == "pickle":
-        twin, other = pickle.loads(pickle.dumps((model, optimizer)))
-    else:
-        file = io.BytesIO()
-        torch.save((model, optimizer), file)
-        file.seek(0)
-        twin, other = torch.load(file, weights_only=False)
+    twin, other = copied(how, (model, optimizer))
     assert type(other.base) is Several
     assert {id(p) for group in other.param_groups for p in group["params"]} == {id(p) for p in twin.parameters()}
     for batch in MLP.batches():

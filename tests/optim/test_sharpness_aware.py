@@ -2,7 +2,6 @@
 
 import copy
 import io
-import pickle
 import warnings
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from optim.loops import (
     METHODS,
     adamw,
     contents,
+    copied,
     identical,
     imbsam,
     make_passes,
@@ -260,15 +260,7 @@ def test_the_checkpoint_loads_into_a_plain_base() -> None:
 def test_a_copy_goes_on_like_the_original(method: object, case: Case, how: str) -> None:
     model, optimizer = trained(case, method, adamw, 3)
     optimizer.ascent = Gradient(damping=0.25)
-    if how == "deepcopy":
-        twin, other = copy.deepcopy((model, optimizer))
-    elif how == "pickle":
-        twin, other = pickle.loads(pickle.dumps((model, optimizer)))
-    else:
-        file = io.BytesIO()
-        torch.save((model, optimizer), file)
-        file.seek(0)
-        twin, other = torch.load(file, weights_only=False)
+    twin, other = copied(how, (model, optimizer))
     assert type(other) is type(optimizer)
     assert other.model is twin
     assert other.param_groups is other.base.param_groups
