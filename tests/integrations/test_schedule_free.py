@@ -6,10 +6,11 @@ import torch
 from accelerate import Accelerator
 from lightning_fabric import Fabric
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from imbsam.integrations.transformers import SharpnessAwareMixin
 from imbsam.optim import SAM
+from integrations.test_transformers import bert
 from optim.test_whole import Averaged
 
 
@@ -18,18 +19,9 @@ class SharpTrainer(SharpnessAwareMixin, Trainer):
 
 
 def test_the_trainer_evaluates_one_place_and_trains_the_other(tmp_path: Path) -> None:
-    config = BertConfig(
-        vocab_size=30,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=8,
-        max_position_embeddings=8,
-        num_labels=3,
-    )
-    model = BertForSequenceClassification(config)
+    model = bert()
     optimizer = SAM(Averaged(model.parameters()), model=model)
-    rows = [{"input_ids": torch.randint(0, 30, (4,)), "labels": k % 3} for k in range(8)]
+    rows = [{"input_ids": torch.randint(0, 20, (4,)), "labels": k % 3} for k in range(8)]
     arguments = TrainingArguments(
         str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, eval_strategy="epoch", save_strategy="no",
         report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False,

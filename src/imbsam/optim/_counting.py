@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from imbsam.optim._base_step import step_inside
 from imbsam.optim._state import OWN, Kept, packed, unpacked
+from imbsam.optim._weights import params_of
 from imbsam.optim._wrapper import State, Wrapper
 
 
@@ -41,7 +42,7 @@ class Counting(Wrapper):
         return False
 
     def _own_params(self) -> list[Tensor]:
-        return [p for group in self.param_groups for p in group["params"]]
+        return [p for group in self.param_groups for p in params_of(group)]
 
     def _places(self) -> Sequence[str]:
         """Names of what will be kept for each parameter, as far as they are known before the first step."""

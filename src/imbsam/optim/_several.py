@@ -13,11 +13,10 @@ from imbsam.errors import OptionError
 from imbsam.optim._base_step import step_inside
 from imbsam.optim._options import check_base
 from imbsam.optim._weights import ParamGroup, params_of
+from imbsam.optim._wrapper import State
 
 Base = Optimizer | Sequence[Optimizer]
 """What a method goes around: an optimizer, or a list of them that share the parameters out."""
-
-State = dict[str, object]
 
 
 class Several(Optimizer):

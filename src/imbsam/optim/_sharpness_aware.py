@@ -25,8 +25,8 @@ from imbsam.optim._step import Step, memory_name
 from imbsam.optim._strangers import Strangers, leave_gradients
 from imbsam.optim._tensors import is_sharded, outside_graphs
 from imbsam.optim._terms import Term
-from imbsam.optim._weights import Weights
-from imbsam.optim._wrapper import Group, State
+from imbsam.optim._weights import ParamGroup, Weights
+from imbsam.optim._wrapper import State
 from imbsam.optim.ascent import Ascent, Gradient
 
 MOST_SKIPS_IN_A_ROW = 20
@@ -374,7 +374,7 @@ class SharpnessAware(Counting):
             self._drop_step()
             super().zero_grad(set_to_none)
 
-    def add_param_group(self, param_group: Group) -> None:
+    def add_param_group(self, param_group: ParamGroup) -> None:
         """Add a group to the base optimizer; its ``rho`` defaults to the one given at construction.
 
         Raises:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imbsam.errors import PassError
+from imbsam.optim._weights import ParamGroup
 
-Group = dict[str, object]
 State = dict[str, object]
 
 
@@ -37,10 +37,10 @@ class Wrapper(Optimizer):
     if not TYPE_CHECKING:  # To a type checker they are what torch declares.
 
         @property
-        def param_groups(self) -> list[Group]:
+        def param_groups(self) -> list[ParamGroup]:
             """The base optimizer's groups."""
-            groups: list[Group] = self.base.param_groups
-            seen: list[Group] = self.__dict__.get("_seen", groups)
+            groups: list[ParamGroup] = self.base.param_groups
+            seen: list[ParamGroup] = self.__dict__.get("_seen", groups)
             for number, group in enumerate(groups):
                 if not self.options.keys() <= group.keys():
                     held = seen[number] if groups is not seen and len(groups) == len(seen) else {}
@@ -50,7 +50,7 @@ class Wrapper(Optimizer):
             return groups
 
         @param_groups.setter
-        def param_groups(self, groups: list[Group]) -> None:
+        def param_groups(self, groups: list[ParamGroup]) -> None:
             self.base.param_groups = groups
 
         @property
@@ -62,7 +62,7 @@ class Wrapper(Optimizer):
         def state(self, state: dict[Tensor, State]) -> None:
             self.base.state = state
 
-    def add_param_group(self, param_group: Group) -> None:
+    def add_param_group(self, param_group: ParamGroup) -> None:
         """Add a group to the base optimizer."""
         self.base.add_param_group(param_group)
 
