@@ -7,7 +7,6 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -18,7 +17,9 @@ from imbsam.data.columns import Columns
 from imbsam.data.seeding import generator
 from imbsam.data.sources.cells import value_text
 from imbsam.data.splits import stratified_split
+from imbsam.decisions import ClassPrior, Posterior, posterior_under
 from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
+from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.learnt import Learnt
 from imbsam.estimators.parameters import CONSTRAINTS
 from imbsam.estimators.tables import (
@@ -43,7 +44,7 @@ WEIGHTS, SPLIT = range(2)
 """Random streams beside that of the batches."""
 
 
-class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class SharpClassifier(DecidingClassifier):
     """A multilayer perceptron whose rare classes get a flat minimum, by ImbSAM or any other method of the library.
 
     Numbers are standardised by the training rows, dates are read as days, categories are embedded; a missing number
@@ -63,7 +64,15 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         loss: A name of :data:`imbsam.losses.LOSSES`.
         loss_options: Its options by name, as ``{"tau": 1.5}``.
         reweight_from: Share of the epochs after which classes are re-weighted (DRW); None: never.
-        adjust: Post-hoc logit adjustment: tau; 0 for none.
+        class_prior: How frequent the classes are taken to be: ``"training"``, ``"balanced"``, a frequency for each
+            class by its label or in the order of ``classes_``, or ``"loss"``, those that the loss aims at.
+            Probabilities are told under it, and the class is the one with the highest. None: probabilities are told
+            under the priors of the training rows, and decisions are made as if all classes were equally frequent, so
+            that a rare class counts as much as a frequent one.
+        cost: Of missing a row of a class, by its label, 1 for the others: decisions are those of least expected cost
+            under the prior of the probabilities.
+        at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
+            found on held-out rows, ``validation_fraction`` of each class, and ``prices_`` says what others pay.
         hidden: Units of each hidden layer; empty for a linear model.
         base: The optimizer under the method: ``"sgd"``, ``"adam"``, ``"adamw"``, ``"rmsprop"``, or
             ``"muon"``: Muon for the 2-D weights of hidden layers, AdamW for the rest.
@@ -98,6 +107,8 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         priors_: :class:`~imbsam.ClassPriors` of the rows trained on.
         tail_: Labels of the tail classes.
         model_: The network, a torch module.
+        posterior_: :class:`~imbsam.decisions.Posterior`, from outputs to probabilities and decisions.
+        prices_: What each class reaches of which something was wanted, and what others pay; empty without.
         loss_curve_: Mean training loss of each epoch.
         validation_scores_: Balanced accuracy on the rows held out after each epoch; None without early stopping.
         best_validation_score_: That of the epoch whose weights were kept; None without early stopping.
@@ -133,10 +144,12 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         method_options: Mapping[str, object] | None = None,
         ascent: str | None = None,
         ascent_options: Mapping[str, object] | None = None,
-        loss: str = "cross-entropy",
+        loss: str = "logit-adjustment",
         loss_options: Mapping[str, float] | None = None,
         reweight_from: float | None = None,
-        adjust: float = 0.0,
+        class_prior: ClassPrior = None,
+        cost: Costs = None,
+        at_least: AtLeast = None,
         hidden: tuple[int, ...] = (128, 128),
         base: str = "sgd",
         lr: float | None = None,
@@ -165,7 +178,9 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.loss = loss
         self.loss_options = loss_options
         self.reweight_from = reweight_from
-        self.adjust = adjust
+        self.class_prior = class_prior
+        self.cost = cost
+        self.at_least = at_least
         self.hidden = hidden
         self.base = base
         self.lr = lr
@@ -215,7 +230,8 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows = encoded_rows(frame, columns)
         priors = ClassPriors.from_targets(targets[kept], num_classes=len(classes))
         tail = self._tail_of(priors, classes)
-        learnt = self._to_learn(columns, priors, before)
+        learnt = self._to_learn(columns, len(classes), before)
+        base = self._base_posterior(priors, classes)
         course = self._course(len(kept), seed, self.n_iter_ if before else 0)
         history = self._train(
             learnt,
@@ -224,66 +240,23 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tail,
             data.TensorSamples(rows[kept], targets[kept], ()),
             data.TensorSamples(rows[held], targets[held], ()) if len(held) else None,
+            base,
             start=self.model_.state_dict() if before else None,
         )
         self._learnt = learnt
         self.classes_, self.priors_, self.tail_ = classes, priors, classes[tail.numpy()]
         self._note(history, course.first_epoch)
+        outputs = learnt.outputs(self.model_, rows[held], device_of(self.device))
+        self._note_posterior(self._base_posterior(priors, classes, history.best_epoch), outputs, targets[held])
         return self
 
-    def decision_function(self, X: object) -> "np.ndarray":
-        """How much speaks for each class, in logits.
-
-        Args:
-            X: Rows as in ``fit``.
-
-        Returns:
-            Shape ``(N, C)``; with two classes ``(N,)``, the second class's minus the first one's.
-        """
-        logits = self._logits(X)
-        return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
-
-    def predict_proba(self, X: object) -> "np.ndarray":
-        """Probability of each class.
-
-        Args:
-            X: Rows as in ``fit``.
-
-        Returns:
-            Shape ``(N, C)``, columns in the order of ``classes_``.
-        """
-        return np.asarray(self._logits(X).softmax(dim=1))
-
-    def predict_log_proba(self, X: object) -> "np.ndarray":
-        """Natural logarithm of :meth:`predict_proba`, exact where that is 0.
-
-        Args:
-            X: Rows as in ``fit``.
-
-        Returns:
-            Shape ``(N, C)``.
-        """
-        return np.asarray(self._logits(X).log_softmax(dim=1))
-
-    def predict(self, X: object) -> "np.ndarray":
-        """The most likely label of each row.
-
-        Args:
-            X: Rows as in ``fit``.
-
-        Returns:
-            Shape ``(N,)``; ties go to the first class.
-        """
-        places = self._logits(X).argmax(dim=1).numpy()
-        return np.asarray(self.classes_[places])
-
-    def _logits(self, X: object) -> Tensor:
+    def _outputs(self, X: object) -> Tensor:
         check_is_fitted(self, "model_")
         columns = self._learnt.columns
         frame = checked_rows(self, X, texts=bool(columns.categorical))
         device = device_of(self.device)
         blocks = [
-            self._learnt.logits(self.model_, encoded_rows(frame.iloc[start : start + BLOCK], columns), device)
+            self._learnt.outputs(self.model_, encoded_rows(frame.iloc[start : start + BLOCK], columns), device)
             for start in range(0, len(frame), BLOCK)
         ]
         return torch.cat(blocks)
@@ -298,7 +271,7 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _split(self, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Indices to train on, and to hold out."""
-        fraction = self.validation_fraction if self.early_stopping else 0.0
+        fraction = self.validation_fraction if self.early_stopping or self.at_least else 0.0
         kept, held = stratified_split(targets, fraction, generator(seed, SPLIT))
         if self.early_stopping and not len(held):
             warnings.warn(
@@ -314,17 +287,11 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 warnings.simplefilter("ignore", PriorsWarning)
             return tail_classes(self.tail, priors, [value_text(label) for label in classes.tolist()])
 
-    def _to_learn(self, columns: Columns, priors: ClassPriors, before: Learnt | None) -> Learnt:
+    def _to_learn(self, columns: Columns, num_classes: int, before: Learnt | None) -> Learnt:
         if not all(isinstance(units, Integral) for units in self.hidden):
             raise OptionError(f"hidden must be whole numbers of units, as (128, 128); got {self.hidden!r}.")
-        learnt = Learnt.of(
-            columns,
-            priors,
-            hidden=tuple(map(int, self.hidden)),
-            loss=self.loss,
-            scale=(self.loss_options or {}).get("scale"),
-            adjust=self.adjust,
-        )
+        cosine = losses.needs_cosine_classifier(self.loss)
+        learnt = Learnt(columns, num_classes, tuple(map(int, self.hidden)), cosine)
         if before:
             learnt.check_goes_on(before)
         return learnt
@@ -337,6 +304,7 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tail: Tensor,
         samples: data.TensorSamples,
         held_out: data.TensorSamples | None,
+        posterior: Posterior,
         *,
         start: Mapping[str, Tensor] | None,
     ) -> History:
@@ -344,8 +312,8 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         device = device_of(self.device)
 
         def score(held: data.TensorSamples) -> float:
-            logits = learnt.logits(model, held.values, device)
-            return metrics.classification(logits, held.targets, priors.shot_groups()).balanced
+            scores = posterior.scores(learnt.outputs(model, held.values, device))
+            return metrics.classification(scores, held.targets, priors.shot_groups()).balanced
 
         with own_random_numbers(generator(course.seed, course.first_epoch, WEIGHTS).initial_seed(), device):
             model = learnt.new_model()
@@ -356,10 +324,21 @@ class SharpClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 lambda steps: self._optimizer(model, priors, tail, steps),
                 samples,
                 course,
-                score=None if held_out is None else lambda: score(held_out),
+                score=(lambda: score(held_out)) if held_out is not None and self.early_stopping else None,
             )
         self.model_ = model.cpu().eval()
         return history
+
+    def _base_posterior(self, priors: ClassPriors, classes: "np.ndarray", epochs: int = 0) -> Posterior:
+        """What the outputs mean after so many epochs, before anything is calibrated."""
+        criterion = self._criterion(priors)
+        if isinstance(criterion, losses.Deferred):
+            criterion.set_epoch(epochs - 1)
+        scale = losses.output_scale(self.loss, self.loss_options or {})
+        shift = losses.training_shift(criterion)
+        names = classes.tolist()
+        check_decisions(self.cost, self.at_least, names)
+        return posterior_under(self.class_prior, priors, names, scale=scale, training_shift=shift)
 
     def _criterion(self, priors: ClassPriors) -> nn.Module:
         criterion = losses.build(self.loss, priors, options=self.loss_options or {})

@@ -27,6 +27,11 @@ class BalancedSoftmax(nn.Module):
         log_counts = positive_counts(priors, "balanced softmax").log()
         self.register_buffer("log_counts", log_counts.float(), persistent=False)
 
+    @property
+    def training_shift(self) -> Tensor:
+        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        return self.log_counts
+
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.log_counts))

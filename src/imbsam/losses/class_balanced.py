@@ -48,6 +48,11 @@ class ClassBalanced(nn.Module):
         super().__init__()
         self.register_buffer("weights", class_balanced_weights(priors, beta=beta).float(), persistent=False)
 
+    @property
+    def training_shift(self) -> Tensor:
+        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        return -self.weights.log()
+
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.weights))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from imbsam.errors import OptionError
 from imbsam.losses.checks import class_targets
 from imbsam.losses.class_balanced import class_balanced_weights
+from imbsam.losses.training_shift import training_shift
 from imbsam.priors import ClassPriors
 
 
@@ -47,6 +48,14 @@ class Deferred(nn.Module):
             epoch: Its number, counted from 0.
         """
         self.active = epoch >= self.start
+
+    @property
+    def training_shift(self) -> Tensor | None:
+        """That of the loss, less the logarithm of the weights once they are on, shape ``(C,)``; None for none."""
+        shift = training_shift(self.criterion)
+        if not self.active:
+            return shift
+        return -self.weights.log() if shift is None else shift - self.weights.log()
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""

@@ -28,6 +28,11 @@ class LogitAdjustment(nn.Module):
         super().__init__()
         self.register_buffer("shift", _scaled_log_priors(priors, tau).float(), persistent=False)
 
+    @property
+    def training_shift(self) -> Tensor:
+        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        return self.shift
+
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.shift))

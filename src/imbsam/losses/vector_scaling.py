@@ -35,6 +35,11 @@ class VectorScaling(nn.Module):
         self.register_buffer("scale", ((counts / counts.max()) ** gamma).float(), persistent=False)
         self.register_buffer("shift", (tau * priors.log_priors).float(), persistent=False)
 
+    @property
+    def training_shift(self) -> Tensor:
+        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        return self.shift
+
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.shift))

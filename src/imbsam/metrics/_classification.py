@@ -27,7 +27,7 @@ class Metrics:
 
     Args:
         samples: N.
-        log_loss: Mean cross-entropy of the logits, in nats.
+        log_loss: Mean cross-entropy of the logits, in nats; of a run's, under the priors of its training rows.
         overall: Share of samples that are right.
         balanced: Mean recall over the classes present in the targets.
         macro_f1: Mean F1 over the classes that occur in the targets or the predictions.
@@ -103,13 +103,14 @@ def worst_confusions(confusion: Sequence[Sequence[int]], counts: Sequence[int], 
     return sorted(pairs, key=lambda pair: (-pair.share, counts[pair.true], pair.true, pair.predicted))[:limit]
 
 
-def classification(logits: Tensor, targets: Tensor, groups: Sequence[str]) -> Metrics:
+def classification(logits: Tensor, targets: Tensor, groups: Sequence[str], *, scores: Tensor | None = None) -> Metrics:
     """Measure predictions against targets; ties go to the lower class.
 
     Args:
-        logits: Shape ``(N, C)``, any floating dtype and device.
+        logits: Shape ``(N, C)``, any floating dtype and device; log loss and calibration are those of their softmax.
         targets: Shape ``(N,)``, integers in ``[0, C)``.
         groups: ``"many"``, ``"medium"`` or ``"few"`` for each class, length C: ``priors.shot_groups()``.
+        scores: What is decided by, shape ``(N, C)``, higher is chosen; by default the logits.
 
     Returns:
         The metrics.
@@ -125,7 +126,7 @@ def classification(logits: Tensor, targets: Tensor, groups: Sequence[str]) -> Me
     if not losses.isfinite().all():
         row = int((~losses.isfinite()).nonzero()[0])
         raise NonFiniteError(f"the loss of sample {row} is {float(losses[row])}: its logits are not finite.")
-    predictions = logits.argmax(dim=1)
+    predictions = (logits if scores is None else scores.detach().cpu()).argmax(dim=1)
     recall = _recall(predictions, targets, num_classes)
     return Metrics(
         samples=len(targets),

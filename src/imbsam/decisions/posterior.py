@@ -1,0 +1,114 @@
+"""Probabilities of classes under named class priors, and decisions apart from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from imbsam.decisions.class_prior import ClassPrior, log_class_prior, log_training_priors
+from imbsam.priors import ClassPriors
+
+SPREAD = 0.5
+"""Of the logarithm of a temperature before any row has been seen: a few rows move it little."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the outputs z of a classifier say, by the rule of Bayes.
+
+    ``e = scale * z + shift`` is the evidence, the logarithm of p(row given class) up to a constant of the row. Under
+    class prior q the probabilities are ``softmax(e / T + log q)``; the class that is chosen is
+    ``argmax(e / T + weights)``. A temperature T (Guo et al. 2017) tempers the evidence alone, not the prior.
+
+    Args:
+        training: Logarithm of the classes' shares of the training rows, shape ``(C,)``, float64.
+        told: Logarithm of the class prior of the probabilities, shape ``(C,)``.
+        weights: Of the decision, shape ``(C,)``.
+        shift: Shape ``(C,)``.
+        scale: Above 0.
+        temperature: T, above 0.
+    """
+
+    training: Tensor
+    told: Tensor
+    weights: Tensor
+    shift: Tensor
+    scale: float = 1.0
+    temperature: float = 1.0
+
+    def evidence(self, outputs: Tensor) -> Tensor:
+        """``e / T`` of outputs ``(N, C)``, float64."""
+        return (self.scale * outputs.double() + self.shift) / self.temperature
+
+    def log_probabilities(self, outputs: Tensor) -> Tensor:
+        """Logarithm of the probabilities under the prior that was asked for, shape ``(N, C)``, float64."""
+        return (self.evidence(outputs) + self.told).log_softmax(dim=1)
+
+    def log_training(self, outputs: Tensor) -> Tensor:
+        """The same under the priors of the training rows."""
+        return (self.evidence(outputs) + self.training).log_softmax(dim=1)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """What is decided by: the class with the highest one is chosen, shape ``(N, C)``, float64."""
+        return self.evidence(outputs) + self.weights
+
+    def calibrated(self, outputs: Tensor, targets: Tensor) -> "Posterior":
+        """Fit the temperature: least log loss under the training priors on rows that were not trained on.
+
+        Args:
+            outputs: Shape ``(N, C)``.
+            targets: Shape ``(N,)``, int64; without rows nothing changes.
+        """
+        if not len(targets):
+            return self
+        evidence = replace(self, temperature=1.0).evidence(outputs)
+
+        def loss(log_temperature: float) -> float:
+            tempered = evidence / torch.tensor(log_temperature, dtype=torch.float64).exp() + self.training
+            return float(cross_entropy(tempered, targets, reduction="sum")) + (log_temperature / SPREAD) ** 2 / 2
+
+        found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
+        return replace(self, temperature=float(torch.tensor(found.x, dtype=torch.float64).exp()))
+
+    def weighted(self, more: Tensor) -> "Posterior":
+        """Add to the weights of the decision, shape ``(C,)``."""
+        return replace(self, weights=self.weights + more)
+
+
+def posterior_under(
+    asked: ClassPrior,
+    priors: ClassPriors,
+    classes: Sequence[object],
+    *,
+    scale: float = 1.0,
+    training_shift: Tensor | None = None,
+    costs: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Posterior:
+    """Put a posterior together from the training rows, the loss, and the class prior that was asked for.
+
+    Args:
+        asked: See :func:`~imbsam.decisions.class_prior.log_class_prior`; None: probabilities are told under the
+            training priors, and decisions made as if all classes were equally frequent.
+        priors: Of the training rows.
+        classes: Their names, length C.
+        scale: What outputs are multiplied by to be logits.
+        training_shift: What then makes them logits of the posterior under the training priors, shape ``(C,)``; None
+            where they are that as they come.
+        costs: Of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under the
+            prior of the probabilities.
+        temperature: Of the evidence.
+
+    Raises:
+        OptionError: If the class prior cannot be used.
+    """
+    training = log_training_priors(priors)
+    told = log_class_prior("training" if asked is None else asked, priors, classes, training_shift)
+    weights = log_class_prior("balanced", priors, classes) if asked is None and costs is None else told
+    if costs is not None:
+        weights = weights + costs.double().log()
+    shift = -training if training_shift is None else training_shift.double().cpu() - training
+    return Posterior(training, told, weights, shift, scale, temperature)

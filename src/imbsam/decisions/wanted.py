@@ -1,0 +1,136 @@
+"""Recall or precision that a class is to have at least, and the threshold on held-out rows that gives it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from imbsam.decisions.class_prior import parsed_numbers
+from imbsam.errors import OptionError
+
+FORM = "recall:CLASS=SHARE or precision:CLASS=SHARE, as recall:melanoma=0.9"
+ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a class is to reach.
+
+    Args:
+        measure: Of the class.
+        index: Of the class.
+        name: Of the class.
+        share: In (0, 1].
+    """
+
+    measure: Literal["recall", "precision"]
+    index: int
+    name: str
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.measure}:{self.name}={self.share:g}"
+
+
+def parsed_wanted(words: Sequence[str], classes: Sequence[str]) -> tuple[Wanted, ...]:
+    """Read what is wanted as it is written on the command line.
+
+    Args:
+        words: ``recall:CLASS=SHARE`` or ``precision:CLASS=SHARE`` each.
+        classes: Names, length C.
+
+    Raises:
+        OptionError: If a word has another form, or there is no such class.
+    """
+    found = []
+    for word, share in parsed_numbers("--at-least", words, FORM).items():
+        measure, _, name = word.partition(":")
+        if measure not in ("recall", "precision") or not name:
+            raise OptionError(f"--at-least {word}: give {FORM}.")
+        if not 0 < share <= 1:
+            raise OptionError(f"--at-least {word}={share:g}: the share must lie in (0, 1], as 0.9.")
+        found.append(Wanted("recall" if measure == "recall" else "precision", _index(name, classes), name, share))
+    return tuple(found)
+
+
+def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
+    """Read the costs of missing a row of a class, ``CLASS=COST`` each; 1 for classes not named, None for no words.
+
+    Raises:
+        OptionError: If a word has another form, there is no such class, or a cost is not above 0.
+    """
+    costs = torch.ones(len(classes), dtype=torch.float64)
+    for name, cost in parsed_numbers("--cost", words, "CLASS=COST, as melanoma=10").items():
+        if not 0 < cost < float("inf"):
+            raise OptionError(f"--cost {name}={cost:g}: a cost must be above 0.")
+        costs[_index(name, classes)] = cost
+    return costs if words else None
+
+
+def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) -> Tensor:
+    """What to add to each class's scores so that every class reaches what is wanted of it, and no more.
+
+    A class's weight moves to the nearest value, on either side, at which its recall and precision on the rows are
+    those wanted; where several classes are named this is repeated until all hold together.
+
+    Args:
+        scores: What is decided by, of rows not trained on, shape ``(N, C)``.
+        targets: Shape ``(N,)``, int64.
+        wanted: Of some classes.
+
+    Returns:
+        Shape ``(C,)``, float64.
+
+    Raises:
+        OptionError: If there is no row of a class, or it cannot be reached.
+    """
+    weights = torch.zeros(scores.shape[1], dtype=torch.float64)
+    by_class = {index: [each for each in wanted if each.index == index] for index in sorted({w.index for w in wanted})}
+    for index, its in by_class.items():
+        if not bool((targets == index).any()):
+            raise OptionError(f"--at-least {its[0]}: no held-out row is of this class. Hold out more rows.")
+    for _ in range(ROUNDS):
+        before = weights.clone()
+        for index, its in by_class.items():
+            weights[index] = _weight(scores + weights, targets, its, float(weights[index]))
+        if torch.equal(before, weights):
+            return weights
+    raise OptionError(f"--at-least {' '.join(map(str, wanted))}: no thresholds reach all of them together.")
+
+
+def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: float) -> float:
+    """The weight of one class at which it reaches what is wanted, nearest to the one it has now."""
+    index = wanted[0].index
+    others = scores.double().clone()
+    others[:, index] = -torch.inf
+    # The class is chosen where more than this is added to it.
+    margin, order = (others.max(dim=1).values - scores[:, index]).sort()
+    hits = (targets[order] == index).long().cumsum(0)
+    called = torch.arange(1, len(margin) + 1)
+    shares = {"recall": hits / hits[-1], "precision": hits / called}
+    # Rows of equal margin are called together; between two margins the halfway point is safest.
+    last = torch.cat([margin[1:] > margin[:-1], torch.tensor([True])])
+    above = torch.cat([margin[1:], margin[-1:] + 1.0])
+    fits = last.clone()
+    for each in wanted:
+        fits &= shares[each.measure] >= each.share
+    if not fits.any():
+        best = {each: float(shares[each.measure][last].max()) for each in wanted}
+        reached = ", ".join(f"{each.measure} {share:.2f}" for each, share in best.items())
+        raise OptionError(
+            f"--at-least {' '.join(map(str, wanted))}: no threshold reaches it on the {len(targets)} held-out rows; "
+            f"the most is {reached}{' each by itself' if len(wanted) > 1 else ''}."
+        )
+    low, high = margin[fits], above[fits]
+    if bool(((low < 0) & (high > 0)).any()):
+        return now
+    moves = (low + high) / 2
+    return now + float(moves[moves.abs().argmin()])
+
+
+def _index(name: str, classes: Sequence[str]) -> int:
+    if name not in classes:
+        raise OptionError(f"there is no class {name!r}. The classes are {', '.join(map(str, classes[:20]))}.")
+    return list(classes).index(name)
