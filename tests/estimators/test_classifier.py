@@ -96,7 +96,8 @@ def test_a_step_is_that_of_the_formula(method, rows):
     """One whole-batch SGD step of a linear model: w - lr (grad L_head(w) + grad L_tail(w + e) + decay w)."""
     X, y = rows
     step = {"lr": 0.3, "momentum": 0.0, "weight_decay": 0.01, "schedule": "constant", "clip_norm": None}
-    classifier = quick(method, **SIZE | {"hidden": ()}, **step, rho=0.5, batch_size=999, max_iter=1, warm_start=True)
+    step |= {"loss": "cross-entropy", "batch_size": 999, "max_iter": 1, "warm_start": True}
+    classifier = quick(method, **SIZE | {"hidden": ()}, **step, rho=0.5)
     classifier.fit(X, y)
     before = [p.detach().double() for p in classifier.model_.parameters()]
     after = [p.detach().double() for p in classifier.fit(X, y).model_.parameters()]
@@ -144,7 +145,7 @@ def test_truth_values_are_labels(rows):
 
 def test_probabilities_decisions_and_predictions_say_the_same(rows):
     X, y = rows
-    classifier = quick(max_iter=10).fit(X, y)
+    classifier = quick(max_iter=10, class_prior="training").fit(X, y)
     decisions, probabilities = classifier.decision_function(X), classifier.predict_proba(X)
     exponentials = np.exp(decisions)
     np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(1, keepdims=True), rtol=1e-12)
@@ -154,7 +155,7 @@ def test_probabilities_decisions_and_predictions_say_the_same(rows):
 
 def test_the_decision_between_two_classes_is_one_number(rows):
     X, y = rows
-    classifier = quick().fit(X, y == "rare")
+    classifier = quick(class_prior="balanced").fit(X, y == "rare")
     decisions = classifier.decision_function(X)
     assert decisions.shape == y.shape
     np.testing.assert_allclose(classifier.predict_proba(X)[:, 1], 1 / (1 + np.exp(-decisions)), rtol=1e-12)
@@ -164,15 +165,91 @@ def test_the_decision_between_two_classes_is_one_number(rows):
 def test_cosines_are_scaled_to_logits_as_in_training(rows):
     X, y = rows
     for scale, options in ((30.0, None), (7.0, {"scale": 7.0})):
-        decisions = quick(loss="ldam", loss_options=options, max_iter=5).fit(X, y).decision_function(X)
+        classifier = quick(loss="ldam", loss_options=options, max_iter=5, class_prior="loss").fit(X, y)
+        decisions = classifier.decision_function(X)
         assert scale / 2 < np.abs(decisions).max() <= scale * (1 + 1e-6)
 
 
-def test_post_hoc_adjustment_takes_the_log_priors_off(rows):
+@pytest.mark.parametrize("loss", ["cross-entropy", "logit-adjustment"])
+def test_probabilities_under_each_prior_are_bayes_rule_on_the_outputs(rows, loss):
     X, y = rows
-    plain, adjusted = (quick(adjust=tau).fit(X, y).decision_function(X) for tau in (0.0, 1.5))
     shares = np.unique(y, return_counts=True)[1] / len(y)
-    np.testing.assert_allclose(adjusted, plain - 1.5 * np.log(shares), rtol=1e-9)
+    classifier = quick(loss=loss, class_prior="loss", max_iter=10).fit(X, y)
+    outputs = np.exp(classifier.decision_function(X))
+    likelihood = outputs / shares if loss == "cross-entropy" else outputs
+    for asked, prior in (
+        ("training", shares),
+        (None, shares),
+        ("balanced", np.ones(3)),
+        ([8, 1, 1], np.array([8, 1, 1])),
+        ({"rare": 1, "common": 7, "rarer": 2}, np.array([7, 1, 2])),
+    ):
+        joint = likelihood * prior
+        classifier.decide(asked)
+        np.testing.assert_allclose(classifier.predict_proba(X), joint / joint.sum(1, keepdims=True), rtol=1e-6)
+        decided = likelihood if asked is None else joint
+        np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[decided.argmax(1)])
+
+
+def test_a_class_prior_given_to_fit_is_the_one_decided_later(rows):
+    for asked in ("balanced", "loss", [1, 2, 3]):
+        at_once, later = (quick(class_prior=prior).fit(*rows) for prior in (asked, None))
+        np.testing.assert_array_equal(at_once.predict_proba(rows[0]), later.decide(asked).predict_proba(rows[0]))
+
+
+def test_a_cost_makes_decisions_of_least_expected_cost(rows):
+    X, y = rows
+    classifier = quick(cost={"rare": 4.0}, max_iter=10).fit(X, y)
+    expected = classifier.predict_proba(X) * np.array([1.0, 4.0, 1.0])
+    np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[expected.argmax(1)])
+
+
+def test_what_is_wanted_is_reached_on_the_rows_held_out_and_priced(rows):
+    X, y = rows
+    classifier = quick(at_least={"recall": {"rare": 1.0}}, validation_fraction=0.3).fit(X, y)
+    (price,) = classifier.prices_
+    assert price.recall.hits == price.recall.rows > 0
+    assert price.recall_before.rows == price.recall.rows
+    assert "rare, at least recall 1: on the held-out rows recall 100.0 %" in str(price)
+    assert (classifier.predict(X) == "rare").sum() >= (classifier.decide().predict(X) == "rare").sum()
+    assert classifier.prices_ == ()
+
+
+def test_thresholds_are_found_on_rows_that_are_given_later(rows):
+    X, y = rows
+    classifier = quick().fit(X, y)
+    with pytest.raises(OptionError, match=r"none were held out: give decide\(\) rows X and y"):
+        classifier.decide(at_least={"recall": {"rare": 0.9}})
+    classifier.decide(at_least={"recall": {"rare": 1.0}}, X=X, y=y)
+    assert (classifier.predict(X)[y == "rare"] == "rare").all()
+    with pytest.raises(OptionError, match="a label that was not there in fit"):
+        classifier.decide(at_least={"recall": {"rare": 1.0}}, X=X[:3], y=["rare", "other", "rare"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"class_prior": "uniform"}, "class_prior is one of training, balanced, loss, or a frequency for each class"),
+        ({"class_prior": [1, 2]}, "class_prior must be 3 frequencies"),
+        ({"class_prior": {"common": 1, "rare": 1}}, "the class 'rarer' has no frequency"),
+        ({"class_prior": {"common": 1, "rare": 1, "rarer": 1, "none": 1}}, "there is no class 'none'"),
+        ({"class_prior": [1, 0, 1]}, "the frequency of 'rare' must be above 0"),
+        ({"class_prior": [1, np.nan, 1]}, "the frequency of 'rare' must be above 0"),
+        ({"cost": {"rare": 0}}, "cost of 'rare' must be above 0"),
+        ({"cost": {"none": 2}}, "cost: there is no class 'none'"),
+        ({"at_least": {"f1": {"rare": 0.5}}}, "at_least has recall and precision"),
+        ({"at_least": {"recall": {"rare": 1.5}}}, r"recall of 'rare' must lie in \(0, 1\]"),
+        ({"at_least": {"recall": {"none": 0.5}}}, "at_least: there is no class 'none'"),
+    ],
+)
+def test_decisions_that_cannot_be_are_refused_before_training_and_later(rows, parameters, message, monkeypatch):
+    fitted = quick().fit(*rows)
+    with pytest.raises(OptionError, match=message):
+        fitted.decide(**parameters)
+    assert fitted.class_prior is fitted.cost is fitted.at_least is None
+    monkeypatch.setattr("imbsam.estimators.classifier.train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(OptionError, match=message):
+        quick(**parameters).fit(*rows)
 
 
 def test_deferred_weights_change_only_the_epochs_after_their_start(rows):
@@ -257,14 +334,14 @@ def test_fits_in_threads_equal_fits_alone(rows):
 
 def test_a_pickled_classifier_predicts_the_same(frame, tmp_path):
     X, y = frame
-    classifier = quick(loss="ldam", adjust=0.5).fit(X, y)
+    classifier = quick(loss="ldam", class_prior=[3, 2, 1]).fit(X, y)
     joblib.dump(classifier, tmp_path / "classifier.joblib")
     for copy in (pickle.loads(pickle.dumps(classifier)), joblib.load(tmp_path / "classifier.joblib")):
         np.testing.assert_array_equal(copy.predict_proba(X), classifier.predict_proba(X))
 
 
 def test_a_clone_has_the_parameters_and_nothing_learnt(rows):
-    classifier = quick(loss_options={"label_smoothing": 0.1}, categorical_features=[]).fit(*rows)
+    classifier = quick(loss_options={"tau": 0.5}, categorical_features=[]).fit(*rows)
     copy = clone(classifier)
     assert copy.get_params() == classifier.get_params()
     assert not hasattr(copy, "model_")
@@ -413,7 +490,9 @@ def test_it_works_under_calibration(frame, method):
         ("ascent", "up"),
         ("loss", "hinge"),
         ("reweight_from", 1.5),
-        ("adjust", np.inf),
+        ("class_prior", 3),
+        ("cost", 3.0),
+        ("at_least", 0.9),
         ("hidden", 8),
         ("base", "lion"),
         ("lr", 0),
@@ -446,7 +525,7 @@ def test_a_parameter_out_of_range_is_refused_by_fit_and_only_there(rows, name, v
         ({"method_options": {"alpha": 1.0}}, "imbsam has no 'alpha'"),
         ({"method_options": {"rho": 1.0}}, "imbsam has no 'rho'"),
         ({"ascent": "gradient", "ascent_options": {"push": 1.0}}, "the ascent gradient has no option 'push'"),
-        ({"loss_options": {"tau": 1.0}}, "the loss cross-entropy has no option 'tau'"),
+        ({"loss_options": {"gamma": 1.0}}, "the loss logit-adjustment has no option 'gamma'"),
         ({"method": "plain", "ascent": "random"}, "plain has an ascent of its own"),
         ({"hidden": (8, 0)}, "hidden must be"),
         ({"hidden": (8.5,)}, "hidden must be whole numbers"),
@@ -463,7 +542,7 @@ def test_options_of_method_ascent_and_loss_arrive(rows):
     for options in (
         {"method_options": {"tail_weight": 2.0}},
         {"ascent": "gradient", "ascent_options": {"damping": 5.0}},
-        {"loss_options": {"label_smoothing": 0.2}},
+        {"loss_options": {"tau": 0.2}},
         {"rho": 1.0},
         {"sampler": "balanced"},
         {"batch_size": 16},

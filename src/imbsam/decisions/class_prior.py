@@ -67,13 +67,17 @@ def parsed_class_prior(words: Sequence[str]) -> ClassPrior:
     Raises:
         OptionError: If a word is none of these.
     """
+    if not words:
+        raise OptionError("--class-prior: no class prior was given.")
     if len(words) == 1 and "=" not in words[0]:
         if words[0] not in ("auto", *NAMED):
             raise OptionError(
                 f"--class-prior {words[0]}: give auto, {', '.join(NAMED)}, or CLASS=FREQUENCY for each class."
             )
         return None if words[0] == "auto" else words[0]
-    return {**parsed_numbers("--class-prior", words, "CLASS=FREQUENCY")}
+    found: dict[object, float] = {}
+    found.update(parsed_numbers("--class-prior", words, "CLASS=FREQUENCY"))
+    return found
 
 
 def parsed_numbers(option: str, words: Sequence[str], form: str) -> dict[str, float]:
