@@ -71,7 +71,7 @@ def test_an_empty_list_of_hidden_layers_is_a_linear_model():
 
 
 def test_an_unknown_option_is_named_with_the_known_ones():
-    with pytest.raises(OptionError, match=r"there is no option rh\. The options are adjust, .* width, workers\.$"):
+    with pytest.raises(OptionError, match=r"there is no option rh\. The options are ascent, .* width, workers\.$"):
         Options().updated({"rh": 1})
 
 
@@ -84,7 +84,8 @@ def test_an_unknown_option_is_named_with_the_known_ones():
         *[("seed", value) for value in (-1, 2**63, 0.5)],
         *[("validation_fraction", value) for value in (1.0, -0.1)],
         *[("imbalance", value) for value in (0.5, float("inf"))],
-        *[("adjust", value) for value in (float("nan"), float("-inf"))],
+        *[(name, [1.5]) for name in ("class_prior", "at_least", "cost")],
+        ("class_prior", []),
         *[("reweight_from", value) for value in (-0.1, 1.1)],
         *[(name, "foo") for name in ("base", "schedule", "profile", "rare", "sampler", "norm", "select")],
         *[(name, "foo") for name in ("precision", "batch_statistics", "augment", "skip_bad", "channels_last")],

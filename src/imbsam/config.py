@@ -137,14 +137,29 @@ class LossOptions:
 
     __pydantic_config__ = STRICT
 
-    loss: str = "cross-entropy"
-    """cross-entropy, focal, class-balanced, ldam, balanced-softmax, logit-adjustment or vs."""
+    loss: str = "auto"
+    """cross-entropy, focal, class-balanced, ldam, balanced-softmax, logit-adjustment or vs. auto: logit-adjustment, or
+    cross-entropy where a class has no training sample."""
     loss_options: tuple[str, ...] = ()
     """Its parameters, as tau=1.5."""
     reweight_from: Annotated[float, Field(ge=0, le=1)] | None = None
     """Deferred re-weighting (DRW): the share of the epochs after which classes are weighted."""
-    adjust: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    """Post-hoc logit adjustment: tau; 0 for none."""
+
+
+@dataclass(frozen=True)
+class DecisionOptions:
+    """Decision: how frequent the classes are taken to be, and what they are to reach."""
+
+    __pydantic_config__ = STRICT
+
+    class_prior: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
+    """Probabilities and decisions under these frequencies: training, balanced, CLASS=FREQUENCY for each class, or loss,
+    those that the loss aims at. auto: probabilities as in training, decisions as if classes were equally frequent."""
+    at_least: tuple[str, ...] = ()
+    """recall:CLASS=SHARE or precision:CLASS=SHARE, as recall:melanoma=0.9: thresholds are found on validation data, and
+    what others pay is said."""
+    cost: tuple[str, ...] = ()
+    """CLASS=COST, as melanoma=10: of missing it, 1 for other classes; decisions are those of least expected cost."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +219,7 @@ class Options:
     model: ModelOptions = field(default_factory=ModelOptions)
     method: MethodOptions = field(default_factory=MethodOptions)
     loss: LossOptions = field(default_factory=LossOptions)
+    decision: DecisionOptions = field(default_factory=DecisionOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def flat(self) -> dict[str, object]:

@@ -35,10 +35,15 @@ def test_it_tells_the_scores_and_each_class_rarest_first(run, tmp_path):
 
 
 def test_it_says_what_the_probabilities_assume(run, tmp_path):
-    plain = card(run(tmp_path / "a", config={"loss": "cross-entropy", "adjust": 0.0}))
-    adjusted = card(run(tmp_path / "b", config={"loss": "logit-adjustment", "adjust": 0.0}))
-    assert "take classes to be as frequent as in training" in plain
-    assert "take every class to be equally frequent" in adjusted
+    said = {
+        asked: card(run(tmp_path / asked, config={"class_prior": [asked]}))
+        for asked in ("auto", "training", "balanced", "loss", "a=1")
+    }
+    assert "take classes to be as frequent as in training, and decisions are made as if all classes" in said["auto"]
+    assert "in training, and decisions are made as if classes were as frequent as in training" in said["training"]
+    assert "take every class to be equally frequent, and decisions are made as if all classes" in said["balanced"]
+    assert "as frequent as the loss aims at" in said["loss"]
+    assert "as frequent as was asked for, and decisions are made under the class prior asked for" in said["a=1"]
 
 
 def test_hostile_names_stay_text(run, tmp_path, hostile_names):

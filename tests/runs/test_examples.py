@@ -4,7 +4,9 @@ import io
 import torch
 from PIL import Image
 
+from imbsam import ClassPriors
 from imbsam.data.dataset import TensorSamples
+from imbsam.decisions import posterior_under
 from imbsam.inputs import ImageSpec, TableSpec
 from imbsam.runs.examples import confused_examples
 from imbsam.runs.folder import RunFolder
@@ -13,6 +15,9 @@ COUNTS = [50, 5]
 CONFUSION = [[1, 0], [3, 0]]
 SPEC = ImageSpec(3, 4, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 LOGITS = torch.tensor([[5.0, 0.0], [1.0, 0.0], [4.0, 0.0], [2.0, 0.0]])
+
+
+POSTERIOR = posterior_under("training", ClassPriors.from_counts(COUNTS), ["0", "1"])
 
 
 def samples(size: int = 4) -> TensorSamples:
@@ -25,7 +30,7 @@ def decoded(image) -> Image.Image:
 
 
 def test_the_surest_mistakes_come_first_with_their_pixels():
-    (pair,) = confused_examples(LOGITS, samples(), SPEC, CONFUSION, COUNTS)
+    (pair,) = confused_examples(POSTERIOR, LOGITS, samples(), SPEC, CONFUSION, COUNTS)
     assert (pair.true, pair.predicted) == (1, 0)
     assert [image.name for image in pair.images] == ["c.png", "d.png", "b.png"]
     assert [decoded(image).getpixel((0, 0)) for image in pair.images] == [(20,) * 3, (30,) * 3, (10,) * 3]
@@ -34,13 +39,13 @@ def test_the_surest_mistakes_come_first_with_their_pixels():
 
 
 def test_large_images_become_small():
-    (pair,) = confused_examples(LOGITS, samples(500), SPEC, CONFUSION, COUNTS)
+    (pair,) = confused_examples(POSTERIOR, LOGITS, samples(500), SPEC, CONFUSION, COUNTS)
     assert {decoded(image).size for image in pair.images} == {(64, 64)}
 
 
 def test_rows_of_a_table_and_classes_without_a_matrix_have_no_images():
-    assert confused_examples(LOGITS, samples(), TableSpec(2, ()), CONFUSION, COUNTS) == ()
-    assert confused_examples(LOGITS, samples(), SPEC, None, COUNTS) == ()
+    assert confused_examples(POSTERIOR, LOGITS, samples(), TableSpec(2, ()), CONFUSION, COUNTS) == ()
+    assert confused_examples(POSTERIOR, LOGITS, samples(), SPEC, None, COUNTS) == ()
 
 
 def test_a_run_keeps_examples_of_its_test_data(tmp_path, train):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imbsam import data
-from imbsam.config import Options
+from imbsam.config import DecisionOptions, Options
 from imbsam.errors import OptionError, RunError
 from imbsam.runs.export import export, sample
 from imbsam.runs.fit import fit
@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     made = {}
     for name, source, options in (
-        ("images", "digits", {"epochs": 1, "adjust": 1.0}),
+        ("images", "digits", {"epochs": 1}),
         ("cosines", "digits", {"epochs": 1, "loss": "ldam"}),
         ("table", table(folder / "table.csv"), TABLE),
     ):
@@ -45,24 +45,31 @@ def runs(tmp_path_factory):
 
 def run_onnx(path, rows):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    logits, probabilities = session.run(None, {"samples": rows.numpy()})
-    return torch.from_numpy(logits), torch.from_numpy(probabilities)
+    return tuple(map(torch.from_numpy, session.run(None, {"samples": rows.numpy()})))
+
+
+def check_same(found, trained, samples):
+    """Logits, probabilities and classes are those of the run, and one follows from the other."""
+    logits, probabilities, classes = found
+    outputs = trained.outputs(samples)[: len(logits)]
+    expected = trained.posterior.log_probabilities(outputs).exp().float()
+    torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits.softmax(dim=1), probabilities, rtol=1e-4, atol=1e-5)
+    assert torch.equal(classes, trained.posterior.scores(outputs).argmax(dim=1))
 
 
 @pytest.mark.parametrize("name", ["images", "cosines"])
-def test_images_give_the_logits_of_the_run(runs, tmp_path, name):
+def test_images_give_the_probabilities_and_classes_of_the_run(runs, tmp_path, name):
     trained = runs[name]
     export(trained, tmp_path / "model.onnx")
     export(trained, tmp_path / "model.pt2")
     samples, _ = data.load_like("digits", trained.preprocess)
     raw = samples.batch(torch.arange(7))
-    expected = trained.logits(samples)[:7]
-    torch.testing.assert_close(run_onnx(tmp_path / "model.onnx", raw)[0], expected, rtol=1e-4, atol=1e-4)
-    loaded = torch.export.load(tmp_path / "model.pt2").module()
-    torch.testing.assert_close(loaded(raw)[0], expected, rtol=1e-4, atol=1e-4)
+    check_same(run_onnx(tmp_path / "model.onnx", raw), trained, samples)
+    check_same(torch.export.load(tmp_path / "model.pt2").module()(raw), trained, samples)
 
 
-def test_rows_as_they_are_in_the_table_give_the_logits_of_the_run(runs, tmp_path):
+def test_rows_as_they_are_in_the_table_give_the_probabilities_of_the_run(runs, tmp_path):
     trained = runs["table"]
     export(trained, tmp_path / "model.onnx")
     about = json.loads((tmp_path / "model.onnx.json").read_text())["input"]
@@ -73,25 +80,36 @@ def test_rows_as_they_are_in_the_table_give_the_logits_of_the_run(runs, tmp_path
     raw = torch.tensor(np.stack([frame["size"], frame["age"], codes], axis=1))
     assert raw.isnan().any()
     frame.to_csv(tmp_path / "further.csv", index=False)
-    expected = trained.logits(data.load_like(str(tmp_path / "further.csv"), trained.preprocess)[0])
-    torch.testing.assert_close(run_onnx(tmp_path / "model.onnx", raw)[0], expected, rtol=1e-4, atol=1e-4)
+    samples = data.load_like(str(tmp_path / "further.csv"), trained.preprocess)[0]
+    check_same(run_onnx(tmp_path / "model.onnx", raw), trained, samples)
     export(trained, tmp_path / "model.pt2")
-    loaded = torch.export.load(tmp_path / "model.pt2").module()
-    torch.testing.assert_close(loaded(raw)[0], expected, rtol=1e-4, atol=1e-4)
+    check_same(torch.export.load(tmp_path / "model.pt2").module()(raw), trained, samples)
 
 
-def test_the_adjustment_asked_for_goes_before_that_of_the_run(runs, tmp_path):
+def test_the_class_prior_asked_for_goes_before_that_of_the_run(runs, tmp_path):
     trained = runs["images"]
-    rows = sample(trained, 4)
-    logits = {}
-    for tau in (0.0, 2.0):
-        export(trained, tmp_path / "model.onnx", adjust=tau)
-        logits[tau], probabilities = run_onnx(tmp_path / "model.onnx", rows)
-        torch.testing.assert_close(probabilities, logits[tau].softmax(dim=1))
-        assert json.loads((tmp_path / "model.onnx.json").read_text())["logit_adjustment"] == tau
-    shares = trained.priors.counts / trained.priors.counts.sum()
-    expected = (logits[0.0] - 2 * shares.log()).to(torch.float32)
-    torch.testing.assert_close(logits[2.0], expected, rtol=1e-4, atol=1e-4)
+    rows = sample(trained, 40)
+    found = {}
+    for asked in ("training", "balanced"):
+        export(trained.decided(DecisionOptions((asked,))), tmp_path / "model.onnx")
+        logits, probabilities, classes = run_onnx(tmp_path / "model.onnx", rows)
+        assert torch.equal(classes, probabilities.argmax(dim=1))
+        told = json.loads((tmp_path / "model.onnx.json").read_text())["class_prior_of_probabilities"]
+        found[asked] = logits, torch.tensor(told).float()
+    logits, shares = found["training"]
+    expected = found["balanced"][0] + shares.log()
+    torch.testing.assert_close(logits.log_softmax(dim=1), expected.log_softmax(dim=1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(shares, trained.priors.priors.float())
+
+
+def test_thresholds_for_what_is_wanted_are_inside(runs, tmp_path):
+    trained = runs["table"].decided(DecisionOptions(("training",), ("recall:rare=1",)))
+    export(trained, tmp_path / "model.onnx")
+    rows = sample(trained, 40)
+    _, probabilities, classes = run_onnx(tmp_path / "model.onnx", rows)
+    weights = torch.tensor(json.loads((tmp_path / "model.onnx.json").read_text())["weights_of_decision"])
+    assert torch.equal(classes, (probabilities * weights).argmax(dim=1))
+    assert weights[trained.classes.index("rare")] != 1
 
 
 def test_another_suffix_is_refused(runs, tmp_path):

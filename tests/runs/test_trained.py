@@ -1,5 +1,4 @@
 import csv
-import math
 import shutil
 
 import pandas as pd
@@ -8,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from imbsam import data
-from imbsam.config import Options
+from imbsam.config import DecisionOptions, Options
 from imbsam.errors import DataError, DataWarning, OptionError, RunError
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
@@ -83,7 +82,7 @@ def test_predictions_name_each_row_its_class_and_probability(digits, tmp_path):
     assert list(rows[0]) == ["name", "class", "probability"]
     assert number == len(rows) == 539
     assert [sum(row["class"] == name for row in rows) for name in trained.classes] == per_class.tolist()
-    assert all(0.1 <= float(row["probability"]) <= 1 for row in rows)
+    assert all(0 < float(row["probability"]) <= 1 for row in rows)
 
 
 def test_all_probabilities_sum_to_one_and_the_class_has_the_highest(digits, tmp_path):
@@ -92,7 +91,16 @@ def test_all_probabilities_sum_to_one_and_the_class_has_the_highest(digits, tmp_
     for row in rows_of(tmp_path / "p.csv"):
         every = {name: float(row[name]) for name in trained.classes}
         assert sum(every.values()) == pytest.approx(1, abs=1e-4)
-        assert every[row["class"]] == max(every.values()) == float(row["probability"])
+        assert every[row["class"]] == float(row["probability"])
+
+
+@pytest.mark.parametrize("asked", ["training", "balanced"])
+def test_under_a_named_prior_the_class_has_the_highest_probability(digits, tmp_path, asked):
+    Trained.open(digits).decided(DecisionOptions((asked,))).predict(
+        "digits", tmp_path / "p.csv", all_probabilities=True
+    )
+    for row in rows_of(tmp_path / "p.csv"):
+        assert float(row[row["class"]]) == max(float(row[str(digit)]) for digit in range(10))
 
 
 def test_images_without_classes_are_predicted_by_file_name(tmp_path, train):
@@ -143,31 +151,67 @@ def test_predictions_that_cannot_be_written_are_named(digits, tmp_path):
     assert list((tmp_path / "taken").iterdir()) == []
 
 
-def test_post_hoc_adjustment_subtracts_tau_times_the_log_prior(tmp_path, train):
-    kept = {"epochs": 3, "select": "last"}
-    plain, adjusted = train(tmp_path / "plain", **kept), train(tmp_path / "adjusted", adjust=1.5, **kept)
-    states = [load_file(tmp_path / name / "best.safetensors") for name in ("plain", "adjusted")]
+def test_a_class_prior_changes_what_is_said_and_not_what_is_learnt(tmp_path, train):
+    kept = {"epochs": 3, "select": "last", "loss": "cross-entropy"}
+    plain = train(tmp_path / "training", class_prior=["training"], **kept)
+    balanced = train(tmp_path / "balanced", class_prior=["balanced"], **kept)
+    states = [load_file(tmp_path / name / "best.safetensors") for name in ("training", "balanced")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    trained = [Trained.open(tmp_path / name) for name in ("plain", "adjusted")]
+    trained = [Trained.open(tmp_path / name) for name in ("training", "balanced")]
     samples, _ = data.load_like("digits", trained[0].preprocess)
-    before, after = (each.logits(samples).double() for each in trained)
-    total = sum(plain.counts)
-    for c, count in enumerate(plain.counts):
-        assert torch.allclose(before[:, c] - 1.5 * math.log(count / total), after[:, c], atol=1e-4)
-    assert adjusted.test.few > plain.test.few
+    before, after = (each.posterior.log_probabilities(each.outputs(samples)) for each in trained)
+    joint = before - trained[0].priors.log_priors
+    torch.testing.assert_close(joint.log_softmax(dim=1), after, atol=1e-6, rtol=1e-6)
+    assert balanced.test.few > plain.test.few
+    assert balanced.test.log_loss == plain.test.log_loss
+    assert balanced.likeliest == plain.likeliest == plain.test
+
+
+def test_a_run_decides_later_as_one_that_was_trained_so(tmp_path, train):
+    kept = {"epochs": 3, "select": "last"}
+    at_once = {"class_prior": ["training"], "at_least": ["recall:4=0.9"], "cost": ["3=5"]}
+    result = train(tmp_path / "at-once", **at_once, **kept)
+    train(tmp_path / "later", **kept)
+    later = Trained.open(tmp_path / "later").decided(DecisionOptions(*map(tuple, at_once.values())))
+    assert later.read == result.read == Trained.open(tmp_path / "at-once").read
+    assert len(result.read.prices) == 1
+    assert later.evaluate() == result.test
+    assert later.decided(DecisionOptions()).read.weights == ()
+
+
+def test_by_default_the_rare_are_decided_on_as_the_frequent_and_the_price_is_kept(tmp_path, train):
+    result = train(tmp_path / "run", epochs=5)
+    assert result.config["loss"] == "logit-adjustment"
+    assert result.test.few > result.likeliest.few
+    assert result.test.log_loss == result.likeliest.log_loss
+    assert result.read.temperature != 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "message"),
+    [
+        (DecisionOptions(("uniform",)), "--class-prior uniform: give auto, training, balanced, loss"),
+        (DecisionOptions(("3=1",)), "the class '0' has no frequency"),
+        (DecisionOptions(at_least=("recall:x=0.5",)), "there is no class 'x'"),
+        (DecisionOptions(cost=("3=-1",)), "a cost must be above 0"),
+    ],
+)
+def test_decisions_that_cannot_be_are_refused(digits, decision, message):
+    with pytest.raises(OptionError, match=message):
+        Trained.open(digits).decided(decision)
 
 
 def test_cosine_logits_are_scaled_as_in_their_loss(tmp_path, train):
     train(tmp_path / "run", loss="ldam", loss_options=["scale=20"], epochs=3)
     trained = Trained.open(tmp_path / "run")
     samples, _ = data.load_like("digits", trained.preprocess)
-    logits = trained.logits(samples)
+    logits = trained.decided(DecisionOptions(("loss",))).posterior.log_probabilities(trained.outputs(samples))
     transform = data.evaluation_transform(trained.spec)
     inputs, _ = next(iter(data.batches(samples, batch_size=512, shuffle=False, transform=transform)))
     with torch.no_grad():
         cosines = trained.model.eval()(inputs)
     assert cosines.abs().max() <= 1.0001
-    assert torch.allclose(logits[:512], 20 * cosines, atol=1e-4)
+    assert torch.allclose(logits[:512], (20 * cosines.double()).log_softmax(dim=1), atol=1e-4)
 
 
 def test_a_run_can_be_moved(digits, tmp_path):

@@ -40,13 +40,13 @@ def test_kind_of_data_goes_by_the_longer_side(spec, kind):
     ],
 )
 def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):
-    flat = resolved(Options(), source, spec).flat()
+    flat = resolved(Options(), source, spec, PRIORS).flat()
     assert {name: flat[name] for name in expected} == expected
 
 
 def test_what_the_user_chose_is_kept():
     chosen = {"model": "resnet32", "epochs": 3, "batch_size": 7, "rho": 0.0, "lr": 0.5, "warmup": 0.0, "imbalance": 1.0}
-    flat = resolved(Options().updated(chosen), "digits", image(8)).flat()
+    flat = resolved(Options().updated(chosen), "digits", image(8), PRIORS).flat()
     assert {name: flat[name] for name in chosen} == chosen
 
 
@@ -63,23 +63,31 @@ def test_what_the_user_chose_is_kept():
     ],
 )
 def test_learning_rate_goes_by_the_base_optimizer(method, base, lr):
-    assert resolved(Options().updated({"method": method, "base": base}), "digits", image(8)).training.lr == lr
+    assert resolved(Options().updated({"method": method, "base": base}), "digits", image(8), PRIORS).training.lr == lr
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (9, 0.0), (30, 2.0), (100, 5.0), (300, 5.0)])
 def test_warm_up_is_a_twentieth_of_the_epochs_at_most_five(epochs, warmup):
-    assert resolved(Options().updated({"epochs": epochs}), "digits", image(8)).training.warmup == warmup
+    assert resolved(Options().updated({"epochs": epochs}), "digits", image(8), PRIORS).training.warmup == warmup
+
+
+def test_the_loss_is_logit_adjustment_unless_a_class_has_no_training_sample():
+    assert resolved(Options(), "digits", image(8), PRIORS).loss.loss == "logit-adjustment"
+    lacking = ClassPriors.from_counts([500, 0, 30, 7])
+    assert resolved(Options(), "digits", image(8), lacking).loss.loss == "cross-entropy"
+    chosen = Options().updated({"loss": "focal"})
+    assert resolved(chosen, "digits", image(8), lacking).loss.loss == "focal"
 
 
 def test_a_folder_called_digits_is_not_made_long_tailed(tmp_path, monkeypatch):
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
-    flat = resolved(Options(), "digits", image(8)).flat()
+    flat = resolved(Options(), "digits", image(8), PRIORS).flat()
     assert (flat["imbalance"], flat["rare"]) == (None, "last")
 
 
 def test_nothing_is_left_open():
-    flat = resolved(Options(), "digits", image(8)).flat()
+    flat = resolved(Options(), "digits", image(8), PRIORS).flat()
     open_options = {name for name, value in flat.items() if value in (None, "auto")}
     # These stay as the user has them: they name things that a run may do without, or the machine.
     optional = {"target", "image_size", "weights", "reweight_from", "clip_norm", "threads", "device", "tail"}

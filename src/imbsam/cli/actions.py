@@ -173,15 +173,16 @@ def cost(command: Cost) -> Answer:
 
 def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
-    trained = Trained.open(command.run, device=command.device, model=command.model)
+    trained = _opened(command, command.device)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad, dialect=command.file.dialect())
-    return Answer(asdict(metrics), lambda: show.metrics(trained, metrics))
+    content = {**asdict(metrics), "prices": list(trained.read.prices)}
+    return Answer(content, lambda: show.metrics(trained, metrics))
 
 
 def predict(command: Predict) -> Answer:
     """Write predictions."""
     check_file(command.out, command.source)
-    trained = Trained.open(command.run, device=command.device, model=command.model)
+    trained = _opened(command, command.device)
     with path_of(command.source) as source, show.noted() as notes:
         number, per_class = trained.predict(
             source,
@@ -195,19 +196,27 @@ def predict(command: Predict) -> Answer:
         "out": command.out,
         "predictions": number,
         "notes": notes,
+        "prices": list(trained.read.prices),
         "classes": [{"name": name, "predicted": n} for name, n in zip(trained.classes, counts, strict=True)],
     }
-    return Answer(content, lambda: show.predictions(command.out, number, trained.classes, counts))
+    return Answer(content, lambda: show.predictions(command.out, trained, number, counts))
 
 
 def export_run(command: Export) -> Answer:
     """Write a run's model as one file."""
     out = command.out or command.run / "model.onnx"
     check_export(out)
-    trained = Trained.open(command.run, device="cpu", model=command.model)
-    difference = export(trained, out, adjust=command.adjust)
+    trained = _opened(command, "cpu")
+    difference = export(trained, out)
     text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it."
-    return Answer({"out": out, "about": about(out), "difference": difference}, lambda: print(text))
+    content = {"out": out, "about": about(out), "difference": difference, "prices": list(trained.read.prices)}
+    return Answer(content, lambda: show.lines([*trained.read.prices, text]))
+
+
+def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
+    """The run, deciding as the user asks for now."""
+    trained = Trained.open(command.run, device=device, model=command.model)
+    return trained if command.decision.asked is None else trained.decided(command.decision.asked)
 
 
 def _source(source: str | None, command: str) -> str:

@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
-from imbsam.config import Backend, Objective, Options, Positive, checked, read_yaml
+from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, checked, read_yaml
 from imbsam.errors import OptionError
 from imbsam.runs.sharpness_options import SharpnessOptions
 
@@ -75,6 +75,30 @@ class TextFile:
 
 
 FlatTextFile = Annotated[TextFile, OmitArgPrefixes, arg(name="")]
+
+
+@dataclass(frozen=True)
+class LaterDecision:
+    """Decision: otherwise than the run, without training anew."""
+
+    class_prior: tuple[str, ...] = ()
+    """auto, training, balanced, loss, or CLASS=FREQUENCY for each class, as at deployment. Default: that of the
+    run."""
+    at_least: tuple[str, ...] = ()
+    """recall:CLASS=SHARE or precision:CLASS=SHARE, as recall:melanoma=0.9: thresholds are found on the validation data
+    of the run, and what others pay is said."""
+    cost: tuple[str, ...] = ()
+    """CLASS=COST, as melanoma=10: of missing it, 1 for other classes; decisions are those of least expected cost."""
+
+    @property
+    def asked(self) -> DecisionOptions | None:
+        """What is asked for; None for nothing, and the run decides as it does."""
+        if not (self.class_prior or self.at_least or self.cost):
+            return None
+        return DecisionOptions(self.class_prior, self.at_least, self.cost)
+
+
+FlatLaterDecision = Annotated[LaterDecision, OmitArgPrefixes, arg(name="")]
 
 
 @dataclass(frozen=True)
@@ -212,6 +236,7 @@ class Evaluate(Command):
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
+    decision: FlatLaterDecision = field(default_factory=LaterDecision)
 
 
 @dataclass(frozen=True)
@@ -233,21 +258,21 @@ class Predict(Command):
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
+    decision: FlatLaterDecision = field(default_factory=LaterDecision)
 
 
 @dataclass(frozen=True)
 class Export(Command):
-    """Write a trained run as one ONNX or torch.export file, preprocessing and logit adjustment inside."""
+    """Write a trained run as one ONNX or torch.export file, preprocessing and decision inside."""
 
     run: Run
     """The run's folder."""
     out: Path | None = None
     """The file: .onnx, or .pt2 for torch.export.load. The .json beside it says how to feed it.
     Default: RUN/model.onnx."""
-    adjust: float | None = None
-    """Strength tau of the logit adjustment inside. Default: that of the run."""
     model: str | None = None
     """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
+    decision: FlatLaterDecision = field(default_factory=LaterDecision)
 
 
 @dataclass(frozen=True)

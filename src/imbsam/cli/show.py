@@ -14,7 +14,7 @@ from rich.text import Text
 
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
-from imbsam.report import MEASURES, Summary, answer, summarise
+from imbsam.report import MEASURES, Summary, answer, decided, summarise
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.records import Result, Split
@@ -82,6 +82,7 @@ def result(found: Result) -> None:
     table = _table(f"{found.label} on {found.source}, {split} data, epoch {found.best_epoch}", "")
     table.add_row("recall / score, %", *(_share(scores.of(measure)) for measure in MEASURES))
     out.print(table)
+    lines(decided(found))
 
 
 def summary_of(folder: Path, runs: Sequence[Path]) -> Summary:
@@ -134,6 +135,7 @@ def metrics(trained: Trained, found: Metrics) -> None:
     table = _table(f"{found.samples} samples", "")
     table.add_row("recall / score, %", *(_share(found.of(measure)) for measure in MEASURES))
     out.print(table)
+    lines(trained.read.prices)
     each = Table(
         Column("class", overflow="fold"),
         "training samples",
@@ -152,10 +154,11 @@ def metrics(trained: Trained, found: Metrics) -> None:
         out.print(f"... and {len(order) - 100} more classes; --json has them all.")
 
 
-def predictions(path: Path, number: int, classes: Sequence[str], per_class: Sequence[int]) -> None:
+def predictions(path: Path, trained: Trained, number: int, per_class: Sequence[int]) -> None:
     """Show what was predicted, most frequent class first."""
+    lines(trained.read.prices)
     out.print(f"{number} predictions: {path}")
-    ranked = sorted(zip(per_class, map(printable, classes), strict=True), reverse=True)[:10]
+    ranked = sorted(zip(per_class, map(printable, trained.classes), strict=True), reverse=True)[:10]
     out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n))
 
 

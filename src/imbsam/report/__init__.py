@@ -5,7 +5,7 @@ from imbsam.report.page import write_report
 from imbsam.report.sharpness import findings, group_table, notes, write_sharpness
 from imbsam.report.sharpness_runs import SharpnessStudy
 from imbsam.report.summary import Difference, Estimate, Summary, summarise
-from imbsam.report.words import answer
+from imbsam.report.words import answer, decided
 
 __all__ = [
     "MEASURES",
@@ -15,6 +15,7 @@ __all__ = [
     "SharpnessStudy",
     "Summary",
     "answer",
+    "decided",
     "findings",
     "group_table",
     "notes",

@@ -8,7 +8,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from imbsam.metrics import MEASURES, Metrics
 from imbsam.report.files import Run
-from imbsam.report.words import MEASURE_NAMES
+from imbsam.report.words import MEASURE_NAMES, how
 from imbsam.runs.records import Result
 from imbsam.storage.files import write_atomically
 
@@ -60,7 +60,7 @@ def write_card(run: Run) -> Path:
     return path
 
 
-_TOLD = ("model", "method", "rho", "loss", "adjust", "base", "lr", "epochs", "batch_size", "seed")
+_TOLD = ("model", "method", "rho", "loss", "class_prior", "base", "lr", "epochs", "batch_size", "seed")
 
 
 @cache
@@ -86,15 +86,21 @@ def _classes(result: Result, metrics: Metrics | None) -> list[tuple[str, str, st
 
 def _shift(result: Result) -> str:
     """What the probabilities take the classes' frequencies to be."""
-    if result.config.get("adjust") or result.config.get("loss") in ("logit-adjustment", "balanced-softmax"):
-        return (
-            "its probabilities take every class to be equally frequent, and call rare ones too often where they are "
-            "as rare as in training."
-        )
+    asked = result.config.get("class_prior")
+    named = str(asked[0]) if isinstance(asked, list | tuple) and asked else "loss"
+    told = _TOLD_UNDER.get(named, "take classes to be as frequent as was asked for")
     return (
-        "its probabilities take classes to be as frequent as in training, and call rare ones too seldom where they "
-        "are more frequent; `--adjust 1` in training or export takes them to be equally frequent."
+        f"its probabilities {told}, and decisions are made {how(result)}. For other frequencies: `imbsam predict RUN "
+        "NEW --class-prior CLASS=FREQUENCY ...`, and the same for `imbsam export`."
     )
+
+
+_TOLD_UNDER = {
+    "auto": "take classes to be as frequent as in training",
+    "training": "take classes to be as frequent as in training",
+    "balanced": "take every class to be equally frequent",
+    "loss": "take classes to be as frequent as the loss aims at",
+}
 
 
 def _percent(share: float | None) -> str:

@@ -19,7 +19,7 @@ from imbsam.report.curves import learning_curves
 from imbsam.report.drawing import Picture, drawing, to_png, to_svg
 from imbsam.report.files import Run, Study, read_study
 from imbsam.report.summary import Summary, summarise
-from imbsam.report.words import answer, seeds
+from imbsam.report.words import answer, decided, how, seeds
 from imbsam.storage.files import write_atomically
 
 
@@ -117,11 +117,12 @@ def _content(study: Study, summary: Summary) -> dict[str, object]:
     single = study.runs[0] if study.command is None else None
     differing, shared = tables.configuration(study)
     first, *others = answer(summary)
+    said = [sentence.removesuffix(".") for sentence in decided(single.result)] if single else [_decided_by(study)]
     return {
         "title": f"{single.result.name if single else _listed(study.labels)} on {study.source}",
         "facts": _facts(study, summary, single),
         "answer": first,
-        "sentences": others,
+        "sentences": [*others, *said],
         "scores": (tables.run_scores(single) if single else None) or tables.scores(summary),
         "differences": tables.differences(summary),
         "confusions": confusion_table(study, summary),
@@ -135,6 +136,14 @@ def _content(study: Study, summary: Summary) -> dict[str, object]:
         "command": study.command,
         "versions": tables.versions(study),
     }
+
+
+def _decided_by(study: Study) -> str:
+    """Of several runs: how all of them decided, or that they differ."""
+    found = sorted({how(run.result) for run in study.runs})
+    return (
+        f"Classes were decided on {found[0]}" if len(found) == 1 else f"Classes were decided on {'; or '.join(found)}"
+    )
 
 
 def _listed(labels: Sequence[str]) -> str:

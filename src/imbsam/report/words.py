@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from imbsam.metrics import Measure
 from imbsam.report.summary import Difference, Estimate, Summary
+from imbsam.runs.records import Result
 
 MEASURE_NAMES: dict[Measure, str] = {
     "overall": "overall accuracy",
@@ -51,6 +52,45 @@ def interval(estimate: Estimate) -> str:
     low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
     verdict = "; zero lies inside" if low <= 0 <= high else ""
     return f"95 % interval {points(low)} to {points(high)}, paired over {seeds(estimate.n)}{verdict}"
+
+
+def decided(result: Result) -> list[str]:
+    """Say how classes were decided on, and what that gives the rare ones and takes from the frequent ones.
+
+    Args:
+        result: Of a finished run.
+
+    Returns:
+        Sentences.
+    """
+    found, likeliest = result.test or result.validation, result.likeliest
+    if found is None or likeliest is None or found.per_class == likeliest.per_class:
+        return list(result.read.prices)
+    shown: list[Measure] = [m for m in ("few", "medium", "many", "overall") if found.of(m) is not None]
+    gains = ", ".join(
+        f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)} (else {percent(likeliest.of(m) or 0.0)})" for m in shown
+    )
+    return [
+        f"Decided {how(result)}, not for the likeliest class in training frequencies: {gains}.",
+        *result.read.prices,
+    ]
+
+
+def how(result: Result) -> str:
+    """Say by which class prior a run decides."""
+    if result.config.get("cost"):
+        return "by least expected cost"
+    asked = result.config.get("class_prior")
+    named = _DECIDED.get(str(asked[0])) if isinstance(asked, list | tuple) else None
+    return named or "under the class prior asked for"
+
+
+_DECIDED = {
+    "auto": "as if all classes were equally frequent",
+    "balanced": "as if all classes were equally frequent",
+    "training": "as if classes were as frequent as in training",
+    "loss": "under the class prior that the loss aims at",
+}
 
 
 def answer(summary: Summary) -> list[str]:

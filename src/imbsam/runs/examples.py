@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from imbsam import data
+from imbsam.decisions import Posterior
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.metrics import worst_confusions
 from imbsam.runs.records import ConfusedPair, Example
@@ -20,15 +21,21 @@ PAIRS, IMAGES, SIDE = 8, 3, 64
 
 
 def confused_examples(
-    logits: Tensor, samples: data.Samples, spec: InputSpec, confusion: Matrix | None, counts: Sequence[int]
+    posterior: Posterior,
+    outputs: Tensor,
+    samples: data.Samples,
+    spec: InputSpec,
+    confusion: Matrix | None,
+    counts: Sequence[int],
 ) -> tuple[ConfusedPair, ...]:
     """Show what was taken for what: of each of the worst confusions the images that the model was surest about.
 
     Args:
-        logits: Of every sample, shape ``(N, C)``.
+        posterior: How outputs are read.
+        outputs: For every sample, shape ``(N, C)``.
         samples: N samples.
         spec: Of the model's inputs.
-        confusion: Of these logits, C x C counts; None if none was kept.
+        confusion: Of the decisions, C x C counts; None if none was kept.
         counts: Training samples of each class, length C.
 
     Returns:
@@ -37,7 +44,8 @@ def confused_examples(
     """
     if not isinstance(spec, ImageSpec) or confusion is None:
         return ()
-    surest, predictions = logits.softmax(dim=1).max(dim=1)
+    predictions = posterior.scores(outputs).argmax(dim=1)
+    surest = posterior.log_probabilities(outputs).exp().gather(1, predictions[:, None]).squeeze(1)
     found = []
     for pair in worst_confusions(confusion, counts, PAIRS):
         rows = ((samples.targets == pair.true) & (predictions == pair.predicted)).nonzero().flatten()

@@ -12,16 +12,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from imbsam import data, losses
+from imbsam import data
 from imbsam.data.columns import UNSEEN, Columns, codes_of
 from imbsam.errors import OptionError, RunError
 from imbsam.inputs import ImageSpec, TableSpec
 from imbsam.runs.trained import Trained
 from imbsam.storage.files import write_atomically, write_json
 from imbsam.storage.outputs import check_writable
-from imbsam.training.setup import loss_values
 
 FORMATS = (".onnx", ".pt2")
+OUTPUTS = ("logits", "probabilities", "class")
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between the file and the run's own model, on the rows it is checked with."""
@@ -31,34 +31,34 @@ CHECKED_ROWS = 3
 
 
 class Deployed(nn.Module):
-    """A run's model from raw samples to probabilities: preprocessing, network, the loss's scale, logit adjustment.
+    """A run's model from raw samples to probabilities and a class: preprocessing, network, calibration, decision.
 
     Images are uint8 ``(B, channels, height, width)`` of the size trained on. Table rows are float64
     ``(B, columns)``: the numeric columns as they are in the table (dates in days since 1970, NaN where missing),
-    then the code of each categorical column. Outputs are logits and probabilities, float32, each ``(B, C)``.
+    then the code of each categorical column. Outputs are logits and probabilities, float32, each ``(B, C)``, and the
+    index of the class that is chosen, int64 ``(B,)``.
 
     Args:
         trained: The run; its model is put in eval mode, on the CPU.
-        adjust: Strength tau of the post-hoc logit adjustment; by default that of the run.
     """
 
-    def __init__(self, trained: Trained, *, adjust: float | None = None) -> None:
+    def __init__(self, trained: Trained) -> None:
         super().__init__()
         self.network = trained.model.cpu().eval()
         self.inputs = TableColumns(Columns.of(trained.preprocess)) if isinstance(trained.spec, TableSpec) else None
         self.normalise = data.evaluation_transform(trained.spec)
-        self.scale = losses.output_scale(trained.options.loss.loss, loss_values(trained.options))
-        self.adjust = trained.options.loss.adjust if adjust is None else adjust
-        shift = torch.zeros(1, len(trained.classes))
-        if self.adjust:
-            shift = losses.adjust_logits(shift, trained.priors, tau=self.adjust)
-        self.shift = nn.Buffer(shift)
+        posterior = trained.posterior
+        self.scale = posterior.scale / posterior.temperature
+        shift = posterior.shift / posterior.temperature
+        self.told = nn.Buffer((shift + posterior.told).float())
+        self.weights = nn.Buffer((shift + posterior.weights).float())
 
-    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and probabilities."""
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, probabilities and classes."""
         inputs = self.normalise(samples, None) if self.inputs is None else self.inputs(samples)
-        logits = self.network(inputs).float() * self.scale + self.shift
-        return logits, torch.softmax(logits, dim=1)
+        evidence = self.network(inputs).float() * self.scale
+        logits = evidence + self.told
+        return logits, torch.softmax(logits, dim=1), (evidence + self.weights).argmax(dim=1)
 
 
 class TableColumns(nn.Module):
@@ -86,7 +86,7 @@ class TableColumns(nn.Module):
         return torch.cat([standardised, missing[:, self.marked].to(rows.dtype), codes], dim=1).float()
 
 
-def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float:
+def export(trained: Trained, out: Path) -> float:
     """Write a run's model as ``out``, and how to feed it at :func:`about`.
 
     The file is read back and run before it is kept.
@@ -94,7 +94,6 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
     Args:
         trained: The run.
         out: ``.onnx``, for onnxruntime and others; or ``.pt2``, for :func:`torch.export.load`.
-        adjust: Strength tau of the post-hoc logit adjustment; by default that of the run.
 
     Returns:
         The largest difference of a probability between the file and the run's model.
@@ -104,7 +103,7 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
         RunError: If the model cannot be exported, or the file gives other probabilities.
     """
     check(out)
-    module = Deployed(trained, adjust=adjust).eval()
+    module = Deployed(trained).eval()
     rows = sample(trained, CHECKED_ROWS)
     with torch.no_grad():
         expected = module(rows)[1]
@@ -116,7 +115,7 @@ def export(trained: Trained, out: Path, *, adjust: float | None = None) -> float
             f"the exported model's probabilities differ from the run's by {difference:.2g}, more than {TOLERANCE:g}; "
             "nothing was written."
         )
-    write_json(about(out), description(trained, module.adjust))
+    write_json(about(out), description(trained))
     write_atomically(out, content)
     return difference
 
@@ -168,19 +167,24 @@ def sample(trained: Trained, count: int) -> Tensor:
     return torch.cat([numbers, *codes], dim=1)
 
 
-def description(trained: Trained, adjust: float) -> dict[str, object]:
+def description(trained: Trained) -> dict[str, object]:
     """What somebody needs to feed the exported model and to read what it says, as plain JSON values.
 
     Args:
         trained: The run.
-        adjust: Strength of the logit adjustment inside.
 
     Returns:
         Names of classes in the order of the outputs; shape, dtype and meaning of the input.
     """
     spec = trained.spec
-    found: dict[str, object] = {"outputs": ["logits", "probabilities"], "classes": list(trained.classes)}
-    found |= {"training_counts": trained.priors.counts.tolist(), "logit_adjustment": adjust}
+    posterior = trained.posterior
+    found: dict[str, object] = {"outputs": list(OUTPUTS), "classes": list(trained.classes)}
+    found |= {
+        "training_counts": trained.priors.counts.tolist(),
+        "class_prior_of_probabilities": posterior.told.exp().tolist(),
+        "weights_of_decision": (posterior.weights - posterior.told).exp().tolist(),
+        "temperature": posterior.temperature,
+    }
     if isinstance(spec, ImageSpec):
         shape = ["batch", spec.channels, spec.height, spec.width]
         return found | {"input": {"name": "samples", "dtype": "uint8", "shape": shape, "values": "pixels, 0 to 255"}}
@@ -220,7 +224,7 @@ def _onnx(module: Deployed, example: Tensor) -> bytes:
         program = torch.onnx.export(
             traced,
             input_names=["samples"],
-            output_names=["logits", "probabilities"],
+            output_names=list(OUTPUTS),
             dynamo=True,
             verbose=False,
         )

@@ -13,22 +13,26 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from imbsam import data
 from imbsam.data.seeding import DROPOUT, generator
+from imbsam.decisions import Posterior
 from imbsam.errors import RunError
 from imbsam.losses import Deferred
-from imbsam.metrics import Metrics, classification
+from imbsam.metrics import Metrics
 from imbsam.optim import SharpnessAware
 from imbsam.runs.checkpoint import Begun, Checkpoint, Progress
 from imbsam.runs.examples import confused_examples
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.ranks import World
-from imbsam.runs.records import DataRecord, EpochRecord, Examples, Result, Split
+from imbsam.runs.reading import Outputs, check_wanted, learnt_reading, measured, measured_likeliest, with_weights
+from imbsam.runs.records import DataRecord, EpochRecord, Examples, Read, Result, Split
 from imbsam.storage.interruption import HeldBack
 from imbsam.storage.records import SCHEMA
 from imbsam.training import setup
-from imbsam.training.evaluation import autocast, logits_of
+from imbsam.training.evaluation import autocast, outputs_of, posterior_of
 from imbsam.training.random_numbers import random_state, set_random_state
 from imbsam.training.schedule import factor
 from imbsam.training.step import train_step
+
+READ = Read()
 
 OnStep = Callable[[int, int, int, int], None]
 
@@ -51,6 +55,11 @@ class Training:
         self.begun: Begun | None = None
         self.without: list[str] = []
         options = problem.options
+        # What cannot be decided by is refused before anything is trained.
+        self._posterior(1)
+        validation = problem.dataset.validation
+        targets = None if validation is None else validation.targets
+        check_wanted(options.decision, tuple(problem.dataset.classes), targets)
         self.bare = setup.build_model(problem)
         self.model = world.wrapped(self.bare, problem.device)
         self.criterion = setup.build_criterion(problem)
@@ -144,7 +153,8 @@ class Training:
         begun, rows = self.begun, len(self.problem.dataset.train)
         # Steps that the method skipped have no finite loss; they are counted apart.
         train_loss = float(torch.stack(begun.losses).nansum()) / rows
-        validation = self._measure(self.problem.dataset.validation)
+        scored = self._outputs(self.problem.dataset.validation)
+        validation = None if scored is None else measured(self._posterior(number), scored, self.problem.groups)
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
         record = EpochRecord(
@@ -191,19 +201,23 @@ class Training:
         self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
         return loss
 
-    def _measure(self, samples: data.Samples | None, *, show_as: Split | None = None) -> Metrics | None:
-        """Measure; under the name of a split images of what was taken for what are kept, too."""
+    def _outputs(self, samples: data.Samples | None) -> Outputs | None:
         if samples is None:
             return None
+        return outputs_of(self.bare, samples, self.problem.dataset.spec, self.problem.options), samples.targets
+
+    def _posterior(self, epoch: int, read: Read = READ) -> Posterior:
         problem = self.problem
-        spec = problem.dataset.spec
-        logits = logits_of(self.bare, samples, spec, problem.options, problem.priors)
-        scores = classification(logits, samples.targets, problem.groups)
-        if show_as is not None:
-            confused = confused_examples(logits, samples, spec, scores.confusion, problem.priors.counts.tolist())
-            if confused:
-                self.folder.write_examples(Examples(SCHEMA, show_as, confused))
-        return scores
+        classes, temperature = problem.dataset.classes, read.temperature
+        found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, temperature=temperature)
+        return with_weights(found, read)
+
+    def _show(self, split: Split, samples: data.Samples, scored: Outputs, posterior: Posterior, found: Metrics) -> None:
+        """Keep images of what was taken for what."""
+        counts = self.problem.priors.counts.tolist()
+        confused = confused_examples(posterior, scored[0], samples, self.problem.dataset.spec, found.confusion, counts)
+        if confused:
+            self.folder.write_examples(Examples(SCHEMA, split, confused))
 
     def _keep_if_best(self, validation: Metrics | None) -> None:
         """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
@@ -281,6 +295,19 @@ class Training:
         problem = self.problem
         self.bare.load_state_dict(self.folder.read_weights())
         about, dataset, progress = DataRecord.of(problem, problem.options), problem.dataset, self.progress
+        validation, test = self._outputs(dataset.validation), self._outputs(dataset.test)
+        epoch = progress.best_epoch
+        read = learnt_reading(self._posterior(epoch), problem.options.decision, tuple(dataset.classes), validation)
+        posterior = self._posterior(epoch, read)
+        on_validation, on_test = (
+            None if scored is None else measured(posterior, scored, problem.groups) for scored in (validation, test)
+        )
+        split: Split = "validation" if test is None else "test"
+        samples, shown, found = (
+            (dataset.validation, validation, on_validation) if test is None else (dataset.test, test, on_test)
+        )
+        if samples is not None and shown is not None and found is not None:
+            self._show(split, samples, shown, posterior, found)
         return Result(
             schema=SCHEMA,
             name=self.folder.path.name,
@@ -296,8 +323,10 @@ class Training:
             notes=(*about.notes, *self.notes()),
             best_epoch=progress.best_epoch,
             epochs=progress.epoch,
-            test=self._measure(dataset.test, show_as="test"),
-            validation=self._measure(dataset.validation, show_as="validation" if dataset.test is None else None),
+            test=on_test,
+            validation=on_validation,
+            likeliest=None if shown is None else measured_likeliest(posterior, shown, problem.groups),
+            read=read,
             # Start-up, and what else the machine was busy with, is in some epochs only.
             train_seconds=progress.epoch * median([held.seconds for held in self.folder.whole_epochs()] or [0.0]),
             rows_forward=progress.rows_forward,

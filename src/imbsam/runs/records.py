@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -90,6 +90,21 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class Read:
+    """What was learnt from validation data of how outputs are read.
+
+    Args:
+        temperature: Of the evidence.
+        weights: Added to each class's score so that it reaches what was wanted, length C; nothing without wishes.
+        prices: What each class reaches of which something was wanted, and what others pay, a sentence each.
+    """
+
+    temperature: float = 1.0
+    weights: tuple[float, ...] = ()
+    prices: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """``result.json``: the outcome of a finished run; the lists over classes have one length.
 
@@ -116,6 +131,9 @@ class Result:
         versions: Of the packages at work.
         device: Where it was computed.
         finished: When, ISO 8601.
+        likeliest: Scores on the test data, else the validation data, if each sample were given to its likeliest class
+            with classes as frequent as in training: what decisions otherwise made gain and pay.
+        read: How outputs are read.
     """
 
     schema: Literal[1]
@@ -140,15 +158,19 @@ class Result:
     versions: Mapping[Text, Text]
     device: Text
     finished: Text
+    likeliest: Metrics | None = None
+    read: Read = field(default_factory=Read)
 
     def __post_init__(self) -> None:
         lengths = {"counts": len(self.counts), "groups": len(self.groups), "tail": len(self.tail)}
-        for split, metrics in (("test", self.test), ("validation", self.validation)):
+        for split, metrics in (("test", self.test), ("validation", self.validation), ("likeliest", self.likeliest)):
             if metrics is not None:
                 lengths[f"{split}.per_class"] = len(metrics.per_class)
                 if metrics.confusion is not None:
                     lengths[f"{split}.confusion"] = len(metrics.confusion)
                     lengths.update({f"{split}.confusion[{i}]": len(row) for i, row in enumerate(metrics.confusion)})
+        if self.read.weights:
+            lengths["read.weights"] = len(self.read.weights)
         _check_lengths(len(self.classes), lengths)
 
     def scores(self, split: Split) -> Metrics | None:

@@ -3,24 +3,27 @@
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from imbsam import data, models
-from imbsam.config import Options
+from imbsam.config import DecisionOptions, Options
+from imbsam.decisions import Posterior, parsed_wanted
 from imbsam.errors import DataError, ModelError, RunError
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
-from imbsam.metrics import Metrics, classification
+from imbsam.metrics import Metrics
 from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.places import check_file
+from imbsam.runs.reading import AS_THEY_COME, learnt_reading, measured, with_weights
+from imbsam.runs.records import Read
 from imbsam.storage.files import harmless, write_atomically
 from imbsam.training import setup
-from imbsam.training.evaluation import logits_of
+from imbsam.training.evaluation import outputs_of, posterior_of
 
 
 def check_named(folder: RunFolder, held: str, named: object) -> None:
@@ -53,6 +56,9 @@ class Trained:
         priors: Of the training data.
         groups: Shot group of each class.
         preprocess: How to read further data the same way.
+        epoch: Whose weights the model has, from 1.
+        read: How outputs are read.
+        decision: Decide and tell probabilities otherwise than the options say.
     """
 
     source: str
@@ -62,6 +68,9 @@ class Trained:
     priors: ClassPriors
     groups: tuple[ShotGroup, ...]
     preprocess: Mapping[str, object]
+    epoch: int
+    read: Read
+    decision: DecisionOptions
 
     @classmethod
     def open(cls, path: Path, *, device: str = "auto", model: str | None = None) -> "Trained":
@@ -102,16 +111,63 @@ class Trained:
         except RuntimeError as error:
             raise RunError(f"{folder.weights} does not fit the run's model: {error}") from None
         network = network.to(setup.device_of(device))
-        return cls(source, options, network, about.classes, priors, about.groups, about.preprocess)
+        read, epoch = Read(), setup.epochs_of(options)
+        if folder.result.exists():
+            result = folder.read_result()
+            read, epoch = result.read, result.best_epoch or epoch
+        return cls(
+            *(source, options, network, about.classes, priors, about.groups, about.preprocess),
+            epoch=epoch,
+            read=read,
+            decision=options.decision,
+        )
 
     @property
     def spec(self) -> InputSpec:
         """What the model gets to see of a sample."""
         return data.spec_of(self.preprocess)
 
-    def logits(self, samples: data.Samples) -> Tensor:
-        """Logits of every sample, float32, shape ``(N, C)``."""
-        return logits_of(self.model, samples, self.spec, self.options, self.priors)
+    @property
+    def posterior(self) -> Posterior:
+        """What outputs mean, and how they are decided by."""
+        found = posterior_of(
+            self.options,
+            self.priors,
+            self.classes,
+            epoch=self.epoch,
+            decision=self.decision,
+            temperature=1.0 if self.decision.class_prior == AS_THEY_COME else self.read.temperature,
+        )
+        return with_weights(found, self.read)
+
+    def outputs(self, samples: data.Samples) -> Tensor:
+        """Outputs for every sample, float32, shape ``(N, C)``."""
+        return outputs_of(self.model, samples, self.spec, self.options)
+
+    def decided(self, later: DecisionOptions) -> "Trained":
+        """The same run, with probabilities and decisions as asked for now.
+
+        Args:
+            later: What is left empty of a class prior is as in training; wishes and costs are these alone. Thresholds
+                are found on the validation data that training held out.
+
+        Raises:
+            OptionError: If something cannot be used, or what is wanted not be reached.
+            DataError: If the data of the run are needed and changed since.
+        """
+        decision = replace(later, class_prior=later.class_prior or self.decision.class_prior)
+        found = replace(self, decision=decision, read=Read(self.read.temperature))
+        posterior = found.posterior
+        if not parsed_wanted(decision.at_least, self.classes):
+            return found
+        samples = self._problem().dataset.validation
+        scored = None if samples is None else (self.outputs(samples), samples.targets)
+        return replace(found, read=learnt_reading(posterior, decision, self.classes, scored))
+
+    def _problem(self) -> setup.Problem:
+        problem = setup.load_problem(self.source, self.options)
+        problem.check_same_data(self.classes, self.priors.counts.tolist())
+        return problem
 
     def evaluate(
         self, source: str | None = None, *, skip_bad: bool = False, dialect: data.Dialect = data.AS_FOUND
@@ -131,16 +187,14 @@ class Trained:
         """
         samples: data.Samples | None
         if source is None:
-            problem = setup.load_problem(self.source, self.options)
-            problem.check_same_data(self.classes, self.priors.counts.tolist())
-            samples = problem.dataset.test
+            samples = self._problem().dataset.test
             if samples is None:
                 raise DataError(f"{self.source} has no test data; name labelled data: imbsam evaluate RUN SOURCE.")
         else:
             samples, labelled = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)
             if not labelled:
                 raise DataError(f"{source} has no classes to compare with; for unlabelled data use imbsam predict.")
-        return classification(self.logits(samples), samples.targets, self.groups)
+        return measured(self.posterior, (self.outputs(samples), samples.targets), self.groups)
 
     def predict(
         self,
@@ -168,8 +222,9 @@ class Trained:
         """
         check_file(out, source)
         samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)
-        probabilities = torch.softmax(self.logits(samples), dim=1)
-        best, chosen = probabilities.max(dim=1)
+        outputs, posterior = self.outputs(samples), self.posterior
+        probabilities, chosen = posterior.log_probabilities(outputs).exp(), posterior.scores(outputs).argmax(dim=1)
+        best = probabilities.gather(1, chosen[:, None]).squeeze(1)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         classes = [harmless(name) for name in self.classes]

@@ -44,7 +44,7 @@ def imbalance(source: str, options: Options) -> float | None:
     return 50.0 if options.data.imbalance is None and is_bundled(source) else options.data.imbalance
 
 
-def resolved(options: Options, source: str, spec: InputSpec) -> Options:
+def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors) -> Options:
     """Fill in every option that was left open, so that the run's file says what was used."""
     defaults = dict(DEFAULTS[kind_of(spec)])
     defaults |= {
@@ -52,6 +52,7 @@ def resolved(options: Options, source: str, spec: InputSpec) -> Options:
         "imbalance": imbalance(source, options),
         "lr": 0.1 if base_of(options.method) == "sgd" else 1e-3,
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
+        "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
     flat = options.flat()
     epochs = int(str(flat["epochs"] or defaults["epochs"]))

@@ -1,29 +1,29 @@
-"""What a trained model says: its logits."""
+"""What a trained model says: its outputs, and what they mean."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from imbsam import data, losses
-from imbsam.config import Options
+from imbsam.config import DecisionOptions, Options
+from imbsam.decisions import Posterior, parsed_class_prior, parsed_costs, posterior_under
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
-from imbsam.training.setup import loss_values
+from imbsam.training.setup import criterion_of, loss_values
 
 EVALUATION_BATCH = 512
 
 
 @torch.no_grad()
-def logits_of(
-    model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options, priors: ClassPriors
-) -> Tensor:
-    """Logits of every sample, adjusted post hoc where the options say so.
+def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options) -> Tensor:
+    """Outputs for every sample.
 
     Args:
         model: Left in the mode it was in.
         samples: What to score.
         spec: Of the model's inputs.
         options: Of the run.
-        priors: Of its training data.
 
     Returns:
         float32, on the CPU, shape ``(N, C)``.
@@ -43,8 +43,44 @@ def logits_of(
         with autocast(device, options):
             parts.append(model(inputs.to(device)).float().cpu())
     model.train(was_training)
-    logits = torch.cat(parts) * losses.output_scale(options.loss.loss, loss_values(options))
-    return losses.adjust_logits(logits, priors, tau=options.loss.adjust) if options.loss.adjust else logits
+    return torch.cat(parts)
+
+
+def posterior_of(
+    options: Options,
+    priors: ClassPriors,
+    classes: Sequence[str],
+    *,
+    epoch: int,
+    decision: DecisionOptions | None = None,
+    temperature: float = 1.0,
+) -> Posterior:
+    """What outputs mean, as far as no held-out sample is needed to know it.
+
+    Args:
+        options: Of the run.
+        priors: Of its training data.
+        classes: Names, length C.
+        epoch: Whose weights the model has, from 1: re-weighting that is deferred may not have begun.
+        decision: Another one than that of the options.
+        temperature: Of the evidence.
+
+    Raises:
+        OptionError: If an option of the decision cannot be used.
+    """
+    decision = options.decision if decision is None else decision
+    criterion = criterion_of(options, priors)
+    if isinstance(criterion, losses.Deferred):
+        criterion.set_epoch(epoch - 1)
+    return posterior_under(
+        parsed_class_prior(decision.class_prior),
+        priors,
+        classes,
+        scale=losses.output_scale(options.loss.loss, loss_values(options)),
+        training_shift=losses.training_shift(criterion),
+        costs=parsed_costs(decision.cost, classes),
+        temperature=temperature,
+    )
 
 
 def autocast(device: torch.device, options: Options) -> torch.autocast:

@@ -105,10 +105,14 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
     Raises:
         ImbsamError: If the data or an option cannot be used.
     """
-    options = resolved(options, source, dataset.spec)
+    priors = ClassPriors.from_targets(dataset.train.targets, num_classes=len(dataset.classes))
+    asked, options = options, resolved(options, source, dataset.spec, priors)
+    if int(priors.counts.min()) == 0 and asked.loss.loss == "auto":
+        name = dataset.classes[int(priors.counts.argmin())]
+        note = f"the class {name!r} has no training sample: the loss is cross-entropy, as logit adjustment needs one."
+        dataset = replace(dataset, notes=(*dataset.notes, note))
     if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
         raise OptionError(f"--augment {options.data.augment} is for images, and {source} is a table.")
-    priors = ClassPriors.from_targets(dataset.train.targets, num_classes=len(dataset.classes))
     if len(dataset.classes) < 2:
         raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
@@ -179,12 +183,23 @@ def build_criterion(problem: Problem) -> nn.Module:
     Raises:
         OptionError: If the loss or one of its options is unknown.
     """
-    chosen = problem.options.loss
-    criterion = losses.build(chosen.loss, problem.priors, options=loss_values(problem.options))
-    if chosen.reweight_from is not None:
-        start = round(chosen.reweight_from * epochs_of(problem.options))
-        criterion = losses.Deferred(criterion, problem.priors, start=start)
-    return criterion.to(problem.device)
+    return criterion_of(problem.options, problem.priors).to(problem.device)
+
+
+def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
+    """The same on the CPU.
+
+    Args:
+        options: Of the run.
+        priors: Of its training data.
+
+    Raises:
+        OptionError: If the loss or one of its options is unknown.
+    """
+    criterion = losses.build(options.loss.loss, priors, options=loss_values(options))
+    if options.loss.reweight_from is not None:
+        criterion = losses.Deferred(criterion, priors, start=round(options.loss.reweight_from * epochs_of(options)))
+    return criterion
 
 
 def loss_values(options: Options) -> dict[str, float]:

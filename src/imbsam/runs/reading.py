@@ -1,0 +1,82 @@
+"""How a run's outputs are read: a temperature and thresholds, found on validation data."""
+
+import torch
+from torch import Tensor
+
+from imbsam.config import DecisionOptions
+from imbsam.decisions import Posterior, parsed_wanted, prices, wanted_weights
+from imbsam.errors import OptionError
+from imbsam.metrics import Metrics, classification
+from imbsam.priors import ShotGroup
+from imbsam.runs.records import Read
+
+AS_THEY_COME = ("loss",)
+"""The class prior under which outputs are taken as they come, uncalibrated."""
+
+Outputs = tuple[Tensor, Tensor]
+"""Outputs ``(N, C)`` for samples, and their classes ``(N,)``."""
+
+
+def check_wanted(decision: DecisionOptions, classes: tuple[str, ...], validation: Tensor | None) -> None:
+    """Find out before training that thresholds for what is wanted can be looked for.
+
+    Args:
+        decision: What is asked for.
+        classes: Names, length C.
+        validation: Classes of the validation samples, shape ``(N,)``; None without any.
+
+    Raises:
+        OptionError: If there is no such class, or no validation sample of it.
+    """
+    for wanted in parsed_wanted(decision.at_least, classes):
+        if validation is None or not bool((validation == wanted.index).any()):
+            raise OptionError(
+                f"--at-least {wanted}: the threshold is found on validation data, which have no sample of this class. "
+                "Hold out more by --validation-fraction."
+            )
+
+
+def learnt_reading(
+    posterior: Posterior, decision: DecisionOptions, classes: tuple[str, ...], validation: Outputs | None
+) -> Read:
+    """Calibrate, and find the thresholds for what is wanted.
+
+    Args:
+        posterior: As far as it is known without validation data.
+        decision: What is asked for; under the class prior of the loss the outputs are taken as they come.
+        classes: Names, length C.
+        validation: Samples that were not trained on; None without any.
+
+    Raises:
+        OptionError: If something is wanted that cannot be reached, or there are no validation data to find it on.
+    """
+    wanted = parsed_wanted(decision.at_least, classes)
+    check_wanted(decision, classes, None if validation is None else validation[1])
+    if validation is None:
+        return Read()
+    if decision.class_prior != AS_THEY_COME:
+        posterior = posterior.calibrated(*validation)
+    if not wanted:
+        return Read(posterior.temperature)
+    outputs, targets = validation
+    before = posterior.scores(outputs)
+    weights = wanted_weights(before, targets, wanted)
+    paid = prices(before, before + weights, targets, wanted)
+    return Read(posterior.temperature, tuple(weights.tolist()), tuple(map(str, paid)))
+
+
+def with_weights(posterior: Posterior, read: Read) -> Posterior:
+    """Decide so that classes reach what was wanted of them."""
+    return posterior.weighted(torch.tensor(read.weights, dtype=torch.float64)) if read.weights else posterior
+
+
+def measured(posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...]) -> Metrics:
+    """Metrics of the decisions; log loss and calibration under the training priors, where they are comparable."""
+    outputs, targets = scored
+    return classification(posterior.log_training(outputs), targets, groups, scores=posterior.scores(outputs))
+
+
+def measured_likeliest(posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...]) -> Metrics:
+    """Metrics if each sample were given to its likeliest class, with classes as frequent as in training."""
+    outputs, targets = scored
+    return classification(posterior.log_training(outputs), targets, groups)
