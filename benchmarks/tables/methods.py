@@ -38,7 +38,7 @@ def network(**fixed: object) -> Make:
             {name: own.pop(name) for name in names if name in own} for names in (("tau", "beta"), ("rise",))
         )
         return SharpClassifier(
-            **{"max_iter": EPOCHS, **own},
+            **{"max_iter": EPOCHS, "loss": "cross-entropy", "class_prior": "loss", **own},
             loss_options=of_loss or None,
             ascent_options=of_ascent or None,
             random_state=seed,
