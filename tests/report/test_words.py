@@ -1,7 +1,11 @@
+import json
+from dataclasses import asdict
+
 import pytest
 
-from imbsam.report import Estimate, answer, summarise
-from imbsam.report.words import plus_minus, points, short
+from imbsam.report import Estimate, answer, decided, summarise
+from imbsam.report.files import read_run
+from imbsam.report.words import how, plus_minus, points, short
 from made_records import made_metrics, made_result
 
 
@@ -65,3 +69,29 @@ def test_an_estimate_of_one_seed_is_shown_without_a_plus_minus():
 def test_short_cuts_long_names_alone_and_keeps_the_limit():
     assert short("x" * 24) == "x" * 24
     assert short("x" * 25) == "x" * 23 + "…"
+
+
+def test_a_decision_is_said_with_what_it_gains_and_costs(run, tmp_path):
+    scores = json.loads((run(tmp_path / "a", label="sgd") / "result.json").read_text())["test"]
+    result = read_run(run(tmp_path / "b", config={"class_prior": ["auto"]}, likeliest=scores)).result
+    (said,) = decided(result)
+    few, other = (f"{100 * share:.1f}\u00a0%" for share in (result.test.few, scores["few"]))
+    assert said.startswith(
+        f"Decided as if all classes were equally frequent: few-shot recall {few} (by the likeliest class in training "
+        f"frequencies {other}), medium-shot recall "
+    )
+    assert decided(read_run(run(tmp_path / "c", likeliest=json.loads(json.dumps(asdict(result.test))))).result) == []
+    assert decided(read_run(run(tmp_path / "d")).result) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"class_prior": ["training"]}, "as if classes were as frequent as in training"),
+        ({"class_prior": ["loss"]}, "under the class prior that the loss aims at"),
+        ({"class_prior": ["a=1", "b=2"]}, "under the class prior asked for"),
+        ({"class_prior": ["auto"], "cost": ["a=2"]}, "by least expected cost"),
+    ],
+)
+def test_how_a_run_decides(run, tmp_path, config, said):
+    assert how(read_run(run(tmp_path / "a", config=config)).result) == said

@@ -67,13 +67,12 @@ def decided(result: Result) -> list[str]:
     if found is None or likeliest is None or found.per_class == likeliest.per_class:
         return list(result.read.prices)
     shown: list[Measure] = [m for m in ("few", "medium", "many", "overall") if found.of(m) is not None]
-    gains = ", ".join(
-        f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)} (else {percent(likeliest.of(m) or 0.0)})" for m in shown
+    first, *others = (
+        (f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)}", percent(likeliest.of(m) or 0.0)) for m in shown
     )
-    return [
-        f"Decided {how(result)}, not for the likeliest class in training frequencies: {gains}.",
-        *result.read.prices,
-    ]
+    gains = [f"{first[0]} (by the likeliest class in training frequencies {first[1]})"]
+    gains += [f"{score} ({other})" for score, other in others]
+    return [f"Decided {how(result)}: {', '.join(gains)}.", *result.read.prices]
 
 
 def how(result: Result) -> str:
