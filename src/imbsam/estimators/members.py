@@ -1,6 +1,7 @@
 """The classifiers that can be members of a blend, by name or the user's own, and the view of the table each gets."""
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -18,6 +19,9 @@ from imbsam.optim import METHODS
 
 EPOCHS = 60
 """Of a network that is named by its method."""
+
+ROWS_SEEN = 4_000_000
+"""Training rows that such a network sees in all its epochs, about, at most."""
 
 TREES = 200
 
@@ -122,7 +126,11 @@ def _named(name: str) -> Member:
 
 def _network(method: str, setting: Setting) -> Classifier:
     network = SharpClassifier(
-        method, loss="logit-adjustment", max_iter=EPOCHS, random_state=setting.seed, device=setting.device
+        method,
+        loss="logit-adjustment",
+        max_iter=max(1, min(EPOCHS, ROWS_SEEN // setting.rows)),
+        random_state=setting.seed,
+        device=setting.device,
     )
     return cast(Classifier, network)
 
@@ -144,7 +152,7 @@ def _forest(setting: Setting) -> Classifier:
     forest = RandomForestClassifier(
         TREES,
         max_samples=in_bag if in_bag < setting.rows else None,
-        min_samples_leaf=max(1, in_bag // max(leaves, 2)),
+        min_samples_leaf=math.ceil(in_bag / max(leaves, 2)),
         random_state=setting.seed,
         n_jobs=setting.n_jobs,
     )
