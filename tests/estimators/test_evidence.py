@@ -113,6 +113,10 @@ FOREIGN = {
     "tabpfn as it is": ({"balance_probabilities": False}, TRAINING),
     "imbalanced-learn": ({"sampling_strategy": "auto", "class_weight": None}, BALANCED),
     "ours, balanced": ({"class_prior": "balanced"}, BALANCED),
+    "naive Bayes": ({"class_prior": [0.2, 0.3, 0.5], "fit_prior": True}, [0.2, 0.3, 0.5]),
+    "naive Bayes, flat": ({"class_prior": None, "fit_prior": False}, BALANCED),
+    "ours, deployed": ({"class_prior": np.array([0.2, 0.3, 0.5])}, [0.2, 0.3, 0.5]),
+    "discriminant analysis": ({"priors": np.array([0.2, 0.3, 0.5])}, [0.2, 0.3, 0.5]),
     "ours": ({"class_prior": None}, TRAINING),
 }
 
@@ -124,7 +128,7 @@ def test_other_packages_say_it_by_other_parameters(case):
 
 
 def test_the_weight_of_the_positive_class_is_the_second_ones():
-    np.testing.assert_allclose(implied_priors(Foreign(scale_pos_weight=3), np.array([75, 25])), [0.5, 0.5])
+    np.testing.assert_allclose(implied_priors(Foreign(scale_pos_weight=np.float32(3)), np.array([75, 25])), [0.5, 0.5])
 
 
 class Sampler:
@@ -144,6 +148,7 @@ def test_what_is_resampled_is_balanced(labelled):
         (VotingClassifier([("a", BALANCED_LOGISTIC), ("b", WEIGHTED)]), "weigh the classes differently"),
         (Foreign(sampling_strategy=0.5), "sampling_strategy=0.5"),
         (Foreign(class_prior={0: 0.5}), "class_prior"),
+        (Foreign(class_prior="loss"), "class_prior='loss'"),
     ],
 )
 def test_priors_that_cannot_be_told_are_refused(estimator, match):

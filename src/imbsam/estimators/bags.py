@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from imbsam.errors import DataError, DataWarning
-from imbsam.estimators.classifier import SharpClassifier
+from imbsam.estimators.deciding import DecidingClassifier
 from imbsam.estimators.evidence import (
     Classifier,
     Floats,
     evidence_of,
     implied_priors,
-    network_evidence,
     votes_of,
 )
 from imbsam.estimators.folds import MANY_ROWS, Fold
@@ -46,8 +45,8 @@ class Model:
         Raises:
             DataError: If it gives a probability that is none.
         """
-        if isinstance(self.classifier, SharpClassifier):
-            return np.asarray(log_softmax(network_evidence(self.classifier, given), axis=1))
+        if isinstance(self.classifier, DecidingClassifier):
+            return np.asarray(log_softmax(self.classifier.evidence(given), axis=1))
         return self.normalised(self.classifier.predict_proba(given))
 
     def normalised(self, probabilities: Floats) -> Floats:

@@ -200,17 +200,6 @@ class BlendClassifier(DecidingClassifier):
         self._mix(base, targets, shares)
         return self
 
-    def evidence(self, X: object) -> Floats:
-        """Give what speaks for each class: the logarithm of its posterior under balanced class priors.
-
-        Args:
-            X: Rows as in ``fit``.
-
-        Returns:
-            Shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
-        """
-        return np.asarray(self._posterior().evidence(self._outputs(X)))
-
     def _outputs(self, X: object) -> Tensor:
         check_is_fitted(self, "posterior_")
         frame = checked_rows(self, X, texts=bool(self._reading.columns.categorical))

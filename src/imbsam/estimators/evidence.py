@@ -5,6 +5,7 @@ posterior under class priors q.
 """
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Protocol, Self
 
 import numpy as np
@@ -13,7 +14,6 @@ from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomFore
 from sklearn.neighbors import KNeighborsClassifier
 
 from imbsam.errors import OptionError
-from imbsam.estimators.classifier import SharpClassifier
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,8 @@ def implied_priors(estimator: Classifier, counts: NDArray[np.int64]) -> Floats:
 
     They are those of its training rows, unless it weighs or resamples the classes: ``class_weight``, CatBoost's
     ``auto_class_weights`` and ``class_weights``, ``scale_pos_weight``, ``is_unbalance``, TabPFN's
-    ``balance_probabilities``, imbalanced-learn's ``sampling_strategy``, in the classifier itself or one inside it.
+    ``balance_probabilities``, imbalanced-learn's ``sampling_strategy``; or it is given them: ``class_prior``,
+    ``priors``, ``fit_prior``. All this in the classifier itself or one inside it.
 
     Args:
         estimator: Fitted on classes ``0 .. C-1``.
@@ -106,9 +107,11 @@ def _weights(name: str, value: object, counts: NDArray[np.int64]) -> Floats | No
     """The classes' weights that a parameter asks for; None where it asks for none."""
     inverse = 1 / counts
     match name, value:
+        case "class_prior" | "priors", list() | tuple() | np.ndarray():
+            return np.array(value, dtype=np.float64) / counts
         case ("class_weight", "balanced" | "balanced_subsample") | ("auto_class_weights", "Balanced"):
             return inverse
-        case ("is_unbalance" | "balance_probabilities", True) | ("class_prior", "balanced"):
+        case ("is_unbalance" | "balance_probabilities", True) | ("fit_prior", False) | ("class_prior", "balanced"):
             return inverse
         case "auto_class_weights", "SqrtBalanced":
             return np.asarray(np.sqrt(inverse))
@@ -116,18 +119,12 @@ def _weights(name: str, value: object, counts: NDArray[np.int64]) -> Floats | No
             return np.array([float(value.get(place, 1.0)) for place in range(len(counts))])
         case "class_weights", list() | tuple() | np.ndarray():
             return np.array(value, dtype=np.float64)
-        case "scale_pos_weight", int() | float() if value != 1:
+        case "scale_pos_weight", Real() if value != 1:
             return np.array([1.0, float(value)])
+        case "sampling_strategy", None:
+            return None
         case "sampling_strategy", str():
             return inverse
-        case ("sampling_strategy", Mapping() | float()) | ("class_prior", Mapping() | list() | tuple() | np.ndarray()):
+        case ("sampling_strategy", object()) | ("class_prior", Mapping() | "loss"):
             raise OptionError(f"{name}={value!r} inside a member: its class priors cannot be told. Leave it out.")
     return None
-
-
-def network_evidence(network: SharpClassifier, rows: object) -> Floats:
-    """Give the evidence of a network: of ``logit-adjustment`` the logits as they are."""
-    logits = np.asarray(network.predict_log_proba(rows))
-    if network.loss == "logit-adjustment":
-        return logits
-    return np.asarray(logits - network.priors_.log_priors.numpy())

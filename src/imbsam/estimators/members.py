@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from imbsam.errors import OptionError
 from imbsam.estimators.classifier import SharpClassifier
+from imbsam.estimators.deciding import DecidingClassifier
 from imbsam.estimators.evidence import Classifier
 from imbsam.estimators.views import View
 from imbsam.optim import METHODS
@@ -210,7 +211,7 @@ def _own(name: str, estimator: Classifier) -> Member:
         raise OptionError(f"member {name!r} is {estimator!r}; give an instance of a scikit-learn classifier.")
     if not hasattr(estimator, "predict_proba"):
         raise OptionError(f"member {name!r} has no predict_proba. Put it into CalibratedClassifierCV, or leave it out.")
-    is_network = isinstance(estimator, SharpClassifier)
+    is_network = isinstance(estimator, DecidingClassifier)
     is_boosting = isinstance(estimator, HistGradientBoostingClassifier)
     asked = estimator.get_params(deep=False).get("categorical_features")
     if (is_network and not _is(asked, "auto")) or (is_boosting and not _is(asked, "from_dtype")):
