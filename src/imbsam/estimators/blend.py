@@ -175,7 +175,8 @@ class BlendClassifier(DecidingClassifier):
             The estimator.
 
         Raises:
-            ValueError: If the data or a parameter cannot be used, or no member could be trained.
+            DataError: If there is one class alone, or no member could be trained.
+            ValueError: If the data or a parameter cannot be used.
         """
         self._validate_params()
         members = [member_of(spec) for spec in self.members]

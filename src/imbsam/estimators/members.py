@@ -1,5 +1,6 @@
 """The classifiers that can be members of a blend, by name or the user's own, and the view of the table each gets."""
 
+import copy
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -228,7 +229,11 @@ def _own(name: str, estimator: Classifier) -> Member:
 
 def _made(estimator: Classifier, setting: Setting, *, is_boosting: bool) -> Classifier:
     """A copy with random numbers of its own where it names no others, for classes that are numbered."""
-    made: Classifier = clone(estimator)
+    try:
+        made: Classifier = clone(estimator)
+    except RuntimeError:
+        # CatBoost copies a dict that it is given, which clone takes for a change of the parameter.
+        made = copy.deepcopy(estimator)
     changed: dict[str, object] = {}
     for key, value in sorted(made.get_params(deep=True).items()):
         last = key.rpartition("__")[2]
