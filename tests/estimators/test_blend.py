@@ -65,18 +65,19 @@ def test_the_blend_of_digits_is_better_than_its_members():
 def test_what_it_says_is_the_mixture_of_what_the_fold_models_say(rows):
     X, y = rows
     blend = quick([LOGISTIC, BAYES], weights=[1, 3]).fit(X, y)
+    shares = np.unique(y, return_counts=True)[1] / len(y)
     said = []
-    for bag, temperature in zip(blend._bags, blend._mixture.temperatures, strict=True):
+    for bag in blend._bags:
         given = blend._reading.rows(pd.DataFrame(X).rename(columns=str)).of("one-hot")
         posteriors = []
         for model in bag.models:
             votes, priors = model.votes, np.array(model.priors)
-            p = (votes * model.classifier.predict_proba(given) + priors) / (votes + 1) / priors
+            p = (votes * model.classifier.predict_proba(given) + priors) / (votes + 1)
+            p = (p / priors) ** bag.calibration.evidence * shares ** (bag.calibration.priors - 1)
             posteriors.append(p / p.sum(axis=1, keepdims=True))
-        said.append(softmax(np.log(np.mean(posteriors, axis=0)) / temperature, axis=1))
+        said.append(np.mean(posteriors, axis=0))
     evidence = np.log(0.25 * said[0] + 0.75 * said[1]) / blend.posterior_.temperature
     np.testing.assert_allclose(blend.evidence(X), evidence, rtol=1e-6)
-    shares = np.unique(y, return_counts=True)[1] / len(y)
     np.testing.assert_allclose(blend.predict_proba(X), softmax(evidence + np.log(shares), axis=1), rtol=1e-5)
     np.testing.assert_array_equal(blend.predict(X), blend.classes_[evidence.argmax(axis=1)])
 
@@ -87,14 +88,13 @@ def test_every_row_is_judged_by_models_that_did_not_see_it(rows):
     X = np.arange(len(y))[:, None] * 1.0
     blend = quick([("nearest", KNeighborsClassifier(1)), FOREST]).fit(X, y)
     assert all(score < 0.6 for score in blend.scores_.values())
-    assert (blend.predict(X) == y).mean() > 0.9
 
 
 def test_probabilities_are_calibrated_on_rows_that_no_model_saw(rows):
     X, y = rows
     sure = ("nearest", KNeighborsClassifier(1))
     blend = quick([sure]).fit(X, np.random.default_rng(0).permutation(y))
-    assert blend.posterior_.temperature * blend._mixture.temperatures[0] > 1.5
+    assert blend._bags[0].calibration.evidence < 0.5
 
 
 @pytest.mark.parametrize("members", [SMALL, [NETWORK], [BOOSTING], [FOREST], ["logistic"]])
@@ -105,7 +105,7 @@ def test_a_class_of_one_or_two_rows_breaks_nothing(rows, members, rare):
     blend = quick(members).fit(X[kept], y[kept])
     assert blend.classes_.tolist() == ["common", "rare", "rarer"]
     assert not blend.failed_
-    assert set(blend.weights_.values()) == {1 / len(members)}
+    assert set(blend.weights_) == {name if isinstance(name, str) else name[0] for name in members}
     assert np.isfinite(blend.predict_log_proba(X)).all()
 
 

@@ -2,54 +2,76 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 
-from imbsam.decisions import posterior_under
 from imbsam.estimators.combine import (
-    LEAST_ROWS,
     PSEUDO_ROWS,
-    Mixture,
+    Calibration,
+    averaged,
     balanced_accuracy,
-    fitted_mixture,
+    fitted_calibration,
     fitted_weights,
 )
-from imbsam.priors import ClassPriors
+
+PRIORS = np.array([0.8, 0.15, 0.05])
 
 
-def posterior_of(targets, classes=3):
-    priors = ClassPriors.from_targets(torch.from_numpy(targets), classes)
-    return posterior_under(None, priors, list(range(classes)), training_shift=priors.log_priors)
+def drawn(seed, *shape):
+    """Logarithms of posteriors, shape ``shape``."""
+    return log_softmax(np.random.default_rng(seed).normal(size=shape) * 3, axis=-1)
 
 
-def drawn(seed, members=3, rows=40, classes=3):
-    draw = np.random.default_rng(seed)
-    return draw.normal(size=(members, rows, classes)) * 3, draw.integers(0, classes, rows)
-
-
-def probabilities(evidence, temperature=1.0):
-    powers = np.exp(evidence / temperature)
-    return powers / powers.sum(axis=-1, keepdims=True)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 5), st.floats(0.2, 5))
+def test_the_calibrated_posterior_is_that_of_trusted_evidence_and_priors(seed, a, b):
+    evidence = drawn(seed, 20, 3)
+    training = np.exp(a * evidence) * PRIORS**b
+    ratio = training / PRIORS
+    found = np.exp(Calibration(a, b).balanced(evidence, np.log(PRIORS)))
+    np.testing.assert_allclose(found, ratio / ratio.sum(axis=1, keepdims=True), rtol=1e-9)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_the_mixture_is_the_weighted_mean_of_posteriors(seed, members):
-    evidence, _ = drawn(seed, members)
-    draw = np.random.default_rng(seed)
-    temperatures, weights = draw.uniform(0.3, 3, members), draw.dirichlet(np.ones(members))
-    mean = sum(w * probabilities(e, t) for w, e, t in zip(weights, evidence, temperatures, strict=True))
-    np.testing.assert_allclose(np.exp(Mixture(temperatures, weights).evidence(evidence)), mean, rtol=1e-10)
+def test_the_average_is_the_weighted_mean_of_posteriors(seed, members):
+    logs, weights = drawn(seed, members, 20, 3), np.random.default_rng(seed).dirichlet(np.ones(members))
+    np.testing.assert_allclose(np.exp(averaged(logs, weights)), np.tensordot(weights, np.exp(logs), axes=1), rtol=1e-10)
+    np.testing.assert_allclose(np.exp(averaged(logs)), np.exp(logs).mean(axis=0), rtol=1e-10)
 
 
 def test_a_member_of_weight_nothing_says_nothing():
-    evidence, _ = drawn(0, 2)
-    mixture = Mixture(np.ones(2), np.array([1.0, 0.0]))
-    np.testing.assert_allclose(np.exp(mixture.evidence(evidence)), probabilities(evidence[0]))
+    logs = drawn(0, 2, 20, 3)
+    np.testing.assert_allclose(averaged(logs, np.array([1.0, 0.0])), logs[0])
+
+
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (0.4, 0.4), (0.5, 1.5)])
+def test_the_calibration_undoes_what_makes_a_classifier_too_sure(factors):
+    a, b = factors
+    draw = np.random.default_rng(0)
+    evidence = 2 * draw.normal(size=(20000, 3))
+    posterior = np.exp(log_softmax(a * evidence + b * np.log(PRIORS), axis=1))
+    targets = (posterior.cumsum(axis=1) < draw.random((20000, 1))).sum(axis=1)
+    found = fitted_calibration(evidence, targets, np.log(PRIORS))
+    assert (found.evidence, found.priors) == pytest.approx(factors, rel=0.1)
+
+
+def test_who_knows_nothing_says_nothing():
+    draw = np.random.default_rng(0)
+    targets = draw.choice(3, 2000, p=PRIORS)
+    found = fitted_calibration(9 * draw.normal(size=(2000, 3)), targets, np.log(PRIORS))
+    assert found.evidence < 0.06
+    assert found.priors == pytest.approx(1, abs=0.2)
+
+
+def test_few_rows_leave_the_calibration_near_bayes_rule_and_none_at_it():
+    evidence = 5 * drawn(0, 3, 3)
+    wrong = fitted_calibration(evidence, evidence.argmin(axis=1), np.log(PRIORS))
+    assert 0.1 < wrong.evidence < 1
+    assert fitted_calibration(evidence[:0], np.empty(0, np.int64), np.log(PRIORS)) == Calibration(1.0, 1.0)
 
 
 def balanced_loss(weights, evidence, targets):
-    mixed = np.tensordot(weights, probabilities(evidence), axes=1)[np.arange(len(targets)), targets]
+    mixed = np.tensordot(weights, np.exp(evidence), axes=1)[np.arange(len(targets)), targets]
     return np.mean([-np.log(mixed[targets == c]).mean() for c in np.unique(targets)])
 
 
@@ -59,6 +81,7 @@ def test_the_weights_minimise_the_class_balanced_log_loss_with_pseudo_rows():
     evidence = draw.normal(size=(2, len(targets), 3))
     evidence[0, np.arange(len(targets)), targets] += 1.5
     evidence[1, np.arange(len(targets)), targets] += 1.0
+    evidence = log_softmax(evidence, axis=2)
     rows = 9 / (1 / np.array([2000, 400, 60])).sum()
 
     def objective(w):
@@ -67,41 +90,22 @@ def test_the_weights_minimise_the_class_balanced_log_loss_with_pseudo_rows():
 
     grid = np.linspace(0.001, 0.999, 999)
     best = grid[np.argmin([objective(w) for w in grid])]
-    found = fitted_weights(evidence, targets, np.ones(2))
+    found = fitted_weights(evidence, targets)
     assert found[0] == pytest.approx(best, abs=2e-3)
     assert found.sum() == pytest.approx(1)
     assert found[0] > 0.6
 
 
-def test_few_rows_leave_the_weights_near_equal():
-    evidence, targets = drawn(0, 2, rows=6)
-    evidence[0, np.arange(6), targets] += 9
-    assert fitted_weights(evidence, targets, np.ones(2))[0] < 0.65
+@pytest.mark.parametrize(("rarest", "at_most"), [(1, 0.65), (10, 0.9), (1000, 0.999)])
+def test_the_rows_of_the_rarest_class_say_how_far_the_weights_may_go(rarest, at_most):
+    targets = np.repeat([0, 1, 2], [1000, 1000, rarest])
+    logits = np.random.default_rng(0).normal(size=(2, len(targets), 3))
+    logits[0, np.arange(len(targets)), targets] += 3
+    assert 0.5 < fitted_weights(log_softmax(logits, axis=2), targets)[0] < at_most
 
 
-@pytest.mark.parametrize("rarest", [LEAST_ROWS - 1, LEAST_ROWS])
-def test_weights_are_fitted_where_every_class_has_rows_enough(rarest):
-    targets = np.repeat([0, 1, 2], [80, 40, rarest])
-    evidence = np.random.default_rng(0).normal(size=(2, len(targets), 3))
-    evidence[0, np.arange(len(targets)), targets] += 3
-    found = fitted_mixture(evidence, targets, posterior_of(targets), None)
-    assert (found.weights[0] == 0.5) == (rarest < LEAST_ROWS)
-
-
-def test_weights_that_are_given_stay_and_overconfident_members_are_tempered():
-    evidence, targets = drawn(1, 2, rows=600)
-    evidence[0] /= 3
-    evidence[0, np.arange(600), targets] += 1
-    evidence[1] = 10 * evidence[0]
-    found = fitted_mixture(evidence, targets, posterior_of(targets), np.array([0.3, 0.7]))
-    assert found.weights.tolist() == [0.3, 0.7]
-    assert found.temperatures[1] == pytest.approx(10 * found.temperatures[0], rel=0.05)
-
-
-def test_without_rows_nothing_is_fitted():
-    found = fitted_mixture(np.empty((2, 0, 3)), np.empty(0, np.int64), posterior_of(np.arange(3)), None)
-    assert found.temperatures.tolist() == [1, 1]
-    assert found.weights.tolist() == [0.5, 0.5]
+def test_without_rows_the_weights_are_equal():
+    assert fitted_weights(np.empty((2, 0, 3)), np.empty(0, np.int64)).tolist() == [0.5, 0.5]
 
 
 def test_balanced_accuracy_is_the_mean_of_the_recalls_of_classes_that_are_there():

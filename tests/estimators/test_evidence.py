@@ -1,4 +1,4 @@
-"""What probabilities say apart from class priors, and under which priors classifiers of all kinds tell them."""
+"""Logarithms of probabilities that may be 0, and under which priors classifiers of all kinds tell them."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ TRAINING, BALANCED = COUNTS / 100, np.full(3, 1 / 3)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10**6))
-def test_with_many_votes_evidence_is_the_log_ratio_of_posterior_and_prior(seed, votes):
+def test_one_more_vote_is_counted_for_the_priors(seed, votes):
     draw = np.random.default_rng(seed)
     probabilities, priors = draw.dirichlet(np.ones(4), 9), draw.dirichlet(np.full(4, 5.0))
     smoothed = probabilities * votes / (votes + 1) + priors / (votes + 1)
@@ -38,7 +38,8 @@ def test_with_many_votes_evidence_is_the_log_ratio_of_posterior_and_prior(seed, 
 
 
 def test_no_vote_for_a_class_is_as_much_evidence_against_a_rare_as_against_a_frequent_one():
-    found = evidence_of(np.array([[0.0, 0.0, 1.0]]), np.array([0.9, 0.001, 0.099]), votes=99)
+    priors = np.array([0.9, 0.001, 0.099])
+    found = evidence_of(np.array([[0.0, 0.0, 1.0]]), priors, votes=99)
     assert found[0, 0] == pytest.approx(-np.log(100))
     assert found[0, 1] == pytest.approx(-np.log(100))
 
@@ -86,7 +87,8 @@ def test_evidence_of_weighted_and_plain_classifiers_is_the_same():
     found = []
     for estimator in (LogisticRegression(C=1e6), LogisticRegression(C=1e6, class_weight="balanced")):
         fitted = estimator.fit(X, y)
-        found.append(evidence_of(fitted.predict_proba(X), implied_priors(fitted, np.bincount(y)), votes=len(y)))
+        priors = implied_priors(fitted, np.bincount(y))
+        found.append(evidence_of(fitted.predict_proba(X), priors, votes=len(y)))
     first, second = (each - each.mean(axis=1, keepdims=True) for each in found)
     assert np.abs(first - second).max() < 0.4
     assert np.abs(first).max() > 3

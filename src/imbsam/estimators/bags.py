@@ -9,20 +9,18 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import softmax
 
 from imbsam.errors import DataError, DataWarning
+from imbsam.estimators.combine import UNCALIBRATED, Calibration, averaged
 from imbsam.estimators.deciding import DecidingClassifier
-from imbsam.estimators.evidence import (
-    Classifier,
-    Floats,
-    evidence_of,
-    implied_priors,
-    votes_of,
-)
+from imbsam.estimators.evidence import Classifier, Floats, evidence_of, implied_priors, votes_of
 from imbsam.estimators.folds import MANY_ROWS, Fold
 from imbsam.estimators.members import Member, Setting
 from imbsam.estimators.views import Matrix, Rows, View
+
+Judged = tuple[NDArray[np.int64], Floats]
+"""Training rows that a model did not see, by index, and its evidence on them, shape ``(n, C)``."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Model:
 
     Args:
         classifier: Trained on classes ``0 .. C-1``.
-        priors: Under which its probabilities are told.
+        priors: Under which its probabilities are told, shape ``(C,)``.
         votes: On which they rest.
     """
 
@@ -39,21 +37,33 @@ class Model:
     priors: Floats
     votes: int
 
-    def log_posterior(self, given: Matrix | pd.DataFrame) -> Floats:
-        """Logarithm of its posterior under balanced priors, shape ``(N, C)``.
+    @classmethod
+    def of(cls, classifier: Classifier, counts: NDArray[np.int64]) -> "Model":
+        """Find what a classifier's probabilities mean.
+
+        Args:
+            classifier: Fitted.
+            counts: Its training rows of each class, shape ``(C,)``.
+        """
+        if isinstance(classifier, DecidingClassifier):
+            return cls(classifier, softmax(-classifier.posterior_.shift.numpy()), int(counts.sum()))
+        return cls(classifier, implied_priors(classifier, counts), votes_of(classifier, int(counts.sum())))
+
+    def evidence(self, given: Matrix | pd.DataFrame) -> Floats:
+        """What speaks for each class: ``log p(y | x) - log prior(y)``, shape ``(N, C)``.
 
         Raises:
             DataError: If it gives a probability that is none.
         """
         if isinstance(self.classifier, DecidingClassifier):
-            return np.asarray(log_softmax(self.classifier.evidence(given), axis=1))
-        return self.normalised(self.classifier.predict_proba(given))
+            return np.asarray(self.classifier.evidence(given))
+        return self.of_probabilities(self.classifier.predict_proba(given))
 
-    def normalised(self, probabilities: Floats) -> Floats:
+    def of_probabilities(self, probabilities: Floats) -> Floats:
         """The same, of probabilities that it gave."""
         if probabilities.shape[1:] != self.priors.shape or not np.isfinite(probabilities).all():
             raise DataError(f"it gave no probability for each of the {len(self.priors)} classes.")
-        return np.asarray(log_softmax(evidence_of(probabilities, self.priors, votes=self.votes), axis=1))
+        return evidence_of(probabilities, self.priors, votes=self.votes)
 
 
 @dataclass(frozen=True)
@@ -64,26 +74,32 @@ class Bag:
         name: Of the member.
         view: What its models read.
         models: Alike, on different parts of the rows; their posteriors are averaged.
-        held_out: What they say of training rows that they did not see, shape ``(N, C)``; NaN for other rows.
+        calibration: Of each.
     """
 
     name: str
     view: View
     models: tuple[Model, ...]
-    held_out: Floats
+    calibration: Calibration = UNCALIBRATED
 
 
-def log_posteriors(bags: Sequence[Bag], rows: Rows, *, n_jobs: int | None) -> Floats:
-    """Give the logarithm of each bag's mean posterior under balanced priors, shape ``(M, N, C)``."""
+def balanced(bags: Sequence[Bag], rows: Rows, log_priors: Floats, *, n_jobs: int | None) -> Floats:
+    """Ask all bags.
+
+    Args:
+        bags: M of them.
+        rows: N.
+        log_priors: Of the training rows, shape ``(C,)``.
+        n_jobs: Models asked at the same time.
+
+    Returns:
+        Logarithm of each bag's mean posterior under balanced priors, shape ``(M, N, C)``.
+    """
     given = {bag.view: rows.of(bag.view) for bag in bags}
     said = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")(
-        delayed(model.log_posterior)(given[bag.view]) for bag in bags for model in bag.models
+        delayed(model.evidence)(given[bag.view]) for bag in bags for model in bag.models
     )
-    means = []
-    for bag in bags:
-        logs = [next(said) for _ in bag.models]
-        means.append(logsumexp(logs, axis=0) - np.log(len(logs)))
-    return np.stack(means)
+    return np.stack([averaged([bag.calibration.balanced(next(said), log_priors) for _ in bag.models]) for bag in bags])
 
 
 def trained(
@@ -94,7 +110,7 @@ def trained(
     setting: Setting,
     *,
     verbose: bool,
-) -> tuple[list[Bag], dict[str, str]]:
+) -> tuple[list[tuple[Bag, Judged]], dict[str, str]]:
     """Train every member on every fold.
 
     Args:
@@ -106,7 +122,8 @@ def trained(
         verbose: Print a line a model.
 
     Returns:
-        The members that could be trained, and why not, by name, of the others.
+        The members that could be trained, each with the evidence of its models on rows that they did not see; and why
+        not, by name, of the others.
     """
     everything = Fold(np.arange(len(rows)), np.arange(0))
     has_bags = len(rows) <= MANY_ROWS
@@ -130,45 +147,43 @@ def trained(
         if reasons:
             failed[member.name] = reasons[0]
             continue
-        held_out = np.full((len(rows), len(setting.labels)), np.nan)
-        for _, places, said in results:
-            held_out[places] = said
-        bags.append(Bag(member.name, member.view, tuple(model for model, _, _ in results), held_out))
+        bag = Bag(member.name, member.view, tuple(model for model, _ in results))
+        places, evidence = zip(*(judged for _, judged in results), strict=True)
+        bags.append((bag, (np.concatenate(places), np.concatenate(evidence))))
     return bags, failed
 
 
 def _attempt(
     member: Member, rows: Rows, targets: NDArray[np.int64], fold: Fold, setting: Setting, verbose: bool
-) -> tuple[Model, NDArray[np.int64], Floats] | str:
-    """A model, the rows that it did not see, and what it says of them; or why there is none."""
+) -> tuple[Model, Judged] | str:
+    """A model, and what it says of rows that it did not see; or why there is none."""
     began = time.perf_counter()
     try:
         classifier = member.make(setting)
         part = rows if len(fold.train) == len(rows) else rows[fold.train]
-        counts = np.bincount(targets[fold.train], minlength=len(setting.labels))
-        bagging = not member.is_bagged and not len(fold.held)
-        if bagging:
+        has_own_bags = not member.is_bagged and not len(fold.held)
+        if has_own_bags:
             classifier.set_params(oob_score=True)
         classifier.fit(part.of(member.view), targets[fold.train])
-        model = Model(classifier, implied_priors(classifier, counts), votes_of(classifier, len(fold.train)))
         if not member.is_bagged:
             # Threads add the trees' probabilities in any order, and the last bit hangs on it.
             classifier.set_params(n_jobs=None)
-        if bagging:
-            places, said = _out_of_bag(model)
-        else:
-            places = fold.held
-            said = model.log_posterior(rows[places].of(member.view)) if len(places) else np.empty((0, len(counts)))
+        model = Model.of(classifier, np.bincount(targets[fold.train], minlength=len(setting.labels)))
+        judged = _out_of_bag(model) if has_own_bags else _held_out(model, rows[fold.held].of(member.view), fold)
     except Exception as error:  # any: a member that fails is left out
         return f"{type(error).__name__}: {error}"
     if verbose:
         print(f"{member.name}: {len(fold.train)} rows, {time.perf_counter() - began:.1f} s")
-    return model, places, said
+    return model, judged
 
 
-def _out_of_bag(model: Model) -> tuple[NDArray[np.int64], Floats]:
+def _held_out(model: Model, given: Matrix | pd.DataFrame, fold: Fold) -> Judged:
+    return fold.held, model.evidence(given) if len(fold.held) else np.empty((0, len(model.priors)))
+
+
+def _out_of_bag(model: Model) -> Judged:
     """What a forest says of each training row by the trees that did not see it; not of rows that all trees saw."""
     # Taken away from the forest, so that they are not pickled with it.
     probabilities: Floats = vars(model.classifier).pop("oob_decision_function_")
     places = np.flatnonzero(probabilities.sum(axis=1) > 0)
-    return places, model.normalised(probabilities[places])
+    return places, model.of_probabilities(probabilities[places])

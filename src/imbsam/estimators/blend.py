@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 from numbers import Integral
 from typing import ClassVar, Literal, Self, cast
 
@@ -16,8 +18,8 @@ from torch import Tensor
 
 from imbsam.decisions import ClassPrior, Posterior, posterior_under
 from imbsam.errors import DataError, DataWarning, OptionError
-from imbsam.estimators.bags import Bag, log_posteriors, trained
-from imbsam.estimators.combine import Mixture, balanced_accuracy, fitted_mixture
+from imbsam.estimators.bags import Bag, Judged, balanced, trained
+from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_calibration, fitted_weights
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
 from imbsam.estimators.folds import folds_of
@@ -46,7 +48,7 @@ class BlendClassifier(DecidingClassifier):
             (scikit-learn), or ``"catboost"``, ``"lightgbm"`` or ``"xgboost"``, where it is installed. A classifier is
             any of scikit-learn's kind with ``predict_proba``. It gets numbers that are standardised and filled, and a
             0/1 column for each frequent category, as a dense float32 matrix, and classes ``0 .. C-1``.
-        weights: ``"auto"``: fitted on out-of-fold predictions where each class has at least 10 of them, else equal;
+        weights: ``"auto"``: fitted on out-of-fold predictions, and near equal where a class has few of them;
             ``"equal"``; or a number for each member, in their order.
         class_prior: Under which class frequencies probabilities are told and decisions made. None: probabilities as in
             the training rows, decisions as if classes were equally frequent. ``"training"`` or ``"balanced"``, for
@@ -104,7 +106,7 @@ class BlendClassifier(DecidingClassifier):
     weights_: dict[str, float]
     scores_: dict[str, float]
     _bags: list[Bag]
-    _mixture: Mixture
+    _weights: Floats
     _reading: Reading
 
     def __init__(
@@ -196,9 +198,9 @@ class BlendClassifier(DecidingClassifier):
         self._reading, rows = Reading.learnt(frame, learnt_columns(frame, self.categorical_features))
         setting = Setting(classes, len(rows), self._reading.cardinalities, seed, self.device, self.n_jobs)
         folds = folds_of(targets, int(self.folds), seed)
-        self._bags, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
-        self._tell_failures()
-        self._mix(base, targets, shares)
+        bags, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
+        self._tell_failures(len(bags))
+        self._mix(bags, targets, shares, base)
         return self
 
     def _outputs(self, X: object) -> Tensor:
@@ -212,32 +214,45 @@ class BlendClassifier(DecidingClassifier):
         with warnings.catch_warnings():
             # What there is to say of the rows has been said when they were read.
             warnings.simplefilter("ignore", DataWarning)
-            return self._mixture.evidence(log_posteriors(self._bags, rows, n_jobs=self.n_jobs))
+            members = balanced(self._bags, rows, self.priors_.log_priors.numpy(), n_jobs=self.n_jobs)
+        return averaged(members, self._weights)
 
-    def _tell_failures(self) -> None:
+    def _tell_failures(self, trained: int) -> None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed_.items())
-        if not self._bags:
+        if not trained:
             raise DataError(f"no member of the blend could be trained. {reasons}")
         if reasons:
             warnings.warn(f"members that could not be trained were left out. {reasons}", DataWarning, stacklevel=3)
 
-    def _mix(self, base: Posterior, targets: NDArray[np.int64], shares: Mapping[str, float] | None) -> None:
-        """Find how the members are mixed, on the rows that no model saw; and note what came out."""
+    def _mix(
+        self,
+        bags: Sequence[tuple[Bag, Judged]],
+        targets: NDArray[np.int64],
+        shares: Mapping[str, float] | None,
+        base: Posterior,
+    ) -> None:
+        """Find calibrations and weights on the rows that no model saw, and note what came out."""
+        judged = np.flatnonzero(self.priors_.counts.numpy()[targets] > 1)
+        judged = reduce(np.intersect1d, [places for _, (places, _) in bags], judged)
+        classes, log_priors = targets[judged], self.priors_.log_priors.numpy()
+        self._bags, said = [], []
+        for bag, (places, evidence) in bags:
+            order = places.argsort()
+            known = evidence[order[np.searchsorted(places[order], judged)]]
+            calibration = fitted_calibration(known, classes, log_priors)
+            self._bags.append(replace(bag, calibration=calibration))
+            said.append(calibration.balanced(known, log_priors))
+        members = np.stack(said)
         self.members_ = [bag.name for bag in self._bags]
-        said = np.stack([bag.held_out for bag in self._bags])
-        judged = np.isfinite(said).all(axis=(0, 2)) & (self.priors_.counts.numpy()[targets] > 1)
-        said, classes = said[:, judged], targets[judged]
-        self._mixture = fitted_mixture(said, classes, base, self._weights_of(shares))
-        self.weights_ = dict(zip(self.members_, self._mixture.weights.tolist(), strict=True))
-        outputs = torch.from_numpy(self._mixture.evidence(said))
-        self._note_posterior(base, outputs, torch.from_numpy(classes))
-        rows = zip([*self.members_, "blend"], [*said, outputs.numpy()], strict=True)
+        self._weights = fitted_weights(members, classes) if shares is None else self._kept(shares)
+        self.weights_ = dict(zip(self.members_, self._weights.tolist(), strict=True))
+        blend = averaged(members, self._weights)
+        self._note_posterior(base, torch.from_numpy(blend), torch.from_numpy(classes))
+        rows = zip([*self.members_, "blend"], [*members, blend], strict=True)
         self.scores_ = {name: balanced_accuracy(each, classes) for name, each in rows} if len(classes) else {}
 
-    def _weights_of(self, shares: Mapping[str, float] | None) -> Floats | None:
+    def _kept(self, shares: Mapping[str, float]) -> Floats:
         """Weights of the members that could be trained."""
-        if shares is None:
-            return None
         kept = np.array([shares[name] for name in self.members_])
         if not kept.sum():
             raise DataError(f"weights: of the members that could be trained, {self.members_}, each has weight 0.")

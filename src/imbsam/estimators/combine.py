@@ -1,17 +1,17 @@
-"""Combining classifiers: a mixture of their posteriors under balanced class priors."""
+"""Combining classifiers: the weighted mean of their posteriors under balanced class priors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
-from imbsam.decisions import Posterior
 from imbsam.estimators.evidence import Floats
 
-LEAST_ROWS = 10
-"""Rows of each class on which weights are fitted."""
+SPREAD = 0.5
+"""Standard deviation of log a and log b before any row has been seen."""
 
 PSEUDO_ROWS = 10.0
 """Rows that speak for each member's equal weight before any row has been seen."""
@@ -21,72 +21,95 @@ TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """How members' posteriors are mixed.
+class Calibration:
+    """How far a classifier's evidence and the class priors can be trusted.
+
+    Its posterior under the training priors is ``softmax(a e + b log prior)``. With a = b = 1 it is Bayes' rule, with
+    b = 1 a temperature 1 / a of the evidence, with a = b one of the whole posterior: a classifier that is too sure of
+    what it says is too sure that a rare class is not there.
 
     Args:
-        temperatures: T of each member, shape ``(M,)``.
-        weights: Of each member, shape ``(M,)``, sum 1.
+        evidence: a.
+        priors: b.
     """
 
-    temperatures: Floats
-    weights: Floats
+    evidence: float = 1.0
+    priors: float = 1.0
 
-    def evidence(self, members: Floats) -> Floats:
-        """Mix under balanced priors: ``log sum_m w_m softmax(e_m / T_m)``.
+    def balanced(self, evidence: Floats, log_priors: Floats) -> Floats:
+        """Bring a classifier to balanced class priors.
 
         Args:
-            members: Evidence of each, shape ``(M, N, C)``.
+            evidence: e, shape ``(N, C)``.
+            log_priors: Of the training rows, shape ``(C,)``.
 
         Returns:
-            Shape ``(N, C)``.
+            Logarithm of the posterior, shape ``(N, C)``.
         """
-        logs = log_softmax(members / self.temperatures[:, None, None], axis=2)
-        return np.asarray(logsumexp(logs, axis=0, b=self.weights[:, None, None]))
+        return np.asarray(log_softmax(self.evidence * evidence + (self.priors - 1) * log_priors, axis=1))
 
 
-def fitted_mixture(
-    members: Floats, targets: NDArray[np.int64], posterior: Posterior, weights: Floats | None
-) -> Mixture:
-    """Fit temperatures, and weights where none are given, on rows that were not trained on.
+UNCALIBRATED = Calibration()
+
+
+def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors: Floats) -> Calibration:
+    """Find the calibration of least log loss under the training priors, on rows that were not trained on.
 
     Args:
-        members: Evidence of each, shape ``(M, N, C)``, N may be 0.
+        evidence: Shape ``(N, C)``, N may be 0.
         targets: Shape ``(N,)``.
-        posterior: From evidence to probabilities under the training priors.
-        weights: Shape ``(M,)``, sum 1; None: fitted where each class has :data:`LEAST_ROWS` rows, else equal.
+        log_priors: Of the training rows, shape ``(C,)``.
 
     Returns:
-        The mixture.
+        The calibration; near a = b = 1 on few rows.
     """
-    classes = torch.from_numpy(targets)
-    temperatures = [posterior.calibrated(torch.from_numpy(each), classes).temperature for each in members]
-    mixture = Mixture(np.array(temperatures), np.full(len(members), 1 / len(members)) if weights is None else weights)
-    if weights is None and np.bincount(targets, minlength=members.shape[2]).min() >= LEAST_ROWS:
-        return Mixture(mixture.temperatures, fitted_weights(members, targets, mixture.temperatures))
-    return mixture
+    hits = np.eye(len(log_priors))[targets]
+
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        a, b = np.exp(logs)
+        told = log_softmax(a * evidence + b * log_priors, axis=1)
+        wrong = np.exp(told) - hits
+        slope = np.array([a * (wrong * evidence).sum(), b * (wrong @ log_priors).sum()])
+        return -(hits * told).sum() + (logs @ logs) / SPREAD**2 / 2, slope + logs / SPREAD**2
+
+    a, b = np.exp(minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3, 3)] * 2).x)
+    return Calibration(float(a), float(b))
 
 
-def fitted_weights(members: Floats, targets: NDArray[np.int64], temperatures: Floats) -> Floats:
-    """Find the weights of least class-balanced log loss of the mixture, by expectation maximisation.
-
-    :data:`PSEUDO_ROWS` rows for each member hold them near equal on few rows.
+def averaged(members: Sequence[Floats] | Floats, weights: Floats | None = None) -> Floats:
+    """Average posteriors: ``log sum_m w_m exp(l_m)``.
 
     Args:
-        members: Evidence of each, shape ``(M, N, C)``.
-        targets: Shape ``(N,)``, of all C classes.
-        temperatures: Shape ``(M,)``.
+        members: Their logarithms under the same priors, shape ``(M, N, C)``.
+        weights: Shape ``(M,)``, sum 1; None: equal.
+
+    Returns:
+        Shape ``(N, C)``.
+    """
+    shares = np.full(len(members), 1 / len(members)) if weights is None else weights
+    return np.asarray(logsumexp(members, axis=0, b=shares[:, None, None]))
+
+
+def fitted_weights(members: Floats, targets: NDArray[np.int64]) -> Floats:
+    """Find the weights of least class-balanced log loss of the average, by expectation maximisation.
+
+    :data:`PSEUDO_ROWS` rows for each member hold them near equal where a class has few rows.
+
+    Args:
+        members: Logarithm of posteriors under balanced priors, shape ``(M, N, C)``, N may be 0.
+        targets: Shape ``(N,)``.
 
     Returns:
         Shape ``(M,)``, sum 1.
     """
-    number, rows, classes = members.shape
-    logs = log_softmax(members / temperatures[:, None, None], axis=2)[:, np.arange(rows), targets]
+    weights = np.full(len(members), 1 / len(members))
+    if not len(targets):
+        return weights
+    classes, places, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    logs = members[:, np.arange(len(targets)), targets]
     likelihoods = np.exp(logs - logs.max(axis=0))
-    counts = np.bincount(targets, minlength=classes)
     # In all as many rows as a mean over classes is worth: classes^2 / sum of 1 / count.
-    row_weights = classes / (1 / counts).sum() / counts[targets]
-    weights = np.full(number, 1 / number)
+    row_weights = (len(classes) / (1 / counts).sum() / counts)[places]
     for _ in range(ROUNDS):
         shares = weights[:, None] * likelihoods
         updated = (shares / shares.sum(axis=0)) @ row_weights + PSEUDO_ROWS

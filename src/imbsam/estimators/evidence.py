@@ -35,7 +35,7 @@ class Classifier(Protocol):
 
 
 def evidence_of(probabilities: Floats, priors: Floats, *, votes: int) -> Floats:
-    """Turn probabilities into evidence.
+    """Take the class priors off probabilities: ``e = log p - log prior``.
 
     A probability of 0 is what some votes or rows did not show, not what cannot be: one more vote, for the priors, is
     counted to each row's, as by Laplace.
@@ -48,7 +48,7 @@ def evidence_of(probabilities: Floats, priors: Floats, *, votes: int) -> Floats:
     Returns:
         Shape ``(N, C)``.
     """
-    return np.log((votes * probabilities.astype(np.float64) + priors) / (votes + 1)) - np.log(priors)
+    return np.asarray(np.log((votes * probabilities.astype(np.float64) + priors) / (votes + 1)) - np.log(priors))
 
 
 def votes_of(classifier: Classifier, rows: int) -> int:

@@ -139,10 +139,7 @@ def _network(method: str, setting: Setting) -> Classifier:
 
 def _boosting(setting: Setting) -> Classifier:
     boosting = HistGradientBoostingClassifier(
-        class_weight="balanced",
-        early_stopping=False,
-        categorical_features=setting.splittable,
-        random_state=setting.seed,
+        early_stopping=False, categorical_features=setting.splittable, random_state=setting.seed
     )
     return cast(Classifier, boosting)
 
@@ -162,7 +159,7 @@ def _forest(setting: Setting) -> Classifier:
 
 
 def _logistic(setting: Setting) -> Classifier:
-    return cast(Classifier, LogisticRegression(class_weight="balanced", max_iter=1000, random_state=setting.seed))
+    return cast(Classifier, LogisticRegression(max_iter=1000, random_state=setting.seed))
 
 
 _SCIKIT_LEARN = {
@@ -175,7 +172,6 @@ _PACKAGES: dict[str, tuple[str, Callable[[Setting], dict[str, object]]]] = {
     "catboost": (
         "CatBoostClassifier",
         lambda setting: {
-            "auto_class_weights": "Balanced",
             "random_seed": setting.seed,
             "thread_count": setting.n_jobs or 1,
             "allow_writing_files": False,
@@ -185,7 +181,6 @@ _PACKAGES: dict[str, tuple[str, Callable[[Setting], dict[str, object]]]] = {
     "lightgbm": (
         "LGBMClassifier",
         lambda setting: {
-            "class_weight": "balanced",
             "random_state": setting.seed,
             "n_jobs": setting.n_jobs or 1,
             "verbosity": -1,
