@@ -62,20 +62,16 @@ def test_the_blend_of_digits_is_better_than_its_members():
     assert blend.scores_.keys() == {"network", "forest", "bayes", "blend"}
 
 
-def test_what_it_says_is_the_mixture_of_what_the_fold_models_say(rows):
+def test_what_it_says_is_the_mixture_of_what_its_members_say(rows):
     X, y = rows
     blend = quick([LOGISTIC, BAYES], weights=[1, 3]).fit(X, y)
     shares = np.unique(y, return_counts=True)[1] / len(y)
     said = []
-    for bag in blend._bags:
-        given = blend._reading.rows(pd.DataFrame(X).rename(columns=str)).of("one-hot")
-        posteriors = []
-        for model in bag.models:
-            votes, priors = model.votes, np.array(model.priors)
-            p = (votes * model.classifier.predict_proba(given) + priors) / (votes + 1)
-            p = (p / priors) ** bag.calibration.evidence * shares ** (bag.calibration.priors - 1)
-            posteriors.append(p / p.sum(axis=1, keepdims=True))
-        said.append(np.mean(posteriors, axis=0))
+    given = blend._reading.rows(pd.DataFrame(X).rename(columns=str)).of("one-hot")
+    for model in blend._models:
+        p = (len(X) * model.classifier.predict_proba(given) + shares) / (len(X) + 1)
+        p = (p / shares) ** model.calibration.evidence * shares ** (model.calibration.priors - 1)
+        said.append(p / p.sum(axis=1, keepdims=True))
     evidence = np.log(0.25 * said[0] + 0.75 * said[1]) / blend.posterior_.temperature
     np.testing.assert_allclose(blend.evidence(X), evidence, rtol=1e-6)
     np.testing.assert_allclose(blend.predict_proba(X), softmax(evidence + np.log(shares), axis=1), rtol=1e-5)
@@ -94,7 +90,7 @@ def test_probabilities_are_calibrated_on_rows_that_no_model_saw(rows):
     X, y = rows
     sure = ("nearest", KNeighborsClassifier(1))
     blend = quick([sure]).fit(X, np.random.default_rng(0).permutation(y))
-    assert blend._bags[0].calibration.evidence < 0.5
+    assert blend._models[0].calibration.evidence < 0.5
 
 
 @pytest.mark.parametrize("members", [SMALL, [NETWORK], [BOOSTING], [FOREST], ["logistic"]])
@@ -239,11 +235,13 @@ def test_blocks_of_rows_are_read_as_one(frame, monkeypatch):
     np.testing.assert_allclose(blend.evidence(X), whole, atol=1e-5)
 
 
-def test_of_many_rows_one_part_is_held_out(rows, monkeypatch):
+def test_of_many_rows_one_part_is_held_out(rows, monkeypatch, capsys):
     monkeypatch.setattr(folds, "MANY_ROWS", 50)
-    monkeypatch.setattr("imbsam.estimators.bags.MANY_ROWS", 50)
-    blend = quick(SMALL).fit(*rows)
-    assert [len(bag.models) for bag in blend._bags] == [1, 1, 1]
+    monkeypatch.setattr("imbsam.estimators.trained.MANY_ROWS", 50)
+    monkeypatch.setattr(folds, "HELD_OUT", 30)
+    blend = quick(SMALL, verbose=True).fit(*rows)
+    trained_on = [line.partition(" s")[0].split(",")[0] for line in capsys.readouterr().out.splitlines()]
+    assert trained_on == [f"{name}: 93 rows" for name in ("network", "boosting", "forest")]
     assert blend.scores_.keys() == {"network", "boosting", "forest", "blend"}
 
 
@@ -277,4 +275,4 @@ def test_a_member_is_replaced_by_its_name(rows):
 
 def test_a_line_for_each_model_is_printed(rows, capsys):
     quick([LOGISTIC, FOREST], verbose=True).fit(*rows)
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [*["logistic"] * 3, "forest"]
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [*["logistic"] * 4, "forest"]

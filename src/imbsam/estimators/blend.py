@@ -18,13 +18,13 @@ from torch import Tensor
 
 from imbsam.decisions import ClassPrior, Posterior, posterior_under
 from imbsam.errors import DataError, DataWarning, OptionError
-from imbsam.estimators.bags import Bag, Judged, balanced, trained
 from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_calibration, fitted_weights
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
 from imbsam.estimators.folds import folds_of
 from imbsam.estimators.members import MemberSpec, Setting, member_of, names_of
 from imbsam.estimators.tables import CategoricalFeatures, checked_rows, checked_training, learnt_columns
+from imbsam.estimators.trained import Judged, Model, evidence_of_all, trained
 from imbsam.estimators.views import Reading
 from imbsam.priors import ClassPriors
 
@@ -35,8 +35,8 @@ BLOCK = 16384
 class BlendClassifier(DecidingClassifier):
     """A blend of different classifiers for tables whose rare classes matter.
 
-    Our network, gradient boosting and a random forest err on different rows. Each is brought to the same class priors
-    and trained on folds; their posteriors under balanced class priors are averaged, by weights that are fitted on rows
+    Our network, gradient boosting and a random forest err on different rows. Each is brought to the same class
+    priors; their posteriors under balanced class priors are averaged, by weights that are fitted on rows
     which the models did not see.
 
     By default a decision treats all classes as equally important, and probabilities are those under the frequencies of
@@ -57,8 +57,8 @@ class BlendClassifier(DecidingClassifier):
             under the prior of the probabilities.
         at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
             found on training rows that the models did not see, and ``prices_`` says what others pay.
-        folds: In how many parts the rows are divided; every part is judged by models trained on the others, and the
-            models of all parts are kept. Above 20,000 rows one part alone is held out.
+        folds: In how many parts the rows are divided; every part is judged by a model trained on the others. Then each
+            member is trained on all rows. Above 20,000 rows one part alone is held out, and not trained on.
         categorical_features: ``"auto"``: the columns of a data frame that hold neither numbers nor dates; or names,
             positions, or a boolean mask of the categorical columns.
         random_state: Integer for results that repeat bit for bit on the same machine.
@@ -105,7 +105,7 @@ class BlendClassifier(DecidingClassifier):
     failed_: dict[str, str]
     weights_: dict[str, float]
     scores_: dict[str, float]
-    _bags: list[Bag]
+    _models: list[Model]
     _weights: Floats
     _reading: Reading
 
@@ -198,9 +198,9 @@ class BlendClassifier(DecidingClassifier):
         self._reading, rows = Reading.learnt(frame, learnt_columns(frame, self.categorical_features))
         setting = Setting(classes, len(rows), self._reading.cardinalities, seed, self.device, self.n_jobs)
         folds = folds_of(targets, int(self.folds), seed)
-        bags, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
-        self._tell_failures(len(bags))
-        self._mix(bags, targets, shares, base)
+        models, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
+        self._tell_failures(len(models))
+        self._mix(models, targets, shares, base)
         return self
 
     def _outputs(self, X: object) -> Tensor:
@@ -214,8 +214,10 @@ class BlendClassifier(DecidingClassifier):
         with warnings.catch_warnings():
             # What there is to say of the rows has been said when they were read.
             warnings.simplefilter("ignore", DataWarning)
-            members = balanced(self._bags, rows, self.priors_.log_priors.numpy(), n_jobs=self.n_jobs)
-        return averaged(members, self._weights)
+            said = evidence_of_all(self._models, rows, n_jobs=self.n_jobs)
+        log_priors = self.priors_.log_priors.numpy()
+        members = [model.calibration.balanced(each, log_priors) for model, each in zip(self._models, said, strict=True)]
+        return averaged(np.stack(members), self._weights)
 
     def _tell_failures(self, trained: int) -> None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed_.items())
@@ -226,30 +228,29 @@ class BlendClassifier(DecidingClassifier):
 
     def _mix(
         self,
-        bags: Sequence[tuple[Bag, Judged]],
+        models: Sequence[tuple[Model, Judged]],
         targets: NDArray[np.int64],
         shares: Mapping[str, float] | None,
         base: Posterior,
     ) -> None:
         """Find calibrations and weights on the rows that no model saw, and note what came out."""
-        judged = np.flatnonzero(self.priors_.counts.numpy()[targets] > 1)
-        judged = reduce(np.intersect1d, [places for _, (places, _) in bags], judged)
-        classes, log_priors = targets[judged], self.priors_.log_priors.numpy()
-        self._bags, said = [], []
-        for bag, (places, evidence) in bags:
-            order = places.argsort()
-            known = evidence[order[np.searchsorted(places[order], judged)]]
-            calibration = fitted_calibration(known, classes, log_priors)
-            self._bags.append(replace(bag, calibration=calibration))
-            said.append(calibration.balanced(known, log_priors))
+        several = np.flatnonzero(self.priors_.counts.numpy()[targets] > 1)
+        rows = reduce(np.intersect1d, [judged.rows for _, judged in models], several)
+        classes, log_priors = targets[rows], self.priors_.log_priors.numpy()
+        self._models, said = [], []
+        for model, judged in models:
+            evidence = judged.at(rows)
+            calibration = fitted_calibration(evidence, classes, log_priors)
+            self._models.append(replace(model, calibration=calibration))
+            said.append(calibration.balanced(evidence, log_priors))
         members = np.stack(said)
-        self.members_ = [bag.name for bag in self._bags]
+        self.members_ = [model.name for model, _ in models]
         self._weights = fitted_weights(members, classes) if shares is None else self._kept(shares)
         self.weights_ = dict(zip(self.members_, self._weights.tolist(), strict=True))
         blend = averaged(members, self._weights)
         self._note_posterior(base, torch.from_numpy(blend), torch.from_numpy(classes))
-        rows = zip([*self.members_, "blend"], [*members, blend], strict=True)
-        self.scores_ = {name: balanced_accuracy(each, classes) for name, each in rows} if len(classes) else {}
+        named = zip([*self.members_, "blend"], [*members, blend], strict=True)
+        self.scores_ = {name: balanced_accuracy(each, classes) for name, each in named} if len(classes) else {}
 
     def _kept(self, shares: Mapping[str, float]) -> Floats:
         """Weights of the members that could be trained."""

@@ -1,6 +1,5 @@
 """Combining classifiers: the weighted mean of their posteriors under balanced class priors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,18 +75,17 @@ def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors:
     return Calibration(float(a), float(b))
 
 
-def averaged(members: Sequence[Floats] | Floats, weights: Floats | None = None) -> Floats:
+def averaged(members: Floats, weights: Floats) -> Floats:
     """Average posteriors: ``log sum_m w_m exp(l_m)``.
 
     Args:
         members: Their logarithms under the same priors, shape ``(M, N, C)``.
-        weights: Shape ``(M,)``, sum 1; None: equal.
+        weights: Shape ``(M,)``, sum 1.
 
     Returns:
         Shape ``(N, C)``.
     """
-    shares = np.full(len(members), 1 / len(members)) if weights is None else weights
-    return np.asarray(logsumexp(members, axis=0, b=shares[:, None, None]))
+    return np.asarray(logsumexp(members, axis=0, b=weights[:, None, None]))
 
 
 def fitted_weights(members: Floats, targets: NDArray[np.int64]) -> Floats:

@@ -73,13 +73,13 @@ class Member:
         name: In the blend.
         make: A new one, not fitted.
         view: What it reads.
-        is_bagged: Whether the models of all folds are kept; a forest has bags of its own.
+        has_bags: Whether it is a forest of bagged trees: each row is judged by those that did not see it.
     """
 
     name: str
     make: Callable[[Setting], Classifier]
     view: View = "one-hot"
-    is_bagged: bool = True
+    has_bags: bool = False
 
 
 def member_of(spec: object) -> Member:
@@ -164,7 +164,7 @@ def _logistic(setting: Setting) -> Classifier:
 
 _SCIKIT_LEARN = {
     "boosting": Member("boosting", _boosting, view="codes"),
-    "forest": Member("forest", _forest, is_bagged=False),
+    "forest": Member("forest", _forest, has_bags=True),
     "logistic": Member("logistic", _logistic),
 }
 
@@ -218,7 +218,7 @@ def _own(name: str, estimator: Classifier) -> Member:
         name,
         lambda setting: _made(estimator, setting, is_boosting=is_boosting),
         view="frame" if is_network else "codes" if is_boosting else "one-hot",
-        is_bagged=not (isinstance(estimator, RandomForestClassifier) and estimator.get_params()["bootstrap"]),
+        has_bags=isinstance(estimator, RandomForestClassifier) and bool(estimator.get_params()["bootstrap"]),
     )
 
 

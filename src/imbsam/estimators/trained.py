@@ -1,4 +1,4 @@
-"""Members of a blend, trained: models of one kind on parts of the rows, and what they say of the rest."""
+"""Members of a blend, trained: on all rows, and on folds to see what they say of rows that they did not see."""
 
 import time
 import warnings
@@ -12,42 +12,66 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from imbsam.errors import DataError, DataWarning
-from imbsam.estimators.combine import UNCALIBRATED, Calibration, averaged
+from imbsam.estimators.combine import UNCALIBRATED, Calibration
 from imbsam.estimators.deciding import DecidingClassifier
 from imbsam.estimators.evidence import Classifier, Floats, evidence_of, implied_priors, votes_of
 from imbsam.estimators.folds import MANY_ROWS, Fold
 from imbsam.estimators.members import Member, Setting
 from imbsam.estimators.views import Matrix, Rows, View
 
-Judged = tuple[NDArray[np.int64], Floats]
-"""Training rows that a model did not see, by index, and its evidence on them, shape ``(n, C)``."""
+
+@dataclass(frozen=True)
+class Judged:
+    """Evidence on training rows of models that did not see them.
+
+    Args:
+        rows: Which rows, shape ``(n,)``.
+        evidence: Shape ``(n, C)``.
+    """
+
+    rows: NDArray[np.int64]
+    evidence: Floats
+
+    def at(self, rows: NDArray[np.int64]) -> Floats:
+        """Evidence on some of the rows, in their order."""
+        order = self.rows.argsort()
+        return self.evidence[order[np.searchsorted(self.rows[order], rows)]]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained classifier.
+    """A member, trained.
 
     Args:
+        name: Of the member.
+        view: What it reads.
         classifier: Trained on classes ``0 .. C-1``.
         priors: Under which its probabilities are told, shape ``(C,)``.
         votes: On which they rest.
+        calibration: Of its evidence.
     """
 
+    name: str
+    view: View
     classifier: Classifier
     priors: Floats
     votes: int
+    calibration: Calibration = UNCALIBRATED
 
     @classmethod
-    def of(cls, classifier: Classifier, counts: NDArray[np.int64]) -> "Model":
+    def of(cls, member: Member, classifier: Classifier, counts: NDArray[np.int64]) -> "Model":
         """Find what a classifier's probabilities mean.
 
         Args:
+            member: Which it is.
             classifier: Fitted.
             counts: Its training rows of each class, shape ``(C,)``.
         """
         if isinstance(classifier, DecidingClassifier):
-            return cls(classifier, softmax(-classifier.posterior_.shift.numpy()), int(counts.sum()))
-        return cls(classifier, implied_priors(classifier, counts), votes_of(classifier, int(counts.sum())))
+            priors = softmax(-classifier.posterior_.shift.numpy())
+        else:
+            priors = implied_priors(classifier, counts)
+        return cls(member.name, member.view, classifier, priors, votes_of(classifier, int(counts.sum())))
 
     def evidence(self, given: Matrix | pd.DataFrame) -> Floats:
         """What speaks for each class: ``log p(y | x) - log prior(y)``, shape ``(N, C)``.
@@ -66,40 +90,11 @@ class Model:
         return evidence_of(probabilities, self.priors, votes=self.votes)
 
 
-@dataclass(frozen=True)
-class Bag:
-    """One member, trained.
-
-    Args:
-        name: Of the member.
-        view: What its models read.
-        models: Alike, on different parts of the rows; their posteriors are averaged.
-        calibration: Of each.
-    """
-
-    name: str
-    view: View
-    models: tuple[Model, ...]
-    calibration: Calibration = UNCALIBRATED
-
-
-def balanced(bags: Sequence[Bag], rows: Rows, log_priors: Floats, *, n_jobs: int | None) -> Floats:
-    """Ask all bags.
-
-    Args:
-        bags: M of them.
-        rows: N.
-        log_priors: Of the training rows, shape ``(C,)``.
-        n_jobs: Models asked at the same time.
-
-    Returns:
-        Logarithm of each bag's mean posterior under balanced priors, shape ``(M, N, C)``.
-    """
-    given = {bag.view: rows.of(bag.view) for bag in bags}
-    said = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")(
-        delayed(model.evidence)(given[bag.view]) for bag in bags for model in bag.models
-    )
-    return np.stack([averaged([bag.calibration.balanced(next(said), log_priors) for _ in bag.models]) for bag in bags])
+def evidence_of_all(models: Sequence[Model], rows: Rows, *, n_jobs: int | None) -> list[Floats]:
+    """Ask all members, ``n_jobs`` at the same time: the evidence of each, shape ``(N, C)``."""
+    given = {model.view: rows.of(model.view) for model in models}
+    asked = (delayed(model.evidence)(given[model.view]) for model in models)
+    return list(Parallel(n_jobs=n_jobs, require="sharedmem")(asked))
 
 
 def trained(
@@ -110,8 +105,10 @@ def trained(
     setting: Setting,
     *,
     verbose: bool,
-) -> tuple[list[tuple[Bag, Judged]], dict[str, str]]:
-    """Train every member on every fold.
+) -> tuple[list[tuple[Model, Judged]], dict[str, str]]:
+    """Train every member on every fold, and on all rows.
+
+    Of one fold the model is kept as it is, and a forest on not too many rows is judged by its trees' bags.
 
     Args:
         members: Which.
@@ -119,19 +116,18 @@ def trained(
         targets: Classes of the rows, ``0 .. C-1``, all of which are there.
         folds: Parts of the rows.
         setting: What members are made for; each model gets a seed of its own.
-        verbose: Print a line a model.
+        verbose: Print a line for each model.
 
     Returns:
-        The members that could be trained, each with the evidence of its models on rows that they did not see; and why
-        not, by name, of the others.
+        The members that could be trained; and why not, by name, of the others.
     """
     everything = Fold(np.arange(len(rows)), np.arange(0))
-    has_bags = len(rows) <= MANY_ROWS
-    seeds = np.random.SeedSequence(setting.seed).generate_state(len(members) * len(folds)) % 2**31
+    on_folds = [*folds, everything] if len(folds) > 1 else folds
+    seeds = iter(np.random.SeedSequence(setting.seed).generate_state(len(members) * len(on_folds)) % 2**31)
     tasks = [
-        (member, fold, replace(setting, rows=len(fold.train), seed=int(seeds[len(folds) * m + k])))
-        for m, member in enumerate(members)
-        for k, fold in enumerate(folds if member.is_bagged or not has_bags else [everything])
+        (member, fold, replace(setting, rows=len(fold.train), seed=int(next(seeds))))
+        for member in members
+        for fold in ([everything] if member.has_bags and len(rows) <= MANY_ROWS else on_folds)
     ]
     with warnings.catch_warnings():
         # What there is to say of the rows has been said of all of them.
@@ -140,17 +136,26 @@ def trained(
         done = Parallel(n_jobs=setting.n_jobs, require="sharedmem")(
             delayed(_attempt)(member, rows, targets, fold, its, verbose) for member, fold, its in tasks
         )
-    bags, failed = [], {}
+    succeeded, failed = [], {}
     for member in members:
-        results = [result for (whose, _, _), result in zip(tasks, done, strict=True) if whose is member]
-        reasons = [result for result in results if isinstance(result, str)]
-        if reasons:
-            failed[member.name] = reasons[0]
-            continue
-        bag = Bag(member.name, member.view, tuple(model for model, _ in results))
-        places, evidence = zip(*(judged for _, judged in results), strict=True)
-        bags.append((bag, (np.concatenate(places), np.concatenate(evidence))))
-    return bags, failed
+        found = _together([result for (whose, _, _), result in zip(tasks, done, strict=True) if whose is member])
+        if isinstance(found, str):
+            failed[member.name] = found
+        else:
+            succeeded.append(found)
+    return succeeded, failed
+
+
+def _together(results: Sequence[tuple[Model, Judged] | str]) -> tuple[Model, Judged] | str:
+    """The last model, with what all models of a member say; or why one could not be trained."""
+    models, judged = [], []
+    for result in results:
+        if isinstance(result, str):
+            return result
+        models.append(result[0])
+        judged.append(result[1])
+    rows, evidence = (np.concatenate([getattr(part, name) for part in judged]) for name in ("rows", "evidence"))
+    return models[-1], Judged(rows, evidence)
 
 
 def _attempt(
@@ -160,16 +165,16 @@ def _attempt(
     began = time.perf_counter()
     try:
         classifier = member.make(setting)
-        part = rows if len(fold.train) == len(rows) else rows[fold.train]
-        has_own_bags = not member.is_bagged and not len(fold.held)
-        if has_own_bags:
+        given = (rows if len(fold.train) == len(rows) else rows[fold.train]).of(member.view)
+        judges_by_bags = member.has_bags and not len(fold.held)
+        if judges_by_bags:
             classifier.set_params(oob_score=True)
-        classifier.fit(part.of(member.view), targets[fold.train])
-        if not member.is_bagged:
+        classifier.fit(given, targets[fold.train])
+        if member.has_bags:
             # Threads add the trees' probabilities in any order, and the last bit hangs on it.
             classifier.set_params(n_jobs=None)
-        model = Model.of(classifier, np.bincount(targets[fold.train], minlength=len(setting.labels)))
-        judged = _out_of_bag(model) if has_own_bags else _held_out(model, rows[fold.held].of(member.view), fold)
+        model = Model.of(member, classifier, np.bincount(targets[fold.train], minlength=len(setting.labels)))
+        judged = _by_bags(model) if judges_by_bags else _held_out(model, rows, fold)
     except Exception as error:  # any: a member that fails is left out
         return f"{type(error).__name__}: {error}"
     if verbose:
@@ -177,13 +182,15 @@ def _attempt(
     return model, judged
 
 
-def _held_out(model: Model, given: Matrix | pd.DataFrame, fold: Fold) -> Judged:
-    return fold.held, model.evidence(given) if len(fold.held) else np.empty((0, len(model.priors)))
+def _held_out(model: Model, rows: Rows, fold: Fold) -> Judged:
+    if not len(fold.held):
+        return Judged(fold.held, np.empty((0, len(model.priors))))
+    return Judged(fold.held, model.evidence(rows[fold.held].of(model.view)))
 
 
-def _out_of_bag(model: Model) -> Judged:
+def _by_bags(model: Model) -> Judged:
     """What a forest says of each training row by the trees that did not see it; not of rows that all trees saw."""
     # Taken away from the forest, so that they are not pickled with it.
     probabilities: Floats = vars(model.classifier).pop("oob_decision_function_")
     places = np.flatnonzero(probabilities.sum(axis=1) > 0)
-    return places, model.of_probabilities(probabilities[places])
+    return Judged(places, model.of_probabilities(probabilities[places]))
