@@ -7,6 +7,7 @@ import pytest
 import imbsam
 
 PUBLIC = [
+    "BlendClassifier",
     "ClassPriors",
     "Gradient",
     "ImbSAM",

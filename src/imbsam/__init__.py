@@ -2,7 +2,7 @@
 
 The optimizers (:class:`ImbSAM`, :class:`SAM`) go around any PyTorch optimizer in anybody's training loop;
 :class:`ClassPriors` says which classes are rare; :mod:`imbsam.losses` holds the losses for imbalanced classes;
-:class:`SharpClassifier` is a scikit-learn estimator for arrays and data frames.
+:class:`SharpClassifier` and :class:`BlendClassifier` are scikit-learn estimators for arrays and data frames.
 The command ``imbsam`` trains, compares and reports.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imbsam import models as models
     from imbsam import optim as optim
     from imbsam import sharpness as sharpness
+    from imbsam.estimators import BlendClassifier as BlendClassifier
     from imbsam.estimators import SharpClassifier as SharpClassifier
     from imbsam.optim import SAM as SAM
     from imbsam.optim import Gradient as Gradient
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Loaded at first use (PEP 562): the command's help must not wait for torch.
 _HOMES = {
+    "BlendClassifier": "imbsam.estimators",
     "ClassPriors": "imbsam.priors",
     "Gradient": "imbsam.optim",
     "ImbSAM": "imbsam.optim",

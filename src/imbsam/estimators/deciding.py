@@ -111,6 +111,17 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.class_prior, self.cost, self.at_least = class_prior, cost, at_least
         return self
 
+    def evidence(self, X: object) -> "np.ndarray":
+        """Give what speaks for each class: the logarithm of its posterior under balanced class priors.
+
+        Args:
+            X: Rows as in ``fit``.
+
+        Returns:
+            Shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
+        """
+        return np.asarray(self._posterior().evidence(self._outputs(X)))
+
     def _outputs(self, X: object) -> Tensor:
         """Outputs for rows as in ``fit``, shape ``(N, C)``."""
         raise NotImplementedError

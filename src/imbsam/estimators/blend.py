@@ -1,0 +1,270 @@
+"""A classifier for tables with rare classes that blends a network, gradient boosting and a forest."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from numbers import Integral
+from typing import ClassVar, Literal, Self, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from imbsam.decisions import ClassPrior, Posterior, posterior_under
+from imbsam.errors import DataError, DataWarning, OptionError
+from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_calibration, fitted_weights
+from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
+from imbsam.estimators.evidence import Classifier, Floats
+from imbsam.estimators.folds import folds_of
+from imbsam.estimators.members import MemberSpec, Setting, member_of, names_of
+from imbsam.estimators.tables import CategoricalFeatures, checked_rows, checked_training, learnt_columns
+from imbsam.estimators.trained import Judged, Model, evidence_of_all, trained
+from imbsam.estimators.views import Reading
+from imbsam.priors import ClassPriors
+
+BLOCK = 16384
+"""Rows read and scored at once."""
+
+
+class BlendClassifier(DecidingClassifier):
+    """A blend of different classifiers for tables whose rare classes matter.
+
+    Our network, gradient boosting and a random forest err on different rows. Each is brought to the same class
+    priors; their posteriors under balanced class priors are averaged, by weights that are fitted on rows
+    which the models did not see.
+
+    By default a decision treats all classes as equally important, and probabilities are those under the frequencies of
+    the training rows: the class with the highest probability need not be the one decided for.
+
+    Args:
+        members: Names or pairs ``(name, classifier)``. A name is one of :data:`imbsam.optim.METHODS`, for a
+            :class:`SharpClassifier` trained by this method, or ``"boosting"``, ``"forest"`` or ``"logistic"``
+            (scikit-learn), or ``"catboost"``, ``"lightgbm"`` or ``"xgboost"``, where it is installed. A classifier is
+            any of scikit-learn's kind with ``predict_proba``. It gets numbers that are standardised and filled, and a
+            0/1 column for each frequent category, as a dense float32 matrix, and classes ``0 .. C-1``.
+        weights: ``"auto"``: fitted on out-of-fold predictions, and near equal where a class has few of them;
+            ``"equal"``; or a number for each member, in their order.
+        class_prior: Under which class frequencies probabilities are told and decisions made. None: probabilities as in
+            the training rows, decisions as if classes were equally frequent. ``"training"`` or ``"balanced"``, for
+            both; or a frequency for each class, by label or in the order of ``classes_``.
+        cost: Of missing a row of a class, by its label, 1 for the others: decisions are those of least expected cost
+            under the prior of the probabilities.
+        at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
+            found on training rows that the models did not see, and ``prices_`` says what others pay.
+        folds: In how many parts the rows are divided; every part is judged by a model trained on the others. Then each
+            member is trained on all rows. Above 20,000 rows one part alone is held out, and not trained on.
+        categorical_features: ``"auto"``: the columns of a data frame that hold neither numbers nor dates; or names,
+            positions, or a boolean mask of the categorical columns.
+        random_state: Integer for results that repeat bit for bit on the same machine.
+        n_jobs: Models to train, or to ask, at the same time, in threads; None is 1, -1 as many as there are cores.
+        verbose: Print a line for each model.
+        device: Where networks compute: ``"cpu"``, ``"cuda"``, ...
+
+    Attributes:
+        classes_: Labels, shape ``(C,)``, sorted.
+        n_features_in_: Number of features seen in ``fit``.
+        feature_names_in_: Their names, where all are texts.
+        priors_: :class:`~imbsam.ClassPriors` of the training rows.
+        members_: Names of the members that were trained.
+        failed_: Why each of the others could not be, by name.
+        weights_: Share of each member, by name; sums to 1.
+        scores_: Balanced accuracy of each member and of ``"blend"`` on training rows that the models did not see;
+            empty where every class has one row.
+
+    Example:
+        >>> from sklearn.datasets import make_classification
+        >>> X, y = make_classification(n_samples=300, weights=[0.95], random_state=0)
+        >>> classifier = BlendClassifier(("forest", "logistic"), random_state=0).fit(X, y)
+        >>> classifier.members_
+        ['forest', 'logistic']
+        >>> classifier.predict_proba(X[:5]).shape
+        (5, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
+        "members": ["array-like"],
+        "weights": [StrOptions({"auto", "equal"}), "array-like"],
+        "class_prior": [None, StrOptions({"training", "balanced"}), dict, "array-like"],
+        "cost": [None, dict],
+        "at_least": [None, dict],
+        "folds": [Interval(Integral, 2, None, closed="left")],
+        "categorical_features": [StrOptions({"auto"}), "array-like"],
+        "random_state": ["random_state"],
+        "n_jobs": [None, Integral],
+        "verbose": ["boolean"],
+        "device": [str],
+    }
+
+    members_: list[str]
+    failed_: dict[str, str]
+    weights_: dict[str, float]
+    scores_: dict[str, float]
+    _models: list[Model]
+    _weights: Floats
+    _reading: Reading
+
+    def __init__(
+        self,
+        members: Sequence[MemberSpec] = ("imbsam", "boosting", "forest"),
+        *,
+        weights: Literal["auto", "equal"] | Sequence[float] = "auto",
+        class_prior: ClassPrior = None,
+        cost: Costs = None,
+        at_least: AtLeast = None,
+        folds: int = 5,
+        categorical_features: CategoricalFeatures = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.members = members
+        self.weights = weights
+        self.class_prior = class_prior
+        self.cost = cost
+        self.at_least = at_least
+        self.folds = folds
+        self.categorical_features = categorical_features
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.device = device
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def get_params(self, deep: bool = True) -> dict[str, object]:
+        """Give the parameters; deep: those of members that are pairs too, as ``NAME__PARAMETER``."""
+        params: dict[str, object] = super().get_params(deep=False)
+        for name, member in self._pairs().items() if deep else ():
+            params[name] = member
+            params |= {f"{name}__{key}": value for key, value in member.get_params(deep=True).items()}
+        return params
+
+    def set_params(self, **params: object) -> Self:
+        """Set parameters by the names that :meth:`get_params` gives; a member's name replaces its classifier."""
+        if "members" in params:
+            self.members = cast(Sequence[MemberSpec], params.pop("members"))
+        replaced = {name: cast(Classifier, params.pop(name)) for name in self._pairs() if name in params}
+        if replaced:
+            self.members = [
+                spec if isinstance(spec, str) else (spec[0], replaced.get(spec[0], spec[1])) for spec in self.members
+            ]
+        super().set_params(**params)
+        return self
+
+    def _pairs(self) -> dict[str, Classifier]:
+        members = self.members if isinstance(self.members, tuple | list) else ()
+        pairs = [spec for spec in members if isinstance(spec, tuple | list) and len(spec) == 2]
+        return {name: member for name, member in pairs if hasattr(member, "get_params")}
+
+    def fit(self, X: object, y: object) -> Self:
+        """Train the members, and find their weights.
+
+        Args:
+            X: Array-like ``(N, F)`` or data frame. NaN is a missing value.
+            y: Labels ``(N,)``, numbers or texts, of at least two classes.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            DataError: If there is one class alone, or no member could be trained.
+            ValueError: If the data or a parameter cannot be used.
+        """
+        self._validate_params()
+        members = [member_of(spec) for spec in self.members]
+        names = names_of(members, list(super().get_params(deep=False)))
+        shares = _given_weights(self.weights, names)
+        texts = not isinstance(self.categorical_features, str)
+        frame, labels = checked_training(self, X, y, texts=texts, reset=True)
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        classes = self.classes_.tolist()
+        if len(classes) < 2:
+            raise DataError(f"{type(self).__name__} needs rows of at least 2 classes; y has 1 class: {classes[0]}.")
+        self.priors_ = ClassPriors.from_targets(torch.from_numpy(targets), len(classes))
+        log_priors = self.priors_.log_priors
+        base = posterior_under(self.class_prior, self.priors_, classes, training_shift=log_priors)
+        check_decisions(self.cost, self.at_least, classes)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        self._reading, rows = Reading.learnt(frame, learnt_columns(frame, self.categorical_features))
+        setting = Setting(classes, len(rows), self._reading.cardinalities, seed, self.device, self.n_jobs)
+        folds = folds_of(targets, int(self.folds), seed)
+        models, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
+        self._tell_failures(len(models))
+        self._mix(models, targets, shares, base)
+        return self
+
+    def _outputs(self, X: object) -> Tensor:
+        check_is_fitted(self, "posterior_")
+        frame = checked_rows(self, X, texts=bool(self._reading.columns.categorical))
+        starts = range(0, len(frame), BLOCK)
+        return torch.from_numpy(np.concatenate([self._block(frame.iloc[start : start + BLOCK]) for start in starts]))
+
+    def _block(self, frame: pd.DataFrame) -> Floats:
+        rows = self._reading.rows(frame)
+        with warnings.catch_warnings():
+            # What there is to say of the rows has been said when they were read.
+            warnings.simplefilter("ignore", DataWarning)
+            said = evidence_of_all(self._models, rows, n_jobs=self.n_jobs)
+        log_priors = self.priors_.log_priors.numpy()
+        members = [model.calibration.balanced(each, log_priors) for model, each in zip(self._models, said, strict=True)]
+        return averaged(np.stack(members), self._weights)
+
+    def _tell_failures(self, trained: int) -> None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed_.items())
+        if not trained:
+            raise DataError(f"no member of the blend could be trained. {reasons}")
+        if reasons:
+            warnings.warn(f"members that could not be trained were left out. {reasons}", DataWarning, stacklevel=3)
+
+    def _mix(
+        self,
+        models: Sequence[tuple[Model, Judged]],
+        targets: NDArray[np.int64],
+        shares: Mapping[str, float] | None,
+        base: Posterior,
+    ) -> None:
+        """Find calibrations and weights on the rows that no model saw, and note what came out."""
+        several = np.flatnonzero(self.priors_.counts.numpy()[targets] > 1)
+        rows = reduce(np.intersect1d, [judged.rows for _, judged in models], several)
+        classes, log_priors = targets[rows], self.priors_.log_priors.numpy()
+        self._models, said = [], []
+        for model, judged in models:
+            evidence = judged.at(rows)
+            calibration = fitted_calibration(evidence, classes, log_priors)
+            self._models.append(replace(model, calibration=calibration))
+            said.append(calibration.balanced(evidence, log_priors))
+        members = np.stack(said)
+        self.members_ = [model.name for model, _ in models]
+        self._weights = fitted_weights(members, classes) if shares is None else self._kept(shares)
+        self.weights_ = dict(zip(self.members_, self._weights.tolist(), strict=True))
+        blend = averaged(members, self._weights)
+        self._note_posterior(base, torch.from_numpy(blend), torch.from_numpy(classes))
+        named = zip([*self.members_, "blend"], [*members, blend], strict=True)
+        self.scores_ = {name: balanced_accuracy(each, classes) for name, each in named} if len(classes) else {}
+
+    def _kept(self, shares: Mapping[str, float]) -> Floats:
+        """Weights of the members that could be trained."""
+        kept = np.array([shares[name] for name in self.members_])
+        if not kept.sum():
+            raise DataError(f"weights: of the members that could be trained, {self.members_}, each has weight 0.")
+        return np.asarray(kept / kept.sum())
+
+
+def _given_weights(weights: str | Sequence[float], names: Sequence[str]) -> dict[str, float] | None:
+    """The weight of each member by name; None where they are to be fitted."""
+    if isinstance(weights, str):
+        return None if weights == "auto" else dict.fromkeys(names, 1.0)
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(names),) or not (np.isfinite(values) & (values >= 0)).all() or not values.any():
+        raise OptionError(f"weights must be a number from 0 for each of {list(names)}, not all 0; got {weights!r}.")
+    return dict(zip(names, values.tolist(), strict=True))
