@@ -4,7 +4,7 @@ import torch
 from scipy.special import log_softmax
 
 from imbsam import ClassPriors, losses
-from imbsam.decisions import posterior_under
+from imbsam.decisions import UNCALIBRATED, Calibration, posterior_under
 
 PRIORS = ClassPriors.from_counts([80, 15, 5])
 CLASSES = ["a", "b", "c"]
@@ -15,9 +15,9 @@ def outputs():
     return torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (2.0, 1.0), (0.5, 0.7)])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_it_is_bayes_rule_with_the_evidence_tempered_and_not_the_prior(outputs, temperature, scale):
+def test_it_is_bayes_rule_on_calibrated_evidence(outputs, a, b, scale):
     shares = np.array([0.8, 0.15, 0.05])
     shift = np.array([0.3, -0.2, 1.0])
     asked = [1, 2, 7]
@@ -27,9 +27,9 @@ def test_it_is_bayes_rule_with_the_evidence_tempered_and_not_the_prior(outputs, 
         CLASSES,
         scale=scale,
         training_shift=torch.from_numpy(shift),
-        temperature=temperature,
+        calibration=Calibration(a, b),
     )
-    evidence = (scale * outputs.numpy() + shift - np.log(shares)) / temperature
+    evidence = a * (scale * outputs.numpy() + shift - np.log(shares)) + (b - 1) * np.log(shares)
     told = np.log(np.array(asked) / 10)
     np.testing.assert_allclose(found.log_probabilities(outputs), log_softmax(evidence + told, axis=1), rtol=1e-10)
     np.testing.assert_allclose(found.log_training(outputs), log_softmax(evidence + np.log(shares), axis=1), rtol=1e-10)
@@ -64,7 +64,8 @@ def drawn(rows, sharpness):
 def test_calibration_finds_how_much_too_sure_the_evidence_is(sharpness):
     outputs, targets, evidence = drawn(20000, sharpness)
     found = posterior_under("training", PRIORS, CLASSES).calibrated(outputs, targets)
-    assert found.temperature == pytest.approx(sharpness, rel=0.05)
+    assert found.calibration.evidence == pytest.approx(1 / sharpness, rel=0.05)
+    assert found.calibration.priors == pytest.approx(1, rel=0.05)
     truth = (evidence + PRIORS.log_priors).log_softmax(dim=1)
     torch.testing.assert_close(found.log_probabilities(outputs), truth, atol=0.3, rtol=0.06)
 
@@ -72,17 +73,10 @@ def test_calibration_finds_how_much_too_sure_the_evidence_is(sharpness):
 def test_calibrating_twice_is_calibrating_once_and_a_few_rows_move_little():
     outputs, targets, _ = drawn(20000, 4.0)
     once = posterior_under(None, PRIORS, CLASSES).calibrated(outputs, targets)
-    assert once.calibrated(outputs, targets).temperature == pytest.approx(once.temperature, rel=1e-4)
+    assert once.calibrated(outputs, targets).calibration == once.calibration
     few = posterior_under(None, PRIORS, CLASSES).calibrated(outputs[:2], targets[:2])
-    assert 0.5 < few.temperature < 2
-    assert posterior_under(None, PRIORS, CLASSES).calibrated(outputs[:0], targets[:0]).temperature == 1
-
-
-def test_calibration_moves_no_decision_of_balanced_classes():
-    outputs, targets, _ = drawn(500, 4.0)
-    found = posterior_under(None, PRIORS, CLASSES)
-    decided = found.calibrated(outputs, targets).scores(outputs).argmax(dim=1)
-    assert torch.equal(decided, found.scores(outputs).argmax(dim=1))
+    assert 0.5 < few.calibration.evidence < 2
+    assert posterior_under(None, PRIORS, CLASSES).calibrated(outputs[:0], targets[:0]).calibration == UNCALIBRATED
 
 
 @pytest.mark.parametrize("name", [name for name in losses.LOSSES if name not in ("focal", "ldam", "class-balanced")])

@@ -8,10 +8,8 @@ from scipy.special import log_softmax
 
 from imbsam.estimators.combine import (
     PSEUDO_ROWS,
-    Calibration,
     averaged,
     balanced_accuracy,
-    fitted_calibration,
     fitted_weights,
 )
 
@@ -23,15 +21,6 @@ def drawn(seed, *shape):
     return log_softmax(np.random.default_rng(seed).normal(size=shape) * 3, axis=-1)
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.2, 5), st.floats(0.2, 5))
-def test_the_calibrated_posterior_is_that_of_trusted_evidence_and_priors(seed, a, b):
-    evidence = drawn(seed, 20, 3)
-    training = np.exp(a * evidence) * PRIORS**b
-    ratio = training / PRIORS
-    found = np.exp(Calibration(a, b).balanced(evidence, np.log(PRIORS)))
-    np.testing.assert_allclose(found, ratio / ratio.sum(axis=1, keepdims=True), rtol=1e-9)
-
-
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_the_average_is_the_weighted_mean_of_posteriors(seed, members):
     logs, weights = drawn(seed, members, 20, 3), np.random.default_rng(seed).dirichlet(np.ones(members))
@@ -41,32 +30,6 @@ def test_the_average_is_the_weighted_mean_of_posteriors(seed, members):
 def test_a_member_of_weight_nothing_says_nothing():
     logs = drawn(0, 2, 20, 3)
     np.testing.assert_allclose(averaged(logs, np.array([1.0, 0.0])), logs[0])
-
-
-@pytest.mark.parametrize("factors", [(1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (0.4, 0.4), (0.5, 1.5)])
-def test_the_calibration_undoes_what_makes_a_classifier_too_sure(factors):
-    a, b = factors
-    draw = np.random.default_rng(0)
-    evidence = 2 * draw.normal(size=(20000, 3))
-    posterior = np.exp(log_softmax(a * evidence + b * np.log(PRIORS), axis=1))
-    targets = (posterior.cumsum(axis=1) < draw.random((20000, 1))).sum(axis=1)
-    found = fitted_calibration(evidence, targets, np.log(PRIORS))
-    assert (found.evidence, found.priors) == pytest.approx(factors, rel=0.1)
-
-
-def test_who_knows_nothing_says_nothing():
-    draw = np.random.default_rng(0)
-    targets = draw.choice(3, 2000, p=PRIORS)
-    found = fitted_calibration(9 * draw.normal(size=(2000, 3)), targets, np.log(PRIORS))
-    assert found.evidence < 0.06
-    assert found.priors == pytest.approx(1, abs=0.2)
-
-
-def test_few_rows_leave_the_calibration_near_bayes_rule_and_none_at_it():
-    evidence = 5 * drawn(0, 3, 3)
-    wrong = fitted_calibration(evidence, evidence.argmin(axis=1), np.log(PRIORS))
-    assert 0.1 < wrong.evidence < 1
-    assert fitted_calibration(evidence[:0], np.empty(0, np.int64), np.log(PRIORS)) == Calibration(1.0, 1.0)
 
 
 def balanced_loss(weights, evidence, targets):

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from imbsam import data
 from imbsam.config import DecisionOptions, Options
+from imbsam.decisions import UNCALIBRATED
 from imbsam.errors import DataError, DataWarning, OptionError, RunError
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
@@ -184,7 +185,7 @@ def test_by_default_the_rare_are_decided_on_as_the_frequent_and_the_price_is_kep
     assert result.config["loss"] == "logit-adjustment"
     assert result.test.few > result.likeliest.few
     assert result.test.log_loss == result.likeliest.log_loss
-    assert result.read.temperature != 1
+    assert result.read.calibration != UNCALIBRATED
 
 
 @pytest.mark.parametrize(

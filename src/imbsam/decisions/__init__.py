@@ -1,5 +1,8 @@
 """From what a classifier has learnt to probabilities under named class priors, and to a class."""
 
+from imbsam.decisions.calibration import UNCALIBRATED as UNCALIBRATED
+from imbsam.decisions.calibration import Calibration as Calibration
+from imbsam.decisions.calibration import fitted_calibration as fitted_calibration
 from imbsam.decisions.class_prior import ClassPrior as ClassPrior
 from imbsam.decisions.class_prior import log_class_prior as log_class_prior
 from imbsam.decisions.class_prior import parsed_class_prior as parsed_class_prior

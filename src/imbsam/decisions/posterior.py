@@ -3,25 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from imbsam.decisions.calibration import UNCALIBRATED, Calibration, fitted_calibration
 from imbsam.decisions.class_prior import ClassPrior, log_class_prior, log_training_priors
 from imbsam.priors import ClassPriors
-
-SPREAD = 0.5
-"""Of the logarithm of a temperature before any row has been seen: a few rows move it little."""
 
 
 @dataclass(frozen=True)
 class Posterior:
     """What the outputs z of a classifier say, by the rule of Bayes.
 
-    ``e = scale * z + shift`` is the evidence, the logarithm of p(row given class) up to a constant of the row. Under
-    class prior q the probabilities are ``softmax(e / T + log q)``; the class that is chosen is
-    ``argmax(e / T + weights)``. A temperature T (Guo et al. 2017) tempers the evidence alone, not the prior.
+    ``scale * z + shift`` is the evidence, the logarithm of p(row given class) up to a constant of the row, and e what
+    the calibration makes of it. Under class prior q the probabilities are ``softmax(e + log q)``; the class that is
+    chosen is ``argmax(e + weights)``.
 
     Args:
         training: Logarithm of the classes' shares of the training rows, shape ``(C,)``, float64.
@@ -29,7 +24,7 @@ class Posterior:
         weights: Of the decision, shape ``(C,)``.
         shift: Shape ``(C,)``.
         scale: Above 0.
-        temperature: T, above 0.
+        calibration: Of the evidence.
     """
 
     training: Tensor
@@ -37,11 +32,11 @@ class Posterior:
     weights: Tensor
     shift: Tensor
     scale: float = 1.0
-    temperature: float = 1.0
+    calibration: Calibration = UNCALIBRATED
 
     def evidence(self, outputs: Tensor) -> Tensor:
-        """``e / T`` of outputs ``(N, C)``, float64."""
-        return (self.scale * outputs.double() + self.shift) / self.temperature
+        """E of outputs ``(N, C)``, float64."""
+        return self.calibration.balanced(self.scale * outputs.double() + self.shift, self.training)
 
     def log_probabilities(self, outputs: Tensor) -> Tensor:
         """Logarithm of the probabilities under the prior that was asked for, shape ``(N, C)``, float64."""
@@ -56,7 +51,7 @@ class Posterior:
         return self.evidence(outputs) + self.weights
 
     def calibrated(self, outputs: Tensor, targets: Tensor) -> "Posterior":
-        """Fit the temperature: least log loss under the training priors on rows that were not trained on.
+        """Fit the calibration: least log loss under the training priors on rows that were not trained on.
 
         Args:
             outputs: Shape ``(N, C)``.
@@ -64,14 +59,9 @@ class Posterior:
         """
         if not len(targets):
             return self
-        evidence = replace(self, temperature=1.0).evidence(outputs)
-
-        def loss(log_temperature: float) -> float:
-            tempered = evidence / torch.tensor(log_temperature, dtype=torch.float64).exp() + self.training
-            return float(cross_entropy(tempered, targets, reduction="sum")) + (log_temperature / SPREAD) ** 2 / 2
-
-        found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
-        return replace(self, temperature=float(torch.tensor(found.x, dtype=torch.float64).exp()))
+        evidence = self.scale * outputs.double() + self.shift
+        found = fitted_calibration(evidence.numpy(), targets.numpy(), self.training.numpy())
+        return replace(self, calibration=found)
 
     def weighted(self, more: Tensor) -> "Posterior":
         """Add to the weights of the decision, shape ``(C,)``."""
@@ -86,7 +76,7 @@ def posterior_under(
     scale: float = 1.0,
     training_shift: Tensor | None = None,
     costs: Tensor | None = None,
-    temperature: float = 1.0,
+    calibration: Calibration = UNCALIBRATED,
 ) -> Posterior:
     """Put a posterior together from the training rows, the loss, and the class prior that was asked for.
 
@@ -100,7 +90,7 @@ def posterior_under(
             where they are that as they come.
         costs: Of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under the
             prior of the probabilities.
-        temperature: Of the evidence.
+        calibration: Of the evidence.
 
     Raises:
         OptionError: If the class prior cannot be used.
@@ -111,4 +101,4 @@ def posterior_under(
     if costs is not None:
         weights = weights + costs.double().log()
     shift = -training if training_shift is None else training_shift.double().cpu() - training
-    return Posterior(training, told, weights, shift, scale, temperature)
+    return Posterior(training, told, weights, shift, scale, calibration)

@@ -16,9 +16,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from imbsam.decisions import ClassPrior, Posterior, posterior_under
+from imbsam.decisions import ClassPrior, Posterior, fitted_calibration, posterior_under
 from imbsam.errors import DataError, DataWarning, OptionError
-from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_calibration, fitted_weights
+from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_weights, log_balanced
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
 from imbsam.estimators.folds import folds_of
@@ -216,7 +216,9 @@ class BlendClassifier(DecidingClassifier):
             warnings.simplefilter("ignore", DataWarning)
             said = evidence_of_all(self._models, rows, n_jobs=self.n_jobs)
         log_priors = self.priors_.log_priors.numpy()
-        members = [model.calibration.balanced(each, log_priors) for model, each in zip(self._models, said, strict=True)]
+        members = [
+            log_balanced(each, model.calibration, log_priors) for model, each in zip(self._models, said, strict=True)
+        ]
         return averaged(np.stack(members), self._weights)
 
     def _tell_failures(self, trained: int) -> None:
@@ -242,7 +244,7 @@ class BlendClassifier(DecidingClassifier):
             evidence = judged.at(rows)
             calibration = fitted_calibration(evidence, classes, log_priors)
             self._models.append(replace(model, calibration=calibration))
-            said.append(calibration.balanced(evidence, log_priors))
+            said.append(log_balanced(evidence, calibration, log_priors))
         members = np.stack(said)
         self.members_ = [model.name for model, _ in models]
         self._weights = fitted_weights(members, classes) if shares is None else self._kept(shares)

@@ -163,7 +163,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             scale=base.scale,
             training_shift=base.shift + base.training,
             costs=_costs(cost, classes),
-            temperature=base.temperature,
+            calibration=base.calibration,
         )
         wanted = _wanted(at_least, classes)
         if not wanted:

@@ -11,8 +11,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from imbsam.decisions import UNCALIBRATED, Calibration
 from imbsam.errors import DataError, DataWarning
-from imbsam.estimators.combine import UNCALIBRATED, Calibration
 from imbsam.estimators.deciding import DecidingClassifier
 from imbsam.estimators.evidence import Classifier, Floats, evidence_of, implied_priors, votes_of
 from imbsam.estimators.folds import MANY_ROWS, Fold

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -48,8 +49,8 @@ class Deployed(nn.Module):
         self.inputs = TableColumns(Columns.of(trained.preprocess)) if isinstance(trained.spec, TableSpec) else None
         self.normalise = data.evaluation_transform(trained.spec)
         posterior = trained.posterior
-        self.scale = posterior.scale / posterior.temperature
-        shift = posterior.shift / posterior.temperature
+        self.scale = posterior.scale * posterior.calibration.evidence
+        shift = posterior.evidence(torch.zeros(1, len(trained.classes)))[0]
         self.told = nn.Buffer((shift + posterior.told).float())
         self.weights = nn.Buffer((shift + posterior.weights).float())
 
@@ -183,7 +184,7 @@ def description(trained: Trained) -> dict[str, object]:
         "training_counts": trained.priors.counts.tolist(),
         "class_prior_of_probabilities": posterior.told.exp().tolist(),
         "weights_of_decision": (posterior.weights - posterior.told).exp().tolist(),
-        "temperature": posterior.temperature,
+        "calibration": asdict(posterior.calibration),
     }
     if isinstance(spec, ImageSpec):
         shape = ["batch", spec.channels, spec.height, spec.width]

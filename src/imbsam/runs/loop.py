@@ -208,8 +208,8 @@ class Training:
 
     def _posterior(self, epoch: int, read: Read = READ) -> Posterior:
         problem = self.problem
-        classes, temperature = problem.dataset.classes, read.temperature
-        found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, temperature=temperature)
+        classes = problem.dataset.classes
+        found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, calibration=read.calibration)
         return with_weights(found, read)
 
     def _show(self, split: Split, samples: data.Samples, scored: Outputs, posterior: Posterior, found: Metrics) -> None:

@@ -57,12 +57,12 @@ def learnt_reading(
     if decision.class_prior != AS_THEY_COME:
         posterior = posterior.calibrated(*validation)
     if not wanted:
-        return Read(posterior.temperature)
+        return Read(posterior.calibration)
     outputs, targets = validation
     before = posterior.scores(outputs)
     weights = wanted_weights(before, targets, wanted)
     paid = prices(before, before + weights, targets, wanted)
-    return Read(posterior.temperature, tuple(weights.tolist()), tuple(map(str, paid)))
+    return Read(posterior.calibration, tuple(weights.tolist()), tuple(map(str, paid)))
 
 
 def with_weights(posterior: Posterior, read: Read) -> Posterior:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from imbsam.config import Options
+from imbsam.decisions import UNCALIBRATED, Calibration
 from imbsam.metrics import Metrics
 from imbsam.priors import ShotGroup
 from imbsam.storage.records import Text
@@ -94,12 +95,12 @@ class Read:
     """What was learnt from validation data of how outputs are read.
 
     Args:
-        temperature: Of the evidence.
+        calibration: Of the evidence.
         weights: Added to each class's score so that it reaches what was wanted, length C; nothing without wishes.
         prices: What each class reaches of which something was wanted, and what others pay, a sentence each.
     """
 
-    temperature: float = 1.0
+    calibration: Calibration = UNCALIBRATED
     weights: tuple[float, ...] = ()
     prices: tuple[Text, ...] = ()
 

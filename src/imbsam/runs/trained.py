@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from imbsam import data, models
 from imbsam.config import DecisionOptions, Options
-from imbsam.decisions import Posterior, parsed_wanted
+from imbsam.decisions import UNCALIBRATED, Posterior, parsed_wanted
 from imbsam.errors import DataError, ModelError, RunError
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
@@ -136,7 +136,7 @@ class Trained:
             self.classes,
             epoch=self.epoch,
             decision=self.decision,
-            temperature=1.0 if self.decision.class_prior == AS_THEY_COME else self.read.temperature,
+            calibration=UNCALIBRATED if self.decision.class_prior == AS_THEY_COME else self.read.calibration,
         )
         return with_weights(found, self.read)
 
@@ -156,7 +156,7 @@ class Trained:
             DataError: If the data of the run are needed and changed since.
         """
         decision = replace(later, class_prior=later.class_prior or self.decision.class_prior)
-        found = replace(self, decision=decision, read=Read(self.read.temperature))
+        found = replace(self, decision=decision, read=Read(self.read.calibration))
         posterior = found.posterior
         if not parsed_wanted(decision.at_least, self.classes):
             return found

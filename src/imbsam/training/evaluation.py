@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from imbsam import data, losses
 from imbsam.config import DecisionOptions, Options
-from imbsam.decisions import Posterior, parsed_class_prior, parsed_costs, posterior_under
+from imbsam.decisions import UNCALIBRATED, Calibration, Posterior, parsed_class_prior, parsed_costs, posterior_under
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
 from imbsam.training.setup import criterion_of, loss_values
@@ -53,7 +53,7 @@ def posterior_of(
     *,
     epoch: int,
     decision: DecisionOptions | None = None,
-    temperature: float = 1.0,
+    calibration: Calibration = UNCALIBRATED,
 ) -> Posterior:
     """What outputs mean, as far as no held-out sample is needed to know it.
 
@@ -63,7 +63,7 @@ def posterior_of(
         classes: Names, length C.
         epoch: Whose weights the model has, from 1: re-weighting that is deferred may not have begun.
         decision: Another one than that of the options.
-        temperature: Of the evidence.
+        calibration: Of the evidence.
 
     Raises:
         OptionError: If an option of the decision cannot be used.
@@ -79,7 +79,7 @@ def posterior_of(
         scale=losses.output_scale(options.loss.loss, loss_values(options)),
         training_shift=losses.training_shift(criterion),
         costs=parsed_costs(decision.cost, classes),
-        temperature=temperature,
+        calibration=calibration,
     )
 
 
