@@ -30,7 +30,7 @@ def test_without_any_data_to_measure_on_it_says_so(capsys):
 
 
 def test_predictions_are_summed_up_most_frequent_class_first(capsys):
-    show.predictions(Path("p[1].csv"), 6, ("cat", "[b]dog", "eel"), (2, 4, 0))
+    show.predictions(Path("p[1].csv"), ("cat", "[b]dog", "eel"), (2, 4, 0))
     assert capsys.readouterr().out == "6 predictions: p[1].csv\n  [b]dog 4, cat 2\n"
 
 

@@ -220,7 +220,7 @@ def test_weights_to_start_from_are_those_of_the_file(tmp_path, train):
 
 def test_the_best_epoch_is_the_highest_in_validation_and_its_weights_are_kept(tmp_path, train):
     # A rate this high makes the last epoch worse than one before.
-    shaky = {"epochs": 4, "lr": 0.3, "schedule": "constant"}
+    shaky = {"epochs": 4, "lr": 0.3, "schedule": "constant", "loss": "cross-entropy", "class_prior": ["loss"]}
     best = train(tmp_path / "best", **shaky)
     scores = [line["validation"]["balanced"] for line in epochs(tmp_path / "best")]
     assert max(scores) > scores[-1]
@@ -285,7 +285,7 @@ def test_the_caller_may_name_the_variant(tmp_path, options):
     ("error", "told", "values"),
     [
         (OptionError, "no loss 'foo'", {"loss": "foo"}),
-        (OptionError, "label_smoothing", {"loss_options": ["tau=1"]}),
+        (OptionError, "label_smoothing", {"loss": "cross-entropy", "loss_options": ["tau=1"]}),
         (OptionError, "NAME=NUMBER", {"loss": "focal", "loss_options": ["gamma"]}),
         (OptionError, "gamma", {"loss": "focal", "loss_options": ["gamma=-1"]}),
         (OptionError, "width", {"width": 2.0}),

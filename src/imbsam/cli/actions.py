@@ -199,7 +199,12 @@ def predict(command: Predict) -> Answer:
         "prices": list(trained.read.prices),
         "classes": [{"name": name, "predicted": n} for name, n in zip(trained.classes, counts, strict=True)],
     }
-    return Answer(content, lambda: show.predictions(command.out, trained, number, counts))
+
+    def shown() -> None:
+        show.lines(trained.read.prices)
+        show.predictions(command.out, trained.classes, counts)
+
+    return Answer(content, shown)
 
 
 def export_run(command: Export) -> Answer:

@@ -154,11 +154,10 @@ def metrics(trained: Trained, found: Metrics) -> None:
         out.print(f"... and {len(order) - 100} more classes; --json has them all.")
 
 
-def predictions(path: Path, trained: Trained, number: int, per_class: Sequence[int]) -> None:
+def predictions(path: Path, classes: Sequence[str], per_class: Sequence[int]) -> None:
     """Show what was predicted, most frequent class first."""
-    lines(trained.read.prices)
-    out.print(f"{number} predictions: {path}")
-    ranked = sorted(zip(per_class, map(printable, trained.classes), strict=True), reverse=True)[:10]
+    out.print(f"{sum(per_class)} predictions: {path}")
+    ranked = sorted(zip(per_class, map(printable, classes), strict=True), reverse=True)[:10]
     out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n))
 
 

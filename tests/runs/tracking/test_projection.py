@@ -47,6 +47,7 @@ def result(tmp_path, train):
     return replace(
         train(tmp_path / "run"),
         test=SCORES,
+        likeliest=None,
         validation=None,
         classes=("a", "b"),
         counts=(3, 2),
