@@ -64,7 +64,7 @@ class CompleteTrees(nn.Module):
             Shape ``(trees, B)``, int64.
         """
         trees = torch.arange(len(self.cut), device=self.cut.device)
-        return torch.cat(self._leaves_of_blocks(rows), dim=1).long() - 2**self.depth * trees[:, None]
+        return torch.cat(self._leaves_of_blocks(rows), dim=1).long() - (1 << self.depth) * trees[:, None]
 
     def _leaves_of_blocks(self, rows: Tensor) -> list[Tensor]:
         """Counted through all trees, int32, shape ``(trees, B)`` for each block of rows."""
