@@ -36,8 +36,8 @@ def said_of(result: Result) -> list[str]:
         f"{100 * width:.0f} points cannot be told from chance.",
         *([f"Not to be told from {first}: {', '.join(unclear)}."] if clear and unclear else []),
         *(
-            f"If {label} differs as it seems ({points(differences[label].value)}), {number:,} labelled anomalies would "
-            "tell."
+            f"If {label} differs as it seems ({points(differences[label].value)}), {_about(number)} labelled anomalies "
+            "would tell."
             for label, number in needed.items()
             if number is not None
         ),
@@ -100,7 +100,7 @@ def _table(result: Result) -> Table:
 
     def row(label: str) -> list[Cell]:
         found = result.differences.get(label, {}).get("average_precision")
-        needed = NOTHING if found is None or found.needed is None else f"{found.needed:,}"
+        needed = NOTHING if found is None or found.needed is None else _about(found.needed)
         seconds = result.seconds[label]
         measured = [cell for measure in MEASURES for cell in of(label, measure)]
         return [Cell(label), *measured, Cell(needed), Cell(f"{seconds:.2g}", key=seconds)]
@@ -152,6 +152,11 @@ def _intervals(result: Result) -> Picture:
         tips=tips,
         wide=True,
     )
+
+
+def _about(number: int) -> str:
+    """Two digits: it rests on a spread that few labelled anomalies tell."""
+    return f"about {float(f'{number:.2g}'):,.0f}"
 
 
 def _plus_minus(mean: Mean) -> str:
