@@ -3,9 +3,10 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from imbsam.anomaly.objective import ScaledRows
+from imbsam.anomaly.trees import CompleteTrees
 
 DEPTH = 8
 SAMPLE = 2**DEPTH
@@ -13,7 +14,7 @@ SAMPLE = 2**DEPTH
 EULER = 0.5772156649015329
 
 
-class IsolationForest(nn.Module):
+class IsolationForest(CompleteTrees):
     """How few random cuts tell a row from others, without labels: ``2^(-E[h] / c(n))``, near 1 for anomalies (eq. 2).
 
     Every tree is a complete one of depth 8. Where there is nothing left to cut, all rows go left and the path length h
@@ -24,16 +25,12 @@ class IsolationForest(nn.Module):
         trees: At least 1.
     """
 
-    column: Tensor
-    cut: Tensor
     length: Tensor
     usual: Tensor
 
     def __init__(self, columns: int, trees: int) -> None:
-        super().__init__()
+        super().__init__(trees, DEPTH)
         self.columns = columns
-        self.register_buffer("column", torch.zeros(trees, SAMPLE - 1, dtype=torch.long))
-        self.register_buffer("cut", torch.zeros(trees, SAMPLE - 1))
         self.register_buffer("length", torch.zeros(trees, SAMPLE))
         self.register_buffer("usual", torch.tensor(1.0))
 
@@ -47,7 +44,8 @@ class IsolationForest(nn.Module):
         """
         number = len(rows.kinds)
         for tree in range(len(self.cut)):
-            self._grow(tree, rows.take(torch.randperm(number, generator=draw)[:SAMPLE]), draw)
+            sample = rows.take(torch.randperm(number, generator=draw)[:SAMPLE])
+            self._grow(tree, sample.float().to(sample), draw)
         self.usual.fill_(max(float(_unsuccessful(torch.tensor(min(number, SAMPLE)))), 1.0))
 
     def _grow(self, tree: int, rows: Tensor, draw: torch.Generator) -> None:
@@ -74,14 +72,7 @@ class IsolationForest(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """How anomalous each row is, shape ``(B,)``, in (0, 1)."""
-        trees = torch.arange(len(self.cut), device=rows.device)
-        column, cut = self.column.flatten(), self.cut.flatten()
-        node = torch.zeros(len(rows), len(trees), dtype=torch.long, device=rows.device)
-        for _ in range(DEPTH):
-            here = node + trees * (SAMPLE - 1)
-            node = 2 * node + 1 + (rows.gather(1, column[here]) > cut[here])
-        leaf = node - (SAMPLE - 1) + trees * SAMPLE
-        return torch.exp2(-self.length.flatten()[leaf].mean(dim=1) / self.usual)
+        return torch.exp2(-self.mean_of(self.length, rows) / self.usual)
 
 
 def _unsuccessful(rows: Tensor) -> Tensor:

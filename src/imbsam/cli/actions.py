@@ -9,6 +9,7 @@ from pathlib import Path
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import (
+    AnomalyCompare,
     AnomalyEvaluate,
     AnomalyFit,
     AnomalyScore,
@@ -79,6 +80,10 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
             return predict(command)
         case Export():
             return export_run(command)
+        case AnomalyCompare():
+            from imbsam.cli.anomaly_compare import compare_anomaly
+
+            return compare_anomaly(command)
         case AnomalyFit() | AnomalyScore() | AnomalyEvaluate():
             from imbsam.cli.anomaly import anomaly
 

@@ -349,6 +349,42 @@ class AnomalyEvaluate(Command):
 
 
 @dataclass(frozen=True)
+class AnomalyCompare(Command):
+    """Compare detectors by cross-validation over the labelled anomalies, and say what these can tell."""
+
+    source: Source
+    """CSV, TSV, Excel, Parquet or npz, one file or several; or a folder of images with a subfolder for each label."""
+    labels: str | None = None
+    """The column that holds the labels: 1 anomaly, 0 or empty unlabelled, -1 known to be normal. npz: y."""
+    detectors: tuple[str, ...] = ("default", "forest", "boosting", "logistic", "isolation-forest")
+    """NAME or NAME:OPTION=VALUE,...; the first is what the others are held to. default: the detector of `imbsam anomaly
+    fit`; devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet, rosas, with its options; of scikit-learn forest,
+    boosting, logistic, isolation-forest. For instance default default:method=plain forest:n_estimators=500."""
+    seeds: int | None = None
+    """Repeats of the cross-validation, each with other folds and another seed. Default: 5 with fewer than 10 labelled
+    anomalies, 3 with fewer than 50, else 1."""
+    out: Path | None = None
+    """Folder for report and numbers. Default: runs/anomaly-compare-SOURCE."""
+    ignore: tuple[str, ...] = ()
+    """Table: columns to leave out, as numbers that only name the rows."""
+    text: tuple[str, ...] = ()
+    """Table: columns that are text whatever they look like, such as codes that are written in digits."""
+    missing: tuple[str, ...] = ("auto",)
+    """Table: words for a missing value, beside the empty cell. auto: NA, null and their like; among numbers also ?, -,
+    unknown, ..., which is said."""
+    image_size: int | None = None
+    """Images: pixels of each side; by default as they are."""
+    seed: int = 0
+    """The first seed."""
+    quiet: bool = False
+    """Print the result only."""
+    skip_bad: bool = False
+    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
+    file: FlatTextFile = field(default_factory=TextFile)
+    words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
+
+
+@dataclass(frozen=True)
 class Sharpness(Command):
     """Measure how sharp the loss surface is for each class and group of trained runs."""
 
@@ -395,6 +431,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "anomaly fit": AnomalyFit,
     "anomaly score": AnomalyScore,
     "anomaly evaluate": AnomalyEvaluate,
+    "anomaly compare": AnomalyCompare,
     "sharpness": Sharpness,
     "report": Report,
     "methods": Methods,

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from imbsam.config import Options, Track
 from imbsam.errors import ImbsamError, OptionError, RunError
 from imbsam.runs.fit import fit
@@ -15,6 +13,7 @@ from imbsam.runs.folder import RunFolder
 from imbsam.runs.tracking import Store, chosen, together
 from imbsam.storage.records import SCHEMA
 from imbsam.studies.comparison import Comparison
+from imbsam.studies.specs import read_spec
 from imbsam.studies.workers import HERE, Workers
 from imbsam.training.methods import NAMES, PLAIN, with_own_options
 
@@ -38,18 +37,8 @@ class Variant:
         Raises:
             OptionError: If it cannot be read.
         """
-        method, _, rest = label.partition(":")
-        values: dict[str, object] = {"method": method}
-        # A comma in brackets, or one that no NAME= follows, belongs to the value before it, as in tail=classes=a,b.
-        for pair in re.split(r",(?=[\w-]+=)(?![^\[]*\])", rest) if rest else ():
-            name, equals, value = pair.partition("=")
-            try:
-                values[name.replace("-", "_")] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                equals = ""
-            if not equals or not name:
-                raise OptionError(f"--methods {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
-        return cls(label, values)
+        method, values = read_spec(label, "--methods")
+        return cls(label, {"method": method, **values})
 
 
 def every_method(labels: Sequence[str]) -> list[str]:

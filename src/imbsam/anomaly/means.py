@@ -1,0 +1,58 @@
+"""Means over labelled anomalies with their intervals, and how many would tell a difference from chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+MOST_NEEDED = 10_000
+"""Labelled anomalies up to which it is told how many would be needed."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over labelled anomalies.
+
+    Args:
+        value: The mean.
+        half_width: Of its 95 % interval, Student's t.
+    """
+
+    value: float
+    half_width: float
+
+
+@dataclass(frozen=True)
+class Difference(Mean):
+    """A mean of paired differences.
+
+    Args:
+        clear: Whether the interval excludes 0.
+        needed: Where it does not: labelled anomalies that would tell the difference from chance, if it is as it seems;
+            ``None`` for more than 10,000.
+    """
+
+    clear: bool
+    needed: int | None
+
+
+def mean_of(values: NDArray[np.float64]) -> Mean:
+    """The mean of values of each labelled anomaly, of two at least."""
+    return Mean(float(values.mean()), float(_half_widths(values, np.array([len(values)]))[0]))
+
+
+def difference_of(values: NDArray[np.float64]) -> Difference:
+    """The mean of differences at each labelled anomaly, of two at least."""
+    found, numbers = mean_of(values), np.arange(2, MOST_NEEDED + 1)
+    clear = abs(found.value) > found.half_width
+    enough = numbers[_half_widths(values, numbers) < abs(found.value)]
+    return Difference(
+        found.value, found.half_width, clear, None if clear or not len(enough) else max(len(values) + 1, int(enough[0]))
+    )
+
+
+def _half_widths(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``t(0.975, n - 1) * s / sqrt(n)``, s the standard deviation of the values, for each number n."""
+    widths: NDArray[np.float64] = stats.t.ppf(0.975, numbers - 1) * values.std(ddof=1) / np.sqrt(numbers)
+    return widths

@@ -1,0 +1,152 @@
+"""Complete decision trees as buffers, evaluated by torch: an isolation forest's, or a fitted one's of scikit-learn."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from imbsam.errors import OptionError
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+    from sklearn.tree import DecisionTreeClassifier
+
+DEEPEST = 10
+"""Of a converted forest: a complete tree of depth d has ``2^d`` leaves, whether rows come there or not."""
+
+BLOCK = 2**16
+"""Pairs of a row and a tree (or column) that are walked at once: what is kept of them fits the caches."""
+
+
+class CompleteTrees(nn.Module):
+    """Trees of one depth; their inner nodes stand level by level, the children of node i at ``2i + 1`` and ``2i + 2``.
+
+    A row goes right where its column is above the cut, so that under a cut of infinity all go left. Rows are seen in
+    single precision, as scikit-learn's trees see them; cuts may be of either, the comparison is exact.
+
+    Args:
+        trees: At least 1.
+        depth: Of each.
+    """
+
+    column: Tensor
+    cut: Tensor
+
+    def __init__(self, trees: int, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+        self.register_buffer("column", torch.zeros(trees, 2**depth - 1, dtype=torch.long))
+        self.register_buffer("cut", torch.zeros(trees, 2**depth - 1))
+
+    def mean_of(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Mean over the trees of the values of the leaves that rows come to.
+
+        Args:
+            values: Of each leaf, from the left, shape ``(trees, leaves, ...)``.
+            rows: Shape ``(B, columns)``, finite.
+
+        Returns:
+            Shape ``(B, ...)``.
+        """
+        each, shape = values.flatten(0, 1), values.shape[2:]
+        leaves = self._leaves_of_blocks(rows)
+        means = [each.index_select(0, at.flatten()).view(*at.shape, *shape).mean(dim=0) for at in leaves]
+        return torch.cat(means)
+
+    def leaves(self, rows: Tensor) -> Tensor:
+        """The leaf that each row comes to in each tree, from the left.
+
+        Args:
+            rows: Shape ``(B, columns)``, finite.
+
+        Returns:
+            Shape ``(trees, B)``, int64.
+        """
+        trees = torch.arange(len(self.cut), device=self.cut.device)
+        return torch.cat(self._leaves_of_blocks(rows), dim=1).long() - (1 << self.depth) * trees[:, None]
+
+    def _leaves_of_blocks(self, rows: Tensor) -> list[Tensor]:
+        """Counted through all trees, int32, shape ``(trees, B)`` for each block of rows."""
+        trees, levels = len(self.cut), [2**level for level in range(self.depth)]
+        columns = [part.flatten() for part in torch.split(self.column.int(), levels, dim=1)]
+        cuts = [part.flatten() for part in torch.split(below(self.cut), levels, dim=1)]
+        number = max(1, BLOCK // max(trees, rows.shape[1]))
+        return [_walk(columns, cuts, block, trees) for block in torch.split(rows, number)]
+
+
+def _walk(columns: list[Tensor], cuts: list[Tensor], rows: Tensor, trees: int) -> Tensor:
+    # Of the ways to look many numbers up, index_select in one dimension by int32 is torch's fastest by far.
+    finite = torch.finfo(torch.float32)
+    seen = rows.T.float().clamp(finite.min, finite.max).flatten()
+    row = torch.arange(len(rows), dtype=torch.int32, device=rows.device)
+    node = torch.arange(trees, dtype=torch.int32, device=rows.device)[:, None].expand(trees, len(rows))
+    for column, cut in zip(columns, cuts, strict=True):
+        here = node.flatten()
+        at = torch.add(row, column.index_select(0, here).view_as(node), alpha=len(rows))
+        # 1 where the row is above the cut: the sign bit of the difference, several times as fast as a comparison.
+        right = cut.index_select(0, here).sub_(seen.index_select(0, at.flatten())).view(torch.int32) >> 31
+        node = right.neg_().view_as(node).add_(node, alpha=2)
+    return node
+
+
+def below(cuts: Tensor) -> Tensor:
+    """The greatest numbers of single precision that are not above these: no such number lies between the two."""
+    nearest = cuts.float() + 0.0  # -0.0 becomes 0.0, the sign of which is that of a difference of 0.
+    return torch.where(nearest > cuts, nearest.nextafter(nearest.new_tensor(-math.inf)), nearest)
+
+
+class ClassifyingTrees(CompleteTrees):
+    """What a fitted forest of scikit-learn says of rows.
+
+    Args:
+        trees: At least 1.
+        depth: Of each.
+        classes: At least 1.
+    """
+
+    share: Tensor
+
+    def __init__(self, trees: int, depth: int, classes: int) -> None:
+        super().__init__(trees, depth)
+        self.register_buffer("share", torch.zeros(trees, 2**depth, classes))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Mean share of each class in the leaves, ``predict_proba`` of scikit-learn, shape ``(B, classes)``."""
+        return self.mean_of(self.share, rows)
+
+
+def converted(forest: "RandomForestClassifier | ExtraTreesClassifier") -> ClassifyingTrees:
+    """The same trees, in double precision.
+
+    Args:
+        forest: Fitted on one target; its ``max_depth`` at most 10.
+
+    Raises:
+        OptionError: If a tree is deeper, or there are several targets.
+    """
+    depth = max(tree.get_depth() for tree in forest.estimators_)
+    if depth > DEEPEST or forest.n_outputs_ != 1:
+        raise OptionError(
+            f"a forest of depth at most {DEEPEST} and one target can be converted; this one has depth {depth} and "
+            f"{forest.n_outputs_}. Fit it with max_depth={DEEPEST} or less, on one target."
+        )
+    trees = ClassifyingTrees(len(forest.estimators_), depth, int(forest.n_classes_)).double()
+    for number, tree in enumerate(forest.estimators_):
+        trees.column[number], trees.cut[number], trees.share[number] = _completed(tree, depth)
+    return trees
+
+
+def _completed(fitted: "DecisionTreeClassifier", depth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns, cuts and the leaves' shares; a leaf further up is continued to the left, under cuts of infinity."""
+    tree = fitted.tree_
+    left, right, column = (torch.from_numpy(a.copy()) for a in (tree.children_left, tree.children_right, tree.feature))
+    inner, node = left >= 0, torch.arange(tree.node_count)
+    left, right, column = torch.where(inner, left, node), torch.where(inner, right, node), column.clamp(min=0)
+    cut = torch.where(inner, below(torch.from_numpy(tree.threshold.copy())).double(), math.inf)
+    level, levels = torch.zeros(1, dtype=torch.long), []
+    for _ in range(depth):
+        levels.append(level)
+        level = torch.stack([left[level], right[level]], dim=1).flatten()
+    nodes = torch.cat([*levels, level[:0]])
+    return column[nodes], cut[nodes], torch.from_numpy(tree.value[:, 0].copy())[level]

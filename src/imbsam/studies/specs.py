@@ -1,0 +1,34 @@
+"""What the command calls ``NAME:OPTION=VALUE,...``: one of several things with options of its own."""
+
+import re
+
+import yaml
+
+from imbsam.errors import OptionError
+
+
+def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
+    """Read one.
+
+    Args:
+        label: As the user wrote it, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
+        option: Of the command, for the message.
+
+    Returns:
+        The name, and its options.
+
+    Raises:
+        OptionError: If it cannot be read.
+    """
+    chosen, _, rest = label.partition(":")
+    values: dict[str, object] = {}
+    # A comma in brackets, or one that no NAME= follows, belongs to the value before it, as in tail=classes=a,b.
+    for pair in re.split(r",(?=[\w-]+=)(?![^\[]*\])", rest) if rest else ():
+        name, equals, value = pair.partition("=")
+        try:
+            values[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not name:
+            raise OptionError(f"{option} {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
+    return chosen, values
