@@ -1,12 +1,13 @@
 """The detector under both faces: fit and score, on tensors."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from imbsam.anomaly.blending import fit_blend
 from imbsam.anomaly.labels import ANOMALY, ENCODING
 from imbsam.anomaly.objective import Objective
 from imbsam.anomaly.registry import UNSUPERVISED, objective_named
@@ -65,6 +66,8 @@ class Detector:
         objective: Its name; the unsupervised one where there was no labelled anomaly.
         shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
         settings: It was fitted with.
+        training_scores: Of the training rows, by parts that were not trained on each where there are some, shape
+            ``(N,)``; None where there are none such, or the detector was read from a file.
     """
 
     members: tuple[Member, ...]
@@ -72,6 +75,7 @@ class Detector:
     objective: str
     shape: tuple[int, ...]
     settings: Settings
+    training_scores: Tensor | None = None
 
     def score(self, table: Tensor) -> Tensor:
         """How anomalous rows are.
@@ -126,11 +130,14 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
     if settings.precision is None:
         # In double precision a dense network costs a tenth more, a convolutional one several times as much.
         settings = replace(settings, precision="double" if table.ndim == 2 else "single")
+    settings = replace(settings, objective=named(settings.objective, table.shape[1:]))
     # An unknown method is refused before an auto-encoder is trained.
     options_of(settings.method)
     name = objective_for(kinds, settings)
     least = objective_named(name).least_anomalies
     folds = _folds(kinds, least, seed) if settings.contamination == "auto" and least else None
+    if name == "blend":
+        return _blended(table, kinds, settings, seed, leave_out=folds is not None)
     members: list[Member] = []
     held_out: list[tuple[Tensor, Tensor]] = []
     for number in range(settings.members):
@@ -146,12 +153,29 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
     return replace(detector, threshold=_threshold(detector, table, held_out))
 
 
+def _blended(table: Tensor, kinds: Tensor, settings: Settings, seed: int, *, leave_out: bool) -> Detector:
+    """Fit blends, each on all rows; their parts are judged by rows that they were not trained on."""
+    rows = Subset(table, torch.arange(len(kinds)), kinds)
+    fits = [
+        fit_blend(rows, settings, seed=int(generator(seed, MEMBER, number).initial_seed()), leave_out=leave_out)
+        for number in range(settings.members)
+    ]
+    members = tuple(Member(each.blend, each.scaling) for each in fits)
+    scores = torch.stack([each.scores for each in fits]).mean(dim=0)
+    honest = torch.stack([each.honest for each in fits]).all(dim=0)
+    if leave_out:
+        threshold = calibrated(scores[honest], kinds[honest] == ANOMALY)
+    else:
+        threshold = by_share(scores, _share(settings))
+    return Detector(members, threshold, "blend", tuple(table.shape[1:]), settings, scores)
+
+
 def objective_for(kinds: Tensor, settings: Settings) -> str:
     """The objective asked for, or the unsupervised one where no anomaly is labelled.
 
     Args:
         kinds: What is known of each row, shape ``(N,)``.
-        settings: The options.
+        settings: The options, an objective named among them.
 
     Raises:
         DataError: If the labels leave nothing to learn from, or there is none and ``strict`` asks for one.
@@ -175,6 +199,18 @@ def objective_for(kinds: Tensor, settings: Settings) -> str:
     return settings.objective
 
 
+def named(objective: str, shape: Sequence[int]) -> str:
+    """What is trained: the objective, or where it is ``"auto"`` what suits the rows.
+
+    Args:
+        objective: As asked for.
+        shape: Of a row.
+    """
+    if objective != "auto":
+        return objective
+    return "blend" if len(shape) == 1 else "devnet"
+
+
 def _member(name: str, rows: Subset, settings: Settings, *, seed: int) -> Member:
     objective, scaling = trained(name, rows, settings, seed=seed)
     member = Member(objective, scaling)
@@ -189,8 +225,11 @@ def _threshold(detector: Detector, table: Tensor, held_out: list[tuple[Tensor, T
     if held_out:
         scores, anomalous = (torch.cat(parts) for parts in zip(*held_out, strict=True))
         return calibrated(scores, anomalous)
-    share = detector.settings.contamination
-    return by_share(detector.score(table), USUAL_SHARE if share == "auto" else float(share))
+    return by_share(detector.score(table), _share(detector.settings))
+
+
+def _share(settings: Settings) -> float:
+    return USUAL_SHARE if settings.contamination == "auto" else float(settings.contamination)
 
 
 def _folds(kinds: Tensor, least: int, seed: int) -> Tensor | None:

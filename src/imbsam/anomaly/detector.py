@@ -17,7 +17,8 @@ class AnomalyDetector(OutlierMixin, ArrayDetector):  # type: ignore[misc]
     lower scores are more abnormal, as everywhere in scikit-learn. Without labels it is Deep SVDD.
 
     Args:
-        objective: Network, loss and score, one of :data:`~imbsam.anomaly.OBJECTIVES`.
+        objective: Network, loss and score, one of :data:`~imbsam.anomaly.OBJECTIVES`; ``"auto"``: ``"blend"`` for
+            tables, several networks and a forest, ``"devnet"`` for images.
         objective_options: Of the objective, see :func:`~imbsam.anomaly.objective_options`.
         method: One of :data:`imbsam.optim.METHODS`; ``"plain"`` is the base optimizer alone.
         method_options: Of the method, see :func:`imbsam.optim.options_of`.

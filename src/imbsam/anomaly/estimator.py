@@ -14,7 +14,7 @@ from sklearn.utils import ClassifierTags, Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from imbsam.anomaly.core import Detector, fit
+from imbsam.anomaly.core import Detector, fit, named
 from imbsam.anomaly.frames import frame_rows, learnt_columns, mixed_frame, numbers_of, pandas_frame
 from imbsam.anomaly.labels import ANOMALY, OtherLabels, kinds_of
 from imbsam.anomaly.registry import UNSUPERVISED, objective_named
@@ -35,7 +35,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        objective: str = "devnet",
+        objective: str = "auto",
         *,
         objective_options: Mapping[str, object] | None = None,
         method: str = "imbsam",
@@ -153,9 +153,10 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
 
     def _warn(self, table: Tensor, kinds: Tensor, *, labels_given: bool) -> None:
         labelled = int((kinds == ANOMALY).sum())
-        if labels_given and not self.strict and not labelled and objective_named(self.objective).least_anomalies:
+        objective = named(self.objective, table.shape[1:])
+        if labels_given and not self.strict and not labelled and objective_named(objective).least_anomalies:
             warnings.warn(
-                f"y has no labelled anomaly (1), so {self.objective} has nothing to learn from: "
+                f"y has no labelled anomaly (1), so {objective} has nothing to learn from: "
                 f"{UNSUPERVISED} is trained instead, which needs none. strict=True makes this an error.",
                 DataWarning,
                 stacklevel=4,

@@ -5,6 +5,7 @@ from inspect import Parameter, signature
 
 import torch
 
+from imbsam.anomaly.blend import Blend
 from imbsam.anomaly.classification import BCE, Focal
 from imbsam.anomaly.deep_sad import DeepSAD
 from imbsam.anomaly.deep_svdd import DeepSVDD
@@ -23,6 +24,7 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
     "focal": Focal,
     "deep-sad": DeepSAD,
     "deep-svdd": DeepSVDD,
+    "blend": Blend,
     "devnet": DevNet,
     "feawad": FeaWAD,
     "prenet": PReNet,

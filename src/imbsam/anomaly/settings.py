@@ -24,8 +24,9 @@ class Settings:
         OptionError: If one is out of range.
     """
 
-    objective: str = "devnet"
-    """Network, loss and score: devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet or rosas."""
+    objective: str = "auto"
+    """Network, loss and score: blend, devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet or rosas. auto: for
+    tables blend, several networks of devnet and a forest; for images devnet."""
     objective_options: Mapping[str, object] = field(default_factory=dict)
     """The objective's own options, as margin=3."""
     method: str = "imbsam"

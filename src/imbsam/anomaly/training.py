@@ -79,6 +79,23 @@ def trained(name: str, rows: Subset, settings: Settings, *, seed: int) -> tuple[
     objective = create_objective(name, rows.table.shape[1:], draw=generator(seed, WEIGHTS), **options)
     objective.to(settings.device, settings.dtype)
     scaling = fit_scaling(rows.blocks, settings.scaling or objective.scaling)
+    return fitted(objective, scaling, rows, settings, seed=seed), scaling
+
+
+def fitted(objective: Objective, scaling: ColumnScaling, rows: Subset, settings: Settings, *, seed: int) -> Objective:
+    """Train an objective that is there, and put it in evaluation mode.
+
+    Args:
+        objective: With fresh weights.
+        scaling: Of its rows.
+        rows: To train on.
+        settings: The options.
+        seed: All randomness follows from it; torch's global generator is left as it was.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+        NonFiniteError: If a loss or gradient became NaN or infinite.
+    """
     trainer = _Trainer(rows, scaling, settings, seed)
     # Some ascents draw from torch's global generator.
     with own_random_numbers(generator(seed, METHOD).initial_seed(), torch.device(settings.device)):
@@ -89,26 +106,41 @@ def trained(name: str, rows: Subset, settings: Settings, *, seed: int) -> tuple[
             objective.eval()
             objective.begin(trainer, generator(seed, PLACES))
         trainer.train(objective)
-    return objective.eval(), scaling
+    return objective.eval()
 
 
 @dataclass(frozen=True)
-class _Trainer:
+class Scaled:
+    """The training rows as a network sees them.
+
+    Args:
+        rows: As they are.
+        scaling: Of their columns.
+        settings: Which say where and in which precision.
+    """
+
     rows: Subset
     scaling: ColumnScaling
     settings: Settings
-    seed: int
 
     @property
     def kinds(self) -> Tensor:
+        """What is known of each row, shape ``(N,)``."""
         return self.rows.kinds
 
     def take(self, index: Tensor) -> Tensor:
+        """Some rows, shape ``(n, *shape)``."""
         return self.scaling(self.rows[index], self.settings.dtype).to(self.settings.device)
 
     def blocks(self) -> Iterator[Tensor]:
+        """All rows, some at a time."""
         for block in torch.split(torch.arange(len(self.rows)), block_rows(self.rows.table.shape[1:])):
             yield self.take(block)
+
+
+@dataclass(frozen=True)
+class _Trainer(Scaled):
+    seed: int
 
     def pretrain(self, auto_encoder: nn.Module, objective: Objective) -> None:
         settings = self.settings

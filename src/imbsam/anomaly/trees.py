@@ -111,6 +111,15 @@ class ClassifyingTrees(CompleteTrees):
         super().__init__(trees, depth)
         self.register_buffer("share", torch.zeros(trees, 2**depth, classes))
 
+    def put(self, number: int, fitted: "DecisionTreeClassifier") -> None:
+        """Take over a fitted tree of the depth of these or less, whose targets are all of the classes.
+
+        Args:
+            number: Its place.
+            fitted: The tree.
+        """
+        self.column[number], self.cut[number], self.share[number] = _completed(fitted, self.depth)
+
     def forward(self, rows: Tensor) -> Tensor:
         """Mean share of each class in the leaves, ``predict_proba`` of scikit-learn, shape ``(B, classes)``."""
         return self.mean_of(self.share, rows)
@@ -133,7 +142,7 @@ def converted(forest: "RandomForestClassifier | ExtraTreesClassifier") -> Classi
         )
     trees = ClassifyingTrees(len(forest.estimators_), depth, int(forest.n_classes_)).double()
     for number, tree in enumerate(forest.estimators_):
-        trees.column[number], trees.cut[number], trees.share[number] = _completed(tree, depth)
+        trees.put(number, tree)
     return trees
 
 

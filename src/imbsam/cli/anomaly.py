@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from imbsam.anomaly.core import objective_for
+from imbsam.anomaly.core import named, objective_for
 from imbsam.anomaly.registry import objective_options
 from imbsam.anomaly.saved import ABOUT, WEIGHTS, SavedDetector
 from imbsam.anomaly.scoring import evaluate, none_for_nan, write_scores
@@ -40,7 +40,7 @@ def anomaly(command: AnomalyFit | AnomalyScore | AnomalyEvaluate) -> Answer:
 
 
 def _fit(command: AnomalyFit) -> Answer:
-    source, words, settings = command.source, command.words, _with_own_options(command.settings)
+    source, words = command.source, command.words
     folder = command.out or RUNS / f"anomaly-{called_by(source)}"
     if (folder / ABOUT).exists() and not command.overwrite:
         raise RunError(f"{folder} holds a detector already. Replace it with --overwrite, or choose another --out.")
@@ -55,6 +55,7 @@ def _fit(command: AnomalyFit) -> Answer:
     training, preprocess, notes = read_training(
         source, command.labels, words, request=request, image_size=command.image_size
     )
+    settings = _with_own_options(command.settings, training.rows.shape[1:])
     if not command.quiet:
         show.err.print(*(f"note: {note}" for note in notes), _about(training), sep="\n")
     objective = objective_for(training.known, settings)
@@ -85,15 +86,16 @@ def _fit(command: AnomalyFit) -> Answer:
     return Answer(content, lambda: show.lines(sentences))
 
 
-def _with_own_options(settings: Settings) -> Settings:
-    """The options with those of the objective and of the method read, which were typed as texts."""
+def _with_own_options(settings: Settings, shape: Sequence[int]) -> Settings:
+    """The options for rows of a shape: the objective named, its options and the method's read, typed as texts."""
 
     def read(typed: Mapping[str, object], option: str, defaults: Mapping[str, object]) -> dict[str, object]:
         return values_of([f"{name}={value}" for name, value in typed.items()], option, defaults)
 
-    own = read(settings.objective_options, "--objective-options", objective_options(settings.objective))
+    objective = named(settings.objective, shape)
+    own = read(settings.objective_options, "--objective-options", objective_options(objective))
     method = read(settings.method_options, "--method-options", options_of(settings.method))
-    return replace(settings, objective_options=own, method_options=method)
+    return replace(settings, objective=objective, objective_options=own, method_options=method)
 
 
 def _about(training: Block) -> str:

@@ -67,7 +67,8 @@ class PyODDetector(ArrayDetector, BaseDetector):
         """
         given = self._given
         table = self._fit(X, y, USUAL_SHARE if isinstance(given, _Thresholder) else given)
-        scores = self.decision_scores_ = self.detector_.score(table).numpy()
+        honest = self.detector_.training_scores
+        scores = self.decision_scores_ = (self.detector_.score(table) if honest is None else honest).numpy()
         called = scores > self.detector_.threshold.value
         if isinstance(given, _Thresholder):
             self._fitted = clone(given, safe=False)

@@ -1,0 +1,111 @@
+"""Fitting the blend of networks and a forest, with honest scores of its own training rows."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from imbsam.anomaly import label_forest
+from imbsam.anomaly.blend import Blend
+from imbsam.anomaly.labels import ANOMALY
+from imbsam.anomaly.registry import create_objective
+from imbsam.anomaly.scaling import ColumnScaling, fit_scaling
+from imbsam.anomaly.settings import Settings
+from imbsam.anomaly.training import PLACES, WEIGHTS, Scaled, Subset, fitted
+from imbsam.data.seeding import generator
+
+RHOS = (1.5, 0.3)
+"""Neighbourhood sizes of the networks, two each in turn: which of them is better hangs on the table."""
+
+FEWEST = 8
+"""Rows without a label, with fewer of which every network sees all."""
+
+HALVES, NETWORK, FOREST = range(200, 203)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A blend and what it says of its training rows.
+
+    Args:
+        blend: In evaluation mode.
+        scaling: Of its rows.
+        scores: Of the training rows, by the parts that were not trained on each where there are some, shape ``(N,)``.
+        honest: Which rows a network was not trained on, shape ``(N,)``.
+    """
+
+    blend: Blend
+    scaling: ColumnScaling
+    scores: Tensor
+    honest: Tensor
+
+
+def fit_blend(rows: Subset, settings: Settings, *, seed: int, leave_out: bool) -> Fitted:
+    """Train all parts of a blend.
+
+    Args:
+        rows: To train on, a labelled anomaly among them.
+        settings: The options.
+        seed: All randomness follows from it.
+        leave_out: Keep some labelled anomalies from each network, so that a threshold can be chosen on them.
+
+    Raises:
+        OptionError: If an option is unknown or out of range.
+        NonFiniteError: If a loss or gradient became NaN or infinite.
+    """
+    options = settings.objective_options if settings.objective == "blend" else {}
+    blend = create_objective("blend", rows.table.shape[1:], draw=generator(seed, WEIGHTS), **options)
+    assert isinstance(blend, Blend)
+    blend.to(settings.device, settings.dtype)
+    scaling = fit_scaling(rows.blocks, settings.scaling or blend.scaling)
+    scaled = Scaled(rows, scaling, settings)
+    blend.look(scaled, generator(seed, PLACES))
+    held = held_out(rows.kinds, len(blend.networks), leave_out=leave_out, seed=seed)
+    for number, network in enumerate(blend.networks):
+        part = Subset(rows.table, rows.indices[~held[number]], rows.kinds[~held[number]])
+        rho = RHOS[number // 2 % len(RHOS)] if settings.rho is None else settings.rho
+        own = int(generator(seed, NETWORK, number).initial_seed())
+        fitted(network, scaling, part, replace(settings, rho=rho), seed=own)  # type: ignore[arg-type]
+    out_of_bag = label_forest.grow(blend.forest, scaled, int(generator(seed, FOREST).initial_seed()))
+    blend.eval()
+    with torch.no_grad():
+        parts = torch.cat([blend.parts(block).double().cpu() for block in scaled.blocks()])
+    parts[:, -1] = out_of_bag
+    held = torch.cat([held, torch.ones_like(held[:1])]).T
+    _standardise(blend, parts, held & (rows.kinds != ANOMALY)[:, None])
+    z = blend.cpu().standardised(parts)
+    blend.to(settings.device)
+    honest = held[:, :-1].any(dim=1)
+    asked = torch.where(honest[:, None], held[:, :-1], True)
+    networks = (z[:, :-1] * asked).sum(dim=1) / asked.sum(dim=1)
+    return Fitted(blend, scaling, blend.averaged(networks, z[:, -1]), honest)
+
+
+def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Tensor:
+    """Choose the rows that each network is not trained on, shape ``(networks, N)``.
+
+    Of two networks one leaves out one half of the rows that are no labelled anomalies and the other the other half;
+    of the labelled anomalies each leaves out a part of its own where ``leave_out`` says so.
+    """
+    draw = generator(seed, HALVES)
+    held = torch.zeros(networks, len(kinds), dtype=torch.bool)
+    others, anomalies = (kinds != ANOMALY).nonzero().squeeze(1), (kinds == ANOMALY).nonzero().squeeze(1)
+    if len(others) >= FEWEST and networks > 1:
+        for first in range(0, networks, 2):
+            halves = others[torch.randperm(len(others), generator=draw)].chunk(2)
+            for number, half in zip(range(first, min(first + 2, networks)), halves, strict=False):
+                held[number, half] = True
+    if leave_out and networks > 1:
+        order = anomalies[torch.randperm(len(anomalies), generator=draw)]
+        for number in range(networks):
+            held[number, order[number::networks]] = True
+    return held
+
+
+def _standardise(blend: Blend, parts: Tensor, usable: Tensor) -> None:
+    """Keep mean and standard deviation of each part's scores of usable rows; of all where there are hardly any."""
+    for number in range(parts.shape[1]):
+        scores = parts[usable[:, number], number]
+        scores = scores if len(scores) > 1 else parts[:, number]
+        spread = float(scores.std(correction=0))
+        blend.mean[number], blend.spread[number] = float(scores.mean()), spread if spread > 0 else 1.0
