@@ -91,6 +91,17 @@ class Detector:
         """
         return torch.cat(list(self.score_blocks(table))) if len(table) else torch.zeros(0, dtype=torch.float64)
 
+    def scores_of_fit(self, table: Tensor) -> Tensor:
+        """How anomalous the rows of the fit are, by parts that were not trained on each where there are some.
+
+        Args:
+            table: The same rows, shape ``(N, *shape)``.
+
+        Returns:
+            Shape ``(N,)``, float64.
+        """
+        return self.score(table) if self.training_scores is None else self.training_scores
+
     def score_blocks(self, table: Tensor) -> Iterator[Tensor]:
         """Scores of some rows at a time, so that nothing of the table's size is made.
 

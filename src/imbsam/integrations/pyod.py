@@ -67,8 +67,7 @@ class PyODDetector(ArrayDetector, BaseDetector):
         """
         given = self._given
         table = self._fit(X, y, USUAL_SHARE if isinstance(given, _Thresholder) else given)
-        honest = self.detector_.training_scores
-        scores = self.decision_scores_ = (self.detector_.score(table) if honest is None else honest).numpy()
+        scores = self.decision_scores_ = self.detector_.scores_of_fit(table).numpy()
         called = scores > self.detector_.threshold.value
         if isinstance(given, _Thresholder):
             self._fitted = clone(given, safe=False)

@@ -47,7 +47,7 @@ class FitStudy:
             training: The rows it was fitted on.
             seconds: What that took.
         """
-        kinds, scores = training.known.numpy(), saved.detector.score(training.rows).numpy()
+        kinds, scores = training.known.numpy(), saved.detector.scores_of_fit(training.rows).numpy()
         top = HighestScores(saved)
         top.add(training, np.where(kinds == UNLABELLED, scores, -np.inf))
         threshold = saved.detector.threshold.value
