@@ -198,7 +198,7 @@ def test_the_flags_are_the_settings_of_the_detector() -> None:
 
 
 def test_own_options_of_objective_and_method_reach_the_detector(fitted: Path) -> None:
-    own = ("--objective-options", "dimensions=8", "--method-options", "tail-weight=2")
+    own = ("--objective", "hsc", "--objective-options", "dimensions=8", "--method-options", "tail-weight=2")
     run("fit", fitted / "train.csv", "--labels", "known", "--ignore", "name", "--out", fitted / "o", *FAST, *own)
     settings = saved.SavedDetector.open(fitted / "o").detector.settings
     assert settings.objective_options == {"dimensions": 8}

@@ -17,8 +17,11 @@ from imbsam.data.seeding import generator
 RHOS = (1.5, 0.3)
 """Neighbourhood sizes of the networks, two each in turn: which of them is better hangs on the table."""
 
-FEWEST = 8
-"""Rows without a label, with fewer of which every network sees all."""
+FEWEST = 6
+"""Rows that are no labelled anomalies, with fewer of which every network sees all."""
+
+FIFTHS = 5
+"""Parts, one of which a single network leaves out."""
 
 HALVES, NETWORK, FOREST = range(200, 203)
 
@@ -85,20 +88,24 @@ def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Ten
     """Choose the rows that each network is not trained on, shape ``(networks, N)``.
 
     Of two networks one leaves out one half of the rows that are no labelled anomalies and the other the other half;
-    of the labelled anomalies each leaves out a part of its own where ``leave_out`` says so.
+    of the labelled anomalies each leaves out a part of its own where ``leave_out`` says so. A single network leaves out
+    a fifth of either, and that only then.
     """
     draw = generator(seed, HALVES)
     held = torch.zeros(networks, len(kinds), dtype=torch.bool)
     others, anomalies = (kinds != ANOMALY).nonzero().squeeze(1), (kinds == ANOMALY).nonzero().squeeze(1)
-    if len(others) >= FEWEST and networks > 1:
-        for first in range(0, networks, 2):
-            halves = others[torch.randperm(len(others), generator=draw)].chunk(2)
-            for number, half in zip(range(first, min(first + 2, networks)), halves, strict=False):
-                held[number, half] = True
-    if leave_out and networks > 1:
+    if len(others) < FEWEST or (networks == 1 and not leave_out):
+        return held
+    pieces = 2 if networks > 1 else FIFTHS
+    for number in range(networks):
+        if number % pieces == 0:
+            order = others[torch.randperm(len(others), generator=draw)]
+        held[number, order[number % pieces :: pieces]] = True
+    if leave_out:
         order = anomalies[torch.randperm(len(anomalies), generator=draw)]
+        pieces = networks if networks > 1 else FIFTHS
         for number in range(networks):
-            held[number, order[number::networks]] = True
+            held[number, order[number::pieces]] = True
     return held
 
 

@@ -82,7 +82,8 @@ def _score(label: str) -> Score:
 def _ours(name: str, values: Mapping[str, object]) -> Score:
     objective = {} if name == DEFAULT else {"objective": name}
     usual = checked(Settings, {key: value for key, value in values.items() if key == "method"} | objective)
-    own, method = objective_options(usual.objective), options_of(usual.method)
+    own = objective_options("blend" if usual.objective == "auto" else usual.objective)
+    method = options_of(usual.method)
     shared = {f.name for f in fields(Settings)} - {"objective", "objective_options", "method_options", "contamination"}
     _check_known(values, [*shared, *own, *method])
     settings = checked(
