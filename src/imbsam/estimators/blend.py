@@ -28,8 +28,11 @@ from imbsam.estimators.trained import Judged, Model, evidence_of_all, trained
 from imbsam.estimators.views import Reading
 from imbsam.priors import ClassPriors
 
-BLOCK = 16384
-"""Rows read and scored at once."""
+BLOCK = 65536
+"""Rows read and scored at once, at most."""
+
+CELLS = 2**25
+"""Rows times classes scored at once, about, at most."""
 
 
 class BlendClassifier(DecidingClassifier):
@@ -196,7 +199,15 @@ class BlendClassifier(DecidingClassifier):
         check_decisions(self.cost, self.at_least, classes)
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._reading, rows = Reading.learnt(frame, learnt_columns(frame, self.categorical_features))
-        setting = Setting(classes, len(rows), self._reading.cardinalities, seed, self.device, self.n_jobs)
+        setting = Setting(
+            classes,
+            len(rows),
+            int(self.priors_.counts.min()),
+            self._reading.cardinalities,
+            seed,
+            self.device,
+            self.n_jobs,
+        )
         folds = folds_of(targets, int(self.folds), seed)
         models, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
         self._tell_failures(len(models))
@@ -206,8 +217,9 @@ class BlendClassifier(DecidingClassifier):
     def _outputs(self, X: object) -> Tensor:
         check_is_fitted(self, "posterior_")
         frame = checked_rows(self, X, texts=bool(self._reading.columns.categorical))
-        starts = range(0, len(frame), BLOCK)
-        return torch.from_numpy(np.concatenate([self._block(frame.iloc[start : start + BLOCK]) for start in starts]))
+        size = min(BLOCK, max(1, CELLS // len(self.classes_)))
+        starts = range(0, len(frame), size)
+        return torch.from_numpy(np.concatenate([self._block(frame.iloc[start : start + size]) for start in starts]))
 
     def _block(self, frame: pd.DataFrame) -> Floats:
         rows = self._reading.rows(frame)
