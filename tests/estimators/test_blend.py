@@ -68,7 +68,7 @@ def test_what_it_says_is_the_mixture_of_what_its_members_say(rows):
     shares = np.unique(y, return_counts=True)[1] / len(y)
     said = []
     given = blend._reading.rows(pd.DataFrame(X).rename(columns=str)).of("one-hot")
-    for model in blend._models:
+    for model in blend._blended.models:
         p = (len(X) * model.classifier.predict_proba(given) + shares) / (len(X) + 1)
         p = (p / shares) ** model.calibration.evidence * shares ** (model.calibration.priors - 1)
         said.append(p / p.sum(axis=1, keepdims=True))
@@ -90,7 +90,7 @@ def test_probabilities_are_calibrated_on_rows_that_no_model_saw(rows):
     X, y = rows
     sure = ("nearest", KNeighborsClassifier(1))
     blend = quick([sure]).fit(X, np.random.default_rng(0).permutation(y))
-    assert blend._models[0].calibration.evidence < 0.5
+    assert blend._blended.models[0].calibration.evidence < 0.5
 
 
 @pytest.mark.parametrize("members", [SMALL, [NETWORK], [BOOSTING], [FOREST], ["logistic"]])

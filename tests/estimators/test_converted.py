@@ -27,8 +27,7 @@ MEMBERS = {
 
 
 def module_of(blend):
-    log_priors = blend.priors_.log_priors.numpy()
-    return Blend(load(save(blend_state(blend._models, blend._weights, log_priors, blend._reading))))
+    return Blend(load(save(blend_state(blend._blended, blend._reading))))
 
 
 @pytest.fixture

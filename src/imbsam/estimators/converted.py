@@ -1,6 +1,6 @@
 """A trained blend as the state of a torch module: stored without running code, moved, exported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -10,32 +10,30 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from imbsam.errors import ModelError
+from imbsam.estimators.blended import Blended
 from imbsam.estimators.classifier import SharpClassifier
-from imbsam.estimators.evidence import Floats
 from imbsam.estimators.trained import Model
 from imbsam.estimators.views import Reading, code_of
 from imbsam.models.blend import KINDS
 from imbsam.models.trees import Nodes, Trees
 
 
-def blend_state(models: Sequence[Model], weights: Floats, log_priors: Floats, reading: Reading) -> dict[str, Tensor]:
+def blend_state(blend: Blended, reading: Reading) -> dict[str, Tensor]:
     """State of a :class:`~imbsam.models.blend.Blend` that says what a blend says of encoded rows.
 
     Args:
-        models: The members: named ones of the library's own, or of their kinds.
-        weights: Shape ``(M,)``.
-        log_priors: Of the training rows, shape ``(C,)``.
+        blend: Its members are networks of the library, gradient boosting, forests and logistic regressions.
         reading: How the rows are encoded.
 
     Raises:
         ModelError: If a member is of another kind.
     """
     state = {
-        "weights": torch.from_numpy(weights),
-        "calibrations": torch.tensor([[m.calibration.evidence, m.calibration.priors] for m in models]).double(),
-        "log_priors": torch.from_numpy(log_priors),
+        "weights": torch.from_numpy(blend.weights),
+        "calibrations": torch.tensor([[m.calibration.evidence, m.calibration.priors] for m in blend.models]).double(),
+        "log_priors": torch.from_numpy(blend.log_priors),
     }
-    for place, model in enumerate(models):
+    for place, model in enumerate(blend.models):
         state |= _below(f"members.{place}", _evidence_state(model, reading))
     # Safetensors takes no tensors that share memory or have gaps.
     return {name: held.detach().clone().contiguous() for name, held in state.items()}

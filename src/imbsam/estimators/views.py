@@ -92,9 +92,13 @@ class Reading:
     one_hot_encoder: OneHotEncoder | None
 
     @classmethod
-    def learnt(cls, frame: pd.DataFrame, columns: Columns) -> tuple["Reading", Rows]:
-        """Learn the categories that are frequent enough for a column, and read the training rows."""
-        codes = encoded_rows(frame, columns).numpy()
+    def learnt(cls, codes: Matrix, columns: Columns) -> tuple["Reading", Rows]:
+        """Learn which categories are frequent enough for a column.
+
+        Args:
+            codes: The training rows, encoded.
+            columns: How they were read.
+        """
         numeric, categorical = columns.spec.numeric, len(columns.spec.cardinalities)
         encoder = None
         if categorical:
