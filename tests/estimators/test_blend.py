@@ -140,8 +140,8 @@ def test_an_interruption_is_no_failure_of_a_member(rows):
 
 
 def test_weights_left_for_failed_members_alone_are_refused(rows):
-    with pytest.warns(DataWarning), pytest.raises(DataError, match="has weight 0"):
-        quick([LOGISTIC, ("broken", Failing())], weights=[0, 1]).fit(*rows)
+    with pytest.raises(DataError, match=r"no member of the blend of weight above 0 could be trained. broken: OSError"):
+        quick([LOGISTIC, ("broken", Failing(OSError()))], weights=[0, 1]).fit(*rows)
 
 
 def test_missing_values_categories_and_dates_are_read(frame):

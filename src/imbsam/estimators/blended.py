@@ -90,9 +90,10 @@ def blended(
     """
     parts = folds_of(targets, folds, setting.seed)
     models, failed = trained(members, rows, targets, parts, setting, verbose=verbose)
-    if not models:
+    if not models or (weights and not any(weights[model.name] for model, _ in models)):
+        what = "of weight above 0 " if models else ""
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise DataError(f"no member of the blend could be trained. {reasons}")
+        raise DataError(f"no member of the blend {what}could be trained. {reasons}")
     counts = np.bincount(targets)
     log_priors = np.log(counts / counts.sum())
     places = _judged(models, counts[targets])
@@ -134,6 +135,4 @@ def _judged(models: Sequence[tuple[Model, Judged]], of_class: NDArray[np.int64])
 def _kept(weights: Mapping[str, float], names: Sequence[str]) -> Floats:
     """Weights of the members that could be trained."""
     kept = np.array([weights[name] for name in names])
-    if not kept.sum():
-        raise DataError(f"weights: of the members that could be trained, {list(names)}, each has weight 0.")
     return np.asarray(kept / kept.sum())

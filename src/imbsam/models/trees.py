@@ -95,7 +95,7 @@ class Trees(nn.Module):
 
     def leaves(self, rows: Tensor) -> Tensor:
         """Where each row ends in each tree: the place of its leaf among the values, shape ``(B, T)``."""
-        at = self.roots.expand(len(rows), -1)
+        at = self.roots.expand(rows.shape[0], -1)
         for _ in range(self.levels):
             asked = rows.gather(1, self.feature[at])
             is_left = asked <= self.threshold[at]
@@ -129,6 +129,6 @@ class Boosting(Trees):
     def forward(self, rows: Tensor) -> Tensor:
         """Logits, shape ``(B, C)``."""
         each = len(self.start)
-        leaves = self.leaves(rows).view(len(rows), -1, each).transpose(1, 2).flatten(0, 1)
+        leaves = self.leaves(rows).view(rows.shape[0], -1, each).transpose(1, 2).flatten(0, 1)
         sums = embedding_bag(leaves, self.values, mode="sum").view(-1, each) + self.start
         return torch.cat([torch.zeros_like(sums), sums], dim=1) if each == 1 else sums
