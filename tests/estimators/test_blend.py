@@ -68,7 +68,7 @@ def test_what_it_says_is_the_mixture_of_what_its_members_say(rows):
     shares = np.unique(y, return_counts=True)[1] / len(y)
     said = []
     given = blend._reading.rows(pd.DataFrame(X).rename(columns=str)).of("one-hot")
-    for model in blend._models:
+    for model in blend._blended.models:
         p = (len(X) * model.classifier.predict_proba(given) + shares) / (len(X) + 1)
         p = (p / shares) ** model.calibration.evidence * shares ** (model.calibration.priors - 1)
         said.append(p / p.sum(axis=1, keepdims=True))
@@ -90,7 +90,7 @@ def test_probabilities_are_calibrated_on_rows_that_no_model_saw(rows):
     X, y = rows
     sure = ("nearest", KNeighborsClassifier(1))
     blend = quick([sure]).fit(X, np.random.default_rng(0).permutation(y))
-    assert blend._models[0].calibration.evidence < 0.5
+    assert blend._blended.models[0].calibration.evidence < 0.5
 
 
 @pytest.mark.parametrize("members", [SMALL, [NETWORK], [BOOSTING], [FOREST], ["logistic"]])
@@ -140,8 +140,8 @@ def test_an_interruption_is_no_failure_of_a_member(rows):
 
 
 def test_weights_left_for_failed_members_alone_are_refused(rows):
-    with pytest.warns(DataWarning), pytest.raises(DataError, match="has weight 0"):
-        quick([LOGISTIC, ("broken", Failing())], weights=[0, 1]).fit(*rows)
+    with pytest.raises(DataError, match=r"no member of the blend of weight above 0 could be trained. broken: OSError"):
+        quick([LOGISTIC, ("broken", Failing(OSError()))], weights=[0, 1]).fit(*rows)
 
 
 def test_missing_values_categories_and_dates_are_read(frame):

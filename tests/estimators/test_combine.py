@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
@@ -21,6 +21,7 @@ def drawn(seed, *shape):
     return log_softmax(np.random.default_rng(seed).normal(size=shape) * 3, axis=-1)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_the_average_is_the_weighted_mean_of_posteriors(seed, members):
     logs, weights = drawn(seed, members, 20, 3), np.random.default_rng(seed).dirichlet(np.ones(members))

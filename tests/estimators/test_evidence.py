@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -29,6 +29,7 @@ COUNTS = np.array([60, 30, 10])
 TRAINING, BALANCED = COUNTS / 100, np.full(3, 1 / 3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10**6))
 def test_one_more_vote_is_counted_for_the_priors(seed, votes):
     draw = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbsam.estimators import folds as folds_module
@@ -15,6 +15,7 @@ def classes_of(counts, seed=0):
     return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
+@settings(deadline=None)
 @given(COUNTS, st.integers(2, 9), st.integers(0, 99))
 def test_every_row_is_held_out_once_unless_its_class_has_no_other(counts, number, seed):
     targets = classes_of(counts, seed)
@@ -27,6 +28,7 @@ def test_every_row_is_held_out_once_unless_its_class_has_no_other(counts, number
         assert set(targets[fold.train]) == set(targets)
 
 
+@settings(deadline=None)
 @given(COUNTS, st.integers(2, 5))
 def test_each_class_is_spread_evenly(counts, number):
     targets = classes_of([count + number for count in counts])

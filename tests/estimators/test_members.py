@@ -14,7 +14,7 @@ from imbsam.estimators import members
 from imbsam.estimators.members import Setting, member_of, names_of
 from imbsam.optim import METHODS
 
-SETTING = Setting(["a", "b"], rows=100, cardinalities=(0, 3, 300), seed=7)
+SETTING = Setting(["a", "b"], rows=100, rarest=9, cardinalities=(0, 3, 300), seed=7)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -27,7 +27,7 @@ def test_every_method_is_a_member_by_its_name(name):
 
 @pytest.mark.parametrize(("rows", "epochs"), [(100, 60), (10**6, 4), (10**7, 1)])
 def test_a_network_makes_fewer_epochs_of_many_rows(rows, epochs):
-    assert member_of("imbsam").make(Setting(["a", "b"], rows, (0,), 0)).max_iter == epochs
+    assert member_of("imbsam").make(Setting(["a", "b"], rows, 9, (0,), 0)).max_iter == epochs
 
 
 def test_boosting_splits_categories_of_not_too_many_codes():
@@ -39,12 +39,17 @@ def test_boosting_splits_categories_of_not_too_many_codes():
     assert own.make(SETTING).categorical_features == [False, True, False]
 
 
+@pytest.mark.parametrize(("rows", "rarest", "stops"), [(20_000, 5000, False), (20_001, 99, False), (20_001, 100, True)])
+def test_boosting_holds_rows_out_to_stop_where_there_are_many_of_each_class(rows, rarest, stops):
+    assert member_of("boosting").make(Setting(["a", "b"], rows, rarest, (0,), 0)).early_stopping == stops
+
+
 @pytest.mark.parametrize(
     ("rows", "classes", "largest"),
     [(100, 2, None), (100_000, 2, None), (10**6, 2, 100_000), (10**6, 500, 100_000)],
 )
 def test_the_forest_keeps_to_its_memory(rows, classes, largest):
-    forest = member_of("forest").make(Setting(list(range(classes)), rows, (0,), 0))
+    forest = member_of("forest").make(Setting(list(range(classes)), rows, 9, (0,), 0))
     assert forest.max_samples == largest
     leaves = (largest or rows) / forest.min_samples_leaf
     assert forest.n_estimators * 2 * leaves * (64 + 8 * classes) <= members.FOREST_BYTES * 1.01

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 
 from imbsam.estimators import views
-from imbsam.estimators.tables import learnt_columns
+from imbsam.estimators.tables import encoded_rows, learnt_columns
 from imbsam.estimators.views import Reading
 
 
 def reading_of(frame):
-    return Reading.learnt(frame, learnt_columns(frame, "auto"))
+    columns = learnt_columns(frame, "auto")
+    return Reading.learnt(encoded_rows(frame, columns).numpy(), columns)
 
 
 def test_numbers_alone_are_the_same_in_every_view():

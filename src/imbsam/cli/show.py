@@ -79,7 +79,8 @@ def result(found: Result) -> None:
     if scores is None:
         out.print("no test or validation data: nothing was measured.")
         return
-    table = _table(f"{found.label} on {found.source}, {split} data, epoch {found.best_epoch}", "")
+    epoch = "" if found.best_epoch is None else f", epoch {found.best_epoch}"
+    table = _table(f"{found.label} on {found.source}, {split} data{epoch}", "")
     table.add_row("recall / score, %", *(_share(scores.of(measure)) for measure in MEASURES))
     out.print(table)
     lines(decided(found))

@@ -1,35 +1,39 @@
 """A classifier for tables with rare classes that blends a network, gradient boosting and a forest."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import reduce
+from collections.abc import Sequence
 from numbers import Integral
 from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from imbsam.decisions import ClassPrior, Posterior, fitted_calibration, posterior_under
-from imbsam.errors import DataError, DataWarning, OptionError
-from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_weights, log_balanced
+from imbsam.decisions import ClassPrior, posterior_under
+from imbsam.errors import DataError, DataWarning
+from imbsam.estimators.blended import Blended, blended, given_weights
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
-from imbsam.estimators.folds import folds_of
 from imbsam.estimators.members import MemberSpec, Setting, member_of, names_of
-from imbsam.estimators.tables import CategoricalFeatures, checked_rows, checked_training, learnt_columns
-from imbsam.estimators.trained import Judged, Model, evidence_of_all, trained
+from imbsam.estimators.tables import (
+    CategoricalFeatures,
+    checked_rows,
+    checked_training,
+    encoded_rows,
+    learnt_columns,
+)
 from imbsam.estimators.views import Reading
 from imbsam.priors import ClassPriors
 
-BLOCK = 16384
-"""Rows read and scored at once."""
+BLOCK = 65536
+"""Rows read and scored at once, at most."""
+
+CELLS = 2**25
+"""Rows times classes scored at once, about, at most."""
 
 
 class BlendClassifier(DecidingClassifier):
@@ -105,8 +109,7 @@ class BlendClassifier(DecidingClassifier):
     failed_: dict[str, str]
     weights_: dict[str, float]
     scores_: dict[str, float]
-    _models: list[Model]
-    _weights: Floats
+    _blended: Blended
     _reading: Reading
 
     def __init__(
@@ -183,7 +186,7 @@ class BlendClassifier(DecidingClassifier):
         self._validate_params()
         members = [member_of(spec) for spec in self.members]
         names = names_of(members, list(super().get_params(deep=False)))
-        shares = _given_weights(self.weights, names)
+        shares = given_weights(self.weights, names)
         texts = not isinstance(self.categorical_features, str)
         frame, labels = checked_training(self, X, y, texts=texts, reset=True)
         self.classes_, targets = np.unique(labels, return_inverse=True)
@@ -195,78 +198,38 @@ class BlendClassifier(DecidingClassifier):
         base = posterior_under(self.class_prior, self.priors_, classes, training_shift=log_priors)
         check_decisions(self.cost, self.at_least, classes)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        self._reading, rows = Reading.learnt(frame, learnt_columns(frame, self.categorical_features))
-        setting = Setting(classes, len(rows), self._reading.cardinalities, seed, self.device, self.n_jobs)
-        folds = folds_of(targets, int(self.folds), seed)
-        models, self.failed_ = trained(members, rows, targets, folds, setting, verbose=self.verbose)
-        self._tell_failures(len(models))
-        self._mix(models, targets, shares, base)
+        columns = learnt_columns(frame, self.categorical_features)
+        self._reading, rows = Reading.learnt(encoded_rows(frame, columns).numpy(), columns)
+        setting = Setting(
+            classes,
+            len(rows),
+            int(self.priors_.counts.min()),
+            self._reading.cardinalities,
+            seed,
+            self.device,
+            self.n_jobs,
+        )
+        found = blended(members, rows, targets, setting, folds=int(self.folds), weights=shares, verbose=self.verbose)
+        if found.failed:
+            reasons = found.failures()
+            warnings.warn(f"members that could not be trained were left out. {reasons}", DataWarning, stacklevel=2)
+        self._blended, self.failed_, self.scores_ = found, dict(found.failed), dict(found.held_out.scores)
+        self.members_ = [model.name for model in found.models]
+        self.weights_ = dict(zip(self.members_, found.weights.tolist(), strict=True))
+        held_out = torch.from_numpy(found.held_out.evidence), torch.from_numpy(found.held_out.targets)
+        self._note_posterior(base, *held_out)
         return self
 
     def _outputs(self, X: object) -> Tensor:
         check_is_fitted(self, "posterior_")
         frame = checked_rows(self, X, texts=bool(self._reading.columns.categorical))
-        starts = range(0, len(frame), BLOCK)
-        return torch.from_numpy(np.concatenate([self._block(frame.iloc[start : start + BLOCK]) for start in starts]))
+        size = min(BLOCK, max(1, CELLS // len(self.classes_)))
+        starts = range(0, len(frame), size)
+        return torch.from_numpy(np.concatenate([self._block(frame.iloc[start : start + size]) for start in starts]))
 
     def _block(self, frame: pd.DataFrame) -> Floats:
         rows = self._reading.rows(frame)
         with warnings.catch_warnings():
             # What there is to say of the rows has been said when they were read.
             warnings.simplefilter("ignore", DataWarning)
-            said = evidence_of_all(self._models, rows, n_jobs=self.n_jobs)
-        log_priors = self.priors_.log_priors.numpy()
-        members = [
-            log_balanced(each, model.calibration, log_priors) for model, each in zip(self._models, said, strict=True)
-        ]
-        return averaged(np.stack(members), self._weights)
-
-    def _tell_failures(self, trained: int) -> None:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed_.items())
-        if not trained:
-            raise DataError(f"no member of the blend could be trained. {reasons}")
-        if reasons:
-            warnings.warn(f"members that could not be trained were left out. {reasons}", DataWarning, stacklevel=3)
-
-    def _mix(
-        self,
-        models: Sequence[tuple[Model, Judged]],
-        targets: NDArray[np.int64],
-        shares: Mapping[str, float] | None,
-        base: Posterior,
-    ) -> None:
-        """Find calibrations and weights on the rows that no model saw, and note what came out."""
-        several = np.flatnonzero(self.priors_.counts.numpy()[targets] > 1)
-        rows = reduce(np.intersect1d, [judged.rows for _, judged in models], several)
-        classes, log_priors = targets[rows], self.priors_.log_priors.numpy()
-        self._models, said = [], []
-        for model, judged in models:
-            evidence = judged.at(rows)
-            calibration = fitted_calibration(evidence, classes, log_priors)
-            self._models.append(replace(model, calibration=calibration))
-            said.append(log_balanced(evidence, calibration, log_priors))
-        members = np.stack(said)
-        self.members_ = [model.name for model, _ in models]
-        self._weights = fitted_weights(members, classes) if shares is None else self._kept(shares)
-        self.weights_ = dict(zip(self.members_, self._weights.tolist(), strict=True))
-        blend = averaged(members, self._weights)
-        self._note_posterior(base, torch.from_numpy(blend), torch.from_numpy(classes))
-        named = zip([*self.members_, "blend"], [*members, blend], strict=True)
-        self.scores_ = {name: balanced_accuracy(each, classes) for name, each in named} if len(classes) else {}
-
-    def _kept(self, shares: Mapping[str, float]) -> Floats:
-        """Weights of the members that could be trained."""
-        kept = np.array([shares[name] for name in self.members_])
-        if not kept.sum():
-            raise DataError(f"weights: of the members that could be trained, {self.members_}, each has weight 0.")
-        return np.asarray(kept / kept.sum())
-
-
-def _given_weights(weights: str | Sequence[float], names: Sequence[str]) -> dict[str, float] | None:
-    """The weight of each member by name; None where they are to be fitted."""
-    if isinstance(weights, str):
-        return None if weights == "auto" else dict.fromkeys(names, 1.0)
-    values = np.asarray(weights, dtype=np.float64)
-    if values.shape != (len(names),) or not (np.isfinite(values) & (values >= 0)).all() or not values.any():
-        raise OptionError(f"weights must be a number from 0 for each of {list(names)}, not all 0; got {weights!r}.")
-    return dict(zip(names, values.tolist(), strict=True))
+            return self._blended.evidence(rows, n_jobs=self.n_jobs)

@@ -16,6 +16,7 @@ from imbsam.errors import OptionError
 from imbsam.estimators.classifier import SharpClassifier
 from imbsam.estimators.deciding import DecidingClassifier
 from imbsam.estimators.evidence import Classifier
+from imbsam.estimators.folds import MANY_ROWS
 from imbsam.estimators.views import View
 from imbsam.optim import METHODS
 
@@ -33,6 +34,9 @@ ROWS_PER_TREE = 100_000
 FOREST_BYTES = 2**29
 """Memory for the forest's nodes: the more rows, classes and trees, the larger its leaves."""
 
+RARE_ROWS = 100
+"""With fewer training rows of a class, gradient boosting makes all its rounds and holds none out to stop earlier."""
+
 MOST_CODES = 255
 """Of a categorical column that gradient boosting splits as one."""
 
@@ -46,6 +50,7 @@ class Setting:
     Args:
         labels: Of the classes, length C.
         rows: Number of training rows.
+        rarest: Training rows of the rarest class.
         cardinalities: Codes of each column, 0 for a number.
         seed: Of its random numbers.
         device: Of networks.
@@ -54,6 +59,7 @@ class Setting:
 
     labels: Sequence[object]
     rows: int
+    rarest: int
     cardinalities: tuple[int, ...]
     seed: int
     device: str = "cpu"
@@ -139,7 +145,10 @@ def _network(method: str, setting: Setting) -> Classifier:
 
 def _boosting(setting: Setting) -> Classifier:
     boosting = HistGradientBoostingClassifier(
-        early_stopping=False, categorical_features=setting.splittable, random_state=setting.seed
+        # It holds out a tenth of each class, which costs rare classes too much on fewer rows.
+        early_stopping=setting.rows > MANY_ROWS and setting.rarest >= RARE_ROWS,
+        categorical_features=setting.splittable,
+        random_state=setting.seed,
     )
     return cast(Classifier, boosting)
 

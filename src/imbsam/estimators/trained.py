@@ -125,7 +125,11 @@ def trained(
     on_folds = [*folds, everything] if len(folds) > 1 else folds
     seeds = iter(np.random.SeedSequence(setting.seed).generate_state(len(members) * len(on_folds)) % 2**31)
     tasks = [
-        (member, fold, replace(setting, rows=len(fold.train), seed=int(next(seeds))))
+        (
+            member,
+            fold,
+            replace(setting, rows=len(fold.train), rarest=_rarest(targets[fold.train]), seed=int(next(seeds))),
+        )
         for member in members
         for fold in ([everything] if member.has_bags and len(rows) <= MANY_ROWS else on_folds)
     ]
@@ -144,6 +148,10 @@ def trained(
         else:
             succeeded.append(found)
     return succeeded, failed
+
+
+def _rarest(targets: NDArray[np.int64]) -> int:
+    return int(np.bincount(targets).min())
 
 
 def _together(results: Sequence[tuple[Model, Judged] | str]) -> tuple[Model, Judged] | str:

@@ -65,9 +65,18 @@ class Rows:
         columns: dict[str, object] = {str(place): self.codes[:, place] for place in range(self.codes.shape[1])}
         for place in range(self.numeric, self.codes.shape[1]):
             codes = self.codes[:, place].astype(np.int64)
-            words = [f"code {code}" for code in range(int(codes.max(initial=0)) + 1)]
+            words = [_word_of(code) for code in range(int(codes.max(initial=0)) + 1)]
             columns[str(place)] = pd.Categorical.from_codes(codes, categories=words)
         return pd.DataFrame(columns)
+
+
+def _word_of(code: int) -> str:
+    return f"code {code}"
+
+
+def code_of(word: str) -> int:
+    """The code that a category of a frame stands for."""
+    return int(word.removeprefix("code "))
 
 
 @dataclass(frozen=True)
@@ -83,9 +92,13 @@ class Reading:
     one_hot_encoder: OneHotEncoder | None
 
     @classmethod
-    def learnt(cls, frame: pd.DataFrame, columns: Columns) -> tuple["Reading", Rows]:
-        """Learn the categories that are frequent enough for a column, and read the training rows."""
-        codes = encoded_rows(frame, columns).numpy()
+    def learnt(cls, codes: Matrix, columns: Columns) -> tuple["Reading", Rows]:
+        """Learn which categories are frequent enough for a column.
+
+        Args:
+            codes: The training rows, encoded.
+            columns: How they were read.
+        """
         numeric, categorical = columns.spec.numeric, len(columns.spec.cardinalities)
         encoder = None
         if categorical:

@@ -175,7 +175,7 @@ def _facts(study: Study, summary: Summary, single: Run | None) -> list[tuple[str
     return [
         *facts,
         ("seed", str(result.seed)),
-        ("epochs", f"{result.epochs}" + (f", best {best}" if best is not None else "")),
+        *([("epochs", f"{result.epochs}" + (f", best {best}" if best is not None else ""))] if result.epochs else []),
     ]
 
 

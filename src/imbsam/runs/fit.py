@@ -9,9 +9,11 @@ from dataclasses import asdict
 import torch
 
 from imbsam.config import Options
-from imbsam.errors import DataError, NonFiniteError, RunWarning
+from imbsam.errors import DataError, NonFiniteError, OptionError, RunWarning
+from imbsam.models.blend import Blend
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.loop import OnStep, Training
+from imbsam.runs.outcome import Made, check_decided, outcome
 from imbsam.runs.ranks import World
 from imbsam.runs.records import DataRecord, EpochRecord, Result
 from imbsam.runs.tracking import Store, Tracker, opened, sync
@@ -19,6 +21,7 @@ from imbsam.storage.files import alone
 from imbsam.storage.interruption import held_back
 from imbsam.training import setup
 from imbsam.training.determinism import deterministic
+from imbsam.training.methods import BLENDS
 
 OnBegin = Callable[[Sequence[str]], None]
 OnEpoch = Callable[[EpochRecord], None]
@@ -68,8 +71,12 @@ def fit(
         torch.set_num_threads(options.training.threads)
     problem = setup.load_problem(source, options)
     _check_same_data(problem, world)
-    training = Training(problem, folder, world)
     label = label or problem.options.method.method
+    if problem.options.method.method in BLENDS:
+        return _fit_blend(
+            folder, problem, options, label, store=store, overwrite=overwrite, world=world, on_begin=on_begin
+        )
+    training = Training(problem, folder, world)
     track = options.training.track if world.first else ("none",)
     tags = {"source": source, "label": label, "seed": str(options.training.seed)}
     with (
@@ -98,6 +105,44 @@ def fit(
         result = world.from_first(lambda: _end(training, trackers, label))
         for note in training.notes() if world.first else ():
             warnings.warn(note, RunWarning, stacklevel=2)
+        return result
+
+
+def _fit_blend(
+    folder: RunFolder,
+    problem: setup.Problem,
+    options: Options,
+    label: str,
+    *,
+    store: Store | None,
+    overwrite: bool,
+    world: World,
+    on_begin: OnBegin | None,
+) -> Result:
+    """Train a blend, at once: what is interrupted begins anew."""
+    # With it comes scikit-learn, for which other runs need not wait.
+    from imbsam.runs.blends import check_blend, train_blend
+
+    if world.size > 1:
+        raise OptionError(f"--method {label} trains in one process: start it without torchrun.")
+    check_blend(problem)
+    check_decided(problem)
+    tags = {"source": problem.source, "label": label, "seed": str(options.training.seed)}
+    with (
+        alone(folder.path),
+        deterministic(options.training.deterministic),
+        opened(options.training.track, folder.path, store or Store.of(folder.path, problem.source), tags) as trackers,
+    ):
+        _begin(folder, problem, options, overwrite)
+        sync(folder, trackers)
+        if on_begin is not None:
+            on_begin(problem.dataset.notes)
+        trained = train_blend(problem)
+        folder.write_weights(trained.state, 0)
+        made = Made(0, 0, trained.seconds, len(problem.dataset.train), 0, trained.notes)
+        result = outcome(problem, folder, label, Blend(folder.read_weights()).to(problem.device), made)
+        sync(folder, trackers, result)
+        folder.write_result(result)
         return result
 
 

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from statistics import median
 
 import torch
@@ -13,26 +11,22 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from imbsam import data
 from imbsam.data.seeding import DROPOUT, generator
-from imbsam.decisions import Posterior
 from imbsam.errors import RunError
 from imbsam.losses import Deferred
 from imbsam.metrics import Metrics
 from imbsam.optim import SharpnessAware
 from imbsam.runs.checkpoint import Begun, Checkpoint, Progress
-from imbsam.runs.examples import confused_examples
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.outcome import Made, check_decided, outcome, posterior_at
 from imbsam.runs.ranks import World
-from imbsam.runs.reading import Outputs, check_wanted, learnt_reading, measured, measured_likeliest, with_weights
-from imbsam.runs.records import DataRecord, EpochRecord, Examples, Read, Result, Split
+from imbsam.runs.reading import Outputs, measured
+from imbsam.runs.records import EpochRecord, Result
 from imbsam.storage.interruption import HeldBack
-from imbsam.storage.records import SCHEMA
 from imbsam.training import setup
-from imbsam.training.evaluation import autocast, outputs_of, posterior_of
+from imbsam.training.evaluation import autocast, outputs_of
 from imbsam.training.random_numbers import random_state, set_random_state
 from imbsam.training.schedule import factor
 from imbsam.training.step import train_step
-
-READ = Read()
 
 OnStep = Callable[[int, int, int, int], None]
 
@@ -55,11 +49,7 @@ class Training:
         self.begun: Begun | None = None
         self.without: list[str] = []
         options = problem.options
-        # What cannot be decided by is refused before anything is trained.
-        self._posterior(1)
-        validation = problem.dataset.validation
-        targets = None if validation is None else validation.targets
-        check_wanted(options.decision, tuple(problem.dataset.classes), targets)
+        check_decided(problem)
         self.bare = setup.build_model(problem)
         self.model = world.wrapped(self.bare, problem.device)
         self.criterion = setup.build_criterion(problem)
@@ -154,7 +144,9 @@ class Training:
         # Steps that the method skipped have no finite loss; they are counted apart.
         train_loss = float(torch.stack(begun.losses).nansum()) / rows
         scored = self._outputs(self.problem.dataset.validation)
-        validation = None if scored is None else measured(self._posterior(number), scored, self.problem.groups)
+        validation = (
+            None if scored is None else measured(posterior_at(self.problem, number), scored, self.problem.groups)
+        )
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
         record = EpochRecord(
@@ -205,19 +197,6 @@ class Training:
         if samples is None:
             return None
         return outputs_of(self.bare, samples, self.problem.dataset.spec, self.problem.options), samples.targets
-
-    def _posterior(self, epoch: int, read: Read = READ) -> Posterior:
-        problem = self.problem
-        classes = problem.dataset.classes
-        found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, calibration=read.calibration)
-        return with_weights(found, read)
-
-    def _show(self, split: Split, samples: data.Samples, scored: Outputs, posterior: Posterior, found: Metrics) -> None:
-        """Keep images of what was taken for what."""
-        counts = self.problem.priors.counts.tolist()
-        confused = confused_examples(posterior, scored[0], samples, self.problem.dataset.spec, found.confusion, counts)
-        if confused:
-            self.folder.write_examples(Examples(SCHEMA, split, confused))
 
     def _keep_if_best(self, validation: Metrics | None) -> None:
         """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
@@ -292,46 +271,15 @@ class Training:
 
     def result(self, label: str) -> Result:
         """Measure the kept epoch on the test data, and sum the run up."""
-        problem = self.problem
         self.bare.load_state_dict(self.folder.read_weights())
-        about, dataset, progress = DataRecord.of(problem, problem.options), problem.dataset, self.progress
-        validation, test = self._outputs(dataset.validation), self._outputs(dataset.test)
-        epoch = progress.best_epoch
-        read = learnt_reading(self._posterior(epoch), problem.options.decision, tuple(dataset.classes), validation)
-        posterior = self._posterior(epoch, read)
-        on_validation, on_test = (
-            None if scored is None else measured(posterior, scored, problem.groups) for scored in (validation, test)
-        )
-        split: Split = "validation" if test is None else "test"
-        samples, shown, found = (
-            (dataset.validation, validation, on_validation) if test is None else (dataset.test, test, on_test)
-        )
-        if samples is not None and shown is not None and found is not None:
-            self._show(split, samples, shown, posterior, found)
-        return Result(
-            schema=SCHEMA,
-            name=self.folder.path.name,
-            method=problem.options.method.method,
-            label=label,
-            seed=problem.options.training.seed,
-            source=problem.source,
-            config=problem.options.flat(),
-            classes=about.classes,
-            counts=about.counts,
-            groups=about.groups,
-            tail=about.tail,
-            notes=(*about.notes, *self.notes()),
-            best_epoch=progress.best_epoch,
-            epochs=progress.epoch,
-            test=on_test,
-            validation=on_validation,
-            likeliest=None if shown is None else measured_likeliest(posterior, shown, problem.groups),
-            read=read,
+        progress = self.progress
+        made = Made(
+            progress.best_epoch,
+            progress.epoch,
             # Start-up, and what else the machine was busy with, is in some epochs only.
-            train_seconds=progress.epoch * median([held.seconds for held in self.folder.whole_epochs()] or [0.0]),
+            seconds=progress.epoch * median([held.seconds for held in self.folder.whole_epochs()] or [0.0]),
+            rows=progress.rows,
             rows_forward=progress.rows_forward,
-            cost_ratio=progress.rows_forward / progress.rows if progress.rows else None,
-            versions={name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},
-            device=str(problem.device),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            notes=self.notes(),
         )
+        return outcome(self.problem, self.folder, label, self.bare, made)

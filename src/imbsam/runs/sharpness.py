@@ -30,6 +30,7 @@ from imbsam.runs.trained import Trained
 from imbsam.storage.records import SCHEMA, read_record, write_record
 from imbsam.training import setup
 from imbsam.training.defaults import DEFAULTS, kind_of
+from imbsam.training.methods import check_network
 
 TOLERANCE = 0.01
 """Residual of an eigenvalue, as a share of the largest, that needs no word in reports."""
@@ -85,6 +86,7 @@ class RunSharpness:
     ) -> None:
         options.check()
         trained = Trained.open(path, device=device, model=model)
+        check_network(trained.options.method.method, "imbsam sharpness")
         if options.epoch == "last":
             trained.model.load_state_dict(RunFolder(path).read_checkpoint().model)
         problem = setup.load_problem(trained.source, trained.options)

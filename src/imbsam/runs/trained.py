@@ -16,6 +16,7 @@ from imbsam.errors import DataError, ModelError, RunError
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
 from imbsam.metrics import Metrics
+from imbsam.models.blend import Blend
 from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.places import check_file
@@ -24,6 +25,7 @@ from imbsam.runs.records import Read
 from imbsam.storage.files import harmless, write_atomically
 from imbsam.training import setup
 from imbsam.training.evaluation import outputs_of, posterior_of
+from imbsam.training.methods import BLENDS
 
 
 def check_named(folder: RunFolder, held: str, named: object) -> None:
@@ -97,19 +99,10 @@ class Trained:
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path / 'data.json'} is damaged: {error}") from None
         weights = folder.read_weights()
-        network = models.build(
-            options.model.model,
-            spec,
-            num_classes=len(about.classes),
-            cosine_classifier=needs_cosine_classifier(options.loss.loss),
-            width=options.model.width,
-            norm=options.model.norm,
-            hidden=options.model.hidden,
-        )
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise RunError(f"{folder.weights} does not fit the run's model: {error}") from None
+        if options.method.method in BLENDS:
+            network = _blend_of(folder, weights)
+        else:
+            network = _network_of(folder, options, spec, len(about.classes), weights)
         network = network.to(setup.device_of(device))
         read, epoch = Read(), setup.epochs_of(options)
         if folder.result.exists():
@@ -234,3 +227,29 @@ class Trained:
             writer.writerow([harmless(name), classes[index], f"{top:.6g}", *every])
         write_atomically(out, text.getvalue())
         return len(chosen), torch.bincount(chosen, minlength=len(self.classes))
+
+
+def _network_of(
+    folder: RunFolder, options: Options, spec: InputSpec, classes: int, weights: Mapping[str, Tensor]
+) -> nn.Module:
+    network = models.build(
+        options.model.model,
+        spec,
+        num_classes=classes,
+        cosine_classifier=needs_cosine_classifier(options.loss.loss),
+        width=options.model.width,
+        norm=options.model.norm,
+        hidden=options.model.hidden,
+    )
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{folder.weights} does not fit the run's model: {error}") from None
+    return network
+
+
+def _blend_of(folder: RunFolder, weights: Mapping[str, Tensor]) -> nn.Module:
+    try:
+        return Blend(weights)
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"{folder.weights} does not fit the run's method: {error}") from None

@@ -16,7 +16,7 @@ from imbsam.runs.cost import Cost, cost_of
 from imbsam.studies.compare import PlannedRun
 from imbsam.training import setup
 from imbsam.training.evaluation import autocast
-from imbsam.training.methods import base_of, checked_name
+from imbsam.training.methods import base_of, check_network, checked_name
 from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
 
@@ -119,7 +119,7 @@ def dry_run(
         ImbsamError: If the data, an option or a sample cannot be used, or a loss is NaN or infinite.
     """
     for run in runs:
-        checked_name(run.options.method.method)
+        check_network(checked_name(run.options.method.method), "--dry-run")
     datasets: dict[object, data.Dataset] = {}
     problems = {}
     with warnings.catch_warnings():

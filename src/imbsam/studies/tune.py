@@ -18,7 +18,7 @@ from imbsam.storage.files import alone, write_atomically, write_json
 from imbsam.storage.records import SCHEMA
 from imbsam.studies.compare import PlannedRun, make_runs, state_of
 from imbsam.studies.workers import Workers
-from imbsam.training.methods import PLAIN, checked_name, with_own_options
+from imbsam.training.methods import PLAIN, check_network, checked_name, with_own_options
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -107,6 +107,7 @@ USUAL: Mapping[str, str] = {
 def usual_search(options: Options) -> tuple[Range, ...]:
     """What is searched unless something else is said: what a method has of learning rate, decay, rho and tail."""
     name = checked_name(options.method.method)
+    check_network(name, "imbsam tune, where nothing else is said,")
     names = ["lr", "weight_decay"]
     if name not in PLAIN:
         names += ["rho", *(["tail"] if METHODS[name].kind.class_aware else [])]

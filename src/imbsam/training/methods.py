@@ -15,7 +15,13 @@ PLAIN = ("sgd", "adamw", "muon")
 """Base optimizers, which are methods of their own."""
 
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
-"""What ``--method`` takes."""
+"""Methods that train a network."""
+
+BLENDS = ("blend", "boosting", "forest", "logistic")
+"""What ``--method`` takes beside them for tables: a network, trees and more together, or scikit-learn's alone."""
+
+MEMBERS = "imbsam+boosting+forest"
+"""Of a blend, unless others are named."""
 
 
 def base_of(chosen: MethodOptions) -> str:
@@ -36,6 +42,8 @@ def rho_of(chosen: MethodOptions, usual: float) -> float:
     name = checked_name(chosen.method)
     if name in PLAIN:
         return 0.0
+    if name in BLENDS:
+        return usual
     return float(str(options_of(name)["rho"])) if METHODS[name].own_length else usual
 
 
@@ -45,9 +53,24 @@ def checked_name(name: str) -> str:
     Raises:
         OptionError: If there is no such method.
     """
-    if name not in NAMES:
-        raise OptionError(f"there is no method {name!r}; there are {', '.join(NAMES)}. See `imbsam methods`.")
+    if name not in (*NAMES, *BLENDS):
+        known = ", ".join((*NAMES, *BLENDS))
+        raise OptionError(f"there is no method {name!r}; there are {known}. See `imbsam methods`.")
     return name
+
+
+def check_network(name: str, what: str) -> None:
+    """Refuse a method that trains no network by steps.
+
+    Args:
+        name: The method's.
+        what: What is asked for, for the message.
+
+    Raises:
+        OptionError: If it is a blend, or one of scikit-learn's classifiers.
+    """
+    if name in BLENDS:
+        raise OptionError(f"{what} looks at the steps of a network, and --method {name} makes none of its own.")
 
 
 def make_optimizer(
@@ -97,6 +120,8 @@ def make_optimizer(
 
 def own_options(name: str) -> dict[str, object]:
     """A method's own options and their defaults; rho, which most methods have, is not among them."""
+    if name in BLENDS:
+        return {"members": MEMBERS} if name == "blend" else {}
     return {} if name in PLAIN else {k: v for k, v in options_of(name).items() if k != "rho"}
 
 

@@ -1,0 +1,138 @@
+"""A blend of classifiers on encoded rows: trained, calibrated and weighted on rows that no model saw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbsam.decisions import fitted_calibration
+from imbsam.errors import DataError, OptionError
+from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_weights, log_balanced
+from imbsam.estimators.evidence import Floats
+from imbsam.estimators.folds import folds_of
+from imbsam.estimators.members import Member, Setting
+from imbsam.estimators.trained import Judged, Model, evidence_of_all, trained
+from imbsam.estimators.views import Rows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a blend says of training rows that no model saw.
+
+    Args:
+        evidence: Shape ``(n, C)``.
+        targets: Shape ``(n,)``.
+        scores: Balanced accuracy of each member, and of ``"blend"``; none without such rows.
+    """
+
+    evidence: Floats
+    targets: NDArray[np.int64]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Blended:
+    """A trained blend.
+
+    Args:
+        models: The members that could be trained.
+        weights: Of each, shape ``(M,)``.
+        log_priors: Of the training rows, shape ``(C,)``.
+        failed: Why each of the others could not be, by name.
+        held_out: What it says of rows that no model saw.
+    """
+
+    models: tuple[Model, ...]
+    weights: Floats
+    log_priors: Floats
+    failed: Mapping[str, str]
+    held_out: HeldOut
+
+    def evidence(self, rows: Rows, *, n_jobs: int | None = None) -> Floats:
+        """Logarithm of the posterior under balanced class priors, shape ``(N, C)``."""
+        said = evidence_of_all(self.models, rows, n_jobs=n_jobs)
+        members = [
+            log_balanced(each, model.calibration, self.log_priors)
+            for model, each in zip(self.models, said, strict=True)
+        ]
+        return averaged(np.stack(members), self.weights)
+
+    def failures(self) -> str:
+        """Why members could not be trained, one after the other; empty where all could."""
+        return "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
+
+
+def blended(
+    members: Sequence[Member],
+    rows: Rows,
+    targets: NDArray[np.int64],
+    setting: Setting,
+    *,
+    folds: int,
+    weights: Mapping[str, float] | None,
+    verbose: bool = False,
+) -> Blended:
+    """Train a blend.
+
+    Args:
+        members: Which.
+        rows: Training rows.
+        targets: Their classes, ``0 .. C-1``, all of which are there.
+        setting: What members are made for.
+        folds: In how many parts the rows are divided, see :func:`~imbsam.estimators.folds.folds_of`.
+        weights: Of each member by name; None: fitted.
+        verbose: Print a line for each model.
+
+    Raises:
+        DataError: If no member could be trained, or none that has a weight.
+    """
+    parts = folds_of(targets, folds, setting.seed)
+    models, failed = trained(members, rows, targets, parts, setting, verbose=verbose)
+    if not models or (weights and not any(weights[model.name] for model, _ in models)):
+        what = "of weight above 0 " if models else ""
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise DataError(f"no member of the blend {what}could be trained. {reasons}")
+    counts = np.bincount(targets)
+    log_priors = np.log(counts / counts.sum())
+    places = _judged(models, counts[targets])
+    classes = targets[places]
+    calibrated, said = [], []
+    for model, judged in models:
+        evidence = judged.at(places)
+        calibration = fitted_calibration(evidence, classes, log_priors)
+        calibrated.append(replace(model, calibration=calibration))
+        said.append(log_balanced(evidence, calibration, log_priors))
+    together = np.stack(said)
+    names = [model.name for model in calibrated]
+    shares = fitted_weights(together, classes) if weights is None else _kept(weights, names)
+    blend = averaged(together, shares)
+    named = dict(zip([*names, "blend"], [*said, blend], strict=True))
+    scores = {name: balanced_accuracy(each, classes) for name, each in named.items()} if len(classes) else {}
+    return Blended(tuple(calibrated), shares, log_priors, failed, HeldOut(blend, classes, scores))
+
+
+def given_weights(weights: str | Sequence[float], names: Sequence[str]) -> dict[str, float] | None:
+    """The weight of each member by name; None where they are to be fitted.
+
+    Raises:
+        OptionError: If they are not a number from 0 for each, some above 0.
+    """
+    if isinstance(weights, str):
+        return None if weights == "auto" else dict.fromkeys(names, 1.0)
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(names),) or not (np.isfinite(values) & (values >= 0)).all() or not values.any():
+        raise OptionError(f"weights must be a number from 0 for each of {list(names)}, not all 0; got {weights!r}.")
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _judged(models: Sequence[tuple[Model, Judged]], of_class: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows that every member has judged without having seen them, and that are not alone in their class."""
+    return reduce(np.intersect1d, [judged.rows for _, judged in models], np.flatnonzero(of_class > 1))
+
+
+def _kept(weights: Mapping[str, float], names: Sequence[str]) -> Floats:
+    """Weights of the members that could be trained."""
+    kept = np.array([weights[name] for name in names])
+    return np.asarray(kept / kept.sum())

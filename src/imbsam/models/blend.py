@@ -1,0 +1,151 @@
+"""A blend of classifiers as one module: a network, trees and linear models, mixed on posteriors."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from imbsam.inputs import TableSpec
+from imbsam.models.mlp import MLP
+from imbsam.models.trees import Boosting, Forest
+
+State = Mapping[str, Tensor]
+Kind = Literal["network", "boosting", "forest", "linear"]
+KINDS: tuple[Kind, ...] = ("network", "boosting", "forest", "linear")
+
+
+def part_of(state: State, prefix: str) -> dict[str, Tensor]:
+    """The tensors below a name, by the rest of theirs."""
+    return {name.removeprefix(f"{prefix}."): held for name, held in state.items() if name.startswith(f"{prefix}.")}
+
+
+class Blend(nn.Module):
+    """The weighted mean of members' posteriors under balanced class priors.
+
+    Rows ``(B, F)``, numbers and then codes of categories, give its logarithm ``(B, C)``:
+    ``log sum_m w_m softmax(a_m e_m + (b_m - 1) log prior)``.
+
+    Args:
+        state: ``weights`` w, shape ``(M,)``; ``calibrations``, a and b of each member, shape ``(M, 2)``; ``log_priors``
+            of the training rows, shape ``(C,)``; and the state of each :class:`Evidence` below ``members.0``, ...
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        # A parameter: where a module lies is told by its first one.
+        self.weights = nn.Parameter(state["weights"], requires_grad=False)
+        self.calibrations = nn.Buffer(state["calibrations"])
+        self.log_priors = nn.Buffer(state["log_priors"])
+        self.members = nn.ModuleList(Evidence(part_of(state, f"members.{m}")) for m in range(len(self.weights)))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Evidence, shape ``(B, C)``."""
+        told = [
+            torch.log_softmax(a * member(rows) + (b - 1) * self.log_priors, dim=1)
+            for member, (a, b) in zip(self.members, self.calibrations, strict=True)
+        ]
+        return torch.logsumexp(torch.stack(told) + self.weights.log()[:, None, None], dim=0)
+
+
+class Evidence(nn.Module):
+    """What one member says of rows, class priors taken off: ``log p(y | x) - log prior(y)``, shape ``(B, C)``.
+
+    Args:
+        state: ``kind``, a place in :data:`KINDS`; the state of the model below ``model``; for a network ``scale`` and
+            ``shift``, which make evidence of its outputs; for others ``priors`` under which their probabilities are
+            told, and ``votes`` on which these rest.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.kind = nn.Buffer(state["kind"])
+        self.named: Kind = KINDS[int(self.kind)]
+        held = part_of(state, "model")
+        kinds = {"network": Network, "boosting": Boosting, "forest": Hot, "linear": Hot}
+        self.model = kinds[self.named](held)
+        for name in ("scale", "shift") if self.named == "network" else ("priors", "votes"):
+            self.register_buffer(name, state[name])
+        self.scale: Tensor
+        self.shift: Tensor
+        self.priors: Tensor
+        self.votes: Tensor
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Evidence, shape ``(B, C)``."""
+        said: Tensor = self.model(rows)
+        if self.named == "network":
+            return said * self.scale + self.shift
+        told = said if self.named == "forest" else said.softmax(dim=1)
+        evidence: Tensor = ((self.votes * told + self.priors) / (self.votes + 1)).log() - self.priors.log()
+        return evidence
+
+
+class Network(nn.Module):
+    """A multilayer perceptron that reads numbers and codes in its own way.
+
+    Args:
+        state: ``mean`` and ``std`` of the numbers; ``codes``, its own code for each code of a categorical column, shape
+            ``(columns, codes)``; and the state of the :class:`~imbsam.models.MLP` below ``mlp``.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.mean, self.std, self.codes = (nn.Buffer(state[name]) for name in ("mean", "std", "codes"))
+        held = part_of(state, "mlp")
+        cardinalities = [len(held[f"inputs.embeddings.{j}.weight"]) for j in range(len(self.codes))]
+        layers = sorted(
+            int(name.split(".")[1]) for name in held if name.startswith("hidden.") and name.endswith("weight")
+        )
+        hidden = [len(held[f"hidden.{layer}.weight"]) for layer in layers]
+        spec, is_cosine = TableSpec(len(self.mean), tuple(cardinalities)), "classifier.bias" not in held
+        self.mlp = MLP(spec, len(held["classifier.weight"]), hidden=hidden, cosine_classifier=is_cosine)
+        self.mlp.load_state_dict(held)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Outputs, shape ``(B, C)``."""
+        numeric = len(self.mean)
+        codes = [own[rows[:, numeric + j].long()][:, None] for j, own in enumerate(self.codes)]
+        numbers = rows[:, :numeric] / self.std - self.mean / self.std
+        outputs: Tensor = self.mlp(torch.cat([numbers, *codes], dim=1).float())
+        return outputs
+
+
+class Hot(nn.Module):
+    """A forest or a linear model of numbers and one-hot columns.
+
+    Args:
+        state: ``numeric``, how many columns are numbers; below ``hot`` for each categorical one the columns that each
+            code gives, shape ``(codes, columns)``; and a forest's state, or ``weight`` and ``bias``, below ``model``.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.numeric = nn.Buffer(state["numeric"])
+        tables = part_of(state, "hot")
+        self.hot = nn.ParameterList(nn.Parameter(tables[str(j)], requires_grad=False) for j in range(len(tables)))
+        held = part_of(state, "model")
+        self.model: nn.Module = Linear(held) if "weight" in held else Forest(held)
+        self.places = int(self.numeric)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Probabilities of a forest, logits of a linear model, shape ``(B, C)``."""
+        columns = [table[rows[:, self.places + j].long()] for j, table in enumerate(self.hot)]
+        said: Tensor = self.model(torch.cat([rows[:, : self.places], *columns], dim=1))
+        return said
+
+
+class Linear(nn.Module):
+    """Logits of a linear model.
+
+    Args:
+        state: ``weight``, shape ``(C, F)``, and ``bias``, shape ``(C,)``.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Buffer(state["weight"]), nn.Buffer(state["bias"])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Logits, shape ``(B, C)``."""
+        return rows.to(self.weight.dtype) @ self.weight.T + self.bias

@@ -1,0 +1,134 @@
+"""Decision trees as tensors, so that a forest is stored, moved and exported as any other module."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of one tree; the first is its root, and children come after their parent.
+
+    Args:
+        feature: Column that a node asks, shape ``(n,)``, int64; -1 for a leaf.
+        threshold: A row goes left if its value is at most this, shape ``(n,)``, float64.
+        left: Place of the left child, shape ``(n,)``, int64.
+        right: Of the right one.
+        values: Of the leaves and, unused, of the other nodes, shape ``(n, K)``.
+        depth: Steps from the root to the deepest leaf.
+        codes: For a node that asks for a category, by its place: whether a row of each code goes left.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    values: Tensor
+    depth: int
+    codes: Mapping[int, Sequence[bool]] = field(default_factory=dict)
+
+
+class Trees(nn.Module):
+    """Trees of one shape of values, all asked at once.
+
+    Args:
+        tensors: The state, as :meth:`packed` made it.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name in ("feature", "threshold", "left", "right", "asks", "goes_left", "roots", "depth", "leaf", "values"):
+            self.register_buffer(name, tensors[name])
+        self.feature: Tensor
+        self.threshold: Tensor
+        self.left: Tensor
+        self.right: Tensor
+        self.asks: Tensor
+        self.goes_left: Tensor
+        self.roots: Tensor
+        self.depth: Tensor
+        self.leaf: Tensor
+        self.values: Tensor
+        self.levels, self.asks_codes = int(self.depth), bool((self.asks >= 0).any())
+
+    @staticmethod
+    def packed(trees: Sequence[Nodes]) -> dict[str, Tensor]:
+        """Lay trees end to end: a state of :class:`Trees`."""
+        starts = torch.tensor([0, *(len(tree.feature) for tree in trees)]).cumsum(0)
+        together = {
+            name: torch.cat([getattr(tree, name) for tree in trees]) for name in ("feature", "threshold", "values")
+        }
+        is_leaf = together["feature"] < 0
+        place = torch.arange(len(is_leaf))
+        offsets = starts[:-1].repeat_interleave(starts.diff())
+        # A leaf is its own child: a row that has arrived stays.
+        left, right = (
+            torch.where(is_leaf, place, torch.cat([getattr(tree, side) for tree in trees]) + offsets)
+            for side in ("left", "right")
+        )
+        width = max([len(codes) for tree in trees for codes in tree.codes.values()], default=1)
+        rows = [
+            (start + node, codes)
+            for start, tree in zip(starts.tolist(), trees, strict=False)
+            for node, codes in tree.codes.items()
+        ]
+        asks = torch.full_like(place, -1)
+        goes_left = torch.zeros(max(len(rows), 1), width, dtype=torch.bool)
+        for row, (node, codes) in enumerate(rows):
+            asks[node] = row
+            goes_left[row, : len(codes)] = torch.tensor(codes)
+        return {
+            "feature": together["feature"].clamp_min(0),
+            "threshold": together["threshold"],
+            "left": left,
+            "right": right,
+            "asks": asks,
+            "goes_left": goes_left,
+            "roots": starts[:-1],
+            "depth": torch.tensor(max(tree.depth for tree in trees)),
+            "leaf": torch.where(is_leaf, is_leaf.long().cumsum(0) - 1, 0),
+            "values": together["values"][is_leaf],
+        }
+
+    def leaves(self, rows: Tensor) -> Tensor:
+        """Where each row ends in each tree: the place of its leaf among the values, shape ``(B, T)``."""
+        at = self.roots.expand(rows.shape[0], -1)
+        for _ in range(self.levels):
+            asked = rows.gather(1, self.feature[at])
+            is_left = asked <= self.threshold[at]
+            if self.asks_codes:
+                row, code = self.asks[at], asked.long().clamp(0, self.goes_left.shape[1] - 1)
+                is_left = torch.where(row < 0, is_left, self.goes_left[row.clamp_min(0), code])
+            at = torch.where(is_left, self.left[at], self.right[at])
+        return self.leaf[at]
+
+
+class Forest(Trees):
+    """The mean of the trees' values: probabilities ``(B, C)`` of rows ``(B, F)``."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Probabilities, shape ``(B, C)``."""
+        return embedding_bag(self.leaves(rows), self.values, mode="mean")
+
+
+class Boosting(Trees):
+    """The sum of the trees' values and a start, one tree for each class in turn: logits ``(B, C)`` of rows ``(B, F)``.
+
+    Args:
+        tensors: The state, as :meth:`Trees.packed` made it, and ``start``, shape ``(K,)``; K is C, 1 for two classes.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self.register_buffer("start", tensors["start"])
+        self.start: Tensor
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Logits, shape ``(B, C)``."""
+        each = len(self.start)
+        leaves = self.leaves(rows).view(rows.shape[0], -1, each).transpose(1, 2).flatten(0, 1)
+        sums = embedding_bag(leaves, self.values, mode="sum").view(-1, each) + self.start
+        return torch.cat([torch.zeros_like(sums), sums], dim=1) if each == 1 else sums

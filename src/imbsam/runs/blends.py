@@ -1,0 +1,138 @@
+"""Runs whose method is a blend of classifiers, or one of its members alone: trained at once, without epochs."""
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from imbsam.data.columns import Columns
+from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
+from imbsam.estimators.blended import blended
+from imbsam.estimators.classifier import SharpClassifier
+from imbsam.estimators.converted import blend_state
+from imbsam.estimators.evidence import Classifier
+from imbsam.estimators.members import Member, Setting, member_of, names_of
+from imbsam.estimators.views import Reading
+from imbsam.inputs import TableSpec
+from imbsam.optim import METHODS
+from imbsam.training.methods import BLENDS, PLAIN, ascent_options, own_options, values_of
+from imbsam.training.setup import Problem, epochs_of, loss_values
+
+FOLDS = 5
+"""Parts of the training rows, each of which is judged by models of the others."""
+
+
+@dataclass(frozen=True)
+class TrainedBlend:
+    """What a run of a blend trains.
+
+    Args:
+        state: Of a :class:`imbsam.models.blend.Blend`.
+        seconds: How long it took.
+        notes: Which member has which share and score, and which could not be trained.
+    """
+
+    state: dict[str, Tensor]
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def check_blend(problem: Problem) -> None:
+    """Refuse what a blend cannot be trained on, before anything is written.
+
+    Raises:
+        OptionError: If the data are no table, or an option does not suit.
+        DataError: If a class has no training row.
+    """
+    options, method = problem.options, problem.options.method.method
+    if not isinstance(problem.dataset.spec, TableSpec):
+        raise OptionError(f"--method {method} is for tables, and {problem.source} holds images. Choose another method.")
+    if options.loss.loss != "logit-adjustment" or loss_values(options) or options.loss.reweight_from is not None:
+        raise OptionError(
+            f"--method {method} takes no --loss, --loss-options and --reweight-from: its members bring their own."
+        )
+    if int(problem.priors.counts.min()) == 0:
+        name = problem.dataset.classes[int(problem.priors.counts.argmin())]
+        raise DataError(f"the class {name!r} has no training row, and --method {method} needs one of each class.")
+    _members(problem)
+
+
+def train_blend(problem: Problem) -> TrainedBlend:
+    """Train the members and weigh them.
+
+    Raises:
+        DataError: If no member could be trained.
+    """
+    began = time.perf_counter()
+    dataset = problem.dataset
+    codes, targets = dataset.train.batch(torch.arange(len(dataset.train))).numpy(), dataset.train.targets.numpy()
+    reading, rows = Reading.learnt(codes, Columns.of(dataset.preprocess))
+    setting = Setting(
+        range(len(dataset.classes)),
+        len(rows),
+        int(problem.priors.counts.min()),
+        reading.cardinalities,
+        problem.options.training.seed,
+        str(problem.device),
+    )
+    with warnings.catch_warnings():
+        for kind in (DataWarning, PriorsWarning):
+            warnings.simplefilter("ignore", kind)
+        found = blended(_members(problem), rows, targets, setting, folds=FOLDS, weights=None)
+    notes = [
+        f"{model.name}: share {100 * weight:.0f} %" + _scored(found.held_out.scores.get(model.name))
+        for model, weight in zip(found.models, found.weights.tolist(), strict=True)
+    ]
+    if found.failed:
+        notes.append(f"members that could not be trained were left out. {found.failures()}")
+    return TrainedBlend(blend_state(found, reading), time.perf_counter() - began, tuple(notes))
+
+
+def _scored(score: float | None) -> str:
+    return "" if score is None else f", balanced accuracy {100 * score:.1f} % on training rows that it did not see"
+
+
+def _members(problem: Problem) -> list[Member]:
+    chosen = problem.options.method
+    own = values_of(chosen.method_options, "--method-options", own_options(chosen.method))
+    named = str(own["members"] if "members" in own else own_options(chosen.method).get("members", chosen.method))
+    members = [_member(name, problem) for name in named.split("+")]
+    names_of(members, ())
+    return members
+
+
+def _member(name: str, problem: Problem) -> Member:
+    if name in (*PLAIN, *METHODS):
+        return Member(name, lambda setting: _network(name, problem, setting), view="frame")
+    if name not in BLENDS[1:]:
+        known = ", ".join([*BLENDS[1:], *PLAIN, *METHODS])
+        raise OptionError(f"--method {problem.options.method.method}: there is no member {name!r}; there are {known}.")
+    return member_of(name)
+
+
+def _network(name: str, problem: Problem, setting: Setting) -> Classifier:
+    """The network that a run of the method ``name`` with these options trains."""
+    method, training = problem.options.method, problem.options.training
+    tail = ",".join(str(place) for place in problem.tail.nonzero().flatten().tolist())
+    network = SharpClassifier(
+        "plain" if name in PLAIN else name,
+        rho=method.rho,
+        tail=f"classes={tail}",
+        ascent=None if method.ascent == "default" else method.ascent,
+        ascent_options=values_of(method.ascent_options, "--ascent-options", ascent_options(method.ascent)),
+        hidden=problem.options.model.hidden,
+        base=name if name in PLAIN else method.base,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        schedule=training.schedule,
+        clip_norm=training.clip_norm,
+        max_iter=epochs_of(problem.options),
+        batch_size=training.batch_size,
+        random_state=setting.seed,
+        device=setting.device,
+    )
+    return cast(Classifier, network)

@@ -1,0 +1,136 @@
+"""The outcome of a run: the kept model measured on validation and test data, and all of it summed up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from torch import nn
+
+from imbsam import data
+from imbsam.decisions import Posterior
+from imbsam.metrics import Metrics
+from imbsam.runs.examples import confused_examples
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.reading import Outputs, check_wanted, learnt_reading, measured, measured_likeliest, with_weights
+from imbsam.runs.records import DataRecord, Examples, Read, Result, Split
+from imbsam.storage.records import SCHEMA
+from imbsam.training.evaluation import outputs_of, posterior_of
+from imbsam.training.setup import Problem
+
+UNREAD = Read()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a training came to.
+
+    Args:
+        best_epoch: The epoch whose weights are kept, from 1; 0 without epochs.
+        epochs: Epochs trained.
+        seconds: How long they took.
+        rows: Rows trained on.
+        rows_forward: Rows forwarded for them; 0 where nothing is.
+        notes: What is to be said of it, a sentence each.
+    """
+
+    best_epoch: int
+    epochs: int
+    seconds: float
+    rows: int
+    rows_forward: int
+    notes: Sequence[str] = ()
+
+
+def posterior_at(problem: Problem, epoch: int, read: Read = UNREAD) -> Posterior:
+    """What outputs of the model mean after an epoch, and how they are decided by."""
+    classes, calibration = problem.dataset.classes, read.calibration
+    found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, calibration=calibration)
+    return with_weights(found, read)
+
+
+def check_decided(problem: Problem) -> None:
+    """Refuse what cannot be decided by before anything is trained.
+
+    Raises:
+        OptionError: If an option of the decision cannot be used, or there is nothing to find a threshold on.
+    """
+    posterior_at(problem, 1)
+    validation = problem.dataset.validation
+    targets = None if validation is None else validation.targets
+    check_wanted(problem.options.decision, tuple(problem.dataset.classes), targets)
+
+
+def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, made: Made) -> Result:
+    """Measure a model, keep images of what it confuses most, and sum the run up.
+
+    Args:
+        problem: Of the run.
+        folder: Of the run.
+        label: What to call the variant in reports.
+        model: With the weights that are kept.
+        made: What its training came to.
+
+    Returns:
+        The outcome.
+    """
+    about, dataset = DataRecord.of(problem, problem.options), problem.dataset
+
+    def scored(samples: data.Samples | None) -> Outputs | None:
+        return None if samples is None else (outputs_of(model, samples, dataset.spec, problem.options), samples.targets)
+
+    validation, test = scored(dataset.validation), scored(dataset.test)
+    unread = posterior_at(problem, made.best_epoch)
+    read = learnt_reading(unread, problem.options.decision, tuple(dataset.classes), validation)
+    posterior = posterior_at(problem, made.best_epoch, read)
+    on_validation, on_test = (
+        None if outputs is None else measured(posterior, outputs, problem.groups) for outputs in (validation, test)
+    )
+    split: Split = "validation" if test is None else "test"
+    samples, shown, found = (
+        (dataset.validation, validation, on_validation) if test is None else (dataset.test, test, on_test)
+    )
+    if samples is not None and shown is not None and found is not None:
+        _show(problem, folder, split, samples, shown, posterior, found)
+    return Result(
+        schema=SCHEMA,
+        name=folder.path.name,
+        method=problem.options.method.method,
+        label=label,
+        seed=problem.options.training.seed,
+        source=problem.source,
+        config=problem.options.flat(),
+        classes=about.classes,
+        counts=about.counts,
+        groups=about.groups,
+        tail=about.tail,
+        notes=(*about.notes, *made.notes),
+        best_epoch=made.best_epoch or None,
+        epochs=made.epochs,
+        test=on_test,
+        validation=on_validation,
+        likeliest=None if shown is None else measured_likeliest(posterior, shown, problem.groups),
+        read=read,
+        train_seconds=made.seconds,
+        rows_forward=made.rows_forward,
+        cost_ratio=made.rows_forward / made.rows if made.rows and made.rows_forward else None,
+        versions={name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},
+        device=str(problem.device),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _show(
+    problem: Problem,
+    folder: RunFolder,
+    split: Split,
+    samples: data.Samples,
+    scored: Outputs,
+    posterior: Posterior,
+    found: Metrics,
+) -> None:
+    """Keep images of what was taken for what."""
+    counts = problem.priors.counts.tolist()
+    confused = confused_examples(posterior, scored[0], samples, problem.dataset.spec, found.confusion, counts)
+    if confused:
+        folder.write_examples(Examples(SCHEMA, split, confused))
