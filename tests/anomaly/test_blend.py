@@ -21,6 +21,7 @@ from imbsam.errors import OptionError
 
 TABLE = blob_and_ring()
 X, KINDS = torch.from_numpy(TABLE.X), kinds_of(TABLE.known, 300)
+LABELLED = int((KINDS == ANOMALY).sum())
 ROWS = Subset(X, torch.arange(len(X)), KINDS)
 
 
@@ -49,15 +50,26 @@ def test_of_a_handful_of_rows_every_network_sees_all():
     assert not held_out(kinds, 4, leave_out=False, seed=0).any()
 
 
-def test_the_score_is_the_mean_of_standardised_networks_and_forest(fitted):
+def test_the_score_is_a_weighted_sum_of_standardised_parts(fitted):
     blend, rows = fitted.blend, fitted.scaling(X, torch.float64)
     strange = (blend.isolation(rows) - blend.strangeness[0]) / blend.strangeness[1]
     seen = torch.cat([rows, strange[:, None]], dim=1)
     with torch.no_grad():
         networks = [(net(seen) - blend.mean[k]) / blend.spread[k] for k, net in enumerate(blend.networks)]
-    forest = (blend.forest(rows)[:, 1] - blend.mean[-1]) / blend.spread[-1]
-    expected = 0.5 * torch.stack(networks).mean(dim=0) + 0.5 * forest
+    forest = (blend.forest(rows)[:, 1] - blend.mean[-2]) / blend.spread[-2]
+    isolation = (strange - blend.mean[-1]) / blend.spread[-1]
+    expected = torch.stack(networks).mean(dim=0) + LABELLED / 20 * forest + 0.25 * isolation
     torch.testing.assert_close(blend.score(rows).detach(), expected)
+
+
+@pytest.mark.parametrize(("labelled", "weight"), [(1, 0.25), (5, 0.25), (10, 0.5), (20, 1.0), (300, 1.0)])
+def test_the_forest_weighs_more_the_more_labels_there_are(labelled, weight):
+    blend = create_objective("blend", (3,), draw=generator(0))
+    blend.weigh(labelled)
+    assert blend.weights.tolist() == [weight, 0.25]
+    fixed = create_objective("blend", (3,), draw=generator(0), forest_weight=0.75, isolation_weight=0.0)
+    fixed.weigh(labelled)
+    assert fixed.weights.tolist() == [0.75, 0.0]
 
 
 def test_training_rows_are_scored_and_standardised_by_parts_that_did_not_see_them(fitted):
@@ -72,7 +84,7 @@ def test_training_rows_are_scored_and_standardised_by_parts_that_did_not_see_the
 
 
 def test_a_row_is_scored_by_the_networks_that_did_not_see_it():
-    options = settings(objective_options={"forest_share": 0.0})
+    options = settings(objective_options={"forest_weight": 0.0, "isolation_weight": 0.0})
     fitted = fit_blend(ROWS, options, seed=3, leave_out=True)
     held = held_out(KINDS, 4, leave_out=True, seed=3)
     z = fitted.blend.standardised(fitted.blend.parts(fitted.scaling(X, torch.float64))).detach()
@@ -147,7 +159,8 @@ def test_a_few_rows_are_enough(rows):
 
 
 def test_options_of_the_blend():
-    found = fit(X, KINDS, settings(objective_options={"networks": 2, "forest_share": 0.0}), seed=0).members[0].objective
+    options = {"networks": 2, "forest_weight": 0.0, "isolation_weight": 0.0}
+    found = fit(X, KINDS, settings(objective_options=options), seed=0).members[0].objective
     assert len(found.networks) == 2
     rows = X.double()
     z = found.standardised(found.parts(rows))
@@ -159,7 +172,8 @@ def test_options_of_the_blend():
     [
         ({"networks": 0}, "networks must be a whole number of at least 1"),
         ({"forest_trees": 1.5}, "forest_trees must be a whole number"),
-        ({"forest_share": 1.5}, r"forest_share must lie in \[0, 1\]"),
+        ({"forest_weight": -1.0}, "forest_weight must be finite and at least 0"),
+        ({"isolation_weight": math.inf}, "isolation_weight must be finite"),
         ({"trees": 3}, "blend has no option 'trees'"),
     ],
 )

@@ -1,5 +1,6 @@
 """The default detector of tables: networks and a forest, whose standardised scores are averaged."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,19 +15,21 @@ from imbsam.errors import OptionError
 
 
 class Blend(Objective):
-    """``s(row) = (1 - share) * mean_k z_k(row) + share * z_forest(row)``.
+    """``s(row) = mean_k z_k(row) + w_F z_F(row) + w_I z_I(row)``.
 
-    z are scores less their mean, over their standard deviation, both of training rows without a label that the part
-    was not trained on. The networks are DevNets; beside a row they see the standardised score of one isolation forest,
-    which tells how strange it is beyond what the labels say. The forest tells labelled anomalies from a few of the
-    other rows. Networks and trees err on different rows.
+    z are scores less their mean, over their standard deviation, both of training rows that are no labelled anomalies
+    and that the part was not trained on. The networks k are DevNets; beside a row they see the standardised score of
+    the isolation forest I, which tells how strange it is beyond what the labels say. The forest F tells labelled
+    anomalies from a few of the other rows. Networks and trees err on different rows, and the more labels there are, the
+    better a forest: ``w_F`` is a twentieth of their number, within 1/4 and 1.
 
     Args:
         shape: Of a row, ``(columns,)``.
-        networks: At least 1; two are trained on one half of the rows without a label each, and so on.
-        isolation_trees: At least 1.
-        forest_trees: At least 1.
-        forest_share: In [0, 1]; 0 for the networks alone.
+        networks: At least 1; two are trained on one half of the other rows each, and so on.
+        isolation_trees: Of I, at least 1.
+        forest_trees: Of F, at least 1.
+        forest_weight: w_F, at least 0; None: by the number of labelled anomalies.
+        isolation_weight: w_I, at least 0.
 
     Raises:
         OptionError: If rows are images, or a value is out of range.
@@ -35,6 +38,7 @@ class Blend(Objective):
     rho = 1.5
     mean: Tensor
     spread: Tensor
+    weights: Tensor
     strangeness: Tensor
 
     def __init__(
@@ -44,7 +48,8 @@ class Blend(Objective):
         networks: int = 4,
         isolation_trees: int = 100,
         forest_trees: int = 100,
-        forest_share: float = 0.5,
+        forest_weight: float | None = None,
+        isolation_weight: float = 0.25,
     ) -> None:
         super().__init__()
         if len(shape) > 1:
@@ -53,15 +58,17 @@ class Blend(Objective):
         wrong = [name for name, value in counts.items() if not (hasattr(value, "__index__") and value >= 1)]
         if wrong:
             raise OptionError(f"{wrong[0]} must be a whole number of at least 1; got {counts[wrong[0]]!r}.")
-        if not 0 <= forest_share <= 1:
-            raise OptionError(f"forest_share must lie in [0, 1]; got {forest_share!r}.")
-        self.forest_share = forest_share
+        for name, weight in (("forest_weight", forest_weight or 0.0), ("isolation_weight", isolation_weight)):
+            if not 0 <= weight < math.inf:
+                raise OptionError(f"{name} must be finite and at least 0; got {weight!r}.")
+        self.forest_weight = forest_weight
         self.isolation = IsolationForest(shape[0], isolation_trees)
         self.networks = nn.ModuleList(Seeing(shape[0], self) for _ in range(networks))
         self.forest = ClassifyingTrees(forest_trees, DEPTH, 2)
         self.register_buffer("strangeness", torch.tensor([0.0, 1.0]))
-        self.register_buffer("mean", torch.zeros(networks + 1))
-        self.register_buffer("spread", torch.ones(networks + 1))
+        self.register_buffer("mean", torch.zeros(networks + 2))
+        self.register_buffer("spread", torch.ones(networks + 2))
+        self.register_buffer("weights", torch.tensor([forest_weight or 0.0, isolation_weight]))
 
     @torch.no_grad()
     def look(self, rows: ScaledRows, draw: torch.Generator) -> None:
@@ -76,23 +83,25 @@ class Blend(Objective):
         strange = (self.isolation(rows) - self.strangeness[0]) / self.strangeness[1]
         return torch.cat([rows, strange[:, None]], dim=1)
 
+    def weigh(self, labelled: int) -> None:
+        """Set w_F where it goes by the number of labelled anomalies."""
+        if self.forest_weight is None:
+            self.weights[0] = max(0.25, min(1.0, labelled / 20))
+
     def parts(self, rows: Tensor) -> Tensor:
-        """Scores of each network and, last, of the forest, shape ``(B, networks + 1)``."""
+        """Scores of each network, of F and of I, shape ``(B, networks + 2)``."""
         seen = self.seen(rows)
-        return torch.stack([*(network(seen) for network in self.networks), self.forest(rows)[:, 1]], dim=1)
+        trees = [self.forest(rows)[:, 1], seen[:, -1]]
+        return torch.stack([*(network(seen) for network in self.networks), *trees], dim=1)
 
     def standardised(self, parts: Tensor) -> Tensor:
-        """Scores of the parts less their means, over their standard deviations, shape ``(B, networks + 1)``."""
+        """Z of scores of the parts, shape ``(B, networks + 2)``."""
         return (parts - self.mean) / self.spread
-
-    def averaged(self, networks: Tensor, forest: Tensor) -> Tensor:
-        """The score, of the networks' mean and the forest's, each standardised, shape ``(B,)``."""
-        return (1 - self.forest_share) * networks + self.forest_share * forest
 
     def forward(self, rows: Tensor) -> Tensor:
         """The scores s of scaled rows, shape ``(B,)``."""
         z = self.standardised(self.parts(rows))
-        return self.averaged(z[:, :-1].mean(dim=1), z[:, -1])
+        return z[:, :-2].mean(dim=1) + z[:, -2:] @ self.weights
 
 
 class Seeing(DevNet):

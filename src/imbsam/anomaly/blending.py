@@ -73,15 +73,15 @@ def fit_blend(rows: Subset, settings: Settings, *, seed: int, leave_out: bool) -
     blend.eval()
     with torch.no_grad():
         parts = torch.cat([blend.parts(block).double().cpu() for block in scaled.blocks()])
-    parts[:, -1] = out_of_bag
-    held = torch.cat([held, torch.ones_like(held[:1])]).T
-    _standardise(blend, parts, held & (rows.kinds != ANOMALY)[:, None])
-    z = blend.cpu().standardised(parts)
-    blend.to(settings.device)
-    honest = held[:, :-1].any(dim=1)
-    asked = torch.where(honest[:, None], held[:, :-1], True)
-    networks = (z[:, :-1] * asked).sum(dim=1) / asked.sum(dim=1)
-    return Fitted(blend, scaling, blend.averaged(networks, z[:, -1]), honest)
+    parts[:, -2] = out_of_bag
+    judged = torch.cat([held, torch.ones_like(held[:1]).expand(2, -1)]).T
+    _standardise(blend, parts, judged & (rows.kinds != ANOMALY)[:, None])
+    blend.weigh(int((rows.kinds == ANOMALY).sum()))
+    z = (parts - blend.mean.double().cpu()) / blend.spread.double().cpu()
+    honest = held.any(dim=0)
+    asked = torch.where(honest, held, True).T
+    networks = (z[:, :-2] * asked).sum(dim=1) / asked.sum(dim=1)
+    return Fitted(blend, scaling, networks + z[:, -2:] @ blend.weights.double().cpu(), honest)
 
 
 def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Tensor:
