@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,8 @@ class Trees(nn.Module):
             is_left = asked <= self.threshold[at]
             if self.asks_codes:
                 row, code = self.asks[at], asked.long().clamp(0, self.goes_left.shape[1] - 1)
-                is_left = torch.where(row < 0, is_left, self.goes_left[row.clamp_min(0), code])
+                # Not torch.where: ONNX has none of truth values.
+                is_left = (is_left & (row < 0)) | (self.goes_left[row.clamp_min(0), code] & (row >= 0))
             at = torch.where(is_left, self.left[at], self.right[at])
         return self.leaf[at]
 
@@ -111,7 +111,7 @@ class Forest(Trees):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Probabilities, shape ``(B, C)``."""
-        return embedding_bag(self.leaves(rows), self.values, mode="mean")
+        return self.values[self.leaves(rows)].mean(dim=1)
 
 
 class Boosting(Trees):
@@ -129,6 +129,5 @@ class Boosting(Trees):
     def forward(self, rows: Tensor) -> Tensor:
         """Logits, shape ``(B, C)``."""
         each = len(self.start)
-        leaves = self.leaves(rows).view(rows.shape[0], -1, each).transpose(1, 2).flatten(0, 1)
-        sums = embedding_bag(leaves, self.values, mode="sum").view(-1, each) + self.start
+        sums = self.values[self.leaves(rows), 0].view(rows.shape[0], -1, each).sum(dim=1) + self.start
         return torch.cat([torch.zeros_like(sums), sums], dim=1) if each == 1 else sums
