@@ -1,6 +1,8 @@
 """Complete decision trees as buffers, evaluated by torch: an isolation forest's, or a fitted one's of scikit-learn."""
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 DEEPEST = 10
 """Of a converted forest: a complete tree of depth d has ``2^d`` leaves, whether rows come there or not."""
 
-BLOCK = 2**16
+BLOCK = 2**15
 """Pairs of a row and a tree (or column) that are walked at once: what is kept of them fits the caches."""
 
 
@@ -50,9 +52,9 @@ class CompleteTrees(nn.Module):
             Shape ``(B, ...)``.
         """
         each, shape = values.flatten(0, 1), values.shape[2:]
-        leaves = self._leaves_of_blocks(rows)
-        means = [each.index_select(0, at.flatten()).view(*at.shape, *shape).mean(dim=0) for at in leaves]
-        return torch.cat(means)
+        return torch.cat(
+            self._of_blocks(rows, lambda at: each.index_select(0, at.flatten()).view(*at.shape, *shape).mean(dim=0))
+        )
 
     def leaves(self, rows: Tensor) -> Tensor:
         """The leaf that each row comes to in each tree, from the left.
@@ -63,16 +65,21 @@ class CompleteTrees(nn.Module):
         Returns:
             Shape ``(trees, B)``, int64.
         """
-        trees = torch.arange(len(self.cut), device=self.cut.device)
-        return torch.cat(self._leaves_of_blocks(rows), dim=1).long() - (1 << self.depth) * trees[:, None]
+        first = torch.arange(len(self.cut), device=self.cut.device)[:, None] << self.depth
+        return torch.cat(self._of_blocks(rows, lambda at: at - first), dim=1)
 
-    def _leaves_of_blocks(self, rows: Tensor) -> list[Tensor]:
-        """Counted through all trees, int32, shape ``(trees, B)`` for each block of rows."""
+    def _of_blocks(self, rows: Tensor, then: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """What becomes of the leaves, counted through all trees, int32, shape ``(trees, b)``, of each block of rows."""
         trees, levels = len(self.cut), [2**level for level in range(self.depth)]
         columns = [part.flatten() for part in torch.split(self.column.int(), levels, dim=1)]
         cuts = [part.flatten() for part in torch.split(below(self.cut), levels, dim=1)]
-        number = max(1, BLOCK // max(trees, rows.shape[1]))
-        return [_walk(columns, cuts, block, trees) for block in torch.split(rows, number)]
+        blocks = torch.split(rows, max(1, BLOCK // max(trees, rows.shape[1])))
+        threads = min(torch.get_num_threads(), len(blocks)) if rows.device.type == "cpu" else 1
+        # Torch spreads none of these operations over threads itself: the look-ups never, the others not when so small.
+        with ThreadPoolExecutor(threads) as pool:
+            return list(
+                (pool.map if threads > 1 else map)(lambda block: then(_walk(columns, cuts, block, trees)), blocks)
+            )
 
 
 def _walk(columns: list[Tensor], cuts: list[Tensor], rows: Tensor, trees: int) -> Tensor:

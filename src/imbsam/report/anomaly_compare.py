@@ -11,7 +11,7 @@ from imbsam.anomaly.means import Mean
 from imbsam.report.drawing import COLOURS, FIGURE_WIDTH, INK, Picture
 from imbsam.report.page import Note, write_page
 from imbsam.report.tables import NOTHING, Cell, Table, versions_here
-from imbsam.report.words import points, short
+from imbsam.report.words import percent, points, short
 from imbsam.storage.texts import printable
 
 NAMES = {"average_precision": "average precision", "auroc": "AUROC"}
@@ -78,7 +78,7 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
                 ("other rows", f"{plan.others:,}"),
                 ("folds", str(plan.folds)),
                 ("repeats", f"{plan.repeats} (seeds from {seed})"),
-                ("chance", f"{plan.anomalies / (plan.anomalies + plan.others):.3f} average precision, 0.500 AUROC"),
+                ("average precision by chance", percent(plan.anomalies / (plan.anomalies + plan.others))),
             ],
             "scores": _table(result),
             "notes": [Note(f"failed and is left out: {said}", label) for label, said in result.failed.items()],
@@ -105,7 +105,7 @@ def _table(result: Result) -> Table:
         measured = [cell for measure in MEASURES for cell in of(label, measure)]
         return [Cell(label), *measured, Cell(needed), Cell(f"{seconds:.2g}", key=seconds)]
 
-    headings = [text for name in NAMES.values() for text in (name, f"to {first}")]
+    headings = [text for name in NAMES.values() for text in (name, "difference")]
     return Table(
         f"Mean over the labelled anomalies in percent and difference to {first} in points, ± half the 95 % t-interval "
         "over them, the mean of the repeats at each; bold where the interval excludes zero (each on its own, not "
