@@ -39,9 +39,9 @@ CELLS = 2**25
 class BlendClassifier(DecidingClassifier):
     """A blend of different classifiers for tables whose rare classes matter.
 
-    Our network, gradient boosting and a random forest err on different rows. Each is brought to the same class
-    priors; their posteriors under balanced class priors are averaged, by weights that are fitted on rows
-    which the models did not see.
+    Our network, gradient boosting, a random forest and a logistic regression err on different rows. Each is brought to
+    the same class priors; the logarithms of their posteriors are summed, with weights that are fitted on rows which the
+    models did not see.
 
     By default a decision treats all classes as equally important, and probabilities are those under the frequencies of
     the training rows: the class with the highest probability need not be the one decided for.
@@ -114,7 +114,7 @@ class BlendClassifier(DecidingClassifier):
 
     def __init__(
         self,
-        members: Sequence[MemberSpec] = ("imbsam", "boosting", "forest"),
+        members: Sequence[MemberSpec] = ("imbsam", "boosting", "forest", "logistic"),
         *,
         weights: Literal["auto", "equal"] | Sequence[float] = "auto",
         class_prior: ClassPrior = None,
@@ -215,9 +215,9 @@ class BlendClassifier(DecidingClassifier):
             warnings.warn(f"members that could not be trained were left out. {reasons}", DataWarning, stacklevel=2)
         self._blended, self.failed_, self.scores_ = found, dict(found.failed), dict(found.held_out.scores)
         self.members_ = [model.name for model in found.models]
-        self.weights_ = dict(zip(self.members_, found.weights.tolist(), strict=True))
+        self.weights_ = dict(zip(self.members_, found.pool.shares.tolist(), strict=True))
         held_out = torch.from_numpy(found.held_out.evidence), torch.from_numpy(found.held_out.targets)
-        self._note_posterior(base, *held_out)
+        self._note_posterior(base, *held_out, is_calibrated=True)
         return self
 
     def _outputs(self, X: object) -> Tensor:

@@ -1,15 +1,14 @@
-"""A blend of classifiers on encoded rows: trained, calibrated and weighted on rows that no model saw."""
+"""A blend of classifiers on encoded rows: trained, and weighted by rows that no model saw."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imbsam.decisions import fitted_calibration
 from imbsam.errors import DataError, OptionError
-from imbsam.estimators.combine import averaged, balanced_accuracy, fitted_weights, log_balanced
+from imbsam.estimators.combine import Pool, balanced_accuracy, fitted_pool
 from imbsam.estimators.evidence import Floats
 from imbsam.estimators.folds import folds_of
 from imbsam.estimators.members import Member, Setting
@@ -38,26 +37,21 @@ class Blended:
 
     Args:
         models: The members that could be trained.
-        weights: Of each, shape ``(M,)``.
+        pool: How they are put together.
         log_priors: Of the training rows, shape ``(C,)``.
         failed: Why each of the others could not be, by name.
         held_out: What it says of rows that no model saw.
     """
 
     models: tuple[Model, ...]
-    weights: Floats
+    pool: Pool
     log_priors: Floats
     failed: Mapping[str, str]
     held_out: HeldOut
 
     def evidence(self, rows: Rows, *, n_jobs: int | None = None) -> Floats:
-        """Logarithm of the posterior under balanced class priors, shape ``(N, C)``."""
-        said = evidence_of_all(self.models, rows, n_jobs=n_jobs)
-        members = [
-            log_balanced(each, model.calibration, self.log_priors)
-            for model, each in zip(self.models, said, strict=True)
-        ]
-        return averaged(np.stack(members), self.weights)
+        """Logits of the posterior under balanced class priors, shape ``(N, C)``."""
+        return self.pool.evidence(np.stack(evidence_of_all(self.models, rows, n_jobs=n_jobs)), self.log_priors)
 
     def failures(self) -> str:
         """Why members could not be trained, one after the other; empty where all could."""
@@ -98,19 +92,14 @@ def blended(
     log_priors = np.log(counts / counts.sum())
     places = _judged(models, counts[targets])
     classes = targets[places]
-    calibrated, said = [], []
-    for model, judged in models:
-        evidence = judged.at(places)
-        calibration = fitted_calibration(evidence, classes, log_priors)
-        calibrated.append(replace(model, calibration=calibration))
-        said.append(log_balanced(evidence, calibration, log_priors))
-    together = np.stack(said)
-    names = [model.name for model in calibrated]
-    shares = fitted_weights(together, classes) if weights is None else _kept(weights, names)
-    blend = averaged(together, shares)
-    named = dict(zip([*names, "blend"], [*said, blend], strict=True))
+    said = np.stack([judged.at(places) for _, judged in models])
+    names = [model.name for model, _ in models]
+    pool = fitted_pool(said, classes, log_priors) if weights is None else Pool(_kept(weights, names))
+    together = pool.evidence(said, log_priors)
+    named = dict(zip([*names, "blend"], [*said, together], strict=True))
     scores = {name: balanced_accuracy(each, classes) for name, each in named.items()} if len(classes) else {}
-    return Blended(tuple(calibrated), shares, log_priors, failed, HeldOut(blend, classes, scores))
+    kept = tuple(model for model, _ in models)
+    return Blended(kept, pool, log_priors, failed, HeldOut(together, classes, scores))
 
 
 def given_weights(weights: str | Sequence[float], names: Sequence[str]) -> dict[str, float] | None:

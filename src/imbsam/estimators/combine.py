@@ -1,74 +1,82 @@
-"""Combining classifiers: the weighted mean of their posteriors under balanced class priors."""
+"""Combining classifiers: a weighted sum of what each says, fitted on rows that none of them saw."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
-from imbsam.decisions import Calibration
 from imbsam.estimators.evidence import Floats
 
-PSEUDO_ROWS = 10.0
-"""Rows that speak for each member's equal weight before any row has been seen."""
-
-ROUNDS = 1000
-TOLERANCE = 1e-8
+FLOOR = 0.05
+"""Added to how many times as likely as by chance a member takes a class to be: no member alone can rule a class out."""
 
 
-def log_balanced(evidence: Floats, calibration: Calibration, log_priors: Floats) -> Floats:
-    """Bring a classifier to balanced class priors.
+@dataclass(frozen=True)
+class Pool:
+    """How members are put together (a logarithmic opinion pool, Genest and Zidek 1986, with a weight of the priors).
+
+    With ``v_m = log(C softmax(e_m) + 0.05)`` of each member's evidence e_m, the posterior under the training priors is
+    ``softmax(sum_m a_m v_m + b log prior)``.
 
     Args:
-        evidence: Shape ``(N, C)``.
-        calibration: Of it.
-        log_priors: Of the training rows, shape ``(C,)``.
-
-    Returns:
-        Logarithm of the posterior, shape ``(N, C)``.
+        weights: a, shape ``(M,)``, at least 0.
+        priors: b, at least 0.
     """
-    return np.asarray(log_softmax(calibration.balanced(evidence, log_priors), axis=1))
+
+    weights: Floats
+    priors: float = 1.0
+
+    @property
+    def shares(self) -> Floats:
+        """The weights divided by their sum."""
+        return np.asarray(self.weights / self.weights.sum())
+
+    def evidence(self, members: Floats, log_priors: Floats) -> Floats:
+        """What all say together: logits of the posterior under balanced class priors.
+
+        Args:
+            members: Evidence of each, shape ``(M, N, C)``.
+            log_priors: Of the training rows, shape ``(C,)``.
+
+        Returns:
+            Shape ``(N, C)``.
+        """
+        return np.asarray(np.tensordot(self.weights, voices(members), axes=1) + (self.priors - 1) * log_priors)
 
 
-def averaged(members: Floats, weights: Floats) -> Floats:
-    """Average posteriors: ``log sum_m w_m exp(l_m)``.
+def voices(evidence: Floats) -> Floats:
+    """Take from evidence what no member can be sure of: ``v = log(C softmax(e) + 0.05)``, of any shape ``(..., C)``."""
+    return np.asarray(np.log(evidence.shape[-1] * softmax(evidence, axis=-1) + FLOOR))
+
+
+def fitted_pool(members: Floats, targets: NDArray[np.int64], log_priors: Floats) -> Pool:
+    """Find the weights of least mean log loss under the training priors, held near equal ones by few rows.
+
+    Minimises ``mean loss + (sum_m (a_m - 1/M)^2 + (b - 1)^2) / N``, which is convex.
 
     Args:
-        members: Their logarithms under the same priors, shape ``(M, N, C)``.
-        weights: Shape ``(M,)``, sum 1.
-
-    Returns:
-        Shape ``(N, C)``.
-    """
-    return np.asarray(logsumexp(members, axis=0, b=weights[:, None, None]))
-
-
-def fitted_weights(members: Floats, targets: NDArray[np.int64]) -> Floats:
-    """Find the weights of least class-balanced log loss of the average, by expectation maximisation.
-
-    :data:`PSEUDO_ROWS` rows for each member hold them near equal where a class has few rows.
-
-    Args:
-        members: Logarithm of posteriors under balanced priors, shape ``(M, N, C)``, N may be 0.
+        members: Evidence of each, shape ``(M, N, C)``, N may be 0.
         targets: Shape ``(N,)``.
-
-    Returns:
-        Shape ``(M,)``, sum 1.
+        log_priors: Of the training rows, shape ``(C,)``.
     """
-    weights = np.full(len(members), 1 / len(members))
+    number = len(members)
+    usual = np.append(np.full(number, 1 / number), 1.0)
     if not len(targets):
-        return weights
-    classes, places, counts = np.unique(targets, return_inverse=True, return_counts=True)
-    logs = members[:, np.arange(len(targets)), targets]
-    likelihoods = np.exp(logs - logs.max(axis=0))
-    # In all as many rows as a mean over classes is worth: classes^2 / sum of 1 / count.
-    row_weights = (len(classes) / (1 / counts).sum() / counts)[places]
-    for _ in range(ROUNDS):
-        shares = weights[:, None] * likelihoods
-        updated = (shares / shares.sum(axis=0)) @ row_weights + PSEUDO_ROWS
-        updated /= updated.sum()
-        if np.abs(updated - weights).max() < TOLERANCE:
-            break
-        weights = updated
-    return np.asarray(weights)
+        return Pool(usual[:-1])
+    parts = np.concatenate([voices(members), np.broadcast_to(log_priors, (1, *members.shape[1:]))])
+    hits = np.eye(len(log_priors))[targets]
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        told = log_softmax(np.tensordot(weights, parts, axes=1), axis=1)
+        slopes = np.tensordot(parts, np.exp(told) - hits, axes=2)
+        gap = weights - usual
+        value = -(hits * told).sum() + gap @ gap
+        return value / len(targets), (slopes + 2 * gap) / len(targets)
+
+    found = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (number + 1)).x
+    return Pool(found[:-1], float(found[-1])) if found[:-1].any() else Pool(usual[:-1])
 
 
 def balanced_accuracy(evidence: Floats, targets: NDArray[np.int64]) -> float:

@@ -29,8 +29,8 @@ def blend_state(blend: Blended, reading: Reading) -> dict[str, Tensor]:
         ModelError: If a member is of another kind.
     """
     state = {
-        "weights": torch.from_numpy(blend.weights),
-        "calibrations": torch.tensor([[m.calibration.evidence, m.calibration.priors] for m in blend.models]).double(),
+        "weights": torch.from_numpy(blend.pool.weights),
+        "priors_weight": torch.tensor(blend.pool.priors).double(),
         "log_priors": torch.from_numpy(blend.log_priors),
     }
     for place, model in enumerate(blend.models):

@@ -137,17 +137,20 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise OptionError("y holds a label that was not there in fit.")
         return torch.from_numpy(places.astype(np.int64))
 
-    def _note_posterior(self, base: Posterior, outputs: Tensor, targets: Tensor) -> None:
+    def _note_posterior(
+        self, base: Posterior, outputs: Tensor, targets: Tensor, *, is_calibrated: bool = False
+    ) -> None:
         """Calibrate on held-out rows, and decide as the parameters say.
 
         Args:
             base: For its scale and shift.
             outputs: Of rows that were not trained on, shape ``(n, C)``, n may be 0.
             targets: Shape ``(n,)``.
+            is_calibrated: The outputs are calibrated on these rows already.
         """
         # "loss" takes the outputs as they come.
         is_as_it_comes = isinstance(self.class_prior, str) and self.class_prior == "loss"
-        calibrated = base if is_as_it_comes else base.calibrated(outputs, targets)
+        calibrated = base if is_as_it_comes or is_calibrated else base.calibrated(outputs, targets)
         held_out = (outputs, targets)
         self.posterior_, self.prices_ = self._decided(calibrated, held_out, self.class_prior, self.cost, self.at_least)
         self._held_out = held_out

@@ -11,7 +11,6 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from imbsam.decisions import UNCALIBRATED, Calibration
 from imbsam.errors import DataError, DataWarning
 from imbsam.estimators.deciding import DecidingClassifier
 from imbsam.estimators.evidence import Classifier, Floats, evidence_of, implied_priors, votes_of
@@ -48,7 +47,6 @@ class Model:
         classifier: Trained on classes ``0 .. C-1``.
         priors: Under which its probabilities are told, shape ``(C,)``.
         votes: On which they rest.
-        calibration: Of its evidence.
     """
 
     name: str
@@ -56,7 +54,6 @@ class Model:
     classifier: Classifier
     priors: Floats
     votes: int
-    calibration: Calibration = UNCALIBRATED
 
     @classmethod
     def of(cls, member: Member, classifier: Classifier, counts: NDArray[np.int64]) -> "Model":

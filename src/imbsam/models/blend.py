@@ -1,4 +1,4 @@
-"""A blend of classifiers as one module: a network, trees and linear models, mixed on posteriors."""
+"""A blend of classifiers as one module: a network, trees and linear models, put together on posteriors."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -20,32 +20,35 @@ def part_of(state: State, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): held for name, held in state.items() if name.startswith(f"{prefix}.")}
 
 
-class Blend(nn.Module):
-    """The weighted mean of members' posteriors under balanced class priors.
+FLOOR = 0.05
+"""Added to how many times as likely as by chance a member takes a class to be."""
 
-    Rows ``(B, F)``, numbers and then codes of categories, give its logarithm ``(B, C)``:
-    ``log sum_m w_m softmax(a_m e_m + (b_m - 1) log prior)``.
+
+class Blend(nn.Module):
+    """A weighted sum of what members say, as :class:`imbsam.estimators.combine.Pool` has it.
+
+    Rows ``(B, F)``, numbers and then codes of categories, give logits of the posterior under balanced class priors
+    ``(B, C)``: ``sum_m a_m log(C softmax(e_m) + 0.05) + (b - 1) log prior``.
 
     Args:
-        state: ``weights`` w, shape ``(M,)``; ``calibrations``, a and b of each member, shape ``(M, 2)``; ``log_priors``
-            of the training rows, shape ``(C,)``; and the state of each :class:`Evidence` below ``members.0``, ...
+        state: ``weights`` a, shape ``(M,)``; ``priors_weight`` b; ``log_priors`` of the training rows, shape ``(C,)``;
+            and the state of each :class:`Evidence` below ``members.0``, ...
     """
 
     def __init__(self, state: State) -> None:
         super().__init__()
         # A parameter: where a module lies is told by its first one.
         self.weights = nn.Parameter(state["weights"], requires_grad=False)
-        self.calibrations = nn.Buffer(state["calibrations"])
+        self.priors_weight = nn.Buffer(state["priors_weight"])
         self.log_priors = nn.Buffer(state["log_priors"])
         self.members = nn.ModuleList(Evidence(part_of(state, f"members.{m}")) for m in range(len(self.weights)))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Evidence, shape ``(B, C)``."""
-        told = [
-            torch.log_softmax(a * member(rows) + (b - 1) * self.log_priors, dim=1)
-            for member, (a, b) in zip(self.members, self.calibrations, strict=True)
-        ]
-        return torch.logsumexp(torch.stack(told) + self.weights.log()[:, None, None], dim=0)
+        classes = len(self.log_priors)
+        said = [(classes * member(rows).softmax(dim=1) + FLOOR).log() for member in self.members]
+        pooled: Tensor = torch.tensordot(self.weights, torch.stack(said), dims=1)
+        return pooled + (self.priors_weight - 1) * self.log_priors
 
 
 class Evidence(nn.Module):

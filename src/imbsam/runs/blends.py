@@ -84,7 +84,7 @@ def train_blend(problem: Problem) -> TrainedBlend:
         found = blended(_members(problem), rows, targets, setting, folds=FOLDS, weights=None)
     notes = [
         f"{model.name}: share {100 * weight:.0f} %" + _scored(found.held_out.scores.get(model.name))
-        for model, weight in zip(found.models, found.weights.tolist(), strict=True)
+        for model, weight in zip(found.models, found.pool.shares.tolist(), strict=True)
     ]
     if found.failed:
         notes.append(f"members that could not be trained were left out. {found.failures()}")

@@ -16,6 +16,7 @@ from imbsam.runs.reading import Outputs, check_wanted, learnt_reading, measured,
 from imbsam.runs.records import DataRecord, Examples, Read, Result, Split
 from imbsam.storage.records import SCHEMA
 from imbsam.training.evaluation import outputs_of, posterior_of
+from imbsam.training.methods import BLENDS
 from imbsam.training.setup import Problem
 
 UNREAD = Read()
@@ -81,7 +82,8 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
 
     validation, test = scored(dataset.validation), scored(dataset.test)
     unread = posterior_at(problem, made.best_epoch)
-    read = learnt_reading(unread, problem.options.decision, tuple(dataset.classes), validation)
+    decision, is_calibrated = problem.options.decision, problem.options.method.method in BLENDS
+    read = learnt_reading(unread, decision, tuple(dataset.classes), validation, is_calibrated=is_calibrated)
     posterior = posterior_at(problem, made.best_epoch, read)
     on_validation, on_test = (
         None if outputs is None else measured(posterior, outputs, problem.groups) for outputs in (validation, test)

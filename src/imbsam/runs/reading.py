@@ -37,7 +37,12 @@ def check_wanted(decision: DecisionOptions, classes: tuple[str, ...], validation
 
 
 def learnt_reading(
-    posterior: Posterior, decision: DecisionOptions, classes: tuple[str, ...], validation: Outputs | None
+    posterior: Posterior,
+    decision: DecisionOptions,
+    classes: tuple[str, ...],
+    validation: Outputs | None,
+    *,
+    is_calibrated: bool,
 ) -> Read:
     """Calibrate, and find the thresholds for what is wanted.
 
@@ -46,6 +51,7 @@ def learnt_reading(
         decision: What is asked for; under the class prior of the loss the outputs are taken as they come.
         classes: Names, length C.
         validation: Samples that were not trained on; None without any.
+        is_calibrated: The outputs are calibrated already, as a blend's are.
 
     Raises:
         OptionError: If something is wanted that cannot be reached, or there are no validation data to find it on.
@@ -54,7 +60,7 @@ def learnt_reading(
     check_wanted(decision, classes, None if validation is None else validation[1])
     if validation is None:
         return Read()
-    if decision.class_prior != AS_THEY_COME:
+    if decision.class_prior != AS_THEY_COME and not is_calibrated:
         posterior = posterior.calibrated(*validation)
     if not wanted:
         return Read(posterior.calibration)

@@ -155,7 +155,7 @@ class Trained:
             return found
         samples = self._problem().dataset.validation
         scored = None if samples is None else (self.outputs(samples), samples.targets)
-        return replace(found, read=learnt_reading(posterior, decision, self.classes, scored))
+        return replace(found, read=learnt_reading(posterior, decision, self.classes, scored, is_calibrated=True))
 
     def _problem(self) -> setup.Problem:
         problem = setup.load_problem(self.source, self.options)

@@ -20,7 +20,7 @@ NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 BLENDS = ("blend", "boosting", "forest", "logistic")
 """What ``--method`` takes beside them for tables: a network, trees and more together, or scikit-learn's alone."""
 
-MEMBERS = "imbsam+boosting+forest"
+MEMBERS = "imbsam+boosting+forest+logistic"
 """Of a blend, unless others are named."""
 
 
