@@ -108,7 +108,8 @@ class MethodOptions:
     __pydantic_config__ = STRICT
 
     method: str = "imbsam"
-    """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; `imbsam methods` lists all."""
+    """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
+    boosting, forest and logistic; `imbsam methods` lists all."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""

@@ -155,7 +155,7 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     source = _source(command.source, "train")
     usual = f"{called_by(source)}-{command.options.method.method}-seed{command.options.training.seed}"
     folder = RunFolder(command.out or free(RUNS / usual))
-    if folder.has_checkpoint() and not command.overwrite:
+    if (folder.has_checkpoint() or folder.result.exists()) and not command.overwrite:
         raise RunError(
             f"{folder.path} holds a run already. Go on with it: imbsam train --resume {quoted(str(folder.path))}; "
             "or begin anew with --overwrite."

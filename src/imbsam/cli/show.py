@@ -21,7 +21,7 @@ from imbsam.runs.records import Result, Split
 from imbsam.runs.trained import Trained
 from imbsam.storage.texts import READABLE, printable
 from imbsam.studies.comparison import Comparison
-from imbsam.training.methods import PLAIN
+from imbsam.training.methods import BLENDS, MEMBERS, PLAIN
 
 
 class NamesConsole(Console):
@@ -186,6 +186,10 @@ def methods() -> None:
             options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())
             print(f"{name:<14}{method.cost:<14}{method.does}")
             print(f"{'':<28}{options}\n{'':<28}{method.source}, {method.link}")
+    print(
+        f"{', '.join(BLENDS):<28}for tables: our network, gradient boosting and a forest together, members={MEMBERS};"
+    )
+    print(f"{'':<28}or scikit-learn's classifiers alone, calibrated and decided as the blend is")
     print("\ncost: forward-backwards of a row in a step where rows do not see each other; t: share of tail rows.")
     print(f"ascents, for --ascent: {', '.join(ASCENTS)}.")
 
