@@ -12,7 +12,7 @@ from imbsam.runs.folder import RunFolder
 from imbsam.runs.records import Result
 from tiny_data import image_folder, table
 
-QUICK = {"epochs": 2, "track": "none", "threads": 1}
+QUICK = {"epochs": 2, "track": "none", "threads": 1, "method": "imbsam"}
 
 
 @pytest.fixture(autouse=True)

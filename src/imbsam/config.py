@@ -107,9 +107,9 @@ class MethodOptions:
 
     __pydantic_config__ = STRICT
 
-    method: str = "imbsam"
+    method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
-    boosting, forest and logistic; `imbsam methods` lists all."""
+    boosting, forest and logistic; `imbsam methods` lists all. auto: blend for tables, imbsam for images."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""

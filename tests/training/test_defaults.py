@@ -79,6 +79,12 @@ def test_the_loss_is_logit_adjustment_unless_a_class_has_no_training_sample():
     assert resolved(chosen, "digits", image(8), lacking).loss.loss == "focal"
 
 
+def test_the_usual_method_is_a_blend_for_tables_and_imbsam_for_images():
+    assert resolved(Options(), "a.csv", TableSpec(3, ()), PRIORS).method.method == "blend"
+    assert resolved(Options(), "digits", image(8), PRIORS).method.method == "imbsam"
+    assert resolved(Options().updated({"method": "sam"}), "a.csv", TableSpec(3, ()), PRIORS).method.method == "sam"
+
+
 def test_a_folder_called_digits_is_not_made_long_tailed(tmp_path, monkeypatch):
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)

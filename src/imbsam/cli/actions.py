@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from imbsam.cli import show
@@ -48,6 +48,7 @@ from imbsam.storage.outputs import check_folder
 from imbsam.storage.texts import quoted
 from imbsam.studies.compare import PlannedRun, Variant, every_method, plan_runs
 from imbsam.studies.dry_run import dry_run
+from imbsam.training.methods import AUTO, usual_method
 
 
 def act(command: Command, words: Sequence[str], world: World | None = None) -> int:
@@ -70,6 +71,7 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
             from imbsam.cli.tune import tune_options
 
             source = _source(command.source, "tune")
+            command = replace(command, options=usual_method(command.options, is_table=False))
             usual = RUNS / f"tune-{called_by(source)}-{command.options.method.method}"
             return tune_options(command, source, command.out or usual, words)
         case Cost():
@@ -153,7 +155,9 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
         check_run(folder.path, source)
         return folder, source, options
     source = _source(command.source, "train")
-    usual = f"{called_by(source)}-{command.options.method.method}-seed{command.options.training.seed}"
+    method = command.options.method.method
+    named = "" if method == AUTO else f"-{method}"
+    usual = f"{called_by(source)}{named}-seed{command.options.training.seed}"
     folder = RunFolder(command.out or free(RUNS / usual))
     if (folder.has_checkpoint() or folder.result.exists()) and not command.overwrite:
         raise RunError(

@@ -143,7 +143,7 @@ class Train(Configured):
     source: PossibleSource = None
     """What to train on; not needed with --resume."""
     out: Path | None = None
-    """Folder for the run. Default: runs/SOURCE-METHOD-seedN."""
+    """Folder for the run. Default: runs/SOURCE-seedN, with the method's name where one is given."""
     resume: Path | None = None
     """Go on with the run in this folder, with the options it was begun with."""
     overwrite: bool = False

@@ -50,9 +50,15 @@ def check_blend(problem: Problem) -> None:
     options, method = problem.options, problem.options.method.method
     if not isinstance(problem.dataset.spec, TableSpec):
         raise OptionError(f"--method {method} is for tables, and {problem.source} holds images. Choose another method.")
+    if options.model.model != "mlp" or options.model.weights is not None:
+        raise OptionError(
+            f"--method {method} takes no --model and --weights: its network is a multilayer perceptron. For a model of "
+            "your own name the method, as --method imbsam."
+        )
     if options.loss.loss != "logit-adjustment" or loss_values(options) or options.loss.reweight_from is not None:
         raise OptionError(
-            f"--method {method} takes no --loss, --loss-options and --reweight-from: its members bring their own."
+            f"--method {method} takes no --loss, --loss-options and --reweight-from: its members bring their own. For "
+            "a network alone name the method, as --method imbsam."
         )
     if int(problem.priors.counts.min()) == 0:
         name = problem.dataset.classes[int(problem.priors.counts.argmin())]

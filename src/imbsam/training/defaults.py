@@ -11,7 +11,7 @@ from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
 from imbsam.storage.texts import readable
-from imbsam.training.methods import base_of, rho_of
+from imbsam.training.methods import base_of, rho_of, usual_method
 from imbsam.training.schedule import usual_warmup
 
 Kind = Literal["tiny", "image", "large", "table"]
@@ -46,6 +46,7 @@ def imbalance(source: str, options: Options) -> float | None:
 
 def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors) -> Options:
     """Fill in every option that was left open, so that the run's file says what was used."""
+    options = usual_method(options, is_table=kind_of(spec) == "table")
     defaults = dict(DEFAULTS[kind_of(spec)])
     defaults |= {
         "rare": rare_classes(source, options),

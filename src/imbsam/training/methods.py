@@ -17,6 +17,9 @@ PLAIN = ("sgd", "adamw", "muon")
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 """Methods that train a network."""
 
+AUTO = "auto"
+"""What stands for the usual method of the data."""
+
 BLENDS = ("blend", "boosting", "forest", "logistic")
 """What ``--method`` takes beside them for tables: a network, trees and more together, or scikit-learn's alone."""
 
@@ -53,10 +56,22 @@ def checked_name(name: str) -> str:
     Raises:
         OptionError: If there is no such method.
     """
-    if name not in (*NAMES, *BLENDS):
+    if name not in (AUTO, *NAMES, *BLENDS):
         known = ", ".join((*NAMES, *BLENDS))
         raise OptionError(f"there is no method {name!r}; there are {known}. See `imbsam methods`.")
     return name
+
+
+def usual_method(options: Options, *, is_table: bool) -> Options:
+    """The options with the usual method where none is named.
+
+    Args:
+        options: Any.
+        is_table: Whether the data are a table, and more than networks can be trained.
+    """
+    if options.method.method != AUTO:
+        return options
+    return options.updated({"method": "blend" if is_table else "imbsam"})
 
 
 def check_network(name: str, what: str) -> None:
