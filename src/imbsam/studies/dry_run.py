@@ -129,7 +129,8 @@ def dry_run(
             key = (run.options.data, run.options.training.seed)
             if key not in datasets:
                 datasets[key] = setup.load_data(source, run.options, open_all=open_all)
-            problems[run.label] = setup.problem_of(source, run.options, datasets[key])
+            problem = problems[run.label] = setup.problem_of(source, run.options, datasets[key])
+            check_network(problem.options.method.method, "--dry-run")
     first = next(iter(problems.values()))
     if first.options.training.threads:
         torch.set_num_threads(first.options.training.threads)
