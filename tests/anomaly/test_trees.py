@@ -45,15 +45,6 @@ def test_rows_come_to_the_leaf_that_a_walk_comes_to(count, depth, columns, block
     assert trees.leaves(rows).tolist() == walked(trees, rows)
 
 
-def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 100)
-    trees, rows = random_trees(7, 3, 2), torch.randn(200, 2, generator=generator(1))
-    alone = trees.leaves(rows)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    with torch.inference_mode():
-        assert torch.equal(trees.leaves(rows.double()), alone)
-
-
 @given(st.lists(FLOATS, min_size=7, max_size=7), st.lists(FLOATS, min_size=1, max_size=5))
 @settings(deadline=None)
 def test_equal_signed_zero_tiny_and_infinite_numbers_go_where_a_comparison_sends_them(cuts, values):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
@@ -74,12 +73,7 @@ class CompleteTrees(nn.Module):
         columns = [part.flatten() for part in torch.split(self.column.int(), levels, dim=1)]
         cuts = [part.flatten() for part in torch.split(below(self.cut), levels, dim=1)]
         blocks = torch.split(rows, max(1, BLOCK // max(trees, rows.shape[1])))
-        threads = min(torch.get_num_threads(), len(blocks)) if rows.device.type == "cpu" else 1
-        # Torch spreads none of these operations over threads itself: the look-ups never, the others not when so small.
-        with ThreadPoolExecutor(threads) as pool:
-            return list(
-                (pool.map if threads > 1 else map)(lambda block: then(_walk(columns, cuts, block, trees)), blocks)
-            )
+        return [then(_walk(columns, cuts, block, trees)) for block in blocks]
 
 
 def _walk(columns: list[Tensor], cuts: list[Tensor], rows: Tensor, trees: int) -> Tensor:
