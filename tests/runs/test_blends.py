@@ -26,13 +26,13 @@ from imbsam.studies.compare import Variant, compare, plan_runs
 from imbsam.studies.dry_run import dry_run
 from imbsam.studies.tune import usual_search
 from imbsam.training import setup
-from imbsam.training.methods import BLENDS
+from imbsam.training.methods import BLENDS, MEMBERS
 from tiny_data import table
 
 
 @pytest.fixture(scope="module")
 def blend(tmp_path_factory):
-    """A trained blend of a small network, boosting and a forest."""
+    """A trained blend of the usual members, with a small network."""
     folder = tmp_path_factory.mktemp("runs")
     source = str(table(folder / "parts.csv"))
     values = {"target": "kind", "method": "blend", "epochs": 3, "hidden": [8], "track": "none", "threads": 1}
@@ -50,7 +50,7 @@ def test_a_blend_is_kept_without_code_and_scores_as_it_did(blend):
 def test_its_members_shares_and_scores_are_told(blend):
     result = RunFolder(blend).read_result()
     told = [note for note in result.notes if "share" in note]
-    assert [note.partition(":")[0] for note in told] == ["imbsam", "boosting", "forest"]
+    assert [note.partition(":")[0] for note in told] == MEMBERS.split("+")
     assert all("balanced accuracy" in note for note in told)
     assert (result.best_epoch, result.epochs, result.cost_ratio) == (None, 0, None)
     assert result.train_seconds > 0
