@@ -69,10 +69,26 @@ def ours(**options: object) -> Score:
     return score
 
 
+def catboost(seed: int) -> object:
+    from catboost import CatBoostClassifier
+
+    own = {"iterations": 200, "auto_class_weights": "Balanced", "thread_count": 1, "random_seed": seed}
+    return CatBoostClassifier(**own, verbose=0, allow_writing_files=False)
+
+
+def lightgbm(seed: int) -> object:
+    from lightgbm import LGBMClassifier
+
+    own = {"n_estimators": 100, "class_weight": "balanced", "n_jobs": 1, "random_state": seed}
+    return LGBMClassifier(**own, verbosity=-1)
+
+
+NO_TREES = {"forest_weight": 0.0, "isolation_weight": 0.0}
+
 METHODS: Mapping[str, Score] = {
-    "ImbSAM": ours(),
-    "SAM": ours(method="sam"),
-    "Adam": ours(method="plain"),
+    "ImbSAM": ours(objective="devnet"),
+    "SAM": ours(objective="devnet", method="sam"),
+    "Adam": ours(objective="devnet", method="plain"),
     "logistic regression": supervised(
         lambda _: make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000))
     ),
@@ -96,5 +112,11 @@ METHODS: Mapping[str, Score] = {
     "isolation forest": isolation_forest,
     "HSC, ImbSAM": ours(objective="hsc"),
     "Deep SAD, ImbSAM": ours(objective="deep-sad"),
+    "blend": ours(),
+    "blend, Adam": ours(method="plain"),
+    "blend, SAM": ours(method="sam"),
+    "blend without trees": ours(objective="blend", objective_options=NO_TREES),
+    "CatBoost": supervised(catboost),
+    "LightGBM": supervised(lightgbm),
 }
-"""The first three are the default detector under three optimizers, with the same sampler and budget."""
+"""The first three are one network under three optimizers, with the same sampler and budget; the blend is the default."""

@@ -4,8 +4,8 @@
 
 FOLDER holds arrhythmia.npz, cardio.npz, satellite.npz, satimage-2.npz, shuttle.npz and thyroid.npz, with arrays X and y
 (1 = anomaly). A line of JSON for each run is added to results/runs.jsonl; `collect.py` makes tables of them. Two of the
-peers are no dependencies of this project: `pip install xgboost tqdm` and `pip install --no-deps deepod`, the latter
-because it pins a torch of 2022.
+peers are no dependencies of this project: `pip install xgboost tqdm catboost lightgbm` and `pip install --no-deps
+deepod`, the latter because it pins a torch of 2022.
 """
 
 import argparse
