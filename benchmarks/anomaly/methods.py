@@ -119,4 +119,4 @@ METHODS: Mapping[str, Score] = {
     "CatBoost": supervised(catboost),
     "LightGBM": supervised(lightgbm),
 }
-"""The first three are one network under three optimizers, with the same sampler and budget; the blend is the default."""
+"""The first three are one network under three optimizers, with the same sampler and budget; `blend` is the default."""
