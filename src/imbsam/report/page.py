@@ -185,7 +185,7 @@ def _notes(study: Study) -> list[Note]:
     for run in study.runs:
         for text in dict.fromkeys(run.result.notes):
             about.setdefault(text, []).append(run)
-        if not run.epochs:
+        if not run.epochs and run.result.epochs:
             about.setdefault("no metrics.jsonl, so not in the learning curves", []).append(run)
     return notes + [Note(text, _whose(runs, study)) for text, runs in about.items()]
 

@@ -111,7 +111,8 @@ def differences(summary: Summary) -> Table | None:
 
 def run_scores(run: Run) -> Table | None:
     """A single run's scores on both sets; None if it was not evaluated."""
-    sets = {"test": run.result.test, "validation (best epoch)": run.result.validation}
+    validation = "validation (best epoch)" if run.result.epochs else "validation"
+    sets = {"test": run.result.test, validation: run.result.validation}
     shown = {name: metrics for name, metrics in sets.items() if metrics is not None}
     if not shown:
         return None
