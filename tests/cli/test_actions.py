@@ -18,8 +18,8 @@ def test_training_leaves_a_run_with_a_report(imbsam, quick):
     ran = imbsam("train", "digits", *quick)
     assert ran.code == 0
     folder = next(iter((read := read_run_folder()).values()))
-    assert list(read) == ["digits-imbsam-seed0"]
-    assert ran.out.rstrip().endswith("report: runs/digits-imbsam-seed0/report.html")
+    assert list(read) == ["digits-seed0"]
+    assert ran.out.rstrip().endswith("report: runs/digits-seed0/report.html")
     assert "imbsam on digits, test data, epoch" in ran.out
     assert [line.split()[0] for line in ran.err.splitlines()] == ["note:", "note:", "note:", "epoch", "epoch"]
     assert ran.err.splitlines()[3].startswith("epoch 1/2  loss ")

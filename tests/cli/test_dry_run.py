@@ -51,9 +51,15 @@ def test_every_method_of_a_comparison_is_tried_and_its_seeds_are_counted(imbsam,
 
 
 def test_a_csv_is_tried(imbsam, tmp_path, parts_csv):
-    found = dry(imbsam, tmp_path, "train", parts_csv, "--target", "kind")
+    found = dry(imbsam, tmp_path, "train", parts_csv, "--target", "kind", "--method", "imbsam")
     assert sum(found["counts"]) + found["validation"] + found["test"] == 150
     assert len(found["counts"]) == 3
+
+
+def test_a_blend_has_no_steps_to_try(fails, tmp_path, parts_csv):
+    said = fails("train", parts_csv, "--target", "kind", "--dry-run")
+    assert "--dry-run looks at the steps of a network, and --method blend makes none" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parquet_is_tried_as_the_csv_of_the_same_rows(imbsam, tmp_path, parts_csv, parquet):

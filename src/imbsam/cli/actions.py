@@ -113,7 +113,9 @@ def train(command: Train, world: World) -> Answer | int:
     """Train one model, or go on with one."""
     folder, source, options = world.from_first(lambda: _asked(command))
     if command.dry.dry_run:
-        run, speed = PlannedRun(folder.path, options.method.method, options), command.dry.samples_per_second
+        # Of a table it is refused once the data are read: a blend makes no steps.
+        label = usual_method(options, is_table=False).method.method
+        run, speed = PlannedRun(folder.path, label, options), command.dry.samples_per_second
         return tried(world.from_first(lambda: dry_run(source, [run], samples_per_second=speed)), source)
     try:
         with RunProgress(quiet=command.quiet or not world.first) as progress:

@@ -85,7 +85,10 @@ def check_network(name: str, what: str) -> None:
         OptionError: If it is a blend, or one of scikit-learn's classifiers.
     """
     if name in BLENDS:
-        raise OptionError(f"{what} looks at the steps of a network, and --method {name} makes none of its own.")
+        raise OptionError(
+            f"{what} looks at the steps of a network, and --method {name} makes none of its own. "
+            "Name one of a network, as --method imbsam."
+        )
 
 
 def make_optimizer(
