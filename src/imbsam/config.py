@@ -109,7 +109,8 @@ class MethodOptions:
 
     method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
-    boosting, forest and logistic; `imbsam methods` lists all. auto: blend for tables, imbsam for images."""
+    boosting, forest and logistic; `imbsam methods` lists all. auto: imbsam for images; for tables blend, but imbsam in
+    several processes or with options that only a network takes (--model, --weights, --loss, --reweight-from)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""

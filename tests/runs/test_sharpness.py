@@ -111,7 +111,7 @@ def test_classes_without_rows_in_the_split_are_told_and_left_out(tmp_path):
     lines = [f"{n},{n % 7},{'rare' if n in (5, 60) else 'odd' if n % 2 else 'even'}" for n in range(80)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,kind", *lines]))
     options = {"target": "kind", "epochs": 1, "hidden": [4], "threads": 1, "track": "none"}
-    fit(RunFolder(tmp_path / "run"), str(tmp_path / "t.csv"), Options().updated(options))
+    fit(RunFolder(tmp_path / "run"), str(tmp_path / "t.csv"), Options().updated({**options, "method": "imbsam"}))
     sharpness = measured(tmp_path / "run", split="validation", measures=("sam",))
     assert sharpness.without_rows == ["rare"]
     found = sharpness.measure().measured.sam.found

@@ -82,6 +82,8 @@ def test_the_loss_is_logit_adjustment_unless_a_class_has_no_training_sample():
 def test_the_usual_method_is_a_blend_for_tables_and_imbsam_for_images():
     assert resolved(Options(), "a.csv", TableSpec(3, ()), PRIORS).method.method == "blend"
     assert resolved(Options(), "digits", image(8), PRIORS).method.method == "imbsam"
+    for asked in ({"loss": "focal"}, {"model": "m:net"}, {"weights": "w.pt"}, {"method_options": ["tail-weight=2"]}):
+        assert resolved(Options().updated(asked), "a.csv", TableSpec(3, ()), PRIORS).method.method == "imbsam"
     assert resolved(Options().updated({"method": "sam"}), "a.csv", TableSpec(3, ()), PRIORS).method.method == "sam"
 
 

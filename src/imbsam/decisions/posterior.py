@@ -35,19 +35,35 @@ class Posterior:
     calibration: Calibration = UNCALIBRATED
 
     def evidence(self, outputs: Tensor) -> Tensor:
-        """E of outputs ``(N, C)``, float64."""
+        """e of rows, shape ``(N, C)``, float64.
+
+        Args:
+            outputs: Shape ``(N, C)``.
+        """
         return self.calibration.balanced(self.scale * outputs.double() + self.shift, self.training)
 
     def log_probabilities(self, outputs: Tensor) -> Tensor:
-        """Logarithm of the probabilities under the prior that was asked for, shape ``(N, C)``, float64."""
+        """Logarithm of the probabilities under the prior that was asked for, shape ``(N, C)``, float64.
+
+        Args:
+            outputs: Shape ``(N, C)``.
+        """
         return (self.evidence(outputs) + self.told).log_softmax(dim=1)
 
     def log_training(self, outputs: Tensor) -> Tensor:
-        """The same under the priors of the training rows."""
+        """The same under the priors of the training rows, shape ``(N, C)``.
+
+        Args:
+            outputs: Shape ``(N, C)``.
+        """
         return (self.evidence(outputs) + self.training).log_softmax(dim=1)
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """What is decided by: the class with the highest one is chosen, shape ``(N, C)``, float64."""
+        """What is decided by: the class with the highest one is chosen, shape ``(N, C)``, float64.
+
+        Args:
+            outputs: Shape ``(N, C)``.
+        """
         return self.evidence(outputs) + self.weights
 
     def calibrated(self, outputs: Tensor, targets: Tensor) -> "Posterior":
@@ -64,7 +80,11 @@ class Posterior:
         return replace(self, calibration=found)
 
     def weighted(self, more: Tensor) -> "Posterior":
-        """Add to the weights of the decision, shape ``(C,)``."""
+        """Add to the weights of the decision.
+
+        Args:
+            more: Shape ``(C,)``.
+        """
         return replace(self, weights=self.weights + more)
 
 

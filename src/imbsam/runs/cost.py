@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from imbsam import data
 from imbsam.config import Options
 from imbsam.training import setup
-from imbsam.training.methods import check_network
+from imbsam.training.methods import check_network, usual_method
 from imbsam.training.random_numbers import own_random_numbers
 
 STEPS = 200
@@ -59,7 +59,7 @@ def expected_cost(source: str, options: Options) -> Cost:
         ImbsamError: If the data or an option cannot be used.
     """
     check_network(options.method.method, "cost")
-    return cost_of(setup.load_problem(source, options))
+    return cost_of(setup.load_problem(source, usual_method(options, is_table=False)))
 
 
 def cost_of(problem: setup.Problem) -> Cost:

@@ -21,7 +21,7 @@ from imbsam.storage.files import alone
 from imbsam.storage.interruption import held_back
 from imbsam.training import setup
 from imbsam.training.determinism import deterministic
-from imbsam.training.methods import BLENDS
+from imbsam.training.methods import BLENDS, usual_method
 
 OnBegin = Callable[[Sequence[str]], None]
 OnEpoch = Callable[[EpochRecord], None]
@@ -69,6 +69,9 @@ def fit(
         on_begin = on_step = on_epoch = None
     if options.training.threads:
         torch.set_num_threads(options.training.threads)
+    if world.size > 1:
+        # A blend trains in one process.
+        options = usual_method(options, is_table=False)
     problem = setup.load_problem(source, options)
     _check_same_data(problem, world)
     label = label or problem.options.method.method

@@ -20,6 +20,9 @@ NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 AUTO = "auto"
 """What stands for the usual method of the data."""
 
+NETWORK = "imbsam"
+"""The usual method of a network."""
+
 BLENDS = ("blend", "boosting", "forest", "logistic")
 """What ``--method`` takes beside them for tables: a network, trees and more together, or scikit-learn's alone."""
 
@@ -51,7 +54,7 @@ def rho_of(chosen: MethodOptions, usual: float) -> float:
 
 
 def checked_name(name: str) -> str:
-    """A method's name.
+    """A method's name; of what stands for the usual one that of a network's.
 
     Raises:
         OptionError: If there is no such method.
@@ -59,19 +62,28 @@ def checked_name(name: str) -> str:
     if name not in (AUTO, *NAMES, *BLENDS):
         known = ", ".join((*NAMES, *BLENDS))
         raise OptionError(f"there is no method {name!r}; there are {known}. See `imbsam methods`.")
-    return name
+    return NETWORK if name == AUTO else name
 
 
 def usual_method(options: Options, *, is_table: bool) -> Options:
     """The options with the usual method where none is named.
 
     Args:
-        options: Any.
+        options: Any. Those that only a network takes ask for one.
         is_table: Whether the data are a table, and more than networks can be trained.
     """
     if options.method.method != AUTO:
         return options
-    return options.updated({"method": "blend" if is_table else "imbsam"})
+    model, loss = options.model, options.loss
+    of_network = (
+        model.model not in (AUTO, "mlp"),
+        model.weights is not None,
+        loss.loss != AUTO,
+        loss.loss_options,
+        loss.reweight_from is not None,
+        any(not pair.startswith("members=") for pair in options.method.method_options),
+    )
+    return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})
 
 
 def check_network(name: str, what: str) -> None:
