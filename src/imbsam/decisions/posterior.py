@@ -35,7 +35,7 @@ class Posterior:
     calibration: Calibration = UNCALIBRATED
 
     def evidence(self, outputs: Tensor) -> Tensor:
-        """e of rows, shape ``(N, C)``, float64.
+        """Give the calibrated evidence e, shape ``(N, C)``, float64.
 
         Args:
             outputs: Shape ``(N, C)``.

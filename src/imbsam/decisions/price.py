@@ -79,8 +79,8 @@ def prices(before: Tensor, after: Tensor, targets: Tensor, wanted: Sequence[Want
     """Say what each class that something is wanted of reaches, and what the others pay for it.
 
     Args:
-        before: Scores ``(N, C)`` without what is wanted.
-        after: With it.
+        before: Scores without what is wanted, shape ``(N, C)``.
+        after: Scores with it, shape ``(N, C)``.
         targets: Shape ``(N,)``, int64; some.
         wanted: What is.
     """

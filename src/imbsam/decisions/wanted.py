@@ -56,7 +56,14 @@ def parsed_wanted(words: Sequence[str], classes: Sequence[str]) -> tuple[Wanted,
 
 
 def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
-    """Read the costs of missing a row of a class, ``CLASS=COST`` each; 1 for classes not named, None for no words.
+    """Read the costs of missing a row of a class.
+
+    Args:
+        words: ``CLASS=COST`` each.
+        classes: Names, length C.
+
+    Returns:
+        Shape ``(C,)``, 1 for classes that are not named; None for no words.
 
     Raises:
         OptionError: If a word has another form, there is no such class, or a cost is not above 0.
