@@ -13,6 +13,10 @@ from imbsam.cli import main
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import lines  # noqa: E402
+import paired  # noqa: E402
 
 
 @cache
@@ -41,17 +45,15 @@ def test_the_tables_of_the_first_results_are_made_of_their_runs() -> None:
         assert table.strip() in shown
 
 
-def test_the_readme_s_table_of_the_demo_is_that_of_the_first_results() -> None:
+def test_the_readme_s_table_of_the_demo_is_that_of_its_runs() -> None:
     shown = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "")
-    digits = printed("first_results/table.py").partition("`imbsam compare digits --methods sgd sam imbsam ")[2]
-    header, _, *rows = digits.split("\n\n")[1].splitlines()
-    names = header.strip("| ").split(" | ")
-    for row, method in zip(rows, ("SGD", "SAM", "ImbSAM"), strict=False):
-        cells = dict(zip(names, row.strip("| ").split(" | "), strict=True))
-        wanted = [cells[name] for name in ("overall", "many", "medium", "few", "rows forwarded")]
-        assert f"| {method} | {' | '.join(wanted)} |" in shown
-    gap = cells["few, against the first"].partition(" ± ")[0].lstrip("+")
-    assert f"ImbSAM is {gap} points above SGD" in shown
+    runs = lines.frame(BENCHMARKS / "first_results" / "results" / "demo.jsonl")
+    for name, method in (("SGD", "sgd"), ("SAM", "sam"), ("ImbSAM", "imbsam")):
+        its = runs[runs.method == method]
+        cells = [paired.interval(100 * its[f"test.{measure}"]) for measure in ("overall", "many", "medium", "few")]
+        assert f"| {name} | {' | '.join(cells)} | {its.cost_ratio.mean():.2f} |" in shown
+    few = paired.wide(runs, "test.few")
+    assert f"ImbSAM is {100 * (few.imbsam - few.sgd).mean():.1f} points above SGD" in shown
 
 
 def test_the_tables_of_the_page_of_speed_are_made_of_its_measurements() -> None:

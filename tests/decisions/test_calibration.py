@@ -29,10 +29,10 @@ def test_the_calibrated_posterior_is_that_of_trusted_evidence_and_priors(seed, a
 def test_the_calibration_undoes_what_makes_a_classifier_too_sure(factors):
     a, b = factors
     draw = np.random.default_rng(0)
-    evidence = 2 * draw.normal(size=(20000, 3))
-    posterior = np.exp(log_softmax(a * evidence + b * np.log(PRIORS), axis=1))
-    targets = (posterior.cumsum(axis=1) < draw.random((20000, 1))).sum(axis=1)
-    found = fitted_calibration(evidence, targets, np.log(PRIORS))
+    targets = draw.choice(3, 20000, p=PRIORS)
+    evidence = 1.5 * (draw.normal(size=(20000, 3)) + 1.5 * np.eye(3)[targets])
+    said = (evidence - (b - 1) * np.log(PRIORS)) / a
+    found = fitted_calibration(said, targets, np.log(PRIORS))
     assert (found.evidence, found.priors) == pytest.approx(factors, rel=0.1)
 
 
@@ -49,3 +49,13 @@ def test_few_rows_leave_the_calibration_near_bayes_rule_and_none_at_it():
     wrong = fitted_calibration(evidence, evidence.argmin(axis=1), np.log(PRIORS))
     assert 0.1 < wrong.evidence < 1
     assert fitted_calibration(evidence[:0], np.empty(0, np.int64), np.log(PRIORS)) == Calibration(1.0, 1.0)
+
+
+@pytest.mark.parametrize("frequencies", [(1 / 3, 1 / 3, 1 / 3), (0.1, 0.1, 0.8)])
+def test_rows_of_other_class_frequencies_give_the_same_calibration(frequencies):
+    """Of one who is twice too sure, and right about the priors, whoever the rows are that tell it."""
+    draw = np.random.default_rng(0)
+    targets = draw.choice(3, 20000, p=frequencies)
+    evidence = 1.5 * (draw.normal(size=(20000, 3)) + 1.5 * np.eye(3)[targets])
+    found = fitted_calibration(2 * evidence, targets, np.log(PRIORS))
+    assert (found.evidence, found.priors) == pytest.approx((0.5, 1.0), rel=0.08)

@@ -46,7 +46,10 @@ UNCALIBRATED = Calibration()
 
 
 def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors: Floats) -> Calibration:
-    """Find the calibration of least log loss under the training priors, on rows that were not trained on.
+    """Find the calibration of least log loss on rows that were not trained on, whatever their class frequencies are.
+
+    Rows that are held out before a long tail is made are more balanced than those of training, so that the posterior is
+    told for their own frequencies: ``softmax(a e + (b - 1) log prior + log frequency)``.
 
     Args:
         evidence: Shape ``(N, C)``, N may be 0.
@@ -57,10 +60,11 @@ def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors:
         The calibration; near a = b = 1 on few rows.
     """
     hits = np.eye(len(log_priors))[targets]
+    frequencies = np.log((hits.sum(axis=0) + np.exp(log_priors)) / (len(targets) + 1))
 
     def loss(logs: Floats) -> tuple[float, Floats]:
         a, b = np.exp(logs)
-        told = log_softmax(a * evidence + b * log_priors, axis=1)
+        told = log_softmax(a * evidence + (b - 1) * log_priors + frequencies, axis=1)
         wrong = np.exp(told) - hits
         slope = np.array([a * (wrong * evidence).sum(), b * (wrong @ log_priors).sum()])
         return -(hits * told).sum() + (logs @ logs) / SPREAD**2 / 2, slope + logs / SPREAD**2

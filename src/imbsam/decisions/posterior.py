@@ -67,7 +67,7 @@ class Posterior:
         return self.evidence(outputs) + self.weights
 
     def calibrated(self, outputs: Tensor, targets: Tensor) -> "Posterior":
-        """Fit the calibration: least log loss under the training priors on rows that were not trained on.
+        """Fit the calibration on rows that were not trained on, of whatever class frequencies.
 
         Args:
             outputs: Shape ``(N, C)``.
