@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imbsam.decisions import Wanted, parsed_costs, parsed_wanted, prices, wanted_weights
@@ -38,6 +38,7 @@ def test_a_recall_is_reached_and_no_more_than_needed(seed, index, share):
 
 
 @given(st.integers(0, 10**6), st.integers(0, 2), st.floats(0.05, 1.0))
+@example(524, 1, 0.25)
 def test_a_precision_is_reached_or_refused(seed, index, share):
     scores, targets = drawn(seed)
     if not (targets == index).any():

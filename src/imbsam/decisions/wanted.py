@@ -130,10 +130,11 @@ def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: floa
             f"--at-least {' '.join(map(str, wanted))}: no threshold reaches it on the {len(targets)} held-out rows; "
             f"the most is {reached}{' each by itself' if len(wanted) > 1 else ''}."
         )
-    low, high = margin[fits], above[fits]
-    if bool(((low < 0) & (high > 0)).any()):
+    # Of two classes with one score the first is chosen: either way has to do.
+    as_it_is = last & (margin <= 0) & (above >= 0)
+    if margin[0] < 0 and as_it_is.any() and bool(fits[as_it_is].all()):
         return now
-    moves = (low + high) / 2
+    moves = (margin[fits] + above[fits]) / 2
     return now + float(moves[moves.abs().argmin()])
 
 
