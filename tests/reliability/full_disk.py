@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from reliability import small
 from reliability.kills import SMALL
 
-WORDS = ["train", "parts.csv", *SMALL, "--hidden", "64", "--epochs", "4", "--out"]
+WORDS = ["train", "parts.csv", *SMALL, "--method", "imbsam", "--hidden", "64", "--epochs", "4", "--out"]
 
 
 def imbsam(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

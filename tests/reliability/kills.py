@@ -62,7 +62,7 @@ class Work:
 
 
 def train(epochs: int) -> Work:
-    words = ["train", "parts.csv", *SMALL, "--epochs", str(epochs), "--out", "run"]
+    words = ["train", "parts.csv", *SMALL, "--method", "imbsam", "--epochs", str(epochs), "--out", "run"]
 
     def again(folder: Path) -> Sequence[str]:
         begun = (folder / "run" / "config.yaml").exists()
@@ -84,7 +84,7 @@ def compare(epochs: int, jobs: int = 1) -> Work:
 
 
 def tune(epochs: int, trials: int = 3) -> Work:
-    words = ["tune", "parts.csv", *SMALL, "--epochs", str(epochs), "--out", "t", "--jobs", "1"]
+    words = ["tune", "parts.csv", *SMALL, "--method", "imbsam", "--epochs", str(epochs), "--out", "t", "--jobs", "1"]
     words += ["--search", "rho", "tail=auto|rarest-classes=0.4", "--trials", str(trials)]
     runs = [f"trial{number:04}-seed0" for number in range(trials)]
 

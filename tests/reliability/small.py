@@ -25,7 +25,15 @@ def source(folder: Path) -> Path:
 
 
 def options(**values: object) -> Options:
-    small = {"target": "kind", "epochs": 2, "batch_size": 14, "hidden": [4], "track": "none", "threads": 1}
+    small = {
+        "target": "kind",
+        "method": "imbsam",
+        "epochs": 2,
+        "batch_size": 14,
+        "hidden": [4],
+        "track": "none",
+        "threads": 1,
+    }
     return Options().updated({**small, **values})
 
 
