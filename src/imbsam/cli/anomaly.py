@@ -10,10 +10,10 @@ from imbsam.anomaly.registry import objective_options
 from imbsam.anomaly.saved import ABOUT, WEIGHTS, SavedDetector
 from imbsam.anomaly.scoring import evaluate, none_for_nan, write_scores
 from imbsam.anomaly.settings import Settings
-from imbsam.anomaly.sources import Block, read_training
+from imbsam.anomaly.sources import Block, Preprocess, read_training
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
-from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore
+from imbsam.cli.commands import AnomalyEvaluate, AnomalyFit, AnomalyScore, LabelledRows
 from imbsam.cli.stdin import path_of
 from imbsam.data.sources.raw import Request
 from imbsam.errors import RunError
@@ -44,17 +44,9 @@ def _fit(command: AnomalyFit) -> Answer:
     folder = command.out or RUNS / f"anomaly-{called_by(source)}"
     if (folder / ABOUT).exists() and not command.overwrite:
         raise RunError(f"{folder} holds a detector already. Replace it with --overwrite, or choose another --out.")
-    request = Request(
-        skip_bad=command.skip_bad,
-        ignore=command.ignore,
-        texts=command.text,
-        dialect=command.file.dialect(command.missing),
-    )
     check_folder(folder, (ABOUT, WEIGHTS, "fit.html", "figures/figure.png"))
     check_apart(folder / ABOUT, source)
-    training, preprocess, notes = read_training(
-        source, command.labels, words, request=request, image_size=command.image_size
-    )
+    training, preprocess, notes = labelled_rows(command)
     settings = _with_own_options(command.settings, training.rows.shape[1:])
     if not command.quiet:
         show.err.print(*(f"note: {note}" for note in notes), _about(training), sep="\n")
@@ -84,6 +76,17 @@ def _fit(command: AnomalyFit) -> Answer:
         f"report: {page}",
     ]
     return Answer(content, lambda: show.lines(sentences))
+
+
+def labelled_rows(command: LabelledRows) -> tuple[Block, Preprocess, tuple[str, ...]]:
+    """Read the rows that a command names: as :func:`imbsam.anomaly.sources.read_training`."""
+    request = Request(
+        skip_bad=command.skip_bad,
+        ignore=command.ignore,
+        texts=command.text,
+        dialect=command.file.dialect(command.missing),
+    )
+    return read_training(command.source, command.labels, command.words, request=request, image_size=command.image_size)
 
 
 def _with_own_options(settings: Settings, shape: Sequence[int]) -> Settings:

@@ -6,11 +6,10 @@ from rich.progress import Progress
 
 from imbsam.anomaly.comparison import Result, compare_detectors, planned
 from imbsam.anomaly.contenders import contenders
-from imbsam.anomaly.sources import read_training
 from imbsam.cli import show
+from imbsam.cli.anomaly import labelled_rows
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import AnomalyCompare
-from imbsam.data.sources.raw import Request
 from imbsam.report.anomaly_compare import said_of, write_comparison_report
 from imbsam.runs.places import REPORT_FILES, RUNS, called_by, check_apart
 from imbsam.storage.files import write_json
@@ -25,15 +24,7 @@ def compare_anomaly(command: AnomalyCompare) -> Answer:
     folder = command.out or RUNS / f"anomaly-compare-{called_by(source)}"
     check_folder(folder, (FILE, *REPORT_FILES))
     check_apart(folder / FILE, source)
-    request = Request(
-        skip_bad=command.skip_bad,
-        ignore=command.ignore,
-        texts=command.text,
-        dialect=command.file.dialect(command.missing),
-    )
-    block, _, notes = read_training(
-        source, command.labels, command.words, request=request, image_size=command.image_size
-    )
+    block, _, notes = labelled_rows(command)
     plan = planned(block.known, command.seeds)
     if not command.quiet:
         unlabelled, anomalies, normal = block.counts

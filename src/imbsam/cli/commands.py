@@ -276,17 +276,13 @@ class Export(Command):
 
 
 @dataclass(frozen=True)
-class AnomalyFit(Command):
-    """Fit an anomaly detector on a table or images with a few labelled anomalies."""
+class LabelledRows(Command):
+    """A command that reads rows of which some are labelled as anomalies."""
 
     source: Source
     """CSV, TSV, Excel, Parquet or npz, one file or several; or a folder of images with a subfolder for each label."""
     labels: str | None = None
     """The column that holds the labels: 1 anomaly, 0 or empty unlabelled, -1 known to be normal. npz: y."""
-    out: Path | None = None
-    """Folder for the detector. Default: runs/anomaly-SOURCE."""
-    overwrite: bool = False
-    """Replace a detector that is there."""
     ignore: tuple[str, ...] = ()
     """Table: columns to leave out, as numbers that only name the rows."""
     text: tuple[str, ...] = ()
@@ -296,14 +292,24 @@ class AnomalyFit(Command):
     unknown, ..., which is said."""
     image_size: int | None = None
     """Images: pixels of each side; by default as they are."""
-    seed: int = 0
-    """All randomness follows from it."""
-    quiet: bool = False
-    """Print the result only."""
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
     file: FlatTextFile = field(default_factory=TextFile)
     words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
+
+
+@dataclass(frozen=True)
+class AnomalyFit(LabelledRows):
+    """Fit an anomaly detector on a table or images with a few labelled anomalies."""
+
+    out: Path | None = None
+    """Folder for the detector. Default: runs/anomaly-SOURCE."""
+    overwrite: bool = False
+    """Replace a detector that is there."""
+    seed: int = 0
+    """All randomness follows from it."""
+    quiet: bool = False
+    """Print the result only."""
     settings: Annotated[Settings, OmitArgPrefixes, arg(name="")] = field(default_factory=Settings)
 
 
@@ -349,13 +355,9 @@ class AnomalyEvaluate(Command):
 
 
 @dataclass(frozen=True)
-class AnomalyCompare(Command):
+class AnomalyCompare(LabelledRows):
     """Compare detectors by cross-validation over the labelled anomalies, and say what these can tell."""
 
-    source: Source
-    """CSV, TSV, Excel, Parquet or npz, one file or several; or a folder of images with a subfolder for each label."""
-    labels: str | None = None
-    """The column that holds the labels: 1 anomaly, 0 or empty unlabelled, -1 known to be normal. npz: y."""
     detectors: tuple[str, ...] = ("default", "forest", "boosting", "logistic", "isolation-forest")
     """NAME or NAME:OPTION=VALUE,...; the first is what the others are held to. default: the detector of `imbsam anomaly
     fit`; devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet, rosas, with its options; of scikit-learn forest,
@@ -365,23 +367,10 @@ class AnomalyCompare(Command):
     anomalies, 3 with fewer than 50, else 1."""
     out: Path | None = None
     """Folder for report and numbers. Default: runs/anomaly-compare-SOURCE."""
-    ignore: tuple[str, ...] = ()
-    """Table: columns to leave out, as numbers that only name the rows."""
-    text: tuple[str, ...] = ()
-    """Table: columns that are text whatever they look like, such as codes that are written in digits."""
-    missing: tuple[str, ...] = ("auto",)
-    """Table: words for a missing value, beside the empty cell. auto: NA, null and their like; among numbers also ?, -,
-    unknown, ..., which is said."""
-    image_size: int | None = None
-    """Images: pixels of each side; by default as they are."""
     seed: int = 0
     """The first seed."""
     quiet: bool = False
     """Print the result only."""
-    skip_bad: bool = False
-    """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
-    file: FlatTextFile = field(default_factory=TextFile)
-    words: Annotated[LabelWords, OmitArgPrefixes, arg(name="")] = field(default_factory=LabelWords)
 
 
 @dataclass(frozen=True)
