@@ -6,9 +6,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from sets import LEAST_ROWS, TEST, VALIDATION, Task, _data, _keel
+from sets import Task, _data, _keel, drawn
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from imbsam.data.longtail import long_tail
 
@@ -19,21 +18,12 @@ Load = Callable[[], tuple[pd.DataFrame, np.ndarray]]
 def make_development_task(name: str, seed: int) -> Task:
     """Draw the parts of a set; where an imbalance is given, all rows but the test's are made long-tailed."""
     load, imbalance = DEVELOPMENT[name]
-    frame, y = load()
-    if len(frame) > MOST_ROWS:
-        frame, _, y, _ = train_test_split(frame, y, train_size=MOST_ROWS, stratify=y, random_state=seed)
-    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-    kept = counts[codes] >= LEAST_ROWS
-    frame, y = frame[kept].reset_index(drop=True), np.unique(codes[kept], return_inverse=True)[1]
-    rest, test, y_rest, y_test = train_test_split(frame, y, test_size=TEST, stratify=y, random_state=seed)
-    if imbalance is not None:
+
+    def cut(y: np.ndarray) -> np.ndarray:
         generator = torch.Generator().manual_seed(seed)
-        stay = long_tail(torch.from_numpy(y_rest), imbalance=imbalance, rare="random", generator=generator).numpy()
-        rest, y_rest = rest.iloc[stay], y_rest[stay]
-    train, validation, y_train, y_validation = train_test_split(
-        rest, y_rest, test_size=VALIDATION, stratify=y_rest, random_state=seed
-    )
-    return Task((train, y_train), (validation, y_validation), (test, y_test))
+        return long_tail(torch.from_numpy(y), imbalance=imbalance, rare="random", generator=generator).numpy()
+
+    return drawn(*load(), seed, MOST_ROWS, None if imbalance is None else cut)
 
 
 def _of(name: str) -> Load:

@@ -55,15 +55,24 @@ class Ours:
 
 
 @dataclass
-class Plain:
-    """A peer that is trained without weights; decided by its probabilities, divided by the priors or as they come."""
+class Peer:
+    """A classifier of other people, and the priors of its training rows."""
 
     classifier: object
-    divided: bool = True
 
     def fit(self, rows: pd.DataFrame, y: np.ndarray) -> object:
         self.priors = np.bincount(y) / len(y)
-        return self.classifier.fit(rows, y)
+        return self.classifier.fit(rows, y, **self.weights(y))
+
+    def weights(self, y: np.ndarray) -> dict[str, np.ndarray]:
+        return {}
+
+
+@dataclass
+class Plain(Peer):
+    """A peer that is trained without weights; decided by its probabilities, divided by the priors or as they come."""
+
+    divided: bool = True
 
     def tell(self, rows: pd.DataFrame) -> Told:
         told = self.classifier.predict_proba(rows)
@@ -71,16 +80,13 @@ class Plain:
 
 
 @dataclass
-class Weighted:
+class Weighted(Peer):
     """A peer that is trained with balanced weights; its probabilities are those of balanced classes."""
 
-    classifier: object
     by_rows: bool = False
 
-    def fit(self, rows: pd.DataFrame, y: np.ndarray) -> object:
-        self.priors = np.bincount(y) / len(y)
-        weights = {"sample_weight": compute_sample_weight("balanced", y)} if self.by_rows else {}
-        return self.classifier.fit(rows, y, **weights)
+    def weights(self, y: np.ndarray) -> dict[str, np.ndarray]:
+        return {"sample_weight": compute_sample_weight("balanced", y)} if self.by_rows else {}
 
     def tell(self, rows: pd.DataFrame) -> Told:
         decided = self.classifier.predict_proba(rows)

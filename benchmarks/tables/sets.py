@@ -14,6 +14,9 @@ TEST, VALIDATION = 0.25, 0.2
 """Shares: of all rows, and of those that are not test rows."""
 
 
+Cut = Callable[[np.ndarray], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Task:
     """The parts of a set: rows as data frames, classes as integers from 0."""
@@ -34,13 +37,20 @@ class Task:
 
 def make_task(name: str, seed: int) -> Task:
     """Draw the parts of a set."""
-    frame, y = SETS[name]()
-    if len(frame) > MOST_ROWS:
-        frame, _, y, _ = train_test_split(frame, y, train_size=MOST_ROWS, stratify=y, random_state=seed)
+    return drawn(*SETS[name](), seed, MOST_ROWS)
+
+
+def drawn(frame: pd.DataFrame, y: np.ndarray, seed: int, most: int, cut: Cut | None = None) -> Task:
+    """Draw the parts of at most so many rows; all but the test's may be cut to those whose places ``cut`` gives."""
+    if len(frame) > most:
+        frame, _, y, _ = train_test_split(frame, y, train_size=most, stratify=y, random_state=seed)
     _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     kept = counts[codes] >= LEAST_ROWS
     frame, y = frame[kept].reset_index(drop=True), np.unique(codes[kept], return_inverse=True)[1]
     rest, test, y_rest, y_test = train_test_split(frame, y, test_size=TEST, stratify=y, random_state=seed)
+    if cut is not None:
+        stay = cut(y_rest)
+        rest, y_rest = rest.iloc[stay], y_rest[stay]
     train, validation, y_train, y_validation = train_test_split(
         rest, y_rest, test_size=VALIDATION, stratify=y_rest, random_state=seed
     )
