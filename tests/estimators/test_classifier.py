@@ -20,6 +20,7 @@ from sklearn.preprocessing import MinMaxScaler
 from torch.nn.functional import cross_entropy
 
 from imbsam import SharpClassifier
+from imbsam.decisions import UNCALIBRATED
 from imbsam.errors import DataError, DataWarning, NonFiniteError, OptionError, PriorsWarning
 from imbsam.losses import LOSSES
 from imbsam.optim import ASCENTS, METHODS
@@ -195,6 +196,16 @@ def test_a_class_prior_given_to_fit_is_the_one_decided_later(rows):
     for asked in ("balanced", "loss", [1, 2, 3]):
         at_once, later = (quick(class_prior=prior).fit(*rows) for prior in (asked, None))
         np.testing.assert_array_equal(at_once.predict_proba(rows[0]), later.decide(asked).predict_proba(rows[0]))
+
+
+def test_the_outputs_are_taken_as_they_come_at_once_and_later(rows):
+    """Under the class prior of the loss nothing is calibrated, whenever it is asked for."""
+    held_out = {"early_stopping": True, "validation_fraction": 0.3}
+    later = quick(**held_out).fit(*rows)
+    assert later.posterior_.calibration != UNCALIBRATED
+    at_once = quick(class_prior="loss", **held_out).fit(*rows)
+    np.testing.assert_array_equal(later.decide("loss").predict_proba(rows[0]), at_once.predict_proba(rows[0]))
+    assert later.posterior_.calibration == UNCALIBRATED
 
 
 def test_a_cost_makes_decisions_of_least_expected_cost(rows):

@@ -110,7 +110,7 @@ def posterior_under(
             where they are that as they come.
         costs: Of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under the
             prior of the probabilities.
-        calibration: Of the evidence.
+        calibration: Of the evidence; under the class prior of the loss, outputs are taken as they come.
 
     Raises:
         OptionError: If the class prior cannot be used.
@@ -121,4 +121,5 @@ def posterior_under(
     if costs is not None:
         weights = weights + costs.double().log()
     shift = -training if training_shift is None else training_shift.double().cpu() - training
-    return Posterior(training, told, weights, shift, scale, calibration)
+    is_as_it_comes = isinstance(asked, str) and asked == "loss"
+    return Posterior(training, told, weights, shift, scale, UNCALIBRATED if is_as_it_comes else calibration)

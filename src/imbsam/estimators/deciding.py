@@ -6,11 +6,12 @@ from typing import Literal, Self, cast
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbsam.decisions import ClassPrior, Posterior, Price, Wanted, posterior_under, prices, wanted_weights
-from imbsam.errors import OptionError
+from imbsam.errors import DataError, OptionError
 from imbsam.priors import ClassPriors
 
 Costs = Mapping[object, float] | None
@@ -33,6 +34,11 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     cost: Costs
     at_least: AtLeast
     _held_out: tuple[Tensor, Tensor]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def decision_function(self, X: object) -> "np.ndarray":
         """How much speaks for each class, in logits: the class with the most is the one that ``predict`` gives.
@@ -130,6 +136,17 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "posterior_")
         return self.posterior_
 
+    def _numbered(self, labels: "np.ndarray") -> tuple["np.ndarray", Tensor]:
+        """The classes, sorted, and of each label the place of its class.
+
+        Raises:
+            DataError: If there is one class alone.
+        """
+        classes, targets = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(f"{type(self).__name__} needs rows of at least 2 classes; y has 1 class: {classes[0]}.")
+        return classes, torch.from_numpy(targets.astype(np.int64))
+
     def _targets(self, y: object) -> Tensor:
         labels = np.asarray(y)
         places = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
@@ -148,9 +165,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             targets: Shape ``(n,)``.
             is_calibrated: The outputs are calibrated on these rows already.
         """
-        # "loss" takes the outputs as they come.
-        is_as_it_comes = isinstance(self.class_prior, str) and self.class_prior == "loss"
-        calibrated = base if is_as_it_comes or is_calibrated else base.calibrated(outputs, targets)
+        calibrated = base if is_calibrated else base.calibrated(outputs, targets)
         held_out = (outputs, targets)
         self.posterior_, self.prices_ = self._decided(calibrated, held_out, self.class_prior, self.cost, self.at_least)
         self._held_out = held_out

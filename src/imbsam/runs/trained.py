@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from imbsam import data, models
 from imbsam.config import DecisionOptions, Options
-from imbsam.decisions import UNCALIBRATED, Posterior, parsed_wanted
+from imbsam.decisions import Posterior, parsed_wanted
 from imbsam.errors import DataError, ModelError, RunError
 from imbsam.inputs import InputSpec
 from imbsam.losses import needs_cosine_classifier
@@ -20,7 +20,7 @@ from imbsam.models.blend import Blend
 from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.places import check_file
-from imbsam.runs.reading import AS_THEY_COME, learnt_reading, measured, with_weights
+from imbsam.runs.reading import learnt_reading, measured, with_weights
 from imbsam.runs.records import Read
 from imbsam.storage.files import harmless, write_atomically
 from imbsam.training import setup
@@ -129,7 +129,7 @@ class Trained:
             self.classes,
             epoch=self.epoch,
             decision=self.decision,
-            calibration=UNCALIBRATED if self.decision.class_prior == AS_THEY_COME else self.read.calibration,
+            calibration=self.read.calibration,
         )
         return with_weights(found, self.read)
 
