@@ -8,13 +8,13 @@ from typing import ClassVar, Literal, Self, cast
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbsam.decisions import ClassPrior, posterior_under
-from imbsam.errors import DataError, DataWarning
+from imbsam.errors import DataWarning
 from imbsam.estimators.blended import Blended, blended, given_weights
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
@@ -139,11 +139,6 @@ class BlendClassifier(DecidingClassifier):
         self.verbose = verbose
         self.device = device
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
     def get_params(self, deep: bool = True) -> dict[str, object]:
         """Give the parameters; deep: those of members that are pairs too, as ``NAME__PARAMETER``."""
         params: dict[str, object] = super().get_params(deep=False)
@@ -189,11 +184,9 @@ class BlendClassifier(DecidingClassifier):
         shares = given_weights(self.weights, names)
         texts = not isinstance(self.categorical_features, str)
         frame, labels = checked_training(self, X, y, texts=texts, reset=True)
-        self.classes_, targets = np.unique(labels, return_inverse=True)
-        classes = self.classes_.tolist()
-        if len(classes) < 2:
-            raise DataError(f"{type(self).__name__} needs rows of at least 2 classes; y has 1 class: {classes[0]}.")
-        self.priors_ = ClassPriors.from_targets(torch.from_numpy(targets), len(classes))
+        self.classes_, places = self._numbered(labels)
+        classes, targets = self.classes_.tolist(), places.numpy()
+        self.priors_ = ClassPriors.from_targets(places, len(classes))
         log_priors = self.priors_.log_priors
         base = posterior_under(self.class_prior, self.priors_, classes, training_shift=log_priors)
         check_decisions(self.cost, self.at_least, classes)

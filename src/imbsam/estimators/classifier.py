@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -200,11 +200,6 @@ class SharpClassifier(DecidingClassifier):
         self.device = device
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
     def fit(self, X: object, y: object) -> Self:
         """Train on rows and their labels.
 
@@ -262,12 +257,10 @@ class SharpClassifier(DecidingClassifier):
         return torch.cat(blocks)
 
     def _classes_of(self, labels: "np.ndarray", before: Learnt | None) -> tuple["np.ndarray", Tensor]:
-        classes, targets = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise DataError(f"{type(self).__name__} needs rows of at least 2 classes; y has 1 class: {classes[0]}.")
+        classes, targets = self._numbered(labels)
         if before and not np.array_equal(classes, self.classes_):
             raise DataError(f"warm_start goes on with the classes {self.classes_}; y has {classes}.")
-        return classes, torch.from_numpy(targets.astype(np.int64))
+        return classes, targets
 
     def _split(self, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Indices to train on, and to hold out."""

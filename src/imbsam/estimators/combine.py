@@ -8,9 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from imbsam.estimators.evidence import Floats
-
-FLOOR = 0.05
-"""Added to how many times as likely as by chance a member takes a class to be: no member alone can rule a class out."""
+from imbsam.models.blend import FLOOR
 
 
 @dataclass(frozen=True)

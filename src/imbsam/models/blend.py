@@ -21,7 +21,7 @@ def part_of(state: State, prefix: str) -> dict[str, Tensor]:
 
 
 FLOOR = 0.05
-"""Added to how many times as likely as by chance a member takes a class to be."""
+"""Added to how many times as likely as by chance a member takes a class to be: none alone can rule a class out."""
 
 
 class Blend(nn.Module):
