@@ -42,7 +42,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def commands(block: str) -> list[list[str]]:
-    lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+    lines = [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
     assert all(program in ("imbsam", "torchrun") for program, *_ in lines)
     return [words[program == "imbsam" :] for words in lines for program in words[:1]]
 

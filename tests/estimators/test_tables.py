@@ -77,7 +77,7 @@ def test_a_unit_or_an_origin_of_a_column_changes_nothing(rows):
 def test_missing_numbers_are_filled_and_marked(rows):
     X, y = rows
     X[y == "rare", 1] = np.nan
-    classifier = quick(max_iter=30).fit(X, y)
+    classifier = quick(max_iter=100).fit(X, y)
     assert spec_of(classifier)[0] == 5
     # The mark alone tells the rare class.
     np.testing.assert_array_equal(classifier.predict(X) == "rare", y == "rare")

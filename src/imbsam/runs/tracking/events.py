@@ -1,5 +1,6 @@
 """TensorBoard events of a run."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -46,12 +47,20 @@ class Events:
             self._whole = _held_whole(self._folder, epochs)
         for step, scalars in epochs[self._whole :]:
             # Readers drop what the files before say of this step and later ones.
-            self._writer = self._writer or SummaryWriter(self._folder, purge_step=step)
+            if self._writer is None:
+                _wait_for_a_later_name(self._folder)
+                self._writer = SummaryWriter(self._folder, purge_step=step)
             for name, value in scalars.items():
                 self._writer.add_scalar(name, value, step)
             self._whole += 1
         if self._writer is not None:
             self._writer.flush()
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Let the second pass in which another event file began: names have whole seconds, and readers go by names."""
+    while any(path.name.split(".")[3:4] == [f"{int(time.time()):010d}"] for path in folder.glob("events.out.tfevents.*")):
+        time.sleep(0.05)
 
 
 def _held_whole(folder: Path, epochs: Sequence[Step]) -> int:
