@@ -14,7 +14,7 @@ REST = ("contaminated", "clean")
 """The anomalies without a label stay in the training rows, unlabelled, or are taken out of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """X_train with y_train (1 labelled anomaly, 0 unlabelled); X_test with the truth y_test (1 anomaly)."""
 

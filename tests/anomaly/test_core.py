@@ -9,7 +9,7 @@ from imbsam.anomaly import OBJECTIVES, Settings, fit
 from imbsam.anomaly.labels import kinds_of
 from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling
-from imbsam.anomaly.training import BLOCK, Subset, block_rows, make_method, trained
+from imbsam.anomaly.training import Subset, block_rows, make_method, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning, OptionError
 from imbsam.optim import METHODS, ImbSAM
@@ -204,10 +204,11 @@ def test_the_table_is_left_as_it_was():
 def test_no_more_rows_than_a_block_are_scaled_at_once(monkeypatch, options):
     """Beside the table only batches and blocks of it are ever held, however long it is."""
     rows, kinds, taken = X.repeat(20, 1), KINDS.repeat(20), []
+    monkeypatch.setattr("imbsam.anomaly.training.BLOCK", 2048)
     scale = ColumnScaling.__call__
     monkeypatch.setattr(ColumnScaling, "__call__", lambda self, r, dtype: taken.append(len(r)) or scale(self, r, dtype))
     detector = fit(rows, kinds, quick(epochs=1, **options), seed=0)
-    assert max(taken) <= BLOCK
+    assert max(taken) <= 2048
     taken.clear()
     detector.score(rows)
     members = options.get("members", 1)
@@ -215,9 +216,18 @@ def test_no_more_rows_than_a_block_are_scaled_at_once(monkeypatch, options):
 
 
 @pytest.mark.parametrize(
-    ("shape", "rows"), [((30,), 2048), ((1, 8, 8), 2048), ((3, 32, 32), 256), ((3, 224, 224), 5), ((1, 999, 999), 1)]
+    ("shape", "rows"),
+    [
+        ((30,), 16384),
+        ((1000,), 1048),
+        ((2_000_000,), 1),
+        ((1, 8, 8), 4096),
+        ((3, 32, 32), 256),
+        ((3, 224, 224), 5),
+        ((1, 999, 999), 1),
+    ],
 )
-def test_the_larger_the_images_the_fewer_are_in_a_block(shape, rows):
+def test_the_larger_the_rows_the_fewer_are_in_a_block(shape, rows):
     assert block_rows(shape) == rows
 
 

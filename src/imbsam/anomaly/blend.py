@@ -46,8 +46,8 @@ class Blend(Objective):
         shape: Sequence[int],
         *,
         networks: int = 4,
-        isolation_trees: int = 100,
-        forest_trees: int = 100,
+        isolation_trees: int = 50,
+        forest_trees: int = 50,
         forest_weight: float | None = None,
         isolation_weight: float = 0.25,
     ) -> None:

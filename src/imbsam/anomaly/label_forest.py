@@ -11,7 +11,7 @@ from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.objective import ScaledRows
 from imbsam.anomaly.trees import ClassifyingTrees
 
-DEPTH = 8
+DEPTH = 6
 SAMPLE = 256
 """Rows without a label that a tree is grown on, at most; and at most half of them."""
 LEAF = 5

@@ -23,8 +23,9 @@ from imbsam.training.step import train_step
 
 Batch = TypeVar("Batch")
 
-BLOCK = 2048
-"""Rows handled at once outside of training: large enough to keep the cores busy, small enough for their caches."""
+BLOCK, BLOCK_NUMBERS = 2**14, 2**20
+"""Rows handled at once outside of training, and numbers in them: large enough to keep the cores busy, small enough for
+their caches."""
 
 BLOCK_PIXELS = 2**18
 """Images handled at once outside of training hold this many pixels: their features are some tens of times larger."""
@@ -190,7 +191,8 @@ class _Trainer(Scaled):
 
 def block_rows(shape: Sequence[int]) -> int:
     """How many rows of this shape to handle at once outside of training."""
-    return max(1, min(BLOCK, BLOCK_PIXELS // prod(shape[1:])))
+    numbers, pixels = shape[0], prod(shape[1:])
+    return max(1, min(BLOCK, BLOCK_NUMBERS // numbers, BLOCK_PIXELS // pixels if len(shape) > 1 else BLOCK))
 
 
 def _errors(errors: Tensor, _kinds: Tensor) -> Tensor:

@@ -77,17 +77,22 @@ class CompleteTrees(nn.Module):
 
 
 def _walk(columns: list[Tensor], cuts: list[Tensor], rows: Tensor, trees: int) -> Tensor:
-    # Of the ways to look many numbers up, index_select in one dimension by int32 is torch's fastest by far.
     finite = torch.finfo(torch.float32)
-    seen = rows.T.float().clamp(finite.min, finite.max).flatten()
+    seen = rows.T.float().clamp(finite.min, finite.max).contiguous()
     row = torch.arange(len(rows), dtype=torch.int32, device=rows.device).repeat(trees)
-    node = torch.arange(trees, dtype=torch.int32, device=rows.device).repeat_interleave(len(rows))
-    for column, cut in zip(columns, cuts, strict=True):
-        at = torch.add(row, column.index_select(0, node), alpha=len(rows))
+    node = torch.arange(trees, dtype=torch.int32, device=rows.device)[:, None]
+    for level, (column, cut) in enumerate(zip(columns, cuts, strict=True)):
+        # Of the ways to look many numbers up, index_select in one dimension by int32 is torch's fastest by far; at the
+        # roots it need only copy whole columns.
+        if level == 0:
+            margin = cut[:, None] - seen.index_select(0, column)
+            seen = seen.flatten()
+        else:
+            at = column.index_select(0, node).mul_(len(rows)).add_(row)
+            margin = cut.index_select(0, node).sub_(seen.index_select(0, at))
         # 1 where the row is above the cut: the sign bit of the difference, several times as fast as a comparison.
-        right = cut.index_select(0, node).sub_(seen.index_select(0, at)).view(torch.int32) >> 31
-        node = right.neg_().add_(node, alpha=2)
-    return node.view(trees, len(rows))
+        node = (margin.view(torch.int32) >> 31).neg_().add_(node, alpha=2).flatten()
+    return node.expand(trees, len(rows)) if not columns else node.view(trees, len(rows))
 
 
 def below(cuts: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Events:
 
 def _wait_for_a_later_name(folder: Path) -> None:
     """Let the second pass in which another event file began: names have whole seconds, and readers go by names."""
-    while any(path.name.split(".")[3:4] == [f"{int(time.time()):010d}"] for path in folder.glob("events.out.tfevents.*")):
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
         time.sleep(0.05)
 
 
