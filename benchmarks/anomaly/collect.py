@@ -22,7 +22,8 @@ from protocol import LABELS, REST
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
-SUBJECT = "ImbSAM"
+SUBJECTS = ("blend", "ImbSAM")
+"""Compared with every other method; of a study that has both, only tasks count that both have finished."""
 TASK = ["labels", "rest", "set", "seed"]
 
 
@@ -47,6 +48,7 @@ TITLES = {"ap": "Average precision", "auroc": "Area under the ROC curve"}
 def complete(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """One row a task, one column a method; methods not run on most tasks are left out, then unfinished tasks."""
     wide = runs.pivot(index=TASK, columns="method", values=measure)
+    wide = wide.dropna(subset=[name for name in SUBJECTS if name in wide])
     return wide.dropna(axis=1, thresh=len(wide) // 2).dropna()
 
 
@@ -69,7 +71,10 @@ def section(runs: pd.DataFrame, measure: str, title: str) -> str:
             f"### {described(labels)}, {rest}: {len(tasks)} tasks, {seeds.min()} to {seeds.max()} seeds a set",
             "",
         ]
-        lines += [table.to_markdown(), "", *tests(tasks), ""]
+        lines += [table.to_markdown(), ""]
+        for subject in SUBJECTS:
+            if subject in tasks:
+                lines += [*tests(tasks, subject), ""]
     return "\n".join(lines)
 
 
@@ -78,18 +83,18 @@ def described(labels: str) -> str:
     return f"labels for {float(share):.0%} of the training {of}".replace("training rows", "number of training rows")
 
 
-def tests(tasks: pd.DataFrame) -> list[str]:
-    """Paired Wilcoxon tests of ImbSAM against each other method, Holm-corrected over the methods."""
-    others = [name for name in tasks.columns if name != SUBJECT]
+def tests(tasks: pd.DataFrame, subject: str) -> list[str]:
+    """Paired Wilcoxon tests of a method against each other one, Holm-corrected over the methods."""
+    others = [name for name in tasks.columns if name != subject]
     by_set = tasks.groupby("set").mean()
     values = {}
     for name in others:
-        difference = tasks[SUBJECT] - tasks[name]
+        difference = tasks[subject] - tasks[name]
         values[name] = stats.wilcoxon(difference).pvalue if difference.any() else 1.0
-    lines = ["| ImbSAM against | difference | sets won | p (Wilcoxon) | p (Holm) |", "|---|---|---|---|---|"]
+    lines = [f"| {subject} against | difference | sets won | p (Wilcoxon) | p (Holm) |", "|---|---|---|---|---|"]
     for name, corrected in holm(values).items():
-        won = int((by_set[SUBJECT] > by_set[name]).sum())
-        mean = (tasks[SUBJECT] - tasks[name]).mean()
+        won = int((by_set[subject] > by_set[name]).sum())
+        mean = (tasks[subject] - tasks[name]).mean()
         lines.append(f"| {name} | {mean:+.1f} | {won} of {len(by_set)} | {values[name]:.2g} | {corrected:.2g} |")
     return lines
 
@@ -102,7 +107,7 @@ def draw(found: pd.Series, tasks: int, file: Path) -> None:
     critical *= np.sqrt(methods * (methods + 1) / (6 * tasks))
     figure, axis = plt.subplots(figsize=(7.2, 1.0 + 0.3 * methods), layout="constrained")
     places = np.arange(methods)
-    axis.scatter(found, places, color=["#c2410c" if n == SUBJECT else "#0b6e99" for n in found.index], zorder=3)
+    axis.scatter(found, places, color=["#c2410c" if n in SUBJECTS else "#0b6e99" for n in found.index], zorder=3)
     axis.set_yticks(places, found.index)
     axis.invert_yaxis()
     reached = -1

@@ -124,15 +124,43 @@ def test_the_out_of_bag_scores_are_those_of_trees_grown_on_other_rows(monkeypatc
 
 def test_networks_take_turns_in_rho_unless_one_is_asked_for(monkeypatch):
     asked = []
-    monkeypatch.setattr(blending, "fitted", lambda network, scaling, rows, of, seed: asked.append((of.rho, len(rows))))
+
+    def kept(ensemble, scaling, rows, of, seed):
+        lengths = [share * of.rho for share in ensemble.ascent(0.0).shares]
+        asked.extend(zip(lengths, ensemble._own.sum(dim=1).tolist(), strict=True))
+
+    monkeypatch.setattr(blending, "fitted", kept)
     fit_blend(ROWS, settings(), seed=0, leave_out=False)
-    assert [rho for rho, _ in asked] == [RHOS[0]] * 2 + [RHOS[1]] * 2
+    assert [rho for rho, _ in asked] == pytest.approx([RHOS[0]] * 2 + [RHOS[1]] * 2)
     half = int((KINDS != ANOMALY).sum()) / 2
     for _, rows in asked:
         assert rows - int((KINDS == ANOMALY).sum()) in (math.floor(half), math.ceil(half))
     asked.clear()
     fit_blend(ROWS, settings(rho=0.7), seed=0, leave_out=False)
-    assert {rho for rho, _ in asked} == {0.7}
+    assert [rho for rho, _ in asked] == pytest.approx([0.7] * 4)
+    asked.clear()
+    fit_blend(ROWS, settings(rho=0.0), seed=0, leave_out=False)
+    assert [rho for rho, _ in asked] == [0.0] * 4
+
+
+def test_a_rho_that_is_no_length_is_left_to_its_method(monkeypatch):
+    asked = []
+    monkeypatch.setattr(blending, "fitted", lambda network, scaling, rows, of, seed: asked.append(of.rho))
+    fit_blend(ROWS, settings(method="asam"), seed=0, leave_out=False)
+    fit_blend(ROWS, settings(method="gsam"), seed=0, leave_out=False)
+    assert asked == [None] * 4 + [RHOS[0]] * 2 + [RHOS[1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [({}, ["Ensemble"]), ({"method": "gsam"}, ["Seeing"] * 4), ({"base": "muon"}, ["Seeing"] * 4)],
+)
+def test_networks_are_trained_together_where_a_step_keeps_them_apart(monkeypatch, options, kinds):
+    found, train = [], blending.fitted
+    monkeypatch.setattr(blending, "fitted", lambda o, *a, **k: found.append(type(o).__name__) or train(o, *a, **k))
+    scores = fit(X, KINDS, settings(steps=3, **options), seed=0).score(X)
+    assert found == kinds
+    assert scores.isfinite().all()
 
 
 def test_it_is_the_default_for_tables_and_an_honest_threshold_goes_with_it():

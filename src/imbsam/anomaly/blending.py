@@ -7,12 +7,14 @@ from torch import Tensor
 
 from imbsam.anomaly import label_forest
 from imbsam.anomaly.blend import Blend
+from imbsam.anomaly.ensemble import Ensemble, can_be_trained_together
 from imbsam.anomaly.labels import ANOMALY
 from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling, fit_scaling
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.training import PLACES, WEIGHTS, Scaled, Subset, fitted
 from imbsam.data.seeding import generator
+from imbsam.optim import METHODS
 
 RHOS = (1.5, 0.3)
 """Neighbourhood sizes of the networks, two each in turn: which of them is better hangs on the table."""
@@ -22,6 +24,8 @@ FEWEST = 6
 
 FIFTHS = 5
 """Parts, one of which a single network leaves out."""
+
+TINY = 1e-30
 
 HALVES, NETWORK, FOREST = range(200, 203)
 
@@ -64,11 +68,7 @@ def fit_blend(rows: Subset, settings: Settings, *, seed: int, leave_out: bool) -
     scaled = Scaled(rows, scaling, settings)
     blend.look(scaled, generator(seed, PLACES))
     held = held_out(rows.kinds, len(blend.networks), leave_out=leave_out, seed=seed)
-    for number, network in enumerate(blend.networks):
-        part = Subset(rows.table, rows.indices[~held[number]], rows.kinds[~held[number]])
-        rho = RHOS[number // 2 % len(RHOS)] if settings.rho is None else settings.rho
-        own = int(generator(seed, NETWORK, number).initial_seed())
-        fitted(network, scaling, part, replace(settings, rho=rho), seed=own)  # type: ignore[arg-type]
+    _train_networks(blend, scaling, rows, ~held, settings, seed)
     out_of_bag = label_forest.grow(blend.forest, scaled, int(generator(seed, FOREST).initial_seed()))
     blend.eval()
     with torch.no_grad():
@@ -82,6 +82,24 @@ def fit_blend(rows: Subset, settings: Settings, *, seed: int, leave_out: bool) -
     asked = torch.where(honest, held, True).T
     networks = (z[:, :-2] * asked).sum(dim=1) / asked.sum(dim=1)
     return Fitted(blend, scaling, networks + z[:, -2:] @ blend.weights.double().cpu(), honest)
+
+
+def _train_networks(
+    blend: Blend, scaling: ColumnScaling, rows: Subset, own: Tensor, settings: Settings, seed: int
+) -> None:
+    rhos = [RHOS[number // 2 % len(RHOS)] if settings.rho is None else settings.rho for number in range(len(own))]
+    seeds = [int(generator(seed, NETWORK, number).initial_seed()) for number in range(len(own))]
+    if len(own) > 1 and can_be_trained_together(own, rows.kinds, settings):
+        shares = [rho / max(*rhos, TINY) for rho in rhos]
+        ensemble = Ensemble(list(blend.networks), own, shares).to(settings.device)  # type: ignore[arg-type]
+        fitted(ensemble, scaling, rows, replace(settings, rho=max(rhos)), seed=seeds[0])
+        ensemble.part()
+        return
+    own_length = settings.method in METHODS and METHODS[settings.method].own_length
+    for network, kept, rho, seed_of_one in zip(blend.networks, own, rhos, seeds, strict=True):
+        part = Subset(rows.table, rows.indices[kept], rows.kinds[kept])
+        of_one = settings if own_length else replace(settings, rho=rho)
+        fitted(network, scaling, part, of_one, seed=seed_of_one)  # type: ignore[arg-type]
 
 
 def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from imbsam.anomaly.batches import Batching, row_batches
 from imbsam.anomaly.networks import Reconstruction
 from imbsam.anomaly.settings import Scaling
+from imbsam.optim import Ascent, Gradient
 
 
 class ScaledRows(Protocol):
@@ -102,6 +103,14 @@ class Objective(nn.Module):
             Shape ``(B, ...)``.
         """
         return rows
+
+    def ascent(self, damping: float) -> Ascent:
+        """Where the perturbation points under a method that leaves it open.
+
+        Args:
+            damping: Keeps the perturbation short where the gradient is.
+        """
+        return Gradient(damping)
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
         """The loss of each sample.

@@ -16,7 +16,7 @@ from imbsam.anomaly.registry import create_objective
 from imbsam.anomaly.scaling import ColumnScaling, fit_scaling
 from imbsam.anomaly.settings import Settings
 from imbsam.data.seeding import generator
-from imbsam.optim import METHODS, Gradient, SharpnessAware, create, options_of
+from imbsam.optim import METHODS, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
 from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
@@ -220,7 +220,7 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
         elif not METHODS[settings.method].own_length:
             options["rho"] = objective.rho
     if not METHODS[settings.method].own_length and "ascent" in signature(METHODS[settings.method].kind).parameters:
-        options["ascent"] = Gradient(settings.damping)
+        options["ascent"] = objective.ascent(settings.damping)
     options.update(settings.method_options)
     lr, weight_decay = base_options(objective, settings)
     make: Callable[..., SharpnessAware] = create
