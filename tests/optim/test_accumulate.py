@@ -1,6 +1,7 @@
 """Micro-batches of one step by passes that add up, and gradients that are neither dropped nor kept without a word."""
 
 import copy
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -148,6 +149,22 @@ def test_a_gradient_of_ones_own_is_refused_or_added_to(name: str) -> None:
     expected = [p.grad for p in twin.parameters()]
     expected[0] = expected[0] + aux
     torch.testing.assert_close([p.grad for p in model.parameters()], expected, atol=1e-12, rtol=0)
+
+
+def test_a_gradient_whose_optimizer_is_gone_is_not_taken_for_ones_own() -> None:
+    model = MLP.model()
+    first = imbsam(MLP, model)
+    make_passes(first, model, MLP.loss, (X, Y))
+    del first
+    gc.collect()
+    take_step(imbsam(MLP, model), model, MLP.loss, (X, Y))
+    second = imbsam(MLP, model)
+    make_passes(second, model, MLP.loss, (X, Y))
+    del second
+    gc.collect()
+    next(model.parameters()).square().sum().backward()
+    with pytest.raises(PassError, match="not of its passes"):
+        take_step(imbsam(MLP, model), model, MLP.loss, (X, Y))
 
 
 def test_a_gradient_after_a_step_that_somebody_added_to_is_refused_too() -> None:

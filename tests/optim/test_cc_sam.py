@@ -143,7 +143,6 @@ def test_the_length_does_not_change_with_the_number_of_the_classs_rows() -> None
     found = []
     for copies in (1, 3):
         batch = torch.cat([x] * copies + [other] * 3), torch.tensor([4] * copies + [0] * 3)
-        model.zero_grad()
         optimizer = CCSAM(sgd(model.parameters(), lr=0.0), PRIORS, rho=0.1)
         found.append(max(lengths(optimizer, model, batch)))
     assert found[0] == pytest.approx(found[1], rel=1e-12)

@@ -1,5 +1,6 @@
 """Runs of blends and of scikit-learn's classifiers alone: kept, evaluated, predicted and exported as any run."""
 
+import re
 from dataclasses import replace
 
 import onnxruntime
@@ -49,13 +50,17 @@ def test_a_blend_is_kept_without_code_and_scores_as_it_did(blend):
 
 def test_its_members_shares_and_scores_are_told(blend):
     result = RunFolder(blend).read_result()
-    told = [note for note in result.notes if "share" in note]
-    assert [note.partition(":")[0] for note in told] == MEMBERS.split("+")
-    assert all("balanced accuracy" in note for note in told)
+    assert [member.name for member in result.members] == MEMBERS.split("+")
+    assert sum(member.share for member in result.members) == pytest.approx(1)
+    assert all(0 <= member.score <= 1 for member in result.members)
     assert (result.best_epoch, result.epochs, result.cost_ratio) == (None, 0, None)
     assert result.train_seconds > 0
     page = write_report(blend).read_text(encoding="utf-8")
-    assert told[0].partition(",")[0] in page
+    card = (blend / "model-card.md").read_text(encoding="utf-8")
+    for member in result.members:
+        share, score = (f"{100 * value:.1f}" for value in (member.share, member.score))
+        assert re.search(rf'<th scope="row">{member.name}</th>.*>{share}</td>.*>{score}</td>', page)
+        assert f"| {member.name} | {share} | {score} |" in card
 
 
 def test_later_rows_are_predicted(blend, tmp_path):
@@ -122,6 +127,9 @@ def test_peers_are_compared_on_the_same_splits(tmp_path, parts_csv, options):
     assert len({result.test.samples for result in results}) == 1
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert all(label in page for label in labels)
+    both = [f'<th scope="row">blend:members=plain+forest: {name}</th>' for name in ("plain", "forest")]
+    assert all(row in page for row in both)
+    assert "logistic: logistic" not in page
 
 
 @pytest.mark.parametrize(

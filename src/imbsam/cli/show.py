@@ -17,7 +17,7 @@ from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.report import MEASURES, Summary, answer, decided, summarise
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
-from imbsam.runs.records import Result, Split
+from imbsam.runs.records import BlendMember, Result, Split
 from imbsam.runs.trained import Trained
 from imbsam.storage.texts import READABLE, printable
 from imbsam.studies.comparison import Comparison
@@ -83,7 +83,16 @@ def result(found: Result) -> None:
     table = _table(f"{found.label} on {found.source}, {split} data{epoch}", "")
     table.add_row("recall / score, %", *(_share(scores.of(measure)) for measure in MEASURES))
     out.print(table)
+    if len(found.members) > 1:
+        each = (_member(member) for member in found.members)
+        lines([f"Members: share, in brackets balanced accuracy alone out of fold: {', '.join(each)}."])
     lines(decided(found))
+
+
+def _member(found: BlendMember) -> str:
+    """A member of a blend in a few words."""
+    alone = "" if found.score is None else f" ({percent(found.score)})"
+    return f"{found.name} {percent(found.share)}{alone}"
 
 
 def summary_of(folder: Path, runs: Sequence[Path]) -> Summary:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from imbsam.errors import PassError
 from imbsam.optim._plan import STEP
-from imbsam.optim._strangers import add, is_left, owner_of, take_over
+from imbsam.optim._strangers import add, is_left, owner_of, take_over, wait, waits
 from imbsam.optim.ascent import Memory, global_norm
 
 MeanOverRanks = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -100,7 +100,7 @@ class Gradients:
         self.known = set(self._params)
         held = self._params if accumulate else guests
         self._held = {p: p.grad for p in held if p.grad is not None and (waiting or not is_left(p.grad))}
-        self._guests = guests
+        self._own, self._guests = len(own), guests
         self._theirs = {p: p.grad for p in guests if owner_of(p) is not None}
         self._aside: dict[str, list[Tensor | None]] = {}
         self._collected = STEP
@@ -160,6 +160,9 @@ class Gradients:
                     add(p, gained)
             for p, held in self._held.items():
                 p.grad = held if p.grad is None else held + p.grad
+            for p in self._params[: self._own]:
+                if p.grad is not None:
+                    wait(p.grad)
         else:
             for p in self._params:
                 p.grad = self._held.get(p)
@@ -169,7 +172,7 @@ class Gradients:
 
 def _refuse_gradients_of_others(own: Sequence[Tensor]) -> None:
     unknown = [p for p in own if p.grad is not None and not is_left(p.grad)]
-    others = [p.grad for p in take_over(unknown) if p.grad is not None]
+    others = [p.grad for p in take_over(unknown) if p.grad is not None and not waits(p.grad)]
     # Set to zero, they have been cleared, too.
     if others and not bool(global_norm(others) == 0):
         raise PassError(

@@ -139,6 +139,16 @@ def leave(grad: Tensor) -> None:
     grad.left_at = grad._version  # type: ignore[attr-defined]
 
 
+def wait(grad: Tensor) -> None:
+    """Note that a gradient is of passes and waits for their step, whatever becomes of the optimizer."""
+    grad.waits_at = grad._version  # type: ignore[attr-defined]
+
+
+def waits(grad: Tensor) -> bool:
+    """Whether a gradient is of passes, and nobody has added to it since."""
+    return getattr(grad, "waits_at", None) == grad._version
+
+
 def leave_gradients(optimizer: Optimizer, *_: object) -> None:
     """Note that an optimizer's gradients have served: a hook for after its step."""
     for group in optimizer.param_groups:

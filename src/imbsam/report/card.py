@@ -37,7 +37,8 @@ def write_card(run: Run) -> Path:
             "name": _cell(result.name),
             "task": "tabular-classification" if result.config.get("target") else "image-classification",
             "tail": sum(result.tail),
-            "model": [(key.replace("_", " "), _cell(result.config.get(key))) for key in _TOLD],
+            "model": [(name, _cell(value)) for name, value in _described(result)],
+            "members": [(_cell(each.name), _percent(each.share), _percent(each.score)) for each in result.members],
             "samples": f"{sum(counts):,}",
             "source": _code(result.source),
             "most": max(counts),
@@ -61,6 +62,18 @@ def write_card(run: Run) -> Path:
 
 
 _TOLD = ("model", "method", "rho", "loss", "class_prior", "base", "lr", "epochs", "batch_size", "seed")
+_TOLD_OF_A_BLEND = ("method", "class_prior", "seed")
+
+
+def _described(result: Result) -> list[tuple[str, object]]:
+    """The options that make the model what it is."""
+    told = _TOLD_OF_A_BLEND if result.members else _TOLD
+    values = {key: result.config.get(key) for key in told}
+    return [(key.replace("_", " "), _listed(value)) for key, value in values.items()]
+
+
+def _listed(value: object) -> object:
+    return " ".join(str(each) for each in value) if isinstance(value, list | tuple) else value
 
 
 @cache

@@ -79,7 +79,17 @@ def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], c
     text = template.from_string(_resource("template.html")).render(
         {
             **dict.fromkeys(
-                ("differences", "confusions", "one_by_one", "classes", "cost", "differing", "shared", "command")
+                (
+                    "differences",
+                    "members",
+                    "confusions",
+                    "one_by_one",
+                    "classes",
+                    "cost",
+                    "differing",
+                    "shared",
+                    "command",
+                )
             ),
             "notes": (),
             "pictures": drawn,
@@ -125,6 +135,7 @@ def _content(study: Study, summary: Summary) -> dict[str, object]:
         "sentences": [*others, *said],
         "scores": (tables.run_scores(single) if single else None) or tables.scores(summary),
         "differences": tables.differences(summary),
+        "members": tables.members(study),
         "confusions": confusion_table(study, summary),
         "one_by_one": one_by_one(study, summary),
         "classes": class_table(study, summary),

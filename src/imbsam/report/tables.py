@@ -9,7 +9,7 @@ from imbsam.metrics import MEASURES, Measure
 from imbsam.report.files import Run, Study
 from imbsam.report.summary import Difference, Summary, t_half_width
 from imbsam.report.words import MEASURE_NAMES, plus_minus
-from imbsam.runs.records import Example
+from imbsam.runs.records import BlendMember, Example
 from imbsam.storage.texts import printable
 
 NOTHING = "–"
@@ -122,6 +122,36 @@ def run_scores(run: Run) -> Table | None:
     rows.append([Cell("expected calibration error"), *(_share(metrics.ece) for metrics in shown.values())])
     rows.append([Cell("log loss (nats)"), *(_number(metrics.log_loss) for metrics in shown.values())])
     return Table(caption="Scores in percent, log loss in nats", columns=["measure", *shown], rows=rows)
+
+
+def members(study: Study) -> Table | None:
+    """The classifiers of each blend, mean over its seeds; None where there is no blend of several."""
+    rows = []
+    for label in study.labels:
+        found: dict[str, list[BlendMember]] = {}
+        for run in study.runs_of(label):
+            for member in run.result.members:
+                found.setdefault(member.name, []).append(member)
+        of_blend = f"{label}: " if len(study.labels) > 1 else ""
+        rows += [
+            [
+                Cell(of_blend + name),
+                _share(_mean([member.share for member in several])),
+                _share(_mean([member.score for member in several if member.score is not None])),
+            ]
+            for name, several in found.items()
+            if len(found) > 1
+        ]
+    if not rows:
+        return None
+    return Table(
+        caption=(
+            "Members of the blend: share of all weights, and balanced accuracy of each alone on training rows that it "
+            "was not trained on, in percent, mean over seeds"
+        ),
+        columns=["member", "share", "balanced accuracy alone"],
+        rows=rows,
+    )
 
 
 def cost(study: Study) -> Table:

@@ -18,6 +18,7 @@ from imbsam.estimators.members import Member, Setting, member_of, names_of
 from imbsam.estimators.views import Reading
 from imbsam.inputs import TableSpec
 from imbsam.optim import METHODS
+from imbsam.runs.records import BlendMember
 from imbsam.training.methods import BLENDS, PLAIN, ascent_options, own_options, values_of
 from imbsam.training.setup import Problem, epochs_of, loss_values
 
@@ -32,11 +33,13 @@ class TrainedBlend:
     Args:
         state: Of a :class:`imbsam.models.blend.Blend`.
         seconds: How long it took.
-        notes: Which member has which share and score, and which could not be trained.
+        members: Those that could be trained.
+        notes: Which could not.
     """
 
     state: dict[str, Tensor]
     seconds: float
+    members: tuple[BlendMember, ...]
     notes: tuple[str, ...]
 
 
@@ -88,17 +91,12 @@ def train_blend(problem: Problem) -> TrainedBlend:
         for kind in (DataWarning, PriorsWarning):
             warnings.simplefilter("ignore", kind)
         found = blended(_members(problem), rows, targets, setting, folds=FOLDS, weights=None)
-    notes = [
-        f"{model.name}: share {100 * weight:.0f} %" + _scored(found.held_out.scores.get(model.name))
-        for model, weight in zip(found.models, found.pool.shares.tolist(), strict=True)
-    ]
-    if found.failed:
-        notes.append(f"members that could not be trained were left out. {found.failures()}")
-    return TrainedBlend(blend_state(found, reading), time.perf_counter() - began, tuple(notes))
-
-
-def _scored(score: float | None) -> str:
-    return "" if score is None else f", balanced accuracy {100 * score:.1f} % on training rows that it did not see"
+    members = tuple(
+        BlendMember(model.name, share, found.held_out.scores.get(model.name))
+        for model, share in zip(found.models, found.pool.shares.tolist(), strict=True)
+    )
+    notes = (f"members that could not be trained were left out. {found.failures()}",) if found.failed else ()
+    return TrainedBlend(blend_state(found, reading), time.perf_counter() - began, members, notes)
 
 
 def _members(problem: Problem) -> list[Member]:

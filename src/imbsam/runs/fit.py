@@ -142,7 +142,7 @@ def _fit_blend(
             on_begin(problem.dataset.notes)
         trained = train_blend(problem)
         folder.write_weights(trained.state, 0)
-        made = Made(0, 0, trained.seconds, len(problem.dataset.train), 0, trained.notes)
+        made = Made(0, 0, trained.seconds, len(problem.dataset.train), 0, trained.notes, trained.members)
         result = outcome(problem, folder, label, Blend(folder.read_weights()).to(problem.device), made)
         sync(folder, trackers, result)
         folder.write_result(result)

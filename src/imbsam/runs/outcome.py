@@ -13,7 +13,7 @@ from imbsam.metrics import Metrics
 from imbsam.runs.examples import confused_examples
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.reading import Outputs, check_wanted, learnt_reading, measured, measured_likeliest, with_weights
-from imbsam.runs.records import DataRecord, Examples, Read, Result, Split
+from imbsam.runs.records import BlendMember, DataRecord, Examples, Read, Result, Split
 from imbsam.storage.records import SCHEMA
 from imbsam.training.evaluation import outputs_of, posterior_of
 from imbsam.training.methods import BLENDS
@@ -33,6 +33,7 @@ class Made:
         rows: Rows trained on.
         rows_forward: Rows forwarded for them; 0 where nothing is.
         notes: What is to be said of it, a sentence each.
+        members: Of a blend.
     """
 
     best_epoch: int
@@ -41,6 +42,7 @@ class Made:
     rows: int
     rows_forward: int
     notes: Sequence[str] = ()
+    members: tuple[BlendMember, ...] = ()
 
 
 def posterior_at(problem: Problem, epoch: int, read: Read = UNREAD) -> Posterior:
@@ -119,6 +121,7 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         versions={name: version(name) for name in ("imbsam", "torch", "numpy", "scikit-learn")},
         device=str(problem.device),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        members=made.members,
     )
 
 

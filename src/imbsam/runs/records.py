@@ -106,6 +106,21 @@ class Read:
 
 
 @dataclass(frozen=True)
+class BlendMember:
+    """A classifier of a blend.
+
+    Args:
+        name: By which it was asked for.
+        share: Of all weights, from 0 to 1.
+        score: Its own balanced accuracy on training rows that it was not trained on; None without such rows.
+    """
+
+    name: Text
+    share: float
+    score: float | None
+
+
+@dataclass(frozen=True)
 class Result:
     """``result.json``: the outcome of a finished run; the lists over classes have one length.
 
@@ -135,6 +150,7 @@ class Result:
         likeliest: Scores on the test data, else the validation data, if each sample were given to its likeliest class
             with classes as frequent as in training: what decisions otherwise made gain and pay.
         read: How outputs are read.
+        members: Of a blend.
     """
 
     schema: Literal[1]
@@ -161,6 +177,7 @@ class Result:
     finished: Text
     likeliest: Metrics | None = None
     read: Read = field(default_factory=Read)
+    members: tuple[BlendMember, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {"counts": len(self.counts), "groups": len(self.groups), "tail": len(self.tail)}
