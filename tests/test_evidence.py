@@ -24,13 +24,23 @@ def printed(script: str) -> str:
     return subprocess.run([sys.executable, BENCHMARKS / script], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("study", ["images", "tables"])
-def test_a_study_s_tables_are_made_of_its_runs(tmp_path: Path, study: str) -> None:
+@pytest.mark.parametrize(
+    ("study", "options", "made"),
+    [
+        ("images", ["--runs", "runs.jsonl"], "tables.md"),
+        ("tables", ["--runs", "runs.jsonl"], "tables.md"),
+        ("tables", ["--study", "peers", "--runs", "peers.jsonl"], "peers.md"),
+        ("anomaly", ["--in", "."], "tables.md"),
+        ("anomaly", ["--study", "blend", "--in", "."], "blend.md"),
+    ],
+)
+def test_a_study_s_tables_are_made_of_its_runs(tmp_path: Path, study: str, options: list[str], made: str) -> None:
     results = BENCHMARKS / study / "results"
-    shutil.copy(results / "runs.jsonl", tmp_path)
+    for runs in results.glob("*.jsonl"):
+        shutil.copy(runs, tmp_path)
     collect = BENCHMARKS / study / "collect.py"
-    subprocess.run([sys.executable, collect, "--runs", tmp_path / "runs.jsonl"], check=True)
-    assert (tmp_path / "tables.md").read_text() == (results / "tables.md").read_text()
+    subprocess.run([sys.executable, collect, *options], check=True, cwd=tmp_path)
+    assert (tmp_path / made).read_text() == (results / made).read_text()
 
 
 def test_the_page_of_evidence_is_made_of_the_studies(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
-"""Tables of results/runs.jsonl, and the figure of mean ranks: writes results/tables.md and results/ranks.png.
+"""Tables of the studies of detectors, and figures of mean ranks.
 
-    python benchmarks/anomaly/collect.py [--labels anomalies-0.05 ...] [--rest contaminated ...] [--runs FILE]
+    python benchmarks/anomaly/collect.py [--study network | blend] [--labels anomalies-0.05 ...] [--rest ...] [--in FOLDER]
 
-Only tasks that every method has finished count. Seeds of one set share its rows, so beside the test over all tasks
+Of runs.jsonl in FOLDER, by default results, it writes tables.md and ranks.png there: one network under three
+optimizers and its peers. Of runs.jsonl and blend.jsonl it writes blend.md and blend.png: the default detector, its
+controls and all peers. Only tasks that every method has finished count. Seeds of one set share its rows, so beside the test over all tasks
 (set x seed) stands how many of the sets agree.
 """
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -22,33 +25,62 @@ from protocol import LABELS, REST
 from scipy import stats
 
 HERE = Path(__file__).parent / "results"
-SUBJECTS = ("blend", "ImbSAM")
-"""Compared with every other method; of a study that has both, only tasks count that both have finished."""
 TASK = ["labels", "rest", "set", "seed"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is shown of a study.
+
+    Args:
+        runs: Names of its files.
+        tables: File of its tables.
+        figure: Its file.
+        subject: The method that is compared with every other one.
+    """
+
+    runs: tuple[str, ...]
+    tables: str
+    figure: str
+    subject: str
+
+
+STUDIES = {
+    "network": Study(("runs.jsonl",), "tables.md", "ranks.png", "ImbSAM"),
+    "blend": Study(("runs.jsonl", "blend.jsonl"), "blend.md", "blend.png", "blend"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--labels", nargs="+", default=LABELS)
     parser.add_argument("--rest", nargs="+", default=REST)
-    parser.add_argument("--runs", type=Path, default=HERE / "runs.jsonl")
+    parser.add_argument("--study", choices=STUDIES, default="network")
+    parser.add_argument("--in", type=Path, default=HERE, dest="folder")
     asked = parser.parse_args()
-    runs = frame(asked.runs)
+    study = STUDIES[asked.study]
+    runs = pd.concat([frame(asked.folder / name) for name in study.runs])
     runs = runs[runs.labels.isin(asked.labels) & runs.rest.isin(asked.rest)]
-    parts = [section(runs, measure, title) for measure, title in TITLES.items()]
-    asked.runs.with_name("tables.md").write_text("\n".join(parts))
-    whole = complete(runs, "ap")
+    parts = [overview(runs, study.subject)]
+    parts += [section(runs, measure, title, study.subject) for measure, title in TITLES.items()]
+    (asked.folder / study.tables).write_text("\n".join(parts))
+    whole = complete(runs, "ap", study.subject)
     headline = whole[whole.index.get_level_values("labels").isin(["anomalies-0.05", "anomalies-0.1", "anomalies-0.25"])]
-    draw(ranks(headline), len(headline), asked.runs.with_name("ranks.png"))
+    draw(ranks(headline), len(headline), study.subject, asked.folder / study.figure)
 
 
 TITLES = {"ap": "Average precision", "auroc": "Area under the ROC curve"}
 
 
-def complete(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """One row a task, one column a method; methods not run on most tasks are left out, then unfinished tasks."""
+def complete(runs: pd.DataFrame, measure: str, subject: str) -> pd.DataFrame:
+    """One row a task of the subject, one column a method.
+
+    Methods not run on most of these tasks are left out, then tasks that another method has not finished.
+    """
     wide = runs.pivot(index=TASK, columns="method", values=measure)
-    wide = wide.dropna(subset=[name for name in SUBJECTS if name in wide])
+    if subject not in wide:
+        return wide.iloc[:0]
+    wide = wide.dropna(subset=[subject])
     return wide.dropna(axis=1, thresh=len(wide) // 2).dropna()
 
 
@@ -57,11 +89,30 @@ def ranks(whole: pd.DataFrame) -> pd.Series:
     return whole.rank(axis=1, ascending=False).mean().sort_values()
 
 
-def section(runs: pd.DataFrame, measure: str, title: str) -> str:
+def overview(runs: pd.DataFrame, subject: str) -> str:
+    """Mean ranks by average precision, of methods that are in every setting; and in how many the subject is first."""
+    parts = {
+        f"{labels.rsplit('-', 1)[0]} {float(labels.rsplit('-', 1)[1]):.0%}, {rest}": complete(part, "ap", subject)
+        for (rest, labels), part in runs.groupby(["rest", "labels"], sort=False)
+    }
+    parts = {name: tasks for name, tasks in parts.items() if len(tasks)}
+    every = pd.DataFrame({name: ranks(tasks) for name, tasks in parts.items()}).dropna()
+    every.insert(0, "all", every.mean(axis=1))
+    every = every.sort_values("all").round(1)
+    # A control is the subject with a part exchanged: it would only take ranks from it.
+    controls = [name for name in every.index if name.startswith(subject) and name != subject]
+    among = [ranks(tasks.drop(columns=controls)).index[0] for tasks in parts.values()]
+    said = f"Without its controls {subject} has the best mean rank in {among.count(subject)} of {len(parts)} settings."
+    return "\n".join(["## Mean ranks by average precision", "", every.to_markdown(), "", said, ""])
+
+
+def section(runs: pd.DataFrame, measure: str, title: str, subject: str) -> str:
     """Everything about one measure."""
     lines = [f"## {title}", ""]
     for (rest, labels), part in runs.groupby(["rest", "labels"], sort=False):
-        tasks = complete(part, measure)
+        tasks = complete(part, measure, subject)
+        if tasks.empty:
+            continue
         best = ranks(tasks)
         by_set = tasks.groupby("set").mean()[best.index].T
         seeds = tasks.groupby("set").size()
@@ -71,10 +122,7 @@ def section(runs: pd.DataFrame, measure: str, title: str) -> str:
             f"### {described(labels)}, {rest}: {len(tasks)} tasks, {seeds.min()} to {seeds.max()} seeds a set",
             "",
         ]
-        lines += [table.to_markdown(), ""]
-        for subject in SUBJECTS:
-            if subject in tasks:
-                lines += [*tests(tasks, subject), ""]
+        lines += [table.to_markdown(), "", *tests(tasks, subject), ""]
     return "\n".join(lines)
 
 
@@ -99,7 +147,7 @@ def tests(tasks: pd.DataFrame, subject: str) -> list[str]:
     return lines
 
 
-def draw(found: pd.Series, tasks: int, file: Path) -> None:
+def draw(found: pd.Series, tasks: int, subject: str, file: Path) -> None:
     """Mean ranks; methods joined by a bar do not differ by Nemenyi's test at 0.05 (critical difference)."""
     mpl.use("agg")
     methods = len(found)
@@ -107,7 +155,7 @@ def draw(found: pd.Series, tasks: int, file: Path) -> None:
     critical *= np.sqrt(methods * (methods + 1) / (6 * tasks))
     figure, axis = plt.subplots(figsize=(7.2, 1.0 + 0.3 * methods), layout="constrained")
     places = np.arange(methods)
-    axis.scatter(found, places, color=["#c2410c" if n in SUBJECTS else "#0b6e99" for n in found.index], zorder=3)
+    axis.scatter(found, places, color=["#c2410c" if n == subject else "#0b6e99" for n in found.index], zorder=3)
     axis.set_yticks(places, found.index)
     axis.invert_yaxis()
     reached = -1
