@@ -1,11 +1,11 @@
 """Tables of the studies of detectors, and figures of mean ranks.
 
-    python benchmarks/anomaly/collect.py [--study network | blend] [--labels anomalies-0.05 ...] [--rest ...] [--in FOLDER]
+    python benchmarks/anomaly/collect.py [--study network | blend] [--labels ...] [--rest ...] [--in FOLDER]
 
 Of runs.jsonl in FOLDER, by default results, it writes tables.md and ranks.png there: one network under three
 optimizers and its peers. Of runs.jsonl and blend.jsonl it writes blend.md and blend.png: the default detector, its
-controls and all peers. Only tasks that every method has finished count. Seeds of one set share its rows, so beside the test over all tasks
-(set x seed) stands how many of the sets agree.
+controls and all peers. Only tasks that every method has finished count. Seeds of one set share its rows, so beside
+the test over all tasks (set x seed) stands how many of the sets agree.
 """
 
 import argparse
