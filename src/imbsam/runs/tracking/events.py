@@ -42,8 +42,6 @@ class Events:
     def _write(self, epochs: Sequence[Step]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        if not epochs:
-            return
         if self._whole is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._whole = _held_whole(self._folder, epochs)
