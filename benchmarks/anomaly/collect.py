@@ -92,7 +92,7 @@ def ranks(whole: pd.DataFrame) -> pd.Series:
 def overview(runs: pd.DataFrame, subject: str) -> str:
     """Mean ranks by average precision, of methods that are in every setting; and in how many the subject is first."""
     parts = {
-        f"{labels.rsplit('-', 1)[0]} {float(labels.rsplit('-', 1)[1]):.0%}, {rest}": complete(part, "ap", subject)
+        f"{described(labels)}, {rest}": complete(part, "ap", subject)
         for (rest, labels), part in runs.groupby(["rest", "labels"], sort=False)
     }
     parts = {name: tasks for name, tasks in parts.items() if len(tasks)}
