@@ -153,7 +153,7 @@ def test_a_rho_that_is_no_length_is_left_to_its_method(monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "kinds"),
-    [({}, ["Ensemble"]), ({"method": "gsam"}, ["Seeing"] * 4), ({"base": "muon"}, ["Seeing"] * 4)],
+    [({}, ["Ensemble"]), ({"method": "gsam"}, ["DevNet"] * 4), ({"base": "muon"}, ["DevNet"] * 4)],
 )
 def test_networks_are_trained_together_where_a_step_keeps_them_apart(monkeypatch, options, kinds):
     found, train = [], blending.fitted

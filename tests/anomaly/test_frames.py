@@ -55,6 +55,7 @@ def test_a_later_frame_whose_codes_are_numbers_alone_has_the_same_scores(frame):
     detector = fitted(*frame)
     every = detector.score_samples(frame[0])
     kept = (frame[0]["shop"] == "007").to_numpy()
+    # In which order a product of matrices is added up depends on the number of rows.
     np.testing.assert_allclose(detector.score_samples(frame[0][kept]), every[kept], rtol=1e-9)
 
 

@@ -63,7 +63,7 @@ class Blend(Objective):
                 raise OptionError(f"{name} must be finite and at least 0; got {weight!r}.")
         self.forest_weight = forest_weight
         self.isolation = IsolationForest(shape[0], isolation_trees)
-        self.networks = nn.ModuleList(Seeing(shape[0], self) for _ in range(networks))
+        self.networks = nn.ModuleList(DevNet((shape[0] + 1,), trees=0) for _ in range(networks))
         self.forest = ClassifyingTrees(forest_trees, DEPTH, 2)
         self.register_buffer("strangeness", torch.tensor([0.0, 1.0]))
         self.register_buffer("mean", torch.zeros(networks + 2))
@@ -78,10 +78,10 @@ class Blend(Objective):
         spread = scores.std(correction=0)
         self.strangeness.copy_(torch.stack([scores.mean(), torch.where(spread > 0, spread, 1.0)]))
 
-    def seen(self, rows: Tensor) -> Tensor:
-        """Scaled rows with the isolation forest's score beside them, shape ``(B, columns + 1)``."""
-        strange = (self.isolation(rows) - self.strangeness[0]) / self.strangeness[1]
-        return torch.cat([rows, strange[:, None]], dim=1)
+    def strange(self, rows: Tensor) -> Tensor:
+        """The isolation forest's standardised score, which the networks see beside scaled rows, shape ``(B, 1)``."""
+        scores: Tensor = self.isolation(rows)
+        return ((scores - self.strangeness[0]) / self.strangeness[1])[:, None]
 
     def weigh(self, labelled: int) -> None:
         """Set w_F where it goes by the number of labelled anomalies."""
@@ -90,7 +90,7 @@ class Blend(Objective):
 
     def parts(self, rows: Tensor) -> Tensor:
         """Scores of each network, of F and of I, shape ``(B, networks + 2)``."""
-        seen = self.seen(rows)
+        seen = torch.cat([rows, self.strange(rows)], dim=1)
         trees = [self.forest(rows)[:, 1], seen[:, -1]]
         return torch.stack([*(network(seen) for network in self.networks), *trees], dim=1)
 
@@ -102,21 +102,3 @@ class Blend(Objective):
         """The scores s of scaled rows, shape ``(B,)``."""
         z = self.standardised(self.parts(rows))
         return z[:, :-2].mean(dim=1) + z[:, -2:] @ self.weights
-
-
-class Seeing(DevNet):
-    """A DevNet that sees what the blend shows it.
-
-    Args:
-        columns: Of a row.
-        blend: Shows them with a further one.
-    """
-
-    def __init__(self, columns: int, blend: Blend) -> None:
-        super().__init__((columns + 1,), trees=0)
-        # In a tuple it is not a module of the network.
-        self._blend = (blend,)
-
-    def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Rows as the blend shows them, shape ``(B, columns + 1)``."""
-        return self._blend[0].seen(rows)

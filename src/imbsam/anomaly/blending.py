@@ -68,7 +68,9 @@ def fit_blend(rows: Subset, settings: Settings, *, seed: int, leave_out: bool) -
     scaled = Scaled(rows, scaling, settings)
     blend.look(scaled, generator(seed, PLACES))
     held = held_out(rows.kinds, len(blend.networks), leave_out=leave_out, seed=seed)
-    _train_networks(blend, scaling, rows, ~held, settings, seed)
+    with torch.no_grad():
+        strange = torch.cat([blend.strange(block).cpu() for block in scaled.blocks()])
+    _train_networks(blend, scaling, replace(rows, beside=strange), ~held, settings, seed)
     out_of_bag = label_forest.grow(blend.forest, scaled, int(generator(seed, FOREST).initial_seed()))
     blend.eval()
     with torch.no_grad():
@@ -97,9 +99,8 @@ def _train_networks(
         return
     own_length = settings.method in METHODS and METHODS[settings.method].own_length
     for network, kept, rho, seed_of_one in zip(blend.networks, own, rhos, seeds, strict=True):
-        part = Subset(rows.table, rows.indices[kept], rows.kinds[kept])
         of_one = settings if own_length else replace(settings, rho=rho)
-        fitted(network, scaling, part, of_one, seed=seed_of_one)  # type: ignore[arg-type]
+        fitted(network, scaling, rows.part(kept), of_one, seed=seed_of_one)  # type: ignore[arg-type]
 
 
 def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Tensor:

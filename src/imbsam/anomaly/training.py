@@ -42,17 +42,24 @@ class Subset:
         table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``.
         indices: Of the rows to use, shape ``(n,)``.
         kinds: Of these rows, shape ``(n,)``.
+        beside: Further columns of these rows that need no scaling, shape ``(n, more)``.
     """
 
     table: Tensor
     indices: Tensor
     kinds: Tensor
+    beside: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         return self.table[self.indices[index]]
+
+    def part(self, kept: Tensor) -> "Subset":
+        """Some of these rows, by a mask of shape ``(n,)``."""
+        beside = None if self.beside is None else self.beside[kept]
+        return Subset(self.table, self.indices[kept], self.kinds[kept], beside)
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows, some at a time."""
@@ -131,7 +138,10 @@ class Scaled:
 
     def take(self, index: Tensor) -> Tensor:
         """Some rows, shape ``(n, *shape)``."""
-        return self.scaling(self.rows[index], self.settings.dtype).to(self.settings.device)
+        seen, beside = self.scaling(self.rows[index], self.settings.dtype), self.rows.beside
+        if beside is not None:
+            seen = torch.cat([seen, beside[index]], dim=-1)
+        return seen.to(self.settings.device)
 
     def blocks(self) -> Iterator[Tensor]:
         """All rows, some at a time."""
