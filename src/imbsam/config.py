@@ -123,6 +123,8 @@ class MethodOptions:
     own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
+    sharp_from: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the steps after which the method perturbs the weights; before, its steps are plain and as cheap."""
     nonfinite: Literal["raise", "skip"] = "raise"
     """A step whose loss or gradient is NaN or infinite: an error, or skipped and counted, at most 20 in a row."""
     tail: str = "auto"

@@ -519,3 +519,50 @@ def test_gradients_after_the_step_are_finite_and_of_the_parameters_kind(name: st
     for p, g in zip(model.parameters(), gradients(model), strict=True):
         assert (g.dtype, g.shape) == (p.dtype, p.shape)
         assert bool(g.isfinite().all())
+
+
+# Late
+
+
+@EVERY
+@pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
+def test_until_it_sets_in_a_method_is_the_one_without_a_neighbourhood(name: str, case: Case) -> None:
+    """Bit for bit, and at its price: so many forwarded rows; from then on it perturbs."""
+    none = {"head_rho": 0.0} if name == "sse-sam" else {}
+    models = [case.model(torch.float32) for _ in range(2)]
+    late = made(name, models[0], sharp_from=2)
+    without = made(name, models[1], rho=0.0, **none)
+    for number in range(3):
+        rows = []
+        for model, optimizer in zip(models, (late, without), strict=True):
+            x, y = case.batch(BATCHES[0], number, torch.float32)
+            torch.manual_seed(number)
+            rows.append(0)
+            with optimizer.passes(y) as passes:
+                for p in passes:
+                    rows[-1] += len(p.rows)
+                    p.backward(case.loss(model(x[p.rows]), y[p.rows]))
+            optimizer.step()
+        is_late = number == 2 and name != "plain"
+        assert identical(weights_of(models[0]), weights_of(models[1])) == (not is_late)
+        assert (rows[0] > rows[1]) == is_late
+
+
+@EVERY
+def test_a_method_that_set_in_late_goes_on_from_its_state(name: str) -> None:
+    models = [MLP.model(torch.float32) for _ in range(2)]
+    whole, resumed = (made(name, model, sharp_from=2) for model in models)
+    for number in range(4):
+        step(whole, models[0], MLP, number, torch.float32)
+        if number == 1:
+            models[1].load_state_dict(models[0].state_dict())
+            resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+        if number > 1:
+            step(resumed, models[1], MLP, number, torch.float32)
+    assert identical(everything(models[0], whole), everything(models[1], resumed))
+
+
+@pytest.mark.parametrize("wrong", [-1, 0.5, "late"])
+def test_steps_until_it_sets_in_are_a_whole_number(wrong: object) -> None:
+    with pytest.raises(OptionError, match="sharp_from"):
+        made("sam", MLP.model(), sharp_from=wrong)

@@ -104,6 +104,7 @@ ENGINE = {
     "ascent": None,
     "nonfinite": "raise",
     "climb": "together",
+    "sharp_from": 0,
     "radii": None,
 }
 DEFAULTS = {

@@ -39,6 +39,7 @@ class Common(TypedDict, total=False):
     check_rows: bool
     nonfinite: OnNonFinite
     climb: Climb
+    sharp_from: int
 
 
 def check_base(base: Optimizer) -> None:

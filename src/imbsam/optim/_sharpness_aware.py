@@ -68,6 +68,9 @@ class SharpnessAware(Counting):
         climb: On several ranks under ``DistributedDataParallel``: ``"together"``, along the gradient of all their rows,
             so that N processes make the step that one makes with the whole batch; or ``"apart"``, each along that of
             its own rows (m-sharpness, Foret et al. 2021, section 4.1), which spares the ascent's all-reduce.
+        sharp_from: Steps until the weights are perturbed at all; before, a step costs one forward-backward of every row
+            and is the base optimizer's, as with rho 0 (Late SAM, Zhou et al., ICLR 2025, for SAM). What a loss weighs,
+            it weighs from the first step on.
         radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
 
     Attributes:
@@ -104,12 +107,14 @@ class SharpnessAware(Counting):
         check_rows: bool = True,
         nonfinite: OnNonFinite = "raise",
         climb: Climb = "together",
+        sharp_from: int = 0,
         radii: Mapping[str, float] | None = None,
     ) -> None:
         base = base if isinstance(base, Optimizer) else Several(base)
         check_base(base)
         check_choices({"batch_statistics": batch_statistics, "rows": rows, "nonfinite": nonfinite, "climb": climb})
         check_numbers({"context_rows": context_rows, "row_multiple": row_multiple})
+        check_number("sharp_from", sharp_from, least=0, whole=True)
         self.radii = {"rho": rho, **(radii or {})}
         for group in ({}, *base.param_groups):
             self._check_radii(group)
@@ -130,6 +135,7 @@ class SharpnessAware(Counting):
         self.check_rows = check_rows
         self.nonfinite = nonfinite
         self.climb = climb
+        self.sharp_from = sharp_from
         self._bind()
 
     def bind(self, model: nn.Module) -> None:
@@ -230,9 +236,14 @@ class SharpnessAware(Counting):
         self._step = Step(self, targets, loss_scale, accumulate=accumulate)
         return self._step
 
+    @property
+    def is_sharp(self) -> bool:
+        """Whether the next step perturbs the weights, where a group has a neighbourhood."""
+        return self.steps >= self.sharp_from
+
     def _moves(self, term: Term) -> bool:
-        """Whether any parameter group has a neighbourhood for the term."""
-        return any(group[term.radius] for group in self.param_groups)
+        """Whether the step perturbs the weights of any parameter group for the term."""
+        return self.is_sharp and any(group[term.radius] for group in self.param_groups)
 
     def combine(self, parts: Parts) -> Combined | None:
         """Make the step's gradient of the gradients of the passes; by default it is their sum already.

@@ -67,7 +67,8 @@ class LookSAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """SAM's every ``interval`` steps, else the mean loss as it is."""
-        return [mean_term(targets) if self.steps % self.interval == 0 else Term(mean_weights(targets))]
+        is_sam = (self.steps - self.sharp_from) % self.interval == 0
+        return [mean_term(targets) if is_sam else Term(mean_weights(targets))]
 
     def combine(self, parts: Parts) -> Combined | None:
         """Keep the part across after a SAM step; add it in the steps between."""

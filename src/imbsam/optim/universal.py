@@ -76,7 +76,7 @@ class UniversalSAM(SharpnessAware):
         """The mean loss as it is, and at each random perturbation, kept apart; these add nothing without one."""
         mean = mean_weights(targets)
         base = Term(mean)
-        if not self.rho:
+        if not (self.rho and self.is_sharp):
             return [base]
         return [base] + [Term(mean, ascent=mean, apart=True) for _ in range(self.samples)]
 

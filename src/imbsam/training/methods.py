@@ -125,10 +125,13 @@ def make_optimizer(
         name = "plain"
         if chosen.ascent != "default" or chosen.ascent_options:
             raise OptionError(f"{chosen.method} is plain: it takes no --ascent.")
+        if chosen.sharp_from:
+            raise OptionError(f"{chosen.method} is plain: it takes no --sharp-from.")
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
         # The losses here are of each row by itself.
-        own = {"rho": chosen.rho, "check_rows": False, **statistics, **own}
+        late = {"sharp_from": round(chosen.sharp_from * total_steps)}
+        own = {"rho": chosen.rho, "check_rows": False, **statistics, **late, **own}
     if chosen.ascent == "default" and chosen.ascent_options:
         raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")
     return create(
