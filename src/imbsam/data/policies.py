@@ -52,7 +52,7 @@ class Policy:
 
     def _applied(self, images: Tensor, kinds: Tensor, shares: Tensor, negated: Tensor) -> Tensor:
         result = images.clone()
-        for number in kinds.unique().tolist():
+        for number in sorted(set(kinds.tolist())):
             operation, rows = self.operations[number], (kinds == number).nonzero().flatten()
             amount = operation.low + shares[rows] * (operation.high - operation.low)
             amount = torch.where(negated[rows], -amount, amount) if operation.signed else amount

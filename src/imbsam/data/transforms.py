@@ -17,7 +17,6 @@ from imbsam.data.policies import Policy, policy
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 
-
 Transform = Callable[[Tensor, Draws], Tensor]
 Augment = Literal["none", "cifar", "imagenet", "trivial", "randaugment"]
 
@@ -53,7 +52,8 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
         raise OptionError(f"augment={augment!r} is for images, the data are a table. Use augment='none'.")
     if augment != "cifar" and spec.channels not in (1, 3):
         raise OptionError(
-            f"augment={augment!r} takes grey or RGB images, and these have {spec.channels} channels. Use augment='cifar'."
+            f"augment={augment!r} takes grey or RGB images, and these have {spec.channels} channels. "
+            "Use augment='cifar'."
         )
     if augment == "cifar":
         return CifarAugmentation(spec)
