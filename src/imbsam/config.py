@@ -69,8 +69,10 @@ class DataOptions:
     """Test on the source's validation data, as papers on iNaturalist do, and hold others out to choose the epoch."""
     image_size: Count | None = None
     """Images: pixels of each side; by default as they are."""
-    augment: Literal["auto", "none", "cifar", "imagenet"] = "auto"
-    """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size."""
+    augment: Literal["auto", "none", "cifar", "imagenet", "trivial", "randaugment"] = "auto"
+    """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size. trivial:
+    crop and flip by image size, then one random operation of random strength (TrivialAugment wide); randaugment: two
+    of strength 9 of 30."""
     sampler: Literal["shuffle", "balanced", "gathered"] = "shuffle"
     """Order of the training samples: each once an epoch; classes drawn equally often; or each once, the tail's together
     in some of the batches."""

@@ -134,6 +134,7 @@ def test_a_target_of_one_class_is_refused(fails, tmp_path):
     ("words", "told"),
     [
         ("--augment cifar", "--augment cifar is for images"),
+        ("--augment trivial", "--augment trivial is for images"),
         ("--image-size 8", "image_size is for images"),
         ("--model resnet20", "resnet20 takes images, and these data are a table: choose mlp"),
         ("--ignore colour wings", "wings"),

@@ -5,7 +5,7 @@ from PIL import Image
 
 from imbsam.data import evaluation_transform, training_transform
 from imbsam.data.seeding import generator
-from imbsam.data.transforms import ImageNetAugmentation
+from imbsam.data.transforms import CifarAugmentation, ImageNetAugmentation
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, TableSpec
 
@@ -27,7 +27,7 @@ def test_evaluation_normalises_each_channel():
     assert inputs.dtype == torch.float32
 
 
-@pytest.mark.parametrize("augment", ["none", "cifar", "imagenet"])
+@pytest.mark.parametrize("augment", ["none", "cifar", "imagenet", "trivial", "randaugment"])
 def test_the_raw_images_are_not_changed(augment):
     images = noise()
     before = images.clone()
@@ -35,7 +35,7 @@ def test_the_raw_images_are_not_changed(augment):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("augment", ["cifar", "imagenet"])
+@pytest.mark.parametrize("augment", ["cifar", "imagenet", "trivial", "randaugment"])
 def test_the_generator_decides_the_augmentation(augment):
     transform = training_transform(SPEC, augment)
     first, again, other = (transform(noise(), generator(seed)) for seed in (0, 0, 1))
@@ -139,3 +139,21 @@ def test_augmenting_a_table_is_refused():
 def test_an_unknown_augmentation_is_refused():
     with pytest.raises(OptionError, match="mixup"):
         training_transform(SPEC, "mixup")
+
+
+@pytest.mark.parametrize("augment", ["trivial", "randaugment"])
+@pytest.mark.parametrize(("size", "base"), [(96, CifarAugmentation), (97, ImageNetAugmentation)])
+def test_a_policy_follows_the_crop_and_flip_that_fits_the_size(augment, size, base):
+    spec = ImageSpec(3, size, size, (0.0,) * 3, (1.0,) * 3)
+    transform, images = training_transform(spec, augment), noise(count=3, height=size, width=size)
+    assert type(transform) is base
+    draw = generator(0)
+    before = base(spec, policy=lambda cropped, draws: cropped)(images, draw)
+    expected = transform.policy((before * 255).round().byte(), draw)
+    torch.testing.assert_close(transform(images, generator(0)) * 255, expected.float())
+
+
+@pytest.mark.parametrize("augment", ["imagenet", "trivial", "randaugment"])
+def test_colour_is_not_changed_in_images_of_other_channels(augment):
+    with pytest.raises(OptionError, match=f"augment='{augment}' takes grey or RGB images, and these have 2 channels"):
+        training_transform(ImageSpec(2, 8, 8, (0.0,) * 2, (1.0,) * 2), augment)

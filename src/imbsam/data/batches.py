@@ -10,10 +10,11 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from imbsam.data.dataset import Samples
+from imbsam.data.draws import Draws, RowDraws
 from imbsam.data.images import ImageFiles
 from imbsam.data.seeding import AUGMENTATION, ORDER, generator
 from imbsam.data.shards import WHOLE, Shard
-from imbsam.data.transforms import Draws, ImageNetAugmentation, RowDraws, Transform
+from imbsam.data.transforms import ImageNetAugmentation, Transform
 from imbsam.errors import DataError, OptionError
 
 Sampler = Literal["shuffle", "balanced", "gathered"]

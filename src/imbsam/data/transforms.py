@@ -6,34 +6,22 @@ A transform is called as ``transform(raw, generator)``; all its randomness comes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from imbsam.data.draws import Draws, uniform, whole_numbers
+from imbsam.data.policies import Policy, policy
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 
-
-@dataclass(frozen=True)
-class RowDraws:
-    """A source of draws for some rows of a batch: each gets those it would get among all of them.
-
-    Args:
-        generator: Source of the draws of the whole batch.
-        rows: Places of these rows in it, shape ``(r,)``.
-        of: How many rows it has.
-    """
-
-    generator: torch.Generator
-    rows: Tensor
-    of: int
-
-
-Draws = torch.Generator | RowDraws | None
 Transform = Callable[[Tensor, Draws], Tensor]
-Augment = Literal["none", "cifar", "imagenet"]
+Augment = Literal["none", "cifar", "imagenet", "trivial", "randaugment"]
+
+LARGEST_PADDED = 96
+"""Pixels of the longer side up to which images are padded and cropped; larger ones are cropped and resized."""
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 LUMA = (0.299, 0.587, 0.114)
@@ -46,21 +34,33 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
     Args:
         spec: What the model gets to see.
         augment: ``"none"``; ``"cifar"``: random crop after zero padding by an eighth of the side (4 of 32 pixels),
-            random flip; ``"imagenet"``: random resized crop, random flip, colour jitter.
+            random flip; ``"imagenet"``: random resized crop, random flip, colour jitter; ``"trivial"`` and
+            ``"randaugment"``: the crop and flip of cifar, or of imagenet where a side is above 96 pixels, and then
+            that :func:`~imbsam.data.policies.policy` instead of the jitter.
 
     Returns:
         The transform.
 
     Raises:
-        OptionError: If ``augment`` is unknown, or images are to be augmented but the data are a table.
+        OptionError: If ``augment`` is unknown, or the data are a table or have channels that it cannot take.
     """
-    if augment not in ("none", "cifar", "imagenet"):
-        raise OptionError(f"augment must be 'none', 'cifar' or 'imagenet'; got {augment!r}.")
+    if augment not in get_args(Augment):
+        raise OptionError(f"augment must be one of {', '.join(get_args(Augment))}; got {augment!r}.")
     if augment == "none":
         return evaluation_transform(spec)
     if not isinstance(spec, ImageSpec):
         raise OptionError(f"augment={augment!r} is for images, the data are a table. Use augment='none'.")
-    return CifarAugmentation(spec) if augment == "cifar" else ImageNetAugmentation(spec)
+    if augment != "cifar" and spec.channels not in (1, 3):
+        raise OptionError(
+            f"augment={augment!r} takes grey or RGB images, and these have {spec.channels} channels. "
+            "Use augment='cifar'."
+        )
+    if augment == "cifar":
+        return CifarAugmentation(spec)
+    if augment == "imagenet":
+        return ImageNetAugmentation(spec)
+    is_small = max(spec.height, spec.width) <= LARGEST_PADDED
+    return (CifarAugmentation if is_small else ImageNetAugmentation)(spec, policy=policy(augment, spec))
 
 
 def evaluation_transform(spec: InputSpec) -> Transform:
@@ -95,9 +95,15 @@ class Normalise:
 
 @dataclass(frozen=True)
 class CifarAugmentation:
-    """Zero padding, random crop, random horizontal flip, normalisation (He et al. 2016, section 4.2)."""
+    """Zero padding, random crop, random horizontal flip, normalisation (He et al. 2016, section 4.2).
+
+    Args:
+        spec: Size and normalisation of the result.
+        policy: What cropped images go through, too.
+    """
 
     spec: ImageSpec
+    policy: Policy | None = None
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Crop and flip each image by its own draw.
@@ -113,10 +119,11 @@ class CifarAugmentation:
         pad_y, pad_x = max(1, height // 8), max(1, width // 8)
         padded = functional.pad(images, (pad_x, pad_x, pad_y, pad_y))
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-        top = _whole_numbers(2 * pad_y + 1, count, generator)
-        left = _whole_numbers(2 * pad_x + 1, count, generator)
+        top = whole_numbers(2 * pad_y + 1, count, generator)
+        left = whole_numbers(2 * pad_x + 1, count, generator)
         cropped = windows[torch.arange(count), :, top, left]
-        return Normalise(self.spec)(_flip_half(cropped, generator))
+        flipped = _flip_half(cropped, generator)
+        return Normalise(self.spec)(flipped if self.policy is None else self.policy(flipped, generator))
 
 
 @dataclass(frozen=True)
@@ -131,12 +138,14 @@ class ImageNetAugmentation:
         area: Smallest and largest share of the image a window covers.
         aspect: Narrowest and widest window, width / height, drawn on a log scale.
         jitter: Brightness, contrast and saturation are each scaled by a factor in ``1 - jitter .. 1 + jitter``.
+        policy: What windows go through instead of the jitter.
     """
 
     spec: ImageSpec
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     jitter: float = 0.4
+    policy: Policy | None = None
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Augment each image by its own draws.
@@ -173,7 +182,7 @@ class ImageNetAugmentation:
         count = len(sizes)
         height, width = sizes[:, :1].double(), sizes[:, 1:].double()
         low, high = math.log(self.aspect[0]), math.log(self.aspect[1])
-        draws = _uniform((4, count, attempts), 1, generator, torch.float64)
+        draws = uniform((4, count, attempts), 1, generator, torch.float64)
         area = height * width * (self.area[0] + draws[0] * (self.area[1] - self.area[0]))
         aspect = (low + draws[1] * (high - low)).exp()
         wide, tall = (area * aspect).sqrt().round().clamp(min=1), (area / aspect).sqrt().round().clamp(min=1)
@@ -199,27 +208,14 @@ class ImageNetAugmentation:
         Returns:
             float32, same shape.
         """
-        pixels = _colour_jitter(_flip_half(images, generator).to(torch.float32), self.jitter, generator)
-        return Normalise(self.spec)(pixels)
-
-
-def _uniform(shape: tuple[int, ...], rows: int, generator: Draws, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draws in 0..1 of a shape whose dimension ``rows`` is the batch."""
-    if not isinstance(generator, RowDraws):
-        return torch.rand(shape, generator=generator, dtype=dtype)
-    whole = (*shape[:rows], generator.of, *shape[rows + 1 :])
-    return torch.rand(whole, generator=generator.generator, dtype=dtype).index_select(rows, generator.rows)
-
-
-def _whole_numbers(below: int, count: int, generator: Draws) -> Tensor:
-    """A draw in ``0 .. below - 1`` for each image."""
-    if not isinstance(generator, RowDraws):
-        return torch.randint(below, (count,), generator=generator)
-    return torch.randint(below, (generator.of,), generator=generator.generator)[generator.rows]
+        flipped = _flip_half(images, generator)
+        if self.policy is not None:
+            return Normalise(self.spec)(self.policy(flipped, generator))
+        return Normalise(self.spec)(_colour_jitter(flipped.to(torch.float32), self.jitter, generator))
 
 
 def _flip_half(images: Tensor, generator: Draws) -> Tensor:
-    flip = _uniform((len(images), 1, 1, 1), 0, generator) < 0.5
+    flip = uniform((len(images), 1, 1, 1), 0, generator) < 0.5
     return torch.where(flip, images.flip(3), images)
 
 
@@ -229,8 +225,8 @@ def _colour_jitter(images: Tensor, strength: float, generator: Draws) -> Tensor:
     Every one of the three moves the image away from a base: black, its mean grey, or its own grey picture.
     """
     count = len(images)
-    factors = 1 + strength * (2 * _uniform((3, count, 1, 1, 1), 1, generator) - 1)
-    order = _uniform((3, count), 1, generator).argsort(0).view(3, count, 1, 1, 1)
+    factors = 1 + strength * (2 * uniform((3, count, 1, 1, 1), 1, generator) - 1)
+    order = uniform((3, count), 1, generator).argsort(0).view(3, count, 1, 1, 1)
     for factor, kind in zip(factors, order, strict=True):
         grey = _grey(images)
         # Row means first: a sum over a whole image may be split over threads, and then depends on their number.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from imbsam.config import Options
 from imbsam.data.sources import is_bundled
+from imbsam.data.transforms import LARGEST_PADDED
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
@@ -30,7 +31,7 @@ def kind_of(spec: InputSpec) -> Kind:
     if not isinstance(spec, ImageSpec):
         return "table"
     size = max(spec.height, spec.width)
-    return "tiny" if size < 16 else "image" if size <= 96 else "large"
+    return "tiny" if size < 16 else "image" if size <= LARGEST_PADDED else "large"
 
 
 def rare_classes(source: str, options: Options) -> Literal["last", "random"]:
