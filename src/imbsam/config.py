@@ -92,7 +92,8 @@ class ModelOptions:
     __pydantic_config__ = STRICT
 
     model: str = "auto"
-    """mlp, resnet20/32/44/56, resnet18/34/50, package.module:callable, torchvision:NAME or timm:NAME."""
+    """mlp, resnet20/32/44/56, resnet18/34/50, package.module:callable, torchvision:NAME or timm:NAME; to fine-tune also
+    a folder that transformers wrote."""
     width: Positive = 1.0
     """CIFAR ResNets: factor on the number of channels."""
     norm: Literal["batch", "group"] = "batch"
@@ -101,6 +102,14 @@ class ModelOptions:
     """MLP: units of each hidden layer."""
     weights: Path | None = None
     """Local file with weights to start from (.safetensors, .pt)."""
+    finetune: bool = False
+    """Images: tune few parameters of a pretrained model, with a cosine head that starts at the class means, 10 epochs,
+    and the model's own image size and normalisation."""
+    tune: Literal["lora", "last", "all"] | None = None
+    """Fine-tuning: low-rank adapters and the head, the head alone, or all. Default: lora where the model has linear
+    layers before its head, else last."""
+    lora_rank: Count = 8
+    """Fine-tuning: rank of the adapters."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +184,12 @@ class TrainingOptions:
     __pydantic_config__ = STRICT
 
     epochs: Count | None = None
-    """Passes over the training data. Default: 100 for digits, 60 for tables, 30 for other images."""
+    """Passes over the training data. Default: 100 for digits, 60 for tables, 30 for other images, 10 to fine-tune."""
     batch_size: Count | None = None
     """Rows of a step, of all processes together where torchrun starts several. Default: 32 for digits, 128 for
-    others."""
+    others and to fine-tune."""
     lr: Positive | None = None
-    """Learning rate. Default: 0.1 for sgd, 0.001 for adamw and muon."""
+    """Learning rate. Default: 0.1 for sgd, 0.01 to fine-tune, 0.001 for adamw and muon."""
     momentum: Share = 0.9
     """Of sgd and muon."""
     weight_decay: NotNegative = 5e-4

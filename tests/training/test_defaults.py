@@ -101,7 +101,7 @@ def test_nothing_is_left_open():
     optional = {"target", "image_size", "weights", "reweight_from", "clip_norm", "threads", "device", "tail"}
     optional |= {"separator", "decimal", "encoding"}
     # What the optimizer chooses by the model's layers.
-    assert open_options == {*optional, "context_rows"}
+    assert open_options == {*optional, "context_rows", "tune"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Networks by name, one's own callables, and weights from local files."""
 
 from imbsam.models.classifier import CosineClassifier as CosineClassifier
+from imbsam.models.finetune import FineTune as FineTune
 from imbsam.models.imported import is_user_code as is_user_code
 from imbsam.models.layers import Norm as Norm
 from imbsam.models.mlp import MLP as MLP

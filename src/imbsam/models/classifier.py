@@ -8,24 +8,27 @@ from torch.nn.functional import linear, normalize
 class CosineClassifier(nn.Module):
     """Cosine between the features and the weight vector of each class (Cao et al. 2019, for the LDAM loss).
 
-    Features ``(B, in_features)`` give logits ``(B, num_classes)`` in [-1, 1]. No bias. Features that are all zero
-    give zeros.
+    Features ``(B, in_features)`` give logits ``(B, num_classes)`` in [-scale, scale]. No bias. Features that are all
+    zero give zeros.
 
     Args:
         in_features: Length of the feature vectors.
         num_classes: C.
+        scale: Factor on the cosines.
     """
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
+    def __init__(self, in_features: int, num_classes: int, *, scale: float = 1.0) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = num_classes
+        self.scale = scale
         self.weight = nn.Parameter(torch.randn(num_classes, in_features) / in_features**0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Cosines, shape ``(B, num_classes)``."""
+        """Scaled cosines, shape ``(B, num_classes)``."""
         # The default floor of 1e-12 is 0 in float16, and a feature vector of zeros would become NaN.
-        return linear(normalize(features, eps=1e-6), normalize(self.weight, eps=1e-6))
+        cosines = linear(normalize(features, eps=1e-6), normalize(self.weight, eps=1e-6))
+        return cosines if self.scale == 1 else self.scale * cosines
 
 
 def classifier_layer(in_features: int, num_classes: int, *, cosine: bool) -> nn.Linear | CosineClassifier:

@@ -16,7 +16,9 @@ from imbsam.models.classifier import CosineClassifier, classifier_name
 _LIBRARIES = {"torchvision": "torchvision.models", "timm": "timm"}
 
 
-def imported_model(name: str, spec: InputSpec, *, num_classes: int, cosine_classifier: bool = False) -> nn.Module:
+def imported_model(
+    name: str, spec: InputSpec, *, num_classes: int, cosine_classifier: bool = False, pretrained: bool = False
+) -> nn.Module:
     """Make a model that lies outside this package, and try it on samples of zeros.
 
     Args:
@@ -28,22 +30,23 @@ def imported_model(name: str, spec: InputSpec, *, num_classes: int, cosine_class
         num_classes: C.
         cosine_classifier: Replace the model's last layer by a :class:`CosineClassifier`; a model that has one
             already stays as it is.
+        pretrained: Let timm and torchvision give the weights they have for the model, from their cache or the net.
 
     Returns:
-        The model, in training mode, with random weights unless the callable loads some.
+        The model, in training mode, with random weights unless pretrained or the callable loads some.
 
     Raises:
         ModelError: If the model cannot be imported or made, does not fit the samples, or has no last layer that
             a cosine classifier can replace.
     """
-    make = _maker(name, spec)
+    make = _maker(name, spec, pretrained)
     try:
         model = make(spec, num_classes)
     except Exception as error:  # Foreign code raises anything.
         raise ModelError(f"making the model {name} failed: {_told(error)}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model {name} must be a torch.nn.Module; {name} returned {type(model).__name__}.")
-    _try_out(name, model, spec, num_classes)
+    try_out(name, model, spec, num_classes)
     if cosine_classifier and not any(isinstance(module, CosineClassifier) for module in model.modules()):
         _replace_classifier(name, model, num_classes)
     return model.train()
@@ -59,25 +62,44 @@ def is_user_code(name: str) -> bool:
     return bool(colon) and module not in _LIBRARIES
 
 
-def _maker(name: str, spec: InputSpec) -> Callable[[InputSpec, int], object]:
+def _maker(name: str, spec: InputSpec, pretrained: bool) -> Callable[[InputSpec, int], object]:
     source, _, attribute = name.partition(":")
     if source not in _LIBRARIES:
-        user_callable = _user_callable(name, source, attribute)
-        return lambda spec, num_classes: user_callable(spec, num_classes=num_classes)
+        made_by = user_callable(name)
+        return lambda spec, num_classes: made_by(spec, num_classes=num_classes)
     if not isinstance(spec, ImageSpec):
         raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
     channels = spec.channels
-    library = _library(source)
+    held = library(source)
     if source == "timm":
-        return lambda spec, num_classes: library.create_model(
-            attribute, pretrained=False, num_classes=num_classes, in_chans=channels
+        return lambda spec, num_classes: held.create_model(
+            attribute, pretrained=pretrained, num_classes=num_classes, in_chans=channels
         )
     if channels != 3:
         raise ModelError(f"{name} takes RGB images, and these have {channels} channel: choose timm:NAME or resnet20.")
-    return lambda spec, num_classes: library.get_model(attribute, weights=None, num_classes=num_classes)
+    if pretrained:
+        return lambda spec, num_classes: _with_weights_of_torchvision(held, attribute, num_classes)
+    return lambda spec, num_classes: held.get_model(attribute, weights=None, num_classes=num_classes)
 
 
-def _library(source: str) -> ModuleType:
+def _with_weights_of_torchvision(held: ModuleType, name: str, num_classes: int) -> object:
+    """Torchvision refuses another number of classes beside its weights: all but the classifier is taken over."""
+    given: dict[str, Tensor] = held.get_model(name, weights="DEFAULT").state_dict()
+    model: nn.Module = held.get_model(name, weights=None, num_classes=num_classes)
+    own = model.state_dict()
+    model.load_state_dict({k: given[k] if given[k].shape == value.shape else value for k, value in own.items()})
+    return model
+
+
+def library(source: str) -> ModuleType:
+    """Import ``torchvision.models`` or ``timm``.
+
+    Args:
+        source: ``"torchvision"`` or ``"timm"``.
+
+    Raises:
+        ModelError: If it cannot be imported.
+    """
     try:
         return importlib.import_module(_LIBRARIES[source])
     except (ImportError, OSError, RuntimeError) as error:  # The last two: it was built for another torch.
@@ -88,7 +110,16 @@ def _library(source: str) -> ModuleType:
         ) from error
 
 
-def _user_callable(name: str, module_name: str, attribute: str) -> Callable[..., object]:
+def user_callable(name: str) -> Callable[..., object]:
+    """Import what makes a user's model.
+
+    Args:
+        name: ``package.module:callable``.
+
+    Raises:
+        ModelError: If it cannot be imported, or is no callable.
+    """
+    module_name, _, attribute = name.partition(":")
     try:
         module = _user_module(module_name)
     except Exception as error:  # Importing runs the user's code.
@@ -114,7 +145,18 @@ def _user_module(module_name: str) -> ModuleType:
         return importlib.import_module(module_name)
 
 
-def _try_out(name: str, model: nn.Module, spec: InputSpec, num_classes: int) -> None:
+def try_out(name: str, model: nn.Module, spec: InputSpec, num_classes: int) -> None:
+    """Forward two samples of zeros, and leave the model in eval mode.
+
+    Args:
+        name: Of the model, for messages.
+        model: To try.
+        spec: What one sample looks like.
+        num_classes: C.
+
+    Raises:
+        ModelError: If it fails, or puts out anything but logits ``(2, C)``.
+    """
     shape = (
         (spec.channels, spec.height, spec.width)
         if isinstance(spec, ImageSpec)

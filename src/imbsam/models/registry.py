@@ -1,5 +1,6 @@
 """Models by name."""
 
+import warnings
 from pathlib import Path
 
 from torch import nn
@@ -7,7 +8,9 @@ from torch import nn
 from imbsam.errors import ModelError, OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.models.classifier import classifier_name
-from imbsam.models.imported import imported_model
+from imbsam.models.finetune import FineTune, finetuned
+from imbsam.models.hugging_face import hugging_face_model, is_folder
+from imbsam.models.imported import imported_model, try_out
 from imbsam.models.layers import Norm
 from imbsam.models.mlp import MLP
 from imbsam.models.resnet import RESNETS, resnet
@@ -26,6 +29,7 @@ def build(
     num_classes: int,
     cosine_classifier: bool = False,
     weights: Path | None = None,
+    finetune: FineTune | None = None,
     width: float = 1.0,
     norm: Norm = "batch",
     hidden: tuple[int, ...] = _HIDDEN,
@@ -43,6 +47,8 @@ def build(
         cosine_classifier: End in a :class:`CosineClassifier`, as the LDAM loss needs.
         weights: File to start from, ``.safetensors``, ``.pt`` or ``.pth``. A classifier in it that does not fit, as
             one of other classes, is left out with a warning; all else must fit.
+        finetune: Tune few parameters of a pretrained model, see :class:`FineTune`; its classifier becomes a cosine
+            head. ``name`` may then be a folder that Hugging Face's transformers wrote.
         width: Factor on the channels of a ResNet.
         norm: Normalisation of a ResNet: ``"batch"``, or ``"group"`` (8 groups), whose rows do not see each other.
         hidden: Units of each hidden layer of ``mlp``; empty for a linear model.
@@ -56,25 +62,38 @@ def build(
     """
     if num_classes < 1:
         raise ModelError(f"a model needs at least one class; got num_classes={num_classes}.")
+    adapted = finetune is not None
+    cosine = cosine_classifier and not adapted
     if name in RESNETS:
         _refuse("hidden", tuple(hidden), _HIDDEN, name)
         if not isinstance(spec, ImageSpec):
             raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
-        model: nn.Module = resnet(
-            name, spec.channels, num_classes, width=width, norm=norm, cosine_classifier=cosine_classifier
-        )
+        model: nn.Module = resnet(name, spec.channels, num_classes, width=width, norm=norm, cosine_classifier=cosine)
     else:
         _refuse("width", width, 1.0, name)
         _refuse("norm", norm, "batch", name)
         if name == "mlp":
-            model = MLP(spec, num_classes, hidden=hidden, cosine_classifier=cosine_classifier)
+            model = MLP(spec, num_classes, hidden=hidden, cosine_classifier=cosine)
         else:
             _refuse("hidden", tuple(hidden), _HIDDEN, name)
-            _check_importable(name)
-            model = imported_model(name, spec, num_classes=num_classes, cosine_classifier=cosine_classifier)
+            pretrained = finetune is not None and finetune.pretrained and weights is None
+            if finetune is not None and (finetune.architecture is not None or is_folder(name)):
+                model = hugging_face_model(name, num_classes, pretrained=pretrained, architecture=finetune.architecture)
+                try_out(name, model, spec, num_classes)
+            else:
+                _check_importable(name)
+                model = imported_model(
+                    name, spec, num_classes=num_classes, cosine_classifier=cosine, pretrained=pretrained
+                )
     if weights is not None:
-        load_weights(model, weights, new_classifier=classifier_name(model, num_classes))
-    return model
+        with warnings.catch_warnings():
+            if adapted:
+                # Its classifier is not wanted anyway.
+                warnings.simplefilter("ignore")
+            load_weights(model, weights, new_classifier=classifier_name(model, num_classes))
+    if finetune is None:
+        return model
+    return finetuned(name, model.train(), num_classes, finetune, cosines=cosine_classifier)
 
 
 def _refuse(option: str, value: object, default: object, name: str) -> None:
@@ -85,5 +104,7 @@ def _refuse(option: str, value: object, default: object, name: str) -> None:
 
 def _check_importable(name: str) -> None:
     module, _, attribute = name.partition(":")
+    if is_folder(name):
+        raise ModelError(f"{name} is a pretrained model of Hugging Face: fine-tune it, --finetune.")
     if not module or not attribute:
         raise ModelError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}.")

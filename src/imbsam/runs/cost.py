@@ -68,7 +68,9 @@ def cost_of(problem: setup.Problem) -> Cost:
     Args:
         problem: Its data and options; of the training samples the classes alone are looked at.
     """
-    layers = [m for m in setup.build_model(problem).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    modules = setup.build_model(problem).modules()
+    # Those that are frozen do not see the batch.
+    layers = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     seed, size = problem.options.training.seed, setup.batch_size_of(problem.options)
     rows = forwarded = backward = in_tail = with_tail = 0
     with own_random_numbers(seed, torch.device("cpu")):

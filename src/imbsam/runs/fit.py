@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
@@ -72,14 +72,15 @@ def fit(
     if world.size > 1:
         # A blend trains in one process.
         options = usual_method(options, is_table=False)
-    problem = setup.load_problem(source, options)
+    held = world.from_first(lambda: _held(folder, overwrite))
+    problem = setup.load_problem(source, options, held=held)
     _check_same_data(problem, world)
     label = label or problem.options.method.method
     if problem.options.method.method in BLENDS:
         return _fit_blend(
             folder, problem, options, label, store=store, overwrite=overwrite, world=world, on_begin=on_begin
         )
-    training = Training(problem, folder, world)
+    training = Training(problem, folder, world, fresh=held is None)
     track = options.training.track if world.first else ("none",)
     tags = {"source": source, "label": label, "seed": str(options.training.seed)}
     with (
@@ -153,6 +154,11 @@ def _check_same_data(problem: setup.Problem, world: World) -> None:
     mine = json.dumps(asdict(DataRecord.of(problem, problem.options)))
     if world.from_first(lambda: mine) != mine:
         raise DataError(f"{problem.source} is not the same here as on rank 0: give all machines the same data.")
+
+
+def _held(folder: RunFolder, overwrite: bool) -> Mapping[str, object] | None:
+    """Preprocessing of the run that is gone on with, if one is."""
+    return folder.read_data().preprocess if folder.has_checkpoint() and not overwrite else None
 
 
 def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrite: bool) -> bool:

@@ -14,6 +14,7 @@ from imbsam.data.seeding import DROPOUT, generator
 from imbsam.errors import RunError
 from imbsam.losses import Deferred
 from imbsam.metrics import Metrics
+from imbsam.models.finetune import FineTuned, tuned_parameters
 from imbsam.optim import SharpnessAware
 from imbsam.runs.checkpoint import Begun, Checkpoint, Progress
 from imbsam.runs.folder import RunFolder
@@ -24,6 +25,7 @@ from imbsam.runs.records import EpochRecord, Result
 from imbsam.storage.interruption import HeldBack
 from imbsam.training import setup
 from imbsam.training.evaluation import autocast, outputs_of
+from imbsam.training.finetuning import class_means, start_head
 from imbsam.training.random_numbers import random_state, set_random_state
 from imbsam.training.schedule import factor
 from imbsam.training.step import train_step
@@ -38,9 +40,10 @@ class Training:
         problem: The data and options.
         folder: Where checkpoints and metrics go.
         world: The processes that share the run.
+        fresh: Whether it begins, and is not resumed: a model that is fine-tuned then gets its weights and head.
     """
 
-    def __init__(self, problem: setup.Problem, folder: RunFolder, world: World) -> None:
+    def __init__(self, problem: setup.Problem, folder: RunFolder, world: World, *, fresh: bool = True) -> None:
         self.problem = problem
         self.world = world
         self.shard = data.Shard(world.rank, world.size)
@@ -50,7 +53,9 @@ class Training:
         self.without: list[str] = []
         options = problem.options
         check_decided(problem)
-        self.bare = setup.build_model(problem)
+        self.bare = setup.build_model(problem, pretrained=fresh)
+        if fresh:
+            self._start_head()
         self.model = world.wrapped(self.bare, problem.device)
         self.criterion = setup.build_criterion(problem)
         steps = len(self._batches(0))
@@ -68,6 +73,16 @@ class Training:
             ),
         )
         self._draw_apart()
+
+    def _start_head(self) -> None:
+        """Start the head of a model that is fine-tuned at the class means, which the first rank finds."""
+        model, dataset, options = self.bare, self.problem.dataset, self.problem.options
+        if isinstance(model, FineTuned):
+            classes, precision = len(dataset.classes), autocast(self.problem.device, options)
+            start_head(
+                model,
+                self.world.from_first(lambda: class_means(model, dataset.train, dataset.spec, classes, precision)),
+            )
 
     def _draw_apart(self) -> None:
         """Let dropout differ by rank, and after a resume by another number of ranks go on with fresh draws."""
@@ -269,6 +284,13 @@ class Training:
         notes = [f"{skipped} steps were skipped: a loss or gradient was NaN or infinite."] if skipped else []
         return notes + ([f"without a deterministic algorithm, so that runs may differ: {without}."] if without else [])
 
+    def _tuned(self) -> list[str]:
+        """What of a pretrained model was tuned."""
+        if not isinstance(self.bare, FineTuned):
+            return []
+        some, total = tuned_parameters(self.bare)
+        return [f"fine-tuned: {some:,} of {total:,} parameters."]
+
     def result(self, label: str) -> Result:
         """Measure the kept epoch on the test data, and sum the run up."""
         self.bare.load_state_dict(self.folder.read_weights())
@@ -280,6 +302,6 @@ class Training:
             seconds=progress.epoch * median([held.seconds for held in self.folder.whole_epochs()] or [0.0]),
             rows=progress.rows,
             rows_forward=progress.rows_forward,
-            notes=self.notes(),
+            notes=[*self._tuned(), *self.notes()],
         )
         return outcome(self.problem, self.folder, label, self.bare, made)

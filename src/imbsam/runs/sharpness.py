@@ -89,7 +89,7 @@ class RunSharpness:
         check_network(trained.options.method.method, "imbsam sharpness")
         if options.epoch == "last":
             trained.model.load_state_dict(RunFolder(path).read_checkpoint().model)
-        problem = setup.load_problem(trained.source, trained.options)
+        problem = setup.load_problem(trained.source, trained.options, held=trained.preprocess)
         problem.check_same_data(trained.classes, trained.priors.counts.tolist())
         samples = problem.dataset.train if options.split == "train" else problem.dataset.validation
         if samples is None:

@@ -21,10 +21,11 @@ from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.places import check_file
 from imbsam.runs.reading import learnt_reading, measured, with_weights
-from imbsam.runs.records import Read
+from imbsam.runs.records import DataRecord, Read
 from imbsam.storage.files import harmless, write_atomically
 from imbsam.training import setup
 from imbsam.training.evaluation import outputs_of, posterior_of
+from imbsam.training.finetuning import finetune_of
 from imbsam.training.methods import BLENDS
 
 
@@ -102,7 +103,7 @@ class Trained:
         if options.method.method in BLENDS:
             network = _blend_of(folder, weights)
         else:
-            network = _network_of(folder, options, spec, len(about.classes), weights)
+            network = _network_of(folder, options, about, spec, weights)
         network = network.to(setup.device_of(device))
         read, epoch = Read(), setup.epochs_of(options)
         if folder.result.exists():
@@ -158,7 +159,7 @@ class Trained:
         return replace(found, read=learnt_reading(posterior, decision, self.classes, scored, is_calibrated=True))
 
     def _problem(self) -> setup.Problem:
-        problem = setup.load_problem(self.source, self.options)
+        problem = setup.load_problem(self.source, self.options, held=self.preprocess)
         problem.check_same_data(self.classes, self.priors.counts.tolist())
         return problem
 
@@ -230,13 +231,14 @@ class Trained:
 
 
 def _network_of(
-    folder: RunFolder, options: Options, spec: InputSpec, classes: int, weights: Mapping[str, Tensor]
+    folder: RunFolder, options: Options, about: DataRecord, spec: InputSpec, weights: Mapping[str, Tensor]
 ) -> nn.Module:
     network = models.build(
         options.model.model,
         spec,
-        num_classes=classes,
+        num_classes=len(about.classes),
         cosine_classifier=needs_cosine_classifier(options.loss.loss),
+        finetune=finetune_of(options, about.preprocess, pretrained=False),
         width=options.model.width,
         norm=options.model.norm,
         hidden=options.model.hidden,

@@ -126,7 +126,9 @@ def dry_run(
         # The data's notes say the same.
         warnings.simplefilter("ignore")
         for run in runs:
-            key = (run.options.data, run.options.training.seed)
+            # A pretrained model says how its images are read.
+            model = run.options.model if run.options.model.finetune else None
+            key = (run.options.data, run.options.training.seed, model)
             if key not in datasets:
                 datasets[key] = setup.load_data(source, run.options, open_all=open_all)
             problem = problems[run.label] = setup.problem_of(source, run.options, datasets[key])

@@ -12,6 +12,7 @@ from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.priors import ClassPriors
 from imbsam.storage.texts import readable
+from imbsam.training.finetuning import is_finetuning
 from imbsam.training.methods import base_of, rho_of, usual_method
 from imbsam.training.schedule import usual_warmup
 
@@ -24,6 +25,10 @@ DEFAULTS: dict[Kind, dict[str, object]] = {
     "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
 }
 """What was measured for rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
+
+
+FINETUNING: dict[str, object] = {"epochs": 10, "batch_size": 128}
+"""With the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
 
 
 def kind_of(spec: InputSpec) -> Kind:
@@ -49,10 +54,17 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
     """Fill in every option that was left open, so that the run's file says what was used."""
     options = usual_method(options, is_table=kind_of(spec) == "table")
     defaults = dict(DEFAULTS[kind_of(spec)])
+    lr = 0.1
+    if is_finetuning(options) and isinstance(spec, ImageSpec):
+        defaults |= FINETUNING
+        lr = 0.01
+        if spec.height == spec.width:
+            # The model need not be asked again.
+            defaults["image_size"] = spec.height
     defaults |= {
         "rare": rare_classes(source, options),
         "imbalance": imbalance(source, options),
-        "lr": 0.1 if base_of(options.method) == "sgd" else 1e-3,
+        "lr": lr if base_of(options.method) == "sgd" else 1e-3,
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }

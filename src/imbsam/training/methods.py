@@ -78,6 +78,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
     of_network = (
         model.model not in (AUTO, "mlp"),
         model.weights is not None,
+        model.finetune,
         loss.loss != AUTO,
         loss.loss_options,
         loss.reweight_from is not None,

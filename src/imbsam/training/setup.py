@@ -1,7 +1,7 @@
 """From options to the parts of a run: data, model, loss, optimizer."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,9 +11,11 @@ from imbsam import data, losses, models
 from imbsam.config import Options
 from imbsam.errors import DataError, OptionError
 from imbsam.inputs import ImageSpec
+from imbsam.models.pretrained import expected_inputs
 from imbsam.optim import SharpnessAware
 from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
+from imbsam.training.finetuning import as_expected, check_finetuning, finetune_of, held_inputs, is_finetuning
 from imbsam.training.methods import checked_name, make_optimizer
 
 
@@ -52,29 +54,42 @@ class Problem:
             )
 
 
-def load_problem(source: str, options: Options) -> Problem:
+def load_problem(source: str, options: Options, *, held: Mapping[str, object] | None = None) -> Problem:
     """Read the data and fill in the options that depend on it.
+
+    Args:
+        source: The data.
+        options: Of the run.
+        held: Preprocessing of the run where it was begun: a pretrained model is then not asked what it expects.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.
     """
     checked_name(options.method.method)
-    return problem_of(source, options, load_data(source, options))
+    return problem_of(source, options, load_data(source, options, held=held))
 
 
-def load_data(source: str, options: Options, *, open_all: bool = True) -> data.Dataset:
+def load_data(
+    source: str, options: Options, *, open_all: bool = True, held: Mapping[str, object] | None = None
+) -> data.Dataset:
     """Read the data of a run.
 
     Args:
         source: The data.
         options: Of the run.
         open_all: Open every image file at once, see :func:`imbsam.data.load`.
+        held: See :func:`load_problem`.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.
     """
+    if held is None:
+        check_finetuning(options)
+    expected = None
+    if is_finetuning(options):
+        expected = expected_inputs(options.model.model) if held is None else held_inputs(held)
     chosen = options.data
-    return data.load(
+    dataset = data.load(
         source,
         target=chosen.target,
         ignore=chosen.ignore,
@@ -87,11 +102,12 @@ def load_data(source: str, options: Options, *, open_all: bool = True) -> data.D
         validation_fraction=chosen.validation_fraction,
         test_fraction=chosen.test_fraction,
         validation_is_test=chosen.validation_is_test,
-        image_size=chosen.image_size,
+        image_size=chosen.image_size or (None if expected is None else expected.size),
         skip_bad=chosen.skip_bad,
         seed=options.training.seed,
         open_all=open_all,
     )
+    return dataset if expected is None else as_expected(dataset, expected, source)
 
 
 def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
@@ -150,8 +166,12 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def build_model(problem: Problem) -> nn.Module:
+def build_model(problem: Problem, *, pretrained: bool = True) -> nn.Module:
     """The model on its device; its random weights depend on the seed alone.
+
+    Args:
+        problem: Of the run.
+        pretrained: False leaves a model that is fine-tuned without its weights, for those of a checkpoint.
 
     Raises:
         ModelError: If the model does not fit the data.
@@ -163,7 +183,8 @@ def build_model(problem: Problem) -> nn.Module:
         problem.dataset.spec,
         num_classes=len(problem.dataset.classes),
         cosine_classifier=losses.needs_cosine_classifier(problem.options.loss.loss),
-        weights=chosen.weights,
+        weights=chosen.weights if pretrained or not is_finetuning(problem.options) else None,
+        finetune=finetune_of(problem.options, problem.dataset.preprocess, pretrained=pretrained),
         width=chosen.width,
         norm=chosen.norm,
         hidden=chosen.hidden,

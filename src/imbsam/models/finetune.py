@@ -1,0 +1,121 @@
+"""A pretrained network made ready for few tuned parameters (LIFT, Shi et al. 2024): adapters and a cosine head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from imbsam.errors import ModelError
+from imbsam.models.classifier import CosineClassifier, classifier_name
+from imbsam.models.lora import add_adapters
+
+Tune = Literal["lora", "last", "all"]
+
+SCALE = 25.0
+"""What cosines are multiplied by to be logits (Shi et al. 2024)."""
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """What of a pretrained model is tuned, and where it comes from.
+
+    Args:
+        tune: ``"lora"``: adapters beside the linear layers, or else the convolutions, and the head; ``"last"``: the
+            head; ``"all"``: everything;
+            None: ``"lora"`` where the model has linear layers before its head, else ``"last"``.
+        rank: Of the adapters.
+        pretrained: Whether timm, torchvision and folders of Hugging Face give their weights. False makes the bare
+            structure, whose weights are loaded later.
+        architecture: What a model of Hugging Face is built by where its folder is not asked.
+    """
+
+    tune: Tune | None = None
+    rank: int = 8
+    pretrained: bool = True
+    architecture: Mapping[str, object] | None = None
+
+
+class FineTuned(nn.Module):
+    """A network whose frozen BatchNorm layers stay as they are in training, statistics and all.
+
+    Args:
+        network: Ends in a :class:`CosineClassifier`.
+        head: Its name.
+        frozen: Whether BatchNorm is.
+    """
+
+    def __init__(self, network: nn.Module, head: str, *, frozen: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._head = head
+        self._frozen = frozen
+
+    @property
+    def head(self) -> CosineClassifier:
+        """The last layer."""
+        found = self.network.get_submodule(self._head)
+        assert isinstance(found, CosineClassifier)
+        return found
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen BatchNorm layers go on to normalise by their running statistics."""
+        super().train(mode)
+        for module in self.network.modules():
+            if self._frozen and isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits, shape ``(B, num_classes)``."""
+        logits: Tensor = self.network(inputs)
+        return logits
+
+
+def finetuned(name: str, model: nn.Module, num_classes: int, chosen: FineTune, *, cosines: bool) -> FineTuned:
+    """Freeze a model but for what is tuned, and give it a cosine head.
+
+    Args:
+        name: Of the model, for messages.
+        model: With its pretrained weights; changed in place.
+        num_classes: C.
+        chosen: What is tuned.
+        cosines: The head gives bare cosines, as the LDAM loss takes them, else logits.
+
+    Returns:
+        The model, in training mode. With adapters it computes what it did up to its head, bit for bit.
+
+    Raises:
+        ModelError: If it is unclear which layer the head is, or nothing takes an adapter.
+    """
+    head = classifier_name(model, num_classes)
+    if head is None:
+        raise ModelError(
+            f"the model {name} has not exactly one linear layer of {num_classes} outputs, so it is unclear what the "
+            "head is: name the last layer `classifier`, or choose another model."
+        )
+    before = model.get_submodule(head)
+    assert isinstance(before, nn.Linear | CosineClassifier)
+    tune = _resolved(model, head, chosen.tune)
+    if tune != "all":
+        model.requires_grad_(False)
+    if tune == "lora" and not add_adapters(model, chosen.rank, without=head):
+        raise ModelError(f"the model {name} has no layer before its head that takes an adapter: choose --tune last.")
+    parent, _, attribute = head.rpartition(".")
+    made = CosineClassifier(before.in_features, num_classes, scale=1.0 if cosines else SCALE).to(before.weight)
+    setattr(model.get_submodule(parent), attribute, made)
+    return FineTuned(model, head, frozen=tune != "all").train()
+
+
+def tuned_parameters(model: nn.Module) -> tuple[int, int]:
+    """How many parameters require a gradient, and how many there are."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, tuned in sizes if tuned), sum(size for size, _ in sizes)
+
+
+def _resolved(model: nn.Module, head: str, tune: Tune | None) -> Tune:
+    if tune is not None:
+        return tune
+    inner = any(isinstance(layer, nn.Linear) for name, layer in model.named_modules() if name != head)
+    return "lora" if inner else "last"

@@ -1,0 +1,103 @@
+"""Image classifiers of Hugging Face's transformers, from a folder on this machine."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+from torch import Tensor, nn
+
+from imbsam.errors import ModelError
+
+CONFIG = "config.json"
+_OF_THE_CLASSES = ("id2label", "label2id", "num_labels", "problem_type", "torch_dtype", "dtype")
+
+
+class Classifier(nn.Module):
+    """A model of transformers as others here are: images in, logits out.
+
+    Args:
+        network: Called with ``pixel_values``; what it returns has ``logits``.
+        channels: It takes; grey images are repeated.
+    """
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, shape ``(B, num_classes)``."""
+        if images.shape[1] == 1 != self.channels:
+            images = images.expand(-1, self.channels, -1, -1)
+        logits: Tensor = self.network(pixel_values=images).logits
+        return logits
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model's name is a folder that transformers wrote."""
+    return (Path(name) / CONFIG).is_file()
+
+
+def architecture_of(folder: Path) -> dict[str, object]:
+    """What the model of a folder is built by, without its classes.
+
+    Args:
+        folder: With a ``config.json``.
+
+    Raises:
+        ModelError: If the file is damaged, or names no type of model.
+    """
+    try:
+        found: object = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {folder / CONFIG}: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
+        raise ModelError(f"{folder / CONFIG} names no model_type: it is not a model that transformers wrote.")
+    return {name: value for name, value in found.items() if name not in _OF_THE_CLASSES}
+
+
+def hugging_face_model(
+    name: str, num_classes: int, *, pretrained: bool, architecture: Mapping[str, object] | None
+) -> nn.Module:
+    """Make an image classifier of C classes.
+
+    Args:
+        name: The folder.
+        num_classes: C.
+        pretrained: Load the folder's weights; a classifier of other classes is made anew.
+        architecture: What to build it by where it is not pretrained.
+
+    Raises:
+        ModelError: If transformers is not installed, or the model cannot be made.
+    """
+    library = _transformers()
+    kind = library.AutoModelForImageClassification
+    verbosity = library.logging.get_verbosity()
+    # It reports at length that the classifier is made anew.
+    library.logging.set_verbosity_error()
+    try:
+        if pretrained:
+            network = kind.from_pretrained(
+                name, num_labels=num_classes, ignore_mismatched_sizes=True, local_files_only=True
+            )
+        else:
+            told = dict(architecture or architecture_of(Path(name)))
+            config = library.AutoConfig.for_model(str(told.pop("model_type")), num_labels=num_classes, **told)
+            network = kind.from_config(config)
+    except Exception as error:  # transformers raises anything.
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ModelError(f"making the model {name} failed: {type(error).__name__}: {first_line}") from error
+    finally:
+        library.logging.set_verbosity(verbosity)
+    return Classifier(network.float(), int(getattr(network.config, "num_channels", 3))).train()
+
+
+def _transformers() -> ModuleType:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ModelError(
+            f"a model of Hugging Face needs transformers: pip install 'imbsam[transformers]' ({error})."
+        ) from None

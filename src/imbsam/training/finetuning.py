@@ -1,0 +1,164 @@
+"""Fine-tuning: what it needs, how its images are read, and where its head begins."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from imbsam import data
+from imbsam.config import ModelOptions, Options
+from imbsam.errors import OptionError
+from imbsam.inputs import ImageSpec, InputSpec
+from imbsam.models.finetune import FineTune, FineTuned
+from imbsam.models.hugging_face import is_folder
+from imbsam.models.pretrained import Expected
+from imbsam.training.methods import BLENDS
+
+BATCH = 512
+ARCHITECTURE = "architecture"
+"""Where the preprocessing of a run holds what a model of Hugging Face is built by."""
+
+
+def is_finetuning(options: Options) -> bool:
+    """Whether a pretrained model is fine-tuned."""
+    return options.model.finetune
+
+
+def check_finetuning(options: Options) -> None:
+    """Refuse fine-tuning without pretrained weights, and its options without it.
+
+    Raises:
+        OptionError: If they do not go together.
+    """
+    chosen, usual = options.model, ModelOptions()
+    has_rank = chosen.lora_rank != usual.lora_rank
+    if not is_finetuning(options):
+        if chosen.tune != usual.tune or has_rank:
+            raise OptionError("--tune and --lora-rank say what of a pretrained model is tuned: add --finetune.")
+        return
+    if options.method.method in BLENDS:
+        raise OptionError(f"--finetune trains a network, and --method {options.method.method} is for tables.")
+    folder = is_folder(chosen.model)
+    if chosen.weights is None and ":" not in chosen.model and not folder:
+        raise OptionError(
+            f"--finetune starts from pretrained weights, and --model {chosen.model} has none: give --weights "
+            "FILE, or a model that brings its own (timm:NAME, torchvision:NAME, package.module:callable, or a folder "
+            "that transformers wrote)."
+        )
+    if chosen.weights is not None and folder:
+        raise OptionError(f"--model {chosen.model} is a folder with weights of its own: leave out --weights.")
+    if has_rank and chosen.tune in ("last", "all"):
+        raise OptionError(f"--lora-rank is of adapters, and --tune {chosen.tune} has none: leave it out.")
+
+
+def held_inputs(preprocess: Mapping[str, object]) -> Expected:
+    """What a run's images are read by, so that no model has to be asked again.
+
+    Args:
+        preprocess: Of the run.
+    """
+    spec = data.spec_of(preprocess)
+    if not isinstance(spec, ImageSpec):
+        return Expected()
+    architecture = preprocess.get(ARCHITECTURE)
+    return Expected(spec.mean, spec.std, spec.height, architecture if isinstance(architecture, Mapping) else None)
+
+
+def as_expected(dataset: data.Dataset, expected: Expected, source: str) -> data.Dataset:
+    """The data normalised as the model's weights expect it; of grey images by the mean over the channels.
+
+    Args:
+        dataset: As it was loaded.
+        expected: By the model.
+        source: For the message.
+
+    Raises:
+        OptionError: If the data are a table, or the model is of another number of channels.
+    """
+    spec = dataset.spec
+    if not isinstance(spec, ImageSpec):
+        raise OptionError(f"--finetune is for images, and {source} is a table: leave it out.")
+    mean, std = (_of_channels(values, spec.channels) for values in (expected.mean, expected.std))
+    spec = replace(spec, mean=mean or spec.mean, std=std or spec.std)
+    preprocess = {**dataset.preprocess, "spec": asdict(spec)}
+    if expected.architecture is not None:
+        preprocess[ARCHITECTURE] = dict(expected.architecture)
+    return replace(dataset, spec=spec, preprocess=preprocess)
+
+
+def _of_channels(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
+    if values is None or len(values) == channels:
+        return values
+    if channels == 1:
+        return (sum(values) / len(values),)
+    raise OptionError(f"--model normalises {len(values)} channels, and the images have {channels}: choose another.")
+
+
+def finetune_of(options: Options, preprocess: Mapping[str, object], *, pretrained: bool) -> FineTune | None:
+    """What :func:`imbsam.models.build` needs to make the model; None where it is trained from scratch.
+
+    Args:
+        options: Of the run.
+        preprocess: Of its data.
+        pretrained: Whether weights are to be loaded by the model's library.
+    """
+    if not is_finetuning(options):
+        return None
+    architecture = preprocess.get(ARCHITECTURE)
+    return FineTune(
+        options.model.tune,
+        options.model.lora_rank,
+        pretrained,
+        architecture if isinstance(architecture, Mapping) else None,
+    )
+
+
+@torch.no_grad()
+def class_means(
+    model: FineTuned, train: data.Samples, spec: InputSpec, num_classes: int, precision: torch.autocast
+) -> Tensor:
+    """Direction of each class's mean feature, over the whole training data in eval mode (Shi et al. 2024).
+
+    Args:
+        model: Left in training mode.
+        train: Training samples.
+        spec: Of the model's inputs.
+        num_classes: C.
+        precision: Of the forwards.
+
+    Returns:
+        float64 on the CPU, shape ``(C, features)``, each row of length 1; zeros for a class without a sample.
+    """
+    weight = model.head.weight
+    sums = torch.zeros(weight.shape, dtype=torch.float64)
+    features: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        features.append(inputs[0])
+
+    hook = model.head.register_forward_pre_hook(keep)
+    model.eval()
+    try:
+        transform = data.evaluation_transform(spec)
+        for inputs, targets in data.batches(train, batch_size=BATCH, shuffle=False, transform=transform):
+            with precision:
+                model(inputs.to(weight.device))
+            sums.index_add_(0, targets, normalize(features.pop().double().cpu(), eps=1e-6))
+    finally:
+        hook.remove()
+        model.train()
+    return normalize(sums, eps=1e-12)
+
+
+@torch.no_grad()
+def start_head(model: FineTuned, means: Tensor) -> None:
+    """Start the head at the class means; a class without a sample keeps its random weights.
+
+    Args:
+        model: Changed in place.
+        means: From :func:`class_means`.
+    """
+    found = means.any(dim=1).to(model.head.weight.device)
+    model.head.weight[found] = means.to(model.head.weight)[found]
