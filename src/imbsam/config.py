@@ -110,7 +110,8 @@ class MethodOptions:
     method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
     boosting, forest and logistic; `imbsam methods` lists all. auto: imbsam for images; for tables blend, but imbsam in
-    several processes or with options that only a network takes (--model, --weights, --loss, --reweight-from)."""
+    several processes or with options that only a network takes (--model, --weights, --loss, --reweight-from,
+    --average)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""
@@ -193,6 +194,11 @@ class TrainingOptions:
     """Images: memory format of convolutions."""
     select: Literal["best", "last"] = "best"
     """Which epoch is kept: best validation balanced accuracy, or the last."""
+    average: Literal["none", "ema"] = "none"
+    """ema: measure and keep an exponential moving average of the weights over the steps, running statistics of
+    BatchNorm included, in place of the last ones."""
+    average_decay: Share = 0.999
+    """Of the average: how much of it stays at a step; less in the first steps, (1 + t) / (10 + t) after t."""
     few_below: Count = 20
     """Classes with fewer training samples are few-shot."""
     many_above: Count = 100

@@ -8,7 +8,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from imbsam.metrics import MEASURES, Metrics
 from imbsam.report.files import Run
-from imbsam.report.words import MEASURE_NAMES, how
+from imbsam.report.words import MEASURE_NAMES, averaged, how
 from imbsam.runs.records import Result
 from imbsam.storage.files import write_atomically
 
@@ -38,6 +38,7 @@ def write_card(run: Run) -> Path:
             "task": "tabular-classification" if result.config.get("target") else "image-classification",
             "tail": sum(result.tail),
             "model": [(name, _cell(value)) for name, value in _described(result)],
+            "averaged": averaged(result),
             "members": [(_cell(each.name), _percent(each.share), _percent(each.score)) for each in result.members],
             "samples": f"{sum(counts):,}",
             "source": _code(result.source),

@@ -88,7 +88,7 @@ class RunSharpness:
         trained = Trained.open(path, device=device, model=model)
         check_network(trained.options.method.method, "imbsam sharpness")
         if options.epoch == "last":
-            trained.model.load_state_dict(RunFolder(path).read_checkpoint().model)
+            trained.model.load_state_dict(RunFolder(path).read_checkpoint().measured)
         problem = setup.load_problem(trained.source, trained.options)
         problem.check_same_data(trained.classes, trained.priors.counts.tolist())
         samples = problem.dataset.train if options.split == "train" else problem.dataset.validation
