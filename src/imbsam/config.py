@@ -28,6 +28,9 @@ Track = Literal["auto", "none", "tensorboard", "mlflow"]
 Objective = Literal["balanced", "few", "macro_f1", "overall"]
 """The score on validation data that a search goes by."""
 
+TestTime = Literal["none", "flip"]
+"""What outputs are averaged over when a trained model is used: an image alone, or it and its mirror."""
+
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -110,8 +113,7 @@ class MethodOptions:
     method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
     boosting, forest and logistic; `imbsam methods` lists all. auto: imbsam for images; for tables blend, but imbsam in
-    several processes or with options that only a network takes (--model, --weights, --loss, --reweight-from,
-    --average)."""
+    several processes or with what only a network takes (--model, --weights, --loss, --reweight-from, --average)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""

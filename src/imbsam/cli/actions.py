@@ -186,7 +186,7 @@ def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
     trained = _opened(command, command.device)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad, dialect=command.file.dialect())
-    content = {**asdict(metrics), "prices": list(trained.read.prices)}
+    content = {**asdict(metrics), "prices": list(trained.read.prices), "tta": trained.tta}
     return Answer(content, lambda: show.metrics(trained, metrics))
 
 
@@ -208,11 +208,13 @@ def predict(command: Predict) -> Answer:
         "predictions": number,
         "notes": notes,
         "prices": list(trained.read.prices),
+        "tta": trained.tta,
         "classes": [{"name": name, "predicted": n} for name, n in zip(trained.classes, counts, strict=True)],
     }
 
     def shown() -> None:
         show.lines(trained.read.prices)
+        show.lines(show.mirrored(trained))
         show.predictions(command.out, trained.classes, counts)
 
     return Answer(content, shown)
@@ -232,6 +234,8 @@ def export_run(command: Export) -> Answer:
 def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
     """The run, deciding as the user asks for now."""
     trained = Trained.open(command.run, device=device, model=command.model)
+    if not isinstance(command, Export):
+        trained = trained.averaged_over(command.tta)
     return trained if command.decision.asked is None else trained.decided(command.decision.asked)
 
 

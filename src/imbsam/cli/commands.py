@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
-from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, checked, read_yaml
+from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, TestTime, checked, read_yaml
 from imbsam.errors import OptionError
 from imbsam.runs.sharpness_options import SharpnessOptions
 
@@ -235,6 +235,8 @@ class Evaluate(Command):
     """cpu, cuda, ..."""
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
+    tta: TestTime = "none"
+    """Images, test-time augmentation. flip: outputs are the mean over an image and its mirror, at twice the work."""
     file: FlatTextFile = field(default_factory=TextFile)
     decision: FlatLaterDecision = field(default_factory=LaterDecision)
 
@@ -257,6 +259,8 @@ class Predict(Command):
     """cpu, cuda, ..."""
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
+    tta: TestTime = "none"
+    """Images, test-time augmentation. flip: outputs are the mean over an image and its mirror, at twice the work."""
     file: FlatTextFile = field(default_factory=TextFile)
     decision: FlatLaterDecision = field(default_factory=LaterDecision)
 

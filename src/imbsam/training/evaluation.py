@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from imbsam import data, losses
-from imbsam.config import DecisionOptions, Options
+from imbsam.config import DecisionOptions, Options, TestTime
 from imbsam.decisions import UNCALIBRATED, Calibration, Posterior, parsed_class_prior, parsed_costs, posterior_under
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
@@ -16,7 +16,9 @@ EVALUATION_BATCH = 512
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options) -> Tensor:
+def outputs_of(
+    model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options, *, tta: TestTime = "none"
+) -> Tensor:
     """Outputs for every sample.
 
     Args:
@@ -24,6 +26,7 @@ def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options
         samples: What to score.
         spec: Of the model's inputs.
         options: Of the run.
+        tta: flip: the mean of the outputs for an image and for its mirror.
 
     Returns:
         float32, on the CPU, shape ``(N, C)``.
@@ -40,8 +43,12 @@ def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options
         workers=options.data.workers,
     )
     for inputs, _ in loader:
+        inputs = inputs.to(device)
         with autocast(device, options):
-            parts.append(model(inputs.to(device)).float().cpu())
+            outputs = model(inputs).float()
+            if tta == "flip":
+                outputs = (outputs + model(inputs.flip(-1)).float()) / 2
+        parts.append(outputs.cpu())
     model.train(was_training)
     return torch.cat(parts)
 
