@@ -113,7 +113,7 @@ class MethodOptions:
     method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
     boosting, forest and logistic; `imbsam methods` lists all. auto: imbsam for images; for tables blend, but imbsam in
-    several processes or with options of networks (--model, --weights, --loss, --reweight-from, --average)."""
+    several processes or with what only a network takes (--model, --weights, --loss, --reweight-from, an average)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""
