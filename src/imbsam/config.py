@@ -31,6 +31,9 @@ Objective = Literal["balanced", "few", "macro_f1", "overall"]
 TestTime = Literal["none", "flip"]
 """What outputs are averaged over when a trained model is used: an image alone, or it and its mirror."""
 
+How = Literal["crt", "tau-norm", "smoothed"]
+"""How a second stage makes a classifier anew."""
+
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 

@@ -14,6 +14,7 @@ from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
 from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, TestTime, checked, read_yaml
 from imbsam.errors import OptionError
+from imbsam.runs.retraining_options import RetrainingOptions
 from imbsam.runs.sharpness_options import SharpnessOptions
 
 if TYPE_CHECKING:
@@ -266,6 +267,23 @@ class Predict(Command):
 
 
 @dataclass(frozen=True)
+class Retrain(Command):
+    """Make the last layer of a finished run anew, for the rare classes, as a second run beside it."""
+
+    run: Run
+    """The run's folder, of images; it is only read."""
+    out: Path | None = None
+    """Folder for the new run, which is evaluated, predicted with, reported and exported as any. Default: RUN-HOW."""
+    model: str | None = None
+    """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
+    device: str = "auto"
+    """cpu, cuda, ..."""
+    quiet: bool = False
+    """Print the result only."""
+    options: Annotated[RetrainingOptions, OmitArgPrefixes, arg(name="")] = field(default_factory=RetrainingOptions)
+
+
+@dataclass(frozen=True)
 class Export(Command):
     """Write a trained run as one ONNX or torch.export file, preprocessing and decision inside."""
 
@@ -418,6 +436,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "tune": Tune,
     "cost": Cost,
     "reproduce": Reproduce,
+    "retrain": Retrain,
     "evaluate": Evaluate,
     "predict": Predict,
     "export": Export,

@@ -187,6 +187,7 @@ def _facts(study: Study, summary: Summary, single: Run | None) -> list[tuple[str
         *facts,
         ("seed", str(result.seed)),
         *([("weights", text)] if (text := averaged(result)) else []),
+        *([("second stage", f"{result.second_stage.how}, of {result.second_stage.of}")] if result.second_stage else []),
         *([("epochs", f"{result.epochs}" + (f", best {best}" if best is not None else ""))] if result.epochs else []),
     ]
 

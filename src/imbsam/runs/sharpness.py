@@ -87,6 +87,11 @@ class RunSharpness:
         options.check()
         trained = Trained.open(path, device=device, model=model)
         check_network(trained.options.method.method, "imbsam sharpness")
+        if trained.second is not None:
+            raise OptionError(
+                f"imbsam sharpness looks at the loss that a whole network was trained by, and {path} is a second "
+                f"stage: measure the run {trained.second.of}."
+            )
         if options.epoch == "last":
             trained.model.load_state_dict(RunFolder(path).read_checkpoint().measured)
         problem = setup.load_problem(trained.source, trained.options)

@@ -26,6 +26,7 @@ from imbsam.storage.files import harmless, write_atomically
 from imbsam.training import setup
 from imbsam.training.evaluation import outputs_of, posterior_of
 from imbsam.training.methods import BLENDS
+from imbsam.training.second_stage import SecondStage
 
 
 def check_named(folder: RunFolder, held: str, named: object) -> None:
@@ -62,6 +63,7 @@ class Trained:
         read: How outputs are read.
         decision: Decide and tell probabilities otherwise than the options say.
         tta: What outputs are averaged over.
+        second: How the classifier was made anew after training; None where it was not.
     """
 
     source: str
@@ -75,6 +77,7 @@ class Trained:
     read: Read
     decision: DecisionOptions
     tta: TestTime = "none"
+    second: SecondStage | None = None
 
     @classmethod
     def open(cls, path: Path, *, device: str = "auto", model: str | None = None) -> "Trained":
@@ -115,6 +118,7 @@ class Trained:
             epoch=epoch,
             read=read,
             decision=options.decision,
+            second=folder.read_second_stage(),
         )
 
     @property
@@ -132,6 +136,7 @@ class Trained:
             epoch=self.epoch,
             decision=self.decision,
             calibration=self.read.calibration,
+            second=self.second,
         )
         return with_weights(found, self.read)
 

@@ -7,9 +7,18 @@ from torch import Tensor, nn
 
 from imbsam import data, losses
 from imbsam.config import DecisionOptions, Options, TestTime
-from imbsam.decisions import UNCALIBRATED, Calibration, Posterior, parsed_class_prior, parsed_costs, posterior_under
+from imbsam.decisions import (
+    UNCALIBRATED,
+    Calibration,
+    Posterior,
+    parsed_class_prior,
+    parsed_costs,
+    posterior_under,
+)
+from imbsam.decisions.class_prior import log_training_priors
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
+from imbsam.training.second_stage import SecondStage
 from imbsam.training.setup import criterion_of, loss_values
 
 EVALUATION_BATCH = 512
@@ -61,6 +70,7 @@ def posterior_of(
     epoch: int,
     decision: DecisionOptions | None = None,
     calibration: Calibration = UNCALIBRATED,
+    second: SecondStage | None = None,
 ) -> Posterior:
     """What outputs mean, as far as no held-out sample is needed to know it.
 
@@ -71,6 +81,7 @@ def posterior_of(
         epoch: Whose weights the model has, from 1: re-weighting that is deferred may not have begun.
         decision: Another one than that of the options.
         calibration: Of the evidence.
+        second: How the classifier was made anew after training; its outputs then stand for balanced priors.
 
     Raises:
         OptionError: If an option of the decision cannot be used.
@@ -79,12 +90,16 @@ def posterior_of(
     criterion = criterion_of(options, priors)
     if isinstance(criterion, losses.Deferred):
         criterion.set_epoch(epoch - 1)
+    scale, shift = losses.output_scale(options.loss.loss, loss_values(options)), losses.training_shift(criterion)
+    if second is not None:
+        # Not the shift of the first stage's loss: this classifier was not trained by it.
+        scale, shift = scale * second.scale, log_training_priors(priors)
     return posterior_under(
         parsed_class_prior(decision.class_prior),
         priors,
         classes,
-        scale=losses.output_scale(options.loss.loss, loss_values(options)),
-        training_shift=losses.training_shift(criterion),
+        scale=scale,
+        training_shift=shift,
         costs=parsed_costs(decision.cost, classes),
         calibration=calibration,
     )
