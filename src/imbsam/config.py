@@ -28,6 +28,12 @@ Track = Literal["auto", "none", "tensorboard", "mlflow"]
 Objective = Literal["balanced", "few", "macro_f1", "overall"]
 """The score on validation data that a search goes by."""
 
+TestTime = Literal["none", "flip"]
+"""What outputs are averaged over when a trained model is used: an image alone, or it and its mirror."""
+
+How = Literal["crt", "tau-norm", "smoothed"]
+"""How a second stage makes a classifier anew."""
+
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -121,7 +127,7 @@ class MethodOptions:
     method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
     boosting, forest and logistic; `imbsam methods` lists all. auto: imbsam for images; for tables blend, but imbsam in
-    several processes or with options that only a network takes (--model, --weights, --loss, --reweight-from)."""
+    several processes or with what only a network takes (--model, --weights, --loss, --reweight-from, an average)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""
@@ -206,6 +212,11 @@ class TrainingOptions:
     """Images: memory format of convolutions."""
     select: Literal["best", "last"] = "best"
     """Which epoch is kept: best validation balanced accuracy, or the last."""
+    average: Literal["none", "ema"] = "none"
+    """ema: measure and keep an exponential moving average of the weights over the steps, running statistics of
+    BatchNorm included, in place of the last ones."""
+    average_decay: Share = 0.999
+    """Of the average: how much of it stays at a step; less in the first steps, (1 + t) / (10 + t) after t."""
     few_below: Count = 20
     """Classes with fewer training samples are few-shot."""
     many_above: Count = 100

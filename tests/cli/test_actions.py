@@ -102,7 +102,7 @@ def test_evaluating_shows_scores_and_every_class_rarest_first(imbsam, run):
 
 def test_evaluating_as_json_prints_json_alone(imbsam, run):
     ran = imbsam("evaluate", run, "--json")
-    assert json.loads(ran.out) == {**json.loads((run / "result.json").read_text())["test"], "prices": []}
+    assert json.loads(ran.out) == {**json.loads((run / "result.json").read_text())["test"], "prices": [], "tta": "none"}
     assert ran.err == ""
 
 
@@ -232,3 +232,19 @@ def test_a_failed_run_of_a_comparison_is_in_the_json_and_in_the_exit_code(imbsam
     assert ran.code == 1
     (failed,) = json.loads(ran.out)["failed"].values()
     assert "NaN" in failed or "infinite" in failed or "not finite" in failed
+
+
+def test_outputs_over_mirrors_are_said(imbsam, run):
+    said = "Outputs are the mean over each image and its mirror (--tta flip)."
+    assert said in imbsam("evaluate", run, "--tta", "flip").out
+    assert said not in imbsam("evaluate", run).out
+    assert said in imbsam("predict", run, "digits", "--out", "p.csv", "--tta", "flip").out
+    for words in (("evaluate", run), ("predict", run, "digits", "--out", "p.csv")):
+        assert json.loads(imbsam(*words, "--json").out)["tta"] == "none"
+        assert json.loads(imbsam(*words, "--json", "--tta", "flip").out)["tta"] == "flip"
+    assert imbsam("train", "digits", "--tta", "flip").code == 2
+
+
+def test_a_table_has_no_mirror(imbsam, fails, parts_csv, quick):
+    assert imbsam("train", parts_csv, "--target", "kind", "--method", "sgd", *quick, "--out", "t", "--quiet").code == 0
+    assert fails("evaluate", "t", "--tta", "flip").startswith("--tta flip is for images, and the run is of a table")

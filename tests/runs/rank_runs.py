@@ -23,6 +23,7 @@ EQUAL = {
     "gathered, prepared by workers": {**PLAIN, "sampler": "gathered", "tail_rows": 3, "workers": 1},
     "balanced, deterministic": {**PLAIN, "sampler": "balanced", "deterministic": True},
     "skip": {**PLAIN, "nonfinite": "skip"},
+    "averaged": {**PLAIN, "average": "ema"},
 }
 """Options of runs whose rows do not see each other: any number of processes comes to the same."""
 OTHERS = {

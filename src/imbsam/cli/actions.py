@@ -22,6 +22,7 @@ from imbsam.cli.commands import (
     Methods,
     Predict,
     Report,
+    Retrain,
     Sharpness,
     Train,
     Tune,
@@ -41,6 +42,7 @@ from imbsam.runs.folder import RunFolder
 from imbsam.runs.going_on import begun
 from imbsam.runs.places import REPORT_FILES, RUNS, called_by, check_file, check_run, free
 from imbsam.runs.ranks import World
+from imbsam.runs.retraining import check_first, retrain
 from imbsam.runs.tracking import Store, chosen, keep_reports
 from imbsam.runs.trained import Trained
 from imbsam.storage.interruption import exit_code
@@ -76,6 +78,8 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
             return tune_options(command, source, command.out or usual, words)
         case Cost():
             return cost(command)
+        case Retrain():
+            return retrain_classifier(command, words)
         case Evaluate():
             return evaluate(command)
         case Predict():
@@ -182,11 +186,42 @@ def cost(command: Cost) -> Answer:
     return Answer(content, lambda: show.costs(found))
 
 
+def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
+    """Make the classifier of a run anew."""
+    command.options.check()
+    out = command.out or free(command.run.resolve().with_name(f"{command.run.resolve().name}-{command.options.how}"))
+    check_first(command.run, out)
+    try:
+        with RunProgress(quiet=command.quiet) as progress:
+            result = retrain(
+                command.run,
+                out,
+                command.options,
+                device=command.device,
+                model=command.model,
+                on_step=progress.step,
+                on_epoch=progress.epoch,
+            )
+    except KeyboardInterrupt as error:
+        typed = " ".join(["imbsam", *map(quoted, words)])
+        print(f"\ninterrupted. The first run stands; the second stage begins anew with:\n  {typed}", file=sys.stderr)
+        return exit_code(error)
+    page = write_report(out)
+
+    def shown() -> None:
+        show.result(result)
+        assert result.second_stage is not None
+        show.lines([f"second stage: {result.second_stage.told()}"])
+        print(f"report: {page}")
+
+    return Answer({**asdict(result), "folder": out, "report": page}, shown)
+
+
 def evaluate(command: Evaluate) -> Answer:
     """Measure a trained run."""
     trained = _opened(command, command.device)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad, dialect=command.file.dialect())
-    content = {**asdict(metrics), "prices": list(trained.read.prices)}
+    content = {**asdict(metrics), "prices": list(trained.read.prices), "tta": trained.tta}
     return Answer(content, lambda: show.metrics(trained, metrics))
 
 
@@ -208,11 +243,13 @@ def predict(command: Predict) -> Answer:
         "predictions": number,
         "notes": notes,
         "prices": list(trained.read.prices),
+        "tta": trained.tta,
         "classes": [{"name": name, "predicted": n} for name, n in zip(trained.classes, counts, strict=True)],
     }
 
     def shown() -> None:
         show.lines(trained.read.prices)
+        show.lines(show.mirrored(trained))
         show.predictions(command.out, trained.classes, counts)
 
     return Answer(content, shown)
@@ -232,6 +269,8 @@ def export_run(command: Export) -> Answer:
 def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
     """The run, deciding as the user asks for now."""
     trained = Trained.open(command.run, device=device, model=command.model)
+    if not isinstance(command, Export):
+        trained = trained.averaged_over(command.tta)
     return trained if command.decision.asked is None else trained.decided(command.decision.asked)
 
 

@@ -12,8 +12,9 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
-from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, checked, read_yaml
+from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, TestTime, checked, read_yaml
 from imbsam.errors import OptionError
+from imbsam.runs.retraining_options import RetrainingOptions
 from imbsam.runs.sharpness_options import SharpnessOptions
 
 if TYPE_CHECKING:
@@ -235,6 +236,8 @@ class Evaluate(Command):
     """cpu, cuda, ..."""
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
+    tta: TestTime = "none"
+    """Images, test-time augmentation. flip: outputs are the mean over an image and its mirror, at twice the work."""
     file: FlatTextFile = field(default_factory=TextFile)
     decision: FlatLaterDecision = field(default_factory=LaterDecision)
 
@@ -257,8 +260,27 @@ class Predict(Command):
     """cpu, cuda, ..."""
     skip_bad: bool = False
     """Leave out rows with too many or too few cells, and images that cannot be read; they are counted and named."""
+    tta: TestTime = "none"
+    """Images, test-time augmentation. flip: outputs are the mean over an image and its mirror, at twice the work."""
     file: FlatTextFile = field(default_factory=TextFile)
     decision: FlatLaterDecision = field(default_factory=LaterDecision)
+
+
+@dataclass(frozen=True)
+class Retrain(Command):
+    """Make the last layer of a finished run anew, for the rare classes, as a second run beside it."""
+
+    run: Run
+    """The run's folder, of images; it is only read."""
+    out: Path | None = None
+    """Folder for the new run, which is evaluated, predicted with, reported and exported as any. Default: RUN-HOW."""
+    model: str | None = None
+    """package.module:callable, where the run's model is code of yours: it is imported only if you name it here."""
+    device: str = "auto"
+    """cpu, cuda, ..."""
+    quiet: bool = False
+    """Print the result only."""
+    options: Annotated[RetrainingOptions, OmitArgPrefixes, arg(name="")] = field(default_factory=RetrainingOptions)
 
 
 @dataclass(frozen=True)
@@ -414,6 +436,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "tune": Tune,
     "cost": Cost,
     "reproduce": Reproduce,
+    "retrain": Retrain,
     "evaluate": Evaluate,
     "predict": Predict,
     "export": Export,

@@ -145,7 +145,7 @@ def metrics(trained: Trained, found: Metrics) -> None:
     table = _table(f"{found.samples} samples", "")
     table.add_row("recall / score, %", *(_share(found.of(measure)) for measure in MEASURES))
     out.print(table)
-    lines(trained.read.prices)
+    lines([*trained.read.prices, *mirrored(trained)])
     each = Table(
         Column("class", overflow="fold"),
         "training samples",
@@ -162,6 +162,11 @@ def metrics(trained: Trained, found: Metrics) -> None:
     out.print(each)
     if len(order) > 100:
         out.print(f"... and {len(order) - 100} more classes; --json has them all.")
+
+
+def mirrored(trained: Trained) -> list[str]:
+    """Say that outputs are averaged over an image and its mirror; nothing where they are not."""
+    return ["Outputs are the mean over each image and its mirror (--tta flip)."] if trained.tta == "flip" else []
 
 
 def predictions(path: Path, classes: Sequence[str], per_class: Sequence[int]) -> None:

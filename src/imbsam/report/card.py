@@ -8,7 +8,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from imbsam.metrics import MEASURES, Metrics
 from imbsam.report.files import Run
-from imbsam.report.words import MEASURE_NAMES, how
+from imbsam.report.words import MEASURE_NAMES, averaged, how
 from imbsam.runs.records import Result
 from imbsam.storage.files import write_atomically
 
@@ -38,6 +38,9 @@ def write_card(run: Run) -> Path:
             "task": "tabular-classification" if result.config.get("target") else "image-classification",
             "tail": sum(result.tail),
             "model": [(name, _cell(value)) for name, value in _described(result)],
+            "averaged": averaged(result),
+            "second": None if result.second_stage is None else _cell(result.second_stage.told()),
+            "retrain": _retrain(result),
             "members": [(_cell(each.name), _percent(each.share), _percent(each.score)) for each in result.members],
             "samples": f"{sum(counts):,}",
             "source": _code(result.source),
@@ -59,6 +62,17 @@ def write_card(run: Run) -> Path:
     if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
     return path
+
+
+def _retrain(result: Result) -> str:
+    """The options that repeat a second stage."""
+    stage = result.second_stage
+    if stage is None:
+        return ""
+    own = {"epochs": stage.epochs or None, "lr": stage.lr, "tau": stage.tau}
+    return " ".join(
+        [f"--how {stage.how}", *(f"--{name} {value:g}" for name, value in own.items() if value is not None)]
+    )
 
 
 _TOLD = ("model", "method", "rho", "loss", "class_prior", "base", "lr", "epochs", "batch_size", "seed")

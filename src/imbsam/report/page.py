@@ -19,7 +19,7 @@ from imbsam.report.curves import learning_curves
 from imbsam.report.drawing import Picture, drawing, to_png, to_svg
 from imbsam.report.files import Run, Study, read_study
 from imbsam.report.summary import Summary, summarise
-from imbsam.report.words import answer, decided, how, seeds
+from imbsam.report.words import answer, averaged, decided, how, seeds
 from imbsam.storage.files import write_atomically
 
 
@@ -186,6 +186,8 @@ def _facts(study: Study, summary: Summary, single: Run | None) -> list[tuple[str
     return [
         *facts,
         ("seed", str(result.seed)),
+        *([("weights", text)] if (text := averaged(result)) else []),
+        *([("second stage", f"{result.second_stage.how}, of {result.second_stage.of}")] if result.second_stage else []),
         *([("epochs", f"{result.epochs}" + (f", best {best}" if best is not None else ""))] if result.epochs else []),
     ]
 

@@ -75,6 +75,13 @@ def decided(result: Result) -> list[str]:
     return [f"Decided {how(result)}: {', '.join(gains)}.", *result.read.prices]
 
 
+def averaged(result: Result) -> str:
+    """Say how the kept weights were averaged over training; nothing where they were not."""
+    if result.config.get("average", "none") == "none":
+        return ""
+    return f"exponential moving average, decay {result.config.get('average_decay')}"
+
+
 def how(result: Result) -> str:
     """Say by which class prior a run decides."""
     if result.config.get("cost"):

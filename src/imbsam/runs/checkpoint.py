@@ -13,6 +13,7 @@ from torch import Tensor
 from imbsam.errors import RunError
 from imbsam.storage.records import SCHEMA, checked_record
 from imbsam.storage.seal import DamagedError, unsealed
+from imbsam.training.averaging import averaged_weights
 
 WITH_TENSORS = ConfigDict(arbitrary_types_allowed=True)
 
@@ -67,6 +68,7 @@ class Checkpoint:
         optimizer: State of the optimizer.
         steps: Steps that the schedule of the learning rate has made.
         random: State of the random number generators of each rank.
+        average: State of the average of the weights; None where there is none.
     """
 
     __pydantic_config__ = WITH_TENSORS
@@ -78,6 +80,12 @@ class Checkpoint:
     optimizer: Annotated[dict[str, object], SkipValidation]
     steps: int
     random: Sequence[Mapping[str, Tensor]]
+    average: Annotated[Mapping[str, Tensor] | None, SkipValidation] = None
+
+    @property
+    def measured(self) -> Mapping[str, Tensor]:
+        """The weights that an epoch is measured with: their average where there is one."""
+        return self.model if self.average is None else averaged_weights(self.average)
 
     def packed(self) -> bytes:
         """As bytes."""

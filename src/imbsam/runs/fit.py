@@ -168,6 +168,8 @@ def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrit
     if folder.has_checkpoint():
         return True
     folder.keep_metrics(0)
+    # Of a second stage that stood here.
+    folder.second_stage.unlink(missing_ok=True)
     folder.write_data(DataRecord.of(problem, options))
     folder.write_config(problem.source, problem.options)
     return False

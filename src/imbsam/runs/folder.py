@@ -18,6 +18,7 @@ from imbsam.runs.records import DataRecord, EpochRecord, Examples, Result
 from imbsam.storage.files import keep_as, write_atomically
 from imbsam.storage.records import parsed, read_record, write_record
 from imbsam.storage.seal import DamagedError, sealed, sealed_tensors, unsealed, unsealed_tensors
+from imbsam.training.second_stage import SecondStage
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class RunFolder:
     ``config.yaml`` holds every option as it was used, ``data.json`` what is needed to read further data,
     ``metrics.jsonl`` a line an epoch, ``last.ckpt`` all that resuming needs, ``previous.ckpt`` the one before it,
     ``best.safetensors`` the weights of the chosen epoch, ``result.json`` the outcome; ``sharpness-*.json`` what
-    ``imbsam sharpness`` measured; ``examples.json`` images of the worst confusions. Checkpoints and weights carry their
-    SHA-256.
+    ``imbsam sharpness`` measured; ``second-stage.json`` how the classifier was made anew; ``examples.json`` images of
+    the worst confusions. Checkpoints and weights carry their SHA-256.
     """
 
     path: Path
@@ -59,6 +60,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def second_stage(self) -> Path:
+        """How the classifier was made anew; there is none of a run as it was trained."""
+        return self.path / "second-stage.json"
+
+    @property
     def examples(self) -> Path:
         """Images of the worst confusions."""
         return self.path / "examples.json"
@@ -82,7 +88,10 @@ class RunFolder:
             RunError: If one cannot be removed.
         """
         try:
-            for path in (self.result, self.checkpoint, self.previous, self.weights, self.metrics):
+            for path in (
+                *(self.result, self.checkpoint, self.previous, self.weights, self.metrics),
+                self.second_stage,
+            ):
                 path.unlink(missing_ok=True)
             for name in ("report.html", "model-card.md", "examples.json", "mlflow.json", "data.json", "config.yaml"):
                 (self.path / name).unlink(missing_ok=True)
@@ -136,6 +145,18 @@ class RunFolder:
             RunError: If the run is not finished, or the file is damaged.
         """
         return read_record(Result, self.result)
+
+    def write_second_stage(self, stage: SecondStage) -> None:
+        """Write how the classifier was made anew; to be called before the weights are written."""
+        write_record(self.second_stage, stage)
+
+    def read_second_stage(self) -> SecondStage | None:
+        """How the classifier was made anew; None of a run as it was trained.
+
+        Raises:
+            RunError: If the file is damaged.
+        """
+        return read_record(SecondStage, self.second_stage) if self.second_stage.exists() else None
 
     def write_examples(self, examples: Examples) -> None:
         """Write images of the worst confusions in a split."""
@@ -202,11 +223,13 @@ class RunFolder:
         write_atomically(self.weights, sealed_tensors(state, {"epoch": str(epoch), "run": self._digest()}))
 
     def _digest(self) -> str:
-        """Of what a model is built by and fed, as ``config.yaml`` and ``data.json`` have it."""
+        """Of what a model is built by and fed, as ``config.yaml``, ``data.json`` and ``second-stage.json`` have it."""
         held = self.read_data()
         # Not where the data lie: the same run in two places has the same bytes.
         how = {name: value for name, value in held.preprocess.items() if name != "source"}
         about = [self.read_config()[1].deciding(), held.classes, held.counts, held.groups, how]
+        if (second := self.read_second_stage()) is not None:
+            about.append(asdict(second))
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def read_weights(self) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from imbsam import data
@@ -24,6 +24,7 @@ from imbsam.runs.reading import Outputs, measured
 from imbsam.runs.records import EpochRecord, Result
 from imbsam.storage.interruption import HeldBack
 from imbsam.training import setup
+from imbsam.training.averaging import average_of
 from imbsam.training.evaluation import autocast, outputs_of
 from imbsam.training.finetuning import class_means, start_head
 from imbsam.training.random_numbers import random_state, set_random_state
@@ -56,6 +57,8 @@ class Training:
         self.bare = setup.build_model(problem, pretrained=fresh)
         if fresh:
             self._start_head()
+        # Before the optimizer's hooks are on the model, which a copy would take along.
+        self.average = average_of(self.bare, options.training)
         self.model = world.wrapped(self.bare, problem.device)
         self.criterion = setup.build_criterion(problem)
         steps = len(self._batches(0))
@@ -83,6 +86,11 @@ class Training:
                 model,
                 self.world.from_first(lambda: class_means(model, dataset.train, dataset.spec, classes, precision)),
             )
+
+    @property
+    def measured(self) -> nn.Module:
+        """The model that is measured and kept: the average where there is one."""
+        return self.bare if self.average is None else self.average.module
 
     def _draw_apart(self) -> None:
         """Let dropout differ by rank, and after a resume by another number of ranks go on with fresh draws."""
@@ -193,6 +201,7 @@ class Training:
 
     def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         device, options = self.problem.device, self.problem.options
+        skipped = self.optimizer.skipped
         inputs = inputs.to(device, non_blocking=True)
         if setup.channels_last(self.problem):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -205,20 +214,22 @@ class Training:
             precision=autocast(device, options),
             clip_norm=options.training.clip_norm,
         )
+        if self.average is not None and self.optimizer.skipped == skipped:
+            self.average.update_parameters(self.bare)
         self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
         return loss
 
     def _outputs(self, samples: data.Samples | None) -> Outputs | None:
         if samples is None:
             return None
-        return outputs_of(self.bare, samples, self.problem.dataset.spec, self.problem.options), samples.targets
+        return outputs_of(self.measured, samples, self.problem.dataset.spec, self.problem.options), samples.targets
 
     def _keep_if_best(self, validation: Metrics | None) -> None:
         """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
         score = validation.balanced if validation is not None else self.progress.best_score
         if self.problem.options.training.select == "last" or score >= self.progress.best_score:
             self.progress = replace(self.progress, best_epoch=self.progress.epoch, best_score=score)
-            self.folder.write_weights(self.bare.state_dict(), self.progress.epoch)
+            self.folder.write_weights(self.measured.state_dict(), self.progress.epoch)
 
     def _write_checkpoint(self) -> None:
         self._collect()
@@ -233,6 +244,7 @@ class Training:
                     optimizer=self.optimizer.state_dict(),
                     steps=self.schedule.last_epoch,
                     random=random,
+                    average=None if self.average is None else self.average.state_dict(),
                 )
             )
         )
@@ -250,6 +262,8 @@ class Training:
         self._check_same_options(held.options)
         try:
             self.bare.load_state_dict(held.model)
+            if self.average is not None:
+                self.average.load_state_dict(dict(held.average or {}))
             self.optimizer.load_state_dict(held.optimizer)
             self._set_random_state(held.random)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -293,7 +307,7 @@ class Training:
 
     def result(self, label: str) -> Result:
         """Measure the kept epoch on the test data, and sum the run up."""
-        self.bare.load_state_dict(self.folder.read_weights())
+        self.measured.load_state_dict(self.folder.read_weights())
         progress = self.progress
         made = Made(
             progress.best_epoch,
@@ -304,4 +318,4 @@ class Training:
             rows_forward=progress.rows_forward,
             notes=[*self._tuned(), *self.notes()],
         )
-        return outcome(self.problem, self.folder, label, self.bare, made)
+        return outcome(self.problem, self.folder, label, self.measured, made)

@@ -17,6 +17,7 @@ from imbsam.runs.records import BlendMember, DataRecord, Examples, Read, Result,
 from imbsam.storage.records import SCHEMA
 from imbsam.training.evaluation import outputs_of, posterior_of
 from imbsam.training.methods import BLENDS
+from imbsam.training.second_stage import SecondStage
 from imbsam.training.setup import Problem
 
 UNREAD = Read()
@@ -34,6 +35,7 @@ class Made:
         rows_forward: Rows forwarded for them; 0 where nothing is.
         notes: What is to be said of it, a sentence each.
         members: Of a blend.
+        second: How the classifier was made anew after training; None where it was not.
     """
 
     best_epoch: int
@@ -43,12 +45,13 @@ class Made:
     rows_forward: int
     notes: Sequence[str] = ()
     members: tuple[BlendMember, ...] = ()
+    second: SecondStage | None = None
 
 
-def posterior_at(problem: Problem, epoch: int, read: Read = UNREAD) -> Posterior:
-    """What outputs of the model mean after an epoch, and how they are decided by."""
+def posterior_at(problem: Problem, epoch: int, read: Read = UNREAD, *, second: SecondStage | None = None) -> Posterior:
+    """What outputs of the model mean after an epoch, or after a second stage, and how they are decided by."""
     classes, calibration = problem.dataset.classes, read.calibration
-    found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, calibration=calibration)
+    found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, calibration=calibration, second=second)
     return with_weights(found, read)
 
 
@@ -83,10 +86,10 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         return None if samples is None else (outputs_of(model, samples, dataset.spec, problem.options), samples.targets)
 
     validation, test = scored(dataset.validation), scored(dataset.test)
-    unread = posterior_at(problem, made.best_epoch)
+    unread = posterior_at(problem, made.best_epoch, second=made.second)
     decision, is_calibrated = problem.options.decision, problem.options.method.method in BLENDS
     read = learnt_reading(unread, decision, tuple(dataset.classes), validation, is_calibrated=is_calibrated)
-    posterior = posterior_at(problem, made.best_epoch, read)
+    posterior = posterior_at(problem, made.best_epoch, read, second=made.second)
     on_validation, on_test = (
         None if outputs is None else measured(posterior, outputs, problem.groups) for outputs in (validation, test)
     )
@@ -122,6 +125,7 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         device=str(problem.device),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         members=made.members,
+        second_stage=made.second,
     )
 
 

@@ -14,7 +14,7 @@ RUNS = Path("runs")
 REPORT_FILES = ("report.html", "figures/figure.png")
 RUN_FILES = (
     *("config.yaml", "data.json", "metrics.jsonl", "last.ckpt", "previous.ckpt", "best.safetensors", "result.json"),
-    *("examples.json", "model-card.md", *REPORT_FILES),
+    *("second-stage.json", "examples.json", "model-card.md", *REPORT_FILES),
 )
 LONGEST = 48
 """Letters of a source's name in a folder's: of four bytes each they leave room for what stands around them."""

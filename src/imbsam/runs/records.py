@@ -12,6 +12,7 @@ from imbsam.decisions import UNCALIBRATED, Calibration
 from imbsam.metrics import Metrics
 from imbsam.priors import ShotGroup
 from imbsam.storage.records import Text
+from imbsam.training.second_stage import SecondStage
 from imbsam.training.setup import Problem
 
 Split = Literal["test", "validation"]
@@ -151,6 +152,7 @@ class Result:
             with classes as frequent as in training: what decisions otherwise made gain and pay.
         read: How outputs are read.
         members: Of a blend.
+        second_stage: How the classifier was made anew after training; epochs and seconds are then those of that.
     """
 
     schema: Literal[1]
@@ -178,6 +180,7 @@ class Result:
     likeliest: Metrics | None = None
     read: Read = field(default_factory=Read)
     members: tuple[BlendMember, ...] = ()
+    second_stage: SecondStage | None = None
 
     def __post_init__(self) -> None:
         lengths = {"counts": len(self.counts), "groups": len(self.groups), "tail": len(self.tail)}

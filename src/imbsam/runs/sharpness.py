@@ -87,8 +87,13 @@ class RunSharpness:
         options.check()
         trained = Trained.open(path, device=device, model=model)
         check_network(trained.options.method.method, "imbsam sharpness")
+        if trained.second is not None:
+            raise OptionError(
+                f"imbsam sharpness looks at the loss that a whole network was trained by, and {path} is a second "
+                f"stage: measure the run {trained.second.of}."
+            )
         if options.epoch == "last":
-            trained.model.load_state_dict(RunFolder(path).read_checkpoint().model)
+            trained.model.load_state_dict(RunFolder(path).read_checkpoint().measured)
         problem = setup.load_problem(trained.source, trained.options, held=trained.preprocess)
         problem.check_same_data(trained.classes, trained.priors.counts.tolist())
         samples = problem.dataset.train if options.split == "train" else problem.dataset.validation

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from imbsam import data, models
-from imbsam.config import DecisionOptions, Options
+from imbsam.config import DecisionOptions, Options, TestTime
 from imbsam.decisions import Posterior, parsed_wanted
-from imbsam.errors import DataError, ModelError, RunError
-from imbsam.inputs import InputSpec
+from imbsam.errors import DataError, ModelError, OptionError, RunError
+from imbsam.inputs import ImageSpec, InputSpec
 from imbsam.losses import needs_cosine_classifier
 from imbsam.metrics import Metrics
 from imbsam.models.blend import Blend
@@ -27,6 +27,7 @@ from imbsam.training import setup
 from imbsam.training.evaluation import outputs_of, posterior_of
 from imbsam.training.finetuning import finetune_of
 from imbsam.training.methods import BLENDS
+from imbsam.training.second_stage import SecondStage
 
 
 def check_named(folder: RunFolder, held: str, named: object) -> None:
@@ -62,6 +63,8 @@ class Trained:
         epoch: Whose weights the model has, from 1.
         read: How outputs are read.
         decision: Decide and tell probabilities otherwise than the options say.
+        tta: What outputs are averaged over.
+        second: How the classifier was made anew after training; None where it was not.
     """
 
     source: str
@@ -74,6 +77,8 @@ class Trained:
     epoch: int
     read: Read
     decision: DecisionOptions
+    tta: TestTime = "none"
+    second: SecondStage | None = None
 
     @classmethod
     def open(cls, path: Path, *, device: str = "auto", model: str | None = None) -> "Trained":
@@ -114,6 +119,7 @@ class Trained:
             epoch=epoch,
             read=read,
             decision=options.decision,
+            second=folder.read_second_stage(),
         )
 
     @property
@@ -131,12 +137,26 @@ class Trained:
             epoch=self.epoch,
             decision=self.decision,
             calibration=self.read.calibration,
+            second=self.second,
         )
         return with_weights(found, self.read)
 
     def outputs(self, samples: data.Samples) -> Tensor:
         """Outputs for every sample, float32, shape ``(N, C)``."""
-        return outputs_of(self.model, samples, self.spec, self.options)
+        return outputs_of(self.model, samples, self.spec, self.options, tta=self.tta)
+
+    def averaged_over(self, tta: TestTime) -> "Trained":
+        """The same run, with outputs averaged over what is asked for; its calibration is that of single images.
+
+        Args:
+            tta: none, or flip: the mean over an image and its mirror.
+
+        Raises:
+            OptionError: If the run is of a table, whose rows have no mirror.
+        """
+        if tta == "flip" and not isinstance(self.spec, ImageSpec):
+            raise OptionError(f"--tta flip is for images, and the run is of a table, {self.source}: leave it out.")
+        return replace(self, tta=tta)
 
     def decided(self, later: DecisionOptions) -> "Trained":
         """The same run, with probabilities and decisions as asked for now.

@@ -260,7 +260,7 @@ class _Step:
         return float(loss)
 
     def memory(self) -> int:
-        """Bytes of weights, gradients and what the optimizer holds beside them, after a step."""
+        """Bytes of weights, their average, gradients and what the optimizer holds beside them, after a step."""
         weights = sum(parameter.nbytes for parameter in self.model.parameters())
         buffers = sum(
             value.nbytes
@@ -268,6 +268,7 @@ class _Step:
             for value in state.values()
             if isinstance(value, Tensor)
         )
+        buffers += weights * (self.options.training.average != "none")
         # A perturbation keeps a copy of the weights, and a gradient set aside.
         return buffers + weights * (2 if isinstance(self.optimizer, Plain) else 4)
 

@@ -6,17 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from imbsam import data, losses
-from imbsam.config import DecisionOptions, Options
-from imbsam.decisions import UNCALIBRATED, Calibration, Posterior, parsed_class_prior, parsed_costs, posterior_under
+from imbsam.config import DecisionOptions, Options, TestTime
+from imbsam.decisions import (
+    UNCALIBRATED,
+    Calibration,
+    Posterior,
+    parsed_class_prior,
+    parsed_costs,
+    posterior_under,
+)
+from imbsam.decisions.class_prior import log_training_priors
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
+from imbsam.training.second_stage import SecondStage
 from imbsam.training.setup import criterion_of, loss_values
 
 EVALUATION_BATCH = 512
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options) -> Tensor:
+def outputs_of(
+    model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options, *, tta: TestTime = "none"
+) -> Tensor:
     """Outputs for every sample.
 
     Args:
@@ -24,6 +35,7 @@ def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options
         samples: What to score.
         spec: Of the model's inputs.
         options: Of the run.
+        tta: flip: the mean of the outputs for an image and for its mirror.
 
     Returns:
         float32, on the CPU, shape ``(N, C)``.
@@ -40,8 +52,12 @@ def outputs_of(model: nn.Module, samples: data.Samples, spec: InputSpec, options
         workers=options.data.workers,
     )
     for inputs, _ in loader:
+        inputs = inputs.to(device)
         with autocast(device, options):
-            parts.append(model(inputs.to(device)).float().cpu())
+            outputs = model(inputs).float()
+            if tta == "flip":
+                outputs = (outputs + model(inputs.flip(-1)).float()) / 2
+        parts.append(outputs.cpu())
     model.train(was_training)
     return torch.cat(parts)
 
@@ -54,6 +70,7 @@ def posterior_of(
     epoch: int,
     decision: DecisionOptions | None = None,
     calibration: Calibration = UNCALIBRATED,
+    second: SecondStage | None = None,
 ) -> Posterior:
     """What outputs mean, as far as no held-out sample is needed to know it.
 
@@ -64,6 +81,7 @@ def posterior_of(
         epoch: Whose weights the model has, from 1: re-weighting that is deferred may not have begun.
         decision: Another one than that of the options.
         calibration: Of the evidence.
+        second: How the classifier was made anew after training; its outputs then stand for balanced priors.
 
     Raises:
         OptionError: If an option of the decision cannot be used.
@@ -72,12 +90,16 @@ def posterior_of(
     criterion = criterion_of(options, priors)
     if isinstance(criterion, losses.Deferred):
         criterion.set_epoch(epoch - 1)
+    scale, shift = losses.output_scale(options.loss.loss, loss_values(options)), losses.training_shift(criterion)
+    if second is not None:
+        # Not the shift of the first stage's loss: this classifier was not trained by it.
+        scale, shift = scale * second.scale, log_training_priors(priors)
     return posterior_under(
         parsed_class_prior(decision.class_prior),
         priors,
         classes,
-        scale=losses.output_scale(options.loss.loss, loss_values(options)),
-        training_shift=losses.training_shift(criterion),
+        scale=scale,
+        training_shift=shift,
         costs=parsed_costs(decision.cost, classes),
         calibration=calibration,
     )

@@ -82,6 +82,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.loss != AUTO,
         loss.loss_options,
         loss.reweight_from is not None,
+        options.training.average != "none",
         any(not pair.startswith("members=") for pair in options.method.method_options),
     )
     return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})

@@ -14,6 +14,7 @@ from imbsam.inputs import ImageSpec
 from imbsam.models.pretrained import expected_inputs
 from imbsam.optim import SharpnessAware
 from imbsam.priors import ClassPriors, ShotGroup
+from imbsam.training.averaging import check_average
 from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
 from imbsam.training.finetuning import as_expected, check_finetuning, finetune_of, held_inputs, is_finetuning
 from imbsam.training.methods import checked_name, make_optimizer
@@ -132,6 +133,7 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
     if len(dataset.classes) < 2:
         raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
+    check_average(training)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tail = tail_classes(options.method.tail, priors, dataset.classes)

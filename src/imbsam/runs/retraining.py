@@ -1,0 +1,210 @@
+"""A second stage on a finished run: its classifier made anew, as a run of its own beside it."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from imbsam import data
+from imbsam.errors import OptionError, RunError
+from imbsam.inputs import ImageSpec
+from imbsam.runs.fit import OnEpoch
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.outcome import Made, outcome, posterior_at
+from imbsam.runs.places import check_run
+from imbsam.runs.reading import measured
+from imbsam.runs.records import EpochRecord, Result
+from imbsam.runs.retraining_options import RetrainingOptions
+from imbsam.runs.trained import Trained
+from imbsam.storage.files import alone
+from imbsam.training import setup
+from imbsam.training.determinism import deterministic
+from imbsam.training.evaluation import outputs_of
+from imbsam.training.methods import BLENDS
+from imbsam.training.retraining import Cut, best_tau, features_of, normalise, retrained, spread, usual_lr
+from imbsam.training.second_stage import SecondStage
+
+USUAL_EPOCHS = {"crt": 10, "smoothed": 20, "tau-norm": 0}
+
+
+def check_first(path: Path, out: Path) -> None:
+    """Find out, before anything heavy, that a run can have a second stage, and that there is room for it.
+
+    Args:
+        path: The run's folder.
+        out: Where the second stage goes.
+
+    Raises:
+        OptionError: If the run is of a blend, or a second stage itself.
+        RunError: If there is no finished run, or something lies at ``out``.
+    """
+    first = RunFolder(path)
+    source, options = first.read_config()
+    if options.method.method in BLENDS:
+        raise OptionError(
+            f"the run in {path} is of --method {options.method.method}, which has no last layer to retrain: choose "
+            "a run of a network."
+        )
+    if (second := first.read_second_stage()) is not None:
+        raise OptionError(f"the run in {path} is a second stage itself: retrain its first, {second.of}.")
+    if first.weights.exists() and not first.result.exists():
+        raise RunError(f"the run in {path} is not finished. Go on with it: imbsam train --resume {path}")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise RunError(f"{out} is there already. Choose another --out.")
+    check_run(out, source)
+
+
+def retrain(
+    path: Path,
+    out: Path,
+    options: RetrainingOptions,
+    *,
+    device: str = "auto",
+    model: str | None = None,
+    on_step: Callable[[int, int, int, int], None] | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Result:
+    """Make the classifier of a finished run anew, and write what comes out as a run of its own.
+
+    The folder takes its name when all of it is written: until then nothing stands at ``out``, and what was interrupted
+    begins anew. The first run is only read.
+
+    Args:
+        path: The first run's folder.
+        out: Folder of the new one; it does not exist, or is empty.
+        options: What to do.
+        device: Where to compute.
+        model: ``package.module:callable`` where the run's model is one.
+        on_step: Called after each epoch with one of one steps made, the epoch from 1, and the number of epochs.
+        on_epoch: Called with what was measured of each epoch.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        ImbsamError: If the run, its data or an option cannot be used, or the loss became NaN or infinite.
+    """
+    options.check()
+    check_first(path, out)
+    trained = Trained.open(path, device=device, model=model)
+    if not isinstance(trained.spec, ImageSpec):
+        raise OptionError(f"imbsam retrain is for images, and the run in {path} is of a table.")
+    first = RunFolder(path)
+    before = first.read_result()
+    if trained.options.training.threads:
+        torch.set_num_threads(trained.options.training.threads)
+    cut = Cut(trained.model, trained.options.model.model, len(trained.classes))
+    options = trained.options.updated({"device": device})
+    problem = setup.load_problem(trained.source, options, held=trained.preprocess)
+    problem.check_same_data(trained.classes, trained.priors.counts.tolist())
+    unfinished = RunFolder(out.with_name(f".{out.name}.unfinished"))
+    with alone(unfinished.path), deterministic(trained.options.training.deterministic) as without:
+        try:
+            unfinished.clear()
+            unfinished.write_data(first.read_data())
+            unfinished.write_config(trained.source, trained.options)
+            stage, seconds = _remade(cut, problem, unfinished, _stage(path, trained, options), on_step, on_epoch)
+            unfinished.write_second_stage(stage)
+            unfinished.write_weights(cut.model.state_dict(), stage.epochs)
+            rows = stage.epochs * len(problem.dataset.train)
+            notes = [f"second stage: {stage.told()}"]
+            if without:
+                notes.append(f"without a deterministic algorithm, so that runs may differ: {', '.join(without)}.")
+            made = Made(stage.epochs, stage.epochs, seconds, rows, rows, notes, second=stage)
+            result = outcome(problem, unfinished, f"{before.label}, {stage.how}", cut.model, made)
+            result = replace(result, name=out.name, config=before.config)
+            unfinished.write_result(result)
+            _take_place(unfinished.path, out)
+        except BaseException:
+            unfinished.clear()
+            with suppress(OSError):
+                unfinished.path.rmdir()
+            raise
+    return result
+
+
+def _stage(path: Path, trained: Trained, options: RetrainingOptions) -> SecondStage:
+    """What is to be done, with every open option but tau filled in."""
+    if options.how == "tau-norm":
+        return SecondStage(path.resolve().name, options.how, 0, None, options.tau)
+    epochs = options.epochs or USUAL_EPOCHS[options.how]
+    lr = options.lr or usual_lr(trained.options, options.how)
+    return SecondStage(path.resolve().name, options.how, epochs, lr, None)
+
+
+def _remade(
+    cut: Cut,
+    problem: setup.Problem,
+    folder: RunFolder,
+    stage: SecondStage,
+    on_step: Callable[[int, int, int, int], None] | None,
+    on_epoch: OnEpoch | None,
+) -> tuple[SecondStage, float]:
+    """Make the classifier, write a line of metrics for each epoch; what was done, and the seconds of it."""
+    began, dataset = time.perf_counter(), problem.dataset
+    held_out = dataset.train if dataset.validation is None else dataset.validation
+    some = torch.arange(min(4, len(held_out)))
+    cut.check(data.evaluation_transform(dataset.spec)(held_out.batch(some), None).to(problem.device))
+    spread_before = spread(outputs_of(cut.model, held_out, dataset.spec, problem.options))
+    if stage.how == "tau-norm":
+        stage = replace(stage, tau=_tau(cut, problem) if stage.tau is None else stage.tau)
+        assert stage.tau is not None
+        normalise(cut, stage.tau)
+    else:
+        _train(cut, problem, folder, stage, on_step, on_epoch)
+    folder.metrics.touch()
+    if stage.how != "crt":
+        spread_now = spread(outputs_of(cut.model, held_out, dataset.spec, problem.options))
+        stage = replace(stage, scale=spread_before / spread_now if spread_before > 0 and spread_now > 0 else 1.0)
+    return stage, time.perf_counter() - began
+
+
+def _tau(cut: Cut, problem: setup.Problem) -> float:
+    samples = problem.dataset.validation
+    if samples is None:
+        raise OptionError("the run held no validation data out to choose tau on: give one, as --tau 1.")
+    return best_tau(features_of(cut, samples, problem), samples.targets, cut.layer.weight.detach().cpu())
+
+
+def _train(
+    cut: Cut,
+    problem: setup.Problem,
+    folder: RunFolder,
+    stage: SecondStage,
+    on_step: Callable[[int, int, int, int], None] | None,
+    on_epoch: OnEpoch | None,
+) -> None:
+    began, samples = time.perf_counter(), problem.dataset.validation
+    for number, (loss, lr) in enumerate(retrained(cut, problem, stage), start=1):
+        found = None
+        if samples is not None:
+            scored = outputs_of(cut.model, samples, problem.dataset.spec, problem.options), samples.targets
+            found = measured(posterior_at(problem, number, second=stage), scored, problem.groups)
+        record = EpochRecord(
+            epoch=number,
+            epochs=stage.epochs,
+            lr=lr,
+            rho=0.0,
+            train_loss=loss,
+            skipped=0,
+            seconds=time.perf_counter() - began,
+            validation=None if found is None else replace(found, confusion=None),
+        )
+        folder.append_metrics(record)
+        if on_step is not None:
+            on_step(1, 1, number, stage.epochs)
+        if on_epoch is not None:
+            on_epoch(record)
+        began = time.perf_counter()
+
+
+def _take_place(unfinished: Path, out: Path) -> None:
+    try:
+        if out.exists():
+            out.rmdir()
+        unfinished.replace(out)
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror or error}. Choose another --out.") from None

@@ -1,0 +1,73 @@
+"""The average of a model's weights over training."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from imbsam.config import TrainingOptions
+from imbsam.errors import OptionError
+
+MODULE = "module."
+"""What stands before the names of the model in the state of its average."""
+
+
+def check_average(training: TrainingOptions) -> None:
+    """Refuse a decay of what is not averaged.
+
+    Raises:
+        OptionError: If a decay is given and no average is asked for.
+    """
+    if training.average == "none" and training.average_decay != TrainingOptions().average_decay:
+        raise OptionError(f"--average-decay {training.average_decay} is of an average: give --average ema with it.")
+
+
+def average_of(model: nn.Module, training: TrainingOptions) -> AveragedModel | None:
+    """Begin the average that the options ask for; BatchNorm's running statistics are averaged as the weights are.
+
+    Args:
+        model: With its first weights, which are copied.
+        training: Says which average.
+
+    Returns:
+        The average, to be updated after each step; None where none is asked for.
+
+    Raises:
+        OptionError: If the model has a buffer that has no average.
+    """
+    if training.average == "none":
+        return None
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
+            raise OptionError(f"--average ema: the model's buffer {name} holds values that are not finite.")
+    decay = training.average_decay
+
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+        if averaged[0].is_floating_point() or averaged[0].is_complex():
+            mean = get_ema_multi_avg_fn(warm_decay(decay, int(steps)))  # type: ignore[no-untyped-call]
+            mean(list(averaged), list(current), steps)
+        else:
+            # Counts and indices have no mean.
+            torch._foreach_copy_(list(averaged), list(current))
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def warm_decay(decay: float, steps: int) -> float:
+    """The decay after some steps: short at first, so that the initial weights do not outlast a short run.
+
+    Args:
+        decay: Of a long run.
+        steps: Averaged before; the first step's weights are copied.
+    """
+    return min(decay, (1 + steps) / (10 + steps))
+
+
+def averaged_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of the model itself in that of its average.
+
+    Args:
+        state: Of :func:`average_of`'s.
+    """
+    return {name.removeprefix(MODULE): tensor for name, tensor in state.items() if name.startswith(MODULE)}
