@@ -97,8 +97,8 @@ def retrain(
     if trained.options.training.threads:
         torch.set_num_threads(trained.options.training.threads)
     cut = Cut(trained.model, trained.options.model.model, len(trained.classes))
-    options = trained.options.updated({"device": device})
-    problem = setup.load_problem(trained.source, options, held=trained.preprocess)
+    chosen = trained.options.updated({"device": device})
+    problem = setup.load_problem(trained.source, chosen, held=trained.preprocess)
     problem.check_same_data(trained.classes, trained.priors.counts.tolist())
     unfinished = RunFolder(out.with_name(f".{out.name}.unfinished"))
     with alone(unfinished.path), deterministic(trained.options.training.deterministic) as without:
