@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from imbsam.config import Options
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.records import Result
 from tiny_data import image_folder, table
+
+# How long an example takes hangs on what else the machine does.
+settings.register_profile("any machine")
+settings.load_profile("any machine")
 
 QUICK = {"epochs": 2, "track": "none", "threads": 1, "method": "imbsam"}
 

@@ -96,7 +96,7 @@ def test_counts_that_cannot_be_are_refused(counts: list[object], message: str) -
         ClassPriors.from_counts(counts)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts_of_classes)
 def test_shares_are_counts_over_their_sum(counts: list[int]) -> None:
     priors = ClassPriors.from_counts(counts)
@@ -160,7 +160,7 @@ def test_a_class_without_a_sample_is_in_the_tail() -> None:
     assert marked(ClassPriors.from_counts([30, 0, 9]).tail(fewer_than=5)) == [1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(counts_of_classes, st.integers(1, 400), st.floats(0.01, 0.99))
 def test_a_rule_by_count_marks_no_class_commoner_than_one_it_leaves(
     counts: list[int], threshold: int, share: float

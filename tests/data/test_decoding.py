@@ -281,7 +281,7 @@ def drawn_images(draw):
 
 
 @given(drawn_images())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_mode_and_orientation_comes_out_as_seen(drawn):
     mode, values, orientation, wanted = drawn
     raw = exif(orientation).tobytes().removeprefix(b"Exif\0\0")

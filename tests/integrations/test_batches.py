@@ -121,7 +121,7 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(BATCHES, st.integers(1, SIZE - 1))
 def test_rows_taken_in_two_parts_and_joined_are_the_batch(batch: object, at: int) -> None:
     read = BatchReader().read(batch, SIZE)
@@ -131,7 +131,7 @@ def test_rows_taken_in_two_parts_and_joined_are_the_batch(batch: object, at: int
     assert read.value is batch
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(BATCHES)
 def test_rows_of_rows_are_those_of_the_batch(batch: object) -> None:
     read = BatchReader().read(batch, SIZE)

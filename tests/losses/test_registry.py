@@ -63,7 +63,7 @@ def batches(draw):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batch=batches())
 def test_whatever_the_counts_and_logits_a_row_has_its_formulas_loss_whoever_is_beside_it(name, batch):
     counts, logits, targets = batch

@@ -91,7 +91,7 @@ WHOLE = ("plain", "sam", "asam", "gsam", "friendly-sam", "looksam", "imbsam", "c
 """Methods whose step, without its perturbations, is that of the mean loss."""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     targets=st.lists(st.integers(0, 4), min_size=1, max_size=12),
     counts=st.lists(st.integers(1, 500), min_size=5, max_size=5),
@@ -123,7 +123,7 @@ def spread(planned: PlannedPass, weights: Tensor, size: int) -> Tensor:
     return torch.zeros(size, dtype=torch.float64).index_add(0, rows, weights.double())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     terms=methods(),
     coupled=st.booleans(),
@@ -182,7 +182,7 @@ def test_a_plan_computes_its_terms_and_nothing_else(
         assert passes[0].term is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(terms=methods())
 def test_rows_that_do_not_see_each_other_are_forwarded_only_with_a_weight(terms: list[Term]) -> None:
     for planned in plan(terms, needs_of(terms), coupled=False, statistics="context", context_rows=3):
@@ -199,7 +199,7 @@ def test_a_direction_shares_the_forward_of_the_base_where_that_is_cheaper(rows: 
     assert (len(first.uses) == 2) == (3 * rows > 2 * 9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.integers(2, 60), marked=st.sets(st.integers(0, 59), min_size=1), context_rows=st.integers(1, 20))
 def test_context_rows_are_as_many_as_asked_for(size: int, marked: set[int], context_rows: int) -> None:
     in_tail = torch.tensor([k in marked for k in range(size)]).double()

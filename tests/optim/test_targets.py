@@ -217,7 +217,7 @@ def test_whole_numbers_are_classes(shape: tuple[int, ...], dtype: torch.dtype) -
     assert torch.equal(checked_targets((HEAD_AND_TAIL > 2).reshape(shape), optimizer), (HEAD_AND_TAIL > 2).long())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.lists(st.integers(0, 5), min_size=5, max_size=5), min_size=1, max_size=8),
     soft=st.lists(st.booleans(), min_size=8, max_size=8),
@@ -369,7 +369,7 @@ def test_what_is_neither_class_nor_membership_is_refused_in_words(name: str, tar
         made(name, MLP.model()).passes(targets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     wrong=st.one_of(
         st.floats(max_value=-0.02), st.floats(min_value=1.02), st.sampled_from([torch.nan, torch.inf, -torch.inf])
@@ -383,7 +383,7 @@ def test_no_number_outside_zero_and_one_is_a_membership(wrong: float, place: int
         made("imbsam", MLP.model()).passes(targets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=6).filter(lambda ys: not all(y.is_integer() for y in ys)))
 def test_no_fraction_is_a_class(targets: list[float]) -> None:
     with pytest.raises(OptionError, match="goes by classes, and target"):

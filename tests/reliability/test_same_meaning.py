@@ -108,7 +108,7 @@ def check_frames(table: dict[str, Column], given_data: st.DataObject) -> None:
     check_equal(encoded_rows(later, columns), encoded_rows(train, columns)[places])
 
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=1000)
 
 

@@ -168,7 +168,7 @@ def test_durations_of_texts_and_types_are_the_same_days():
     assert read("duration", ["1 days", "long"]) == ([1, None], [False, True])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.one_of(st.none(), st.sampled_from(["1", "2.5", "x", "NA", "?", "007", "true", "2024-01-05", "1 days"])))
 )

@@ -81,7 +81,7 @@ def written(draw):
     return names, rows, separator, text.encode(draw(st.sampled_from(ENCODINGS)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     table=written(),
     ending=st.sampled_from(list(ENDINGS)),
@@ -300,7 +300,7 @@ def outcome(path, read, *, skip_bad):
         return str(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     data=st.text('aä1,;"\n\r\x00', max_size=40).map(str.encode) | st.binary(max_size=60),
     ending=st.sampled_from([".csv", ".dat", ".csv.gz", ".csv.zip", ".csv.zst"]),
