@@ -26,6 +26,19 @@ def log_training_priors(priors: ClassPriors) -> Tensor:
     return priors.priors.clamp_min(FLOOR).log()
 
 
+def shift_of_drawn(shift: Tensor | None, priors: ClassPriors, sampler: str) -> Tensor | None:
+    """The shift of a loss, where the sampler changed how often it met the classes.
+
+    Args:
+        shift: Of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
+        priors: Of the training rows.
+        sampler: ``"balanced"``: the loss met the classes equally often; else as often as they are.
+    """
+    if sampler != "balanced":
+        return shift
+    return log_training_priors(priors) + (0.0 if shift is None else shift.double().cpu())
+
+
 def log_class_prior(
     asked: ClassPrior, priors: ClassPriors, classes: Sequence[object], training_shift: Tensor | None = None
 ) -> Tensor:

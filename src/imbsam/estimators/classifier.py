@@ -18,7 +18,7 @@ from imbsam.data.seeding import generator
 from imbsam.data.sources.cells import value_text
 from imbsam.data.splits import stratified_split
 from imbsam.decisions import ClassPrior, Posterior, posterior_under
-from imbsam.decisions.class_prior import log_training_priors
+from imbsam.decisions.class_prior import shift_of_drawn
 from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.learnt import Learnt
@@ -329,10 +329,7 @@ class SharpClassifier(DecidingClassifier):
         if isinstance(criterion, losses.Deferred):
             criterion.set_epoch(epochs - 1)
         scale = losses.output_scale(self.loss, self.loss_options or {})
-        shift = losses.training_shift(criterion)
-        if self.sampler == "balanced":
-            # The loss met the classes equally often.
-            shift = log_training_priors(priors) + (0.0 if shift is None else shift.double().cpu())
+        shift = shift_of_drawn(losses.training_shift(criterion), priors, self.sampler)
         names = classes.tolist()
         check_decisions(self.cost, self.at_least, names)
         return posterior_under(self.class_prior, priors, names, scale=scale, training_shift=shift)

@@ -148,7 +148,11 @@ def _remade(
     held_out = dataset.train if dataset.validation is None else dataset.validation
     some = torch.arange(min(4, len(held_out)))
     cut.check(data.evaluation_transform(dataset.spec)(held_out.batch(some), None).to(problem.device))
-    spread_before = spread(outputs_of(cut.model, held_out, dataset.spec, problem.options))
+
+    def spread_of_outputs() -> float:
+        return spread(outputs_of(cut.model, held_out, dataset.spec, problem.options))
+
+    spread_before = spread_of_outputs()
     if stage.how == "tau-norm":
         stage = replace(stage, tau=_tau(cut, problem) if stage.tau is None else stage.tau)
         assert stage.tau is not None
@@ -157,7 +161,7 @@ def _remade(
         _train(cut, problem, folder, stage, on_step, on_epoch)
     folder.metrics.touch()
     if stage.how != "crt":
-        spread_now = spread(outputs_of(cut.model, held_out, dataset.spec, problem.options))
+        spread_now = spread_of_outputs()
         stage = replace(stage, scale=spread_before / spread_now if spread_before > 0 and spread_now > 0 else 1.0)
     return stage, time.perf_counter() - began
 

@@ -15,7 +15,7 @@ from imbsam.decisions import (
     parsed_costs,
     posterior_under,
 )
-from imbsam.decisions.class_prior import log_training_priors
+from imbsam.decisions.class_prior import log_training_priors, shift_of_drawn
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
 from imbsam.training.second_stage import SecondStage
@@ -91,9 +91,7 @@ def posterior_of(
     if isinstance(criterion, losses.Deferred):
         criterion.set_epoch(epoch - 1)
     scale, shift = losses.output_scale(options.loss.loss, loss_values(options)), losses.training_shift(criterion)
-    if options.data.sampler == "balanced":
-        # The loss met the classes equally often.
-        shift = log_training_priors(priors) + (0.0 if shift is None else shift.double().cpu())
+    shift = shift_of_drawn(shift, priors, options.data.sampler)
     if second is not None:
         # Not the shift of the first stage's loss: this classifier was not trained by it.
         scale, shift = scale * second.scale, log_training_priors(priors)
