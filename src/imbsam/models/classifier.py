@@ -63,3 +63,18 @@ def classifier_name(model: nn.Module, num_classes: int) -> str | None:
     if "classifier" in names:
         return "classifier"
     return names[0] if len(names) == 1 else None
+
+
+def classifier_of(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear | CosineClassifier] | None:
+    """Find the last layer as :func:`classifier_name` does: its name and the layer itself, or None.
+
+    Args:
+        model: Any module.
+        num_classes: C.
+    """
+    name = classifier_name(model, num_classes)
+    if name is None:
+        return None
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Linear | CosineClassifier)
+    return name, layer

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from imbsam.errors import ModelError
-from imbsam.models.classifier import CosineClassifier, classifier_name
+from imbsam.models.classifier import CosineClassifier, classifier_of
 from imbsam.models.lora import add_adapters
 
 Tune = Literal["lora", "last", "all"]
@@ -89,14 +89,13 @@ def finetuned(name: str, model: nn.Module, num_classes: int, chosen: FineTune, *
     Raises:
         ModelError: If it is unclear which layer the head is, or nothing takes an adapter.
     """
-    head = classifier_name(model, num_classes)
-    if head is None:
+    found = classifier_of(model, num_classes)
+    if found is None:
         raise ModelError(
             f"the model {name} has not exactly one linear layer of {num_classes} outputs, so it is unclear what the "
             "head is: name the last layer `classifier`, or choose another model."
         )
-    before = model.get_submodule(head)
-    assert isinstance(before, nn.Linear | CosineClassifier)
+    head, before = found
     tune = _resolved(model, head, chosen.tune)
     if tune != "all":
         model.requires_grad_(False)

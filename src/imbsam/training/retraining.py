@@ -11,7 +11,7 @@ from imbsam import data, losses
 from imbsam.config import Options
 from imbsam.data.seeding import CLASSIFIER, generator
 from imbsam.errors import ModelError, NonFiniteError
-from imbsam.models.classifier import CosineClassifier, classifier_name
+from imbsam.models.classifier import CosineClassifier, classifier_of
 from imbsam.training.evaluation import autocast, outputs_of
 from imbsam.training.methods import base_of
 from imbsam.training.schedule import factor
@@ -42,14 +42,13 @@ class Cut:
     """
 
     def __init__(self, model: nn.Module, name: str, num_classes: int) -> None:
-        place = classifier_name(model, num_classes)
-        if place is None:
+        found = classifier_of(model, num_classes)
+        if found is None:
             raise ModelError(
                 f"the model {name} has not exactly one linear or cosine layer of {num_classes} outputs, so it is "
                 "unclear which classifier to retrain: end the model in one that is called classifier."
             )
-        layer = model.get_submodule(place)
-        assert isinstance(layer, nn.Linear | CosineClassifier)
+        place, layer = found
         self.model, self.layer, self.place, self._name = model.eval(), layer, place, name
         if {each for each, _ in layer.named_parameters()} - {"weight", "bias"}:
             raise self._no_last_layer("has parametrized weights")
