@@ -22,6 +22,7 @@ from imbsam.runs.records import DataRecord
 from imbsam.sharpness import LossSurface, Rows, sam_sharpness
 from imbsam.storage.interruption import held_back
 from imbsam.training import setup
+from imbsam.training.criterion import loss_values
 from imbsam.training.defaults import resolved, tail_classes
 from imbsam.training.evaluation import logits_of
 from imbsam.training.methods import with_own_options
@@ -101,7 +102,7 @@ def seen(model: nn.Module, problem: setup.Problem) -> dict[str, object]:
     recalls = classification(logits, train.targets, problem.groups)
     transform = evaluation_transform(problem.dataset.spec)
     inputs = transform(train.batch(torch.arange(len(train))))
-    scale = output_scale(problem.options.loss.loss, setup.loss_values(problem.options))
+    scale = output_scale(problem.options.loss.loss, loss_values(problem.options))
     plain = CrossEntropy()
     rows = Rows.draw(inputs, train.targets, num_classes=len(problem.dataset.classes), per_class=100)
     surface = LossSurface(model, lambda logits, y: plain(logits * scale, y), rows, dtype=torch.float32)

@@ -79,11 +79,22 @@ class DataOptions:
     """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size. trivial:
     crop and flip by image size, then one random operation of random strength (TrivialAugment wide); randaugment: two
     of strength 9 of 30."""
-    sampler: Literal["shuffle", "balanced", "gathered"] = "shuffle"
-    """Order of the training samples: each once an epoch; classes drawn equally often; or each once, the tail's together
-    in some of the batches."""
+    sampler: Literal["shuffle", "balanced", "square-root", "repeated", "gathered"] = "shuffle"
+    """Order of the training samples. shuffle: each once an epoch; balanced: classes equally often; square-root: by the
+    roots of their counts; repeated: each once, and copies of those of rare classes; gathered: each once, the tail's
+    together in some of the batches."""
+    repeat_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Sampler repeated: a class with a share below this is repeated sqrt(threshold / share) times. Default: 1 over the
+    number of classes."""
     tail_rows: Count = 16
     """Sampler gathered: tail samples that stand together."""
+    mix: Literal["none", "mixup", "cutmix", "both"] = "none"
+    """Images: train on blends of two images (mixup), on images with a box of another (cutmix), or on one of the two by
+    batch (both). Targets are mixed alike; a row belongs to the tail by its share."""
+    mix_alpha: Positive = 1.0
+    """Of the beta distribution that the share of each image comes from; 1 is uniform."""
+    mix_until: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the epochs after which images are no longer mixed."""
     skip_bad: bool = False
     """Leave out rows without a class or with too many or too few cells, and images that cannot be read; they are
     counted and named."""
@@ -127,7 +138,8 @@ class MethodOptions:
     method: str = "auto"
     """sgd, adamw and muon are plain; sam flattens every class, imbsam the tail classes; for tables also blend,
     boosting, forest and logistic; `imbsam methods` lists all. auto: imbsam for images; for tables blend, but imbsam in
-    several processes or with what only a network takes (--model, --weights, --loss, --reweight-from, an average)."""
+    several processes or with what only a network takes (--model, --weights, --loss, --reweight-from, a sampler, an
+    average)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """The optimizer under a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""
@@ -163,6 +175,8 @@ class LossOptions:
     cross-entropy where a class has no training sample."""
     loss_options: tuple[str, ...] = ()
     """Its parameters, as tau=1.5."""
+    label_smoothing: Share = 0.0
+    """Share of each target that the loss spreads evenly over all classes; who is in the tail does not change by it."""
     reweight_from: Annotated[float, Field(ge=0, le=1)] | None = None
     """Deferred re-weighting (DRW): the share of the epochs after which classes are weighted."""
 

@@ -115,6 +115,26 @@ class ClassPriors:
         weights = (1 - beta) / (1 - beta ** self.counts.double())
         return weights * (self.num_classes / weights.sum())
 
+    def repeat_factors(self, threshold: float | None = None) -> Tensor:
+        """How often an epoch is to meet each class, ``max(1, sqrt(threshold / pi_c))`` (Gupta et al. 2019, LVIS).
+
+        Args:
+            threshold: The share of the samples below which a class is repeated, in (0, 1]; by default what each class
+                that has samples would have of balanced data, 1 / C.
+
+        Returns:
+            Shape ``(C,)``, float64, at least 1; 1 for a class without a sample.
+
+        Raises:
+            PriorsError: If ``threshold`` is out of range.
+        """
+        if threshold is None:
+            threshold = 1 / int((self.counts > 0).sum())
+        if not 0 < threshold <= 1:
+            raise PriorsError(f"threshold must be a share above 0, at most 1; got {threshold}.")
+        factors = (threshold / self.priors).sqrt().clamp(min=1.0)
+        return torch.where(self.counts > 0, factors, 1.0)
+
     def shot_groups(self, *, many_above: int = 100, few_below: int = 20) -> tuple[ShotGroup, ...]:
         """Name each class many-, medium- or few-shot (Liu et al. 2019: more than 100, fewer than 20).
 

@@ -13,6 +13,7 @@ from imbsam.losses import (
     Deferred,
     Focal,
     LogitAdjustment,
+    Smoothed,
     VectorScaling,
 )
 
@@ -22,11 +23,10 @@ MIX = {
     "logit adjustment": LogitAdjustment,
     "vector scaling": VectorScaling,
     "class-balanced": ClassBalanced,
-}
-CLASSES_ALONE = {
     "the focal loss": lambda priors: Focal(),
-    "LDAM": LDAM,
-    "deferred re-weighting": lambda priors: Deferred(CrossEntropy(), priors, start=1),
+    "smoothed": lambda priors: Smoothed(LogitAdjustment(priors), 0.2),
+    "deferred": lambda priors: Deferred(CrossEntropy(), priors, start=1),
+    "re-weighted": lambda priors: Deferred(Smoothed(Focal(), 0.1), priors, start=0),
 }
 
 
@@ -38,7 +38,17 @@ def test_a_mixed_row_has_the_mix_of_its_losses(name, priors, logits, targets):
     torch.testing.assert_close(criterion(logits, mixed), expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", CLASSES_ALONE)
-def test_a_loss_that_goes_by_classes_says_so(name, priors, logits, targets):
-    with pytest.raises(OptionError, match=rf"{name} goes by the class of each row.*lam \* criterion"):
-        CLASSES_ALONE[name](priors)(logits, F.one_hot(targets, 5).double())
+@pytest.mark.parametrize("name", MIX)
+def test_memberships_in_single_precision_will_do(name, priors, logits, targets):
+    criterion, one_hot = MIX[name](priors), F.one_hot(targets, 5)
+    torch.testing.assert_close(criterion(logits, one_hot.float()), criterion(logits, targets), atol=1e-6, rtol=1e-6)
+
+
+def test_a_row_without_a_class_has_no_loss_under_weights(priors, logits):
+    criterion = Deferred(CrossEntropy(), priors, start=0)
+    assert criterion(logits, torch.zeros_like(logits)).tolist() == [0.0] * len(logits)
+
+
+def test_ldam_goes_by_classes_and_says_so(priors, logits, targets):
+    with pytest.raises(OptionError, match=r"LDAM goes by the class of each row.*lam \* criterion"):
+        LDAM(priors)(logits, F.one_hot(targets, 5).double())

@@ -30,6 +30,14 @@ def test_with_workers_the_next_batches_are_the_same(data, tmp_path, monkeypatch,
     assert_same_after([stop], data, tmp_path, monkeypatch, workers=2)
 
 
-@pytest.mark.parametrize("values", [{"sampler": "balanced"}, {"sampler": "gathered", "tail_rows": 4}, {"loss": "ldam"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"sampler": "balanced"},
+        {"sampler": "gathered", "tail_rows": 4},
+        {"loss": "ldam"},
+        {"sampler": "square-root", "label_smoothing": 0.1},
+    ],
+)
 def test_what_changes_from_step_to_step_goes_on_bit_for_bit(data, tmp_path, monkeypatch, values):
     assert_same_after([2], data, tmp_path, monkeypatch, **values)

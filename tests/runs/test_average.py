@@ -1,20 +1,18 @@
 """Runs that keep the average of their weights."""
 
 import json
-import signal
 
 import pytest
 import torch
 
 from imbsam.errors import OptionError
-from imbsam.optim import SharpnessAware
 from imbsam.report import write_report
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.loop import Training
 from imbsam.runs.trained import Trained
 from imbsam.training.averaging import averaged_weights
-from runs.test_resume import RESNET, assert_same, assert_same_run, train_twice
+from runs.test_resume import RESNET, assert_same, assert_same_run, stopped_within_an_epoch, train_twice
 from tiny_data import image_folder
 
 EMA = {"average": "ema", "average_decay": 0.9}
@@ -68,26 +66,7 @@ def test_a_resnet_with_batchnorm_resumes_bit_for_bit(tmp_path, pets, options):
 
 def test_a_run_stopped_within_an_epoch_resumes_bit_for_bit(tmp_path, options):
     pets = image_folder(tmp_path / "pets")
-    values = {**RESNET, **EMA}
-    chosen = options(**values)
-    straight, resumed = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "resumed")
-    results = [fit(straight, str(pets), chosen, label="a")]
-    made, original = 0, SharpnessAware.passes
-
-    def passes(optimizer, *rest, **named):
-        nonlocal made
-        made += 1
-        if made == 2:
-            signal.raise_signal(signal.SIGINT)
-        return original(optimizer, *rest, **named)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SharpnessAware, "passes", passes)
-        with pytest.raises(KeyboardInterrupt):
-            fit(resumed, str(pets), chosen, label="a")
-    assert resumed.read_checkpoint().begun.losses
-    results.append(fit(resumed, *resumed.read_config(), label="a"))
-    assert_same_run(straight, resumed, results)
+    assert_same_run(*stopped_within_an_epoch(tmp_path, options, pets, **RESNET, **EMA))
 
 
 def test_report_and_card_say_so(tmp_path, train):

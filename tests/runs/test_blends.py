@@ -140,7 +140,7 @@ def test_peers_are_compared_on_the_same_splits(tmp_path, parts_csv, options):
         ({"method": "blend", "method_options": ["trees=3"]}, "there is no option 'trees'"),
         ({"method": "forest", "method_options": ["members=forest"]}, "there is no option 'members'"),
         ({"method": "boosting", "loss": "focal"}, "--method boosting takes no --loss"),
-        ({"method": "blend", "reweight_from": 0.5}, "--method blend takes no --loss"),
+        ({"method": "blend", "reweight_from": 0.5}, "--method blend takes no --reweight-from"),
         ({"method": "blend", "at_least": ["recall:odd=0.9"]}, "odd"),
         ({"method": "bosting"}, "there is no method 'bosting'.*boosting, forest, logistic"),
     ],

@@ -11,6 +11,7 @@ from imbsam.config import Options
 from imbsam.runs.cost import expected_cost
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
+from imbsam.training import setup
 from imbsam.training.methods import with_own_options
 
 
@@ -58,8 +59,17 @@ def test_gathered_tails_stand_in_fewer_batches() -> None:
     assert gathered.tail_share == pytest.approx(shuffled.tail_share, rel=0.1)
 
 
-def test_a_run_forwards_the_rows_that_were_counted(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = options(method="imbsam", epochs=1)
+def test_a_mixed_row_is_forwarded_again_if_a_part_of_it_is_tail() -> None:
+    plain, mixed = (expected_cost("digits", options(mix=mix, epochs=1)) for mix in ("none", "mixup"))
+    assert mixed.ratio > 1 + 1.5 * plain.tail_share
+    assert mixed.tail_share == pytest.approx(plain.tail_share, rel=0.1)
+
+
+@pytest.mark.parametrize("more", [{}, {"mix": "cutmix"}, {"sampler": "repeated"}], ids=["plain", "mixed", "repeated"])
+def test_a_run_forwards_the_rows_that_were_counted(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    chosen = options(method="imbsam", epochs=1, **more)
     rows = 0
     forward = nn.Flatten.forward
 
@@ -70,7 +80,9 @@ def test_a_run_forwards_the_rows_that_were_counted(tmp_path: object, monkeypatch
 
     monkeypatch.setattr(nn.Flatten, "forward", counting)
     fit(RunFolder(tmp_path / "run"), "digits", chosen)
-    trained = sum(RunFolder(tmp_path / "run").read_data().counts)
+    problem = setup.load_problem("digits", chosen)
+    trained = setup.epoch_rows(problem)
+    assert (trained > len(problem.dataset.train)) == ("sampler" in more)
     assert rows == round(expected_cost("digits", chosen).forwards * trained)
 
 

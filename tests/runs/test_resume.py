@@ -2,13 +2,14 @@
 
 import io
 import json
+import signal
 from dataclasses import is_dataclass
 
 import pytest
 import torch
 
 from imbsam.errors import DataError, OptionError, RunError
-from imbsam.optim import ASCENTS
+from imbsam.optim import ASCENTS, SharpnessAware
 from imbsam.runs.checkpoint import unpacked
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
@@ -41,6 +42,29 @@ def train_twice(tmp_path, options, source, killed_after, **values):
         fit(resumed, str(source), chosen, label="a", on_epoch=kill_after(killed_after))
     assert not resumed.result.exists()
     torch.manual_seed(99)
+    results.append(fit(resumed, *resumed.read_config(), label="a"))
+    return straight, resumed, results
+
+
+def stopped_within_an_epoch(tmp_path, options, source, **values):
+    """One run straight through, one stopped by a signal in the second step and resumed."""
+    chosen = options(**values)
+    straight, resumed = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "resumed")
+    results = [fit(straight, str(source), chosen, label="a")]
+    made, original = 0, SharpnessAware.passes
+
+    def passes(optimizer, *rest, **named):
+        nonlocal made
+        made += 1
+        if made == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(optimizer, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SharpnessAware, "passes", passes)
+        with pytest.raises(KeyboardInterrupt):
+            fit(resumed, str(source), chosen, label="a")
+    assert resumed.read_checkpoint().begun.losses
     results.append(fit(resumed, *resumed.read_config(), label="a"))
     return straight, resumed, results
 

@@ -5,6 +5,7 @@ from imbsam.errors import DataError, OptionError, PriorsWarning
 from imbsam.losses import Deferred
 from imbsam.optim import ImbSAM
 from imbsam.training import setup
+from imbsam.training.criterion import loss_values
 
 
 @pytest.fixture
@@ -61,9 +62,12 @@ def test_deferred_weights_start_at_their_share_of_the_epochs(problem, share, sta
 
 
 def test_loss_parameters_are_numbers_by_name(options):
-    assert setup.loss_values(options(loss_options=["max-margin=0.3", "scale=1e1"])) == {"max_margin": 0.3, "scale": 10}
+    assert loss_values(options(loss_options=["max-margin=0.3", "scale=1e1"])) == {
+        "max_margin": 0.3,
+        "scale": 10,
+    }
     with pytest.raises(OptionError, match="--loss-options scale: give NAME=NUMBER"):
-        setup.loss_values(options(loss_options=["scale"]))
+        loss_values(options(loss_options=["scale"]))
 
 
 def test_digits_are_long_tailed_unless_asked_otherwise(problem):

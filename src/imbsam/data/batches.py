@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,12 +11,13 @@ from torch.utils.data import Dataset as TorchDataset
 from imbsam.data.dataset import Samples
 from imbsam.data.draws import Draws, RowDraws
 from imbsam.data.images import ImageFiles
-from imbsam.data.seeding import AUGMENTATION, ORDER, generator
+from imbsam.data.mixing import Mixing
+from imbsam.data.samplers import Sampler, check_sampler, epoch_order
+from imbsam.data.seeding import AUGMENTATION, MIXING, ORDER, generator
 from imbsam.data.shards import WHOLE, Shard
 from imbsam.data.transforms import ImageNetAugmentation, Transform
 from imbsam.errors import DataError, OptionError
 
-Sampler = Literal["shuffle", "balanced", "gathered"]
 Batch = tuple[Tensor, Tensor]
 
 
@@ -34,6 +34,8 @@ def batches(
     sampler: Sampler = "shuffle",
     tail: Tensor | None = None,
     tail_rows: int = 16,
+    repeat_threshold: float | None = None,
+    mixing: Mixing | None = None,
     shard: Shard = WHOLE,
 ) -> "Epoch":
     """Go over the samples once.
@@ -54,35 +56,39 @@ def batches(
         transform: From raw samples to model inputs.
         workers: Processes that prepare batches; 0 prepares them in this one.
         sampler: ``"shuffle"``: every sample once. ``"balanced"``: as many draws, each of a class uniformly and then
-            of one of its samples (Kang et al. 2020, section 3.1, q = 0). ``"gathered"``: every sample once, those of
-            tail classes together in some of the batches, so that what a method forwards for them alone is worth it.
+            of one of its samples (Kang et al. 2020, section 3.1, q = 0); ``"square-root"``: of a class in proportion to
+            the root of its count (q = 1/2). ``"repeated"``: every sample once, and copies of those of rare classes
+            (:meth:`imbsam.priors.ClassPriors.repeat_factors`). ``"gathered"``: every sample once, those of tail
+            classes together in some of the batches, so that what a method forwards for them alone is worth it.
         tail: Marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
         tail_rows: Tail samples that stand together, about; more where there are not enough batches for so few.
+        repeat_threshold: For ``"repeated"``: classes with a smaller share of the samples are repeated; 1 / C by
+            default.
+        mixing: Blends the rows of each batch.
         shard: The part of each batch that is wanted; its rows are the very ones the whole batch has.
 
     Returns:
-        An iterable of ``(inputs, targets)``, float32 ``(b, ...)`` and int64 ``(b,)``, with a length.
+        An iterable of ``(inputs, targets)``, float32 ``(b, ...)`` and int64 ``(b,)``, or memberships float32 ``(b, C)``
+        of mixed rows, with a length.
 
     Raises:
         OptionError: If an option is out of range or in conflict with another.
     """
-    if sampler not in ("shuffle", "balanced", "gathered"):
-        raise OptionError(f"sampler must be 'shuffle', 'balanced' or 'gathered'; got {sampler!r}.")
-    if sampler != "shuffle" and not shuffle:
-        raise OptionError(f"sampler={sampler!r} draws at random; it needs shuffle=True.")
-    if sampler == "gathered" and (tail is None or tail_rows < 1):
-        raise OptionError(f"sampler='gathered' needs the tail classes and tail_rows of at least 1; got {tail_rows}.")
+    check_sampler(sampler, shuffle=shuffle, tail=tail, tail_rows=tail_rows)
     if batch_size < 1 or workers < 0:
         raise OptionError(f"batch_size must be at least 1 and workers at least 0; got {batch_size} and {workers}.")
     order = torch.arange(len(samples))
-    draw = generator(seed, epoch, ORDER)
-    if sampler == "balanced":
-        order = class_balanced(samples.targets, draw)
-    elif sampler == "gathered" and tail is not None:
-        order = gathered(tail[samples.targets], draw, batch_size=batch_size, together=tail_rows)
-    elif shuffle:
-        order = torch.randperm(len(samples), generator=draw)
-    epoch_batches = EpochBatches(samples, order, batch_size, seed, epoch, transform, shard)
+    if shuffle:
+        order = epoch_order(
+            sampler,
+            samples.targets,
+            generator(seed, epoch, ORDER),
+            batch_size=batch_size,
+            tail=tail,
+            tail_rows=tail_rows,
+            repeat_threshold=repeat_threshold,
+        )
+    epoch_batches = EpochBatches(samples, order, batch_size, seed, epoch, transform, mixing, shard)
     if not 0 <= start <= len(epoch_batches):
         raise OptionError(f"start must be in 0..{len(epoch_batches)}, the batches of this epoch; got {start}.")
     loader = DataLoader(
@@ -129,6 +135,7 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         seed: int,
         epoch: int,
         transform: Transform,
+        mixing: Mixing | None = None,
         shard: Shard = WHOLE,
     ) -> None:
         self.samples = samples
@@ -136,6 +143,7 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         self.batch_size = batch_size
         self.transform = transform
         self.seed, self.epoch = seed, epoch
+        self.mixing = mixing
         self.shard = shard
 
     def __len__(self) -> int:
@@ -160,61 +168,24 @@ class EpochBatches(TorchDataset[Batch | DataError]):
     def _batch(self, number: int) -> Batch:
         begin, rows = number * self.batch_size, self.rows(number)
         indices = self.order[begin : begin + rows]
+        own = torch.arange(rows) if self.shard == WHOLE else self.shard.positions(rows)
+        targets = self.samples.targets[indices]
+        inputs = self._rows(number, indices, own)
+        if self.mixing is None:
+            return inputs, targets[own]
+        blending = self.mixing.drawn(rows, generator(self.seed, self.epoch, MIXING, number))
+        partners = blending.partners[own]
+        others = inputs[partners] if self.shard == WHOLE else self._rows(number, indices, partners)
+        mixed = blending.inputs(inputs, others)
+        return mixed, blending.targets(targets[own], targets[partners], mixed)
+
+    def _rows(self, number: int, indices: Tensor, own: Tensor) -> Tensor:
+        """Some rows of a batch, as they are among all of them."""
         draw = generator(self.seed, self.epoch, AUGMENTATION, number)
-        if self.shard == WHOLE:
-            return self._inputs(indices, draw), self.samples.targets[indices]
-        own = self.shard.positions(rows)
-        return self._inputs(indices[own], RowDraws(draw, own, rows)), self.samples.targets[indices[own]]
+        return self._inputs(indices[own], draw if self.shard == WHOLE else RowDraws(draw, own, len(indices)))
 
     def _inputs(self, indices: Tensor, draw: Draws) -> Tensor:
         if isinstance(self.samples, ImageFiles) and isinstance(self.transform, ImageNetAugmentation):
             windows = self.transform.windows(self.samples.sizes[indices], draw)
             return self.transform.finish(self.samples.windows(indices, windows), draw)
         return self.transform(self.samples.batch(indices), draw)
-
-
-def class_balanced(targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw samples with replacement so that every class that is present is equally likely.
-
-    Args:
-        targets: Shape ``(N,)``, int64, at least 0.
-        generator: Source of the draws.
-
-    Returns:
-        N indices.
-    """
-    by_class = targets.argsort(stable=True)
-    counts = torch.bincount(targets)
-    starts = counts.cumsum(0) - counts
-    present = counts.nonzero().flatten()
-    drawn = present[torch.randint(len(present), (len(targets),), generator=generator)]
-    place = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * counts[drawn]).long()
-    return by_class[starts[drawn] + place]
-
-
-def gathered(in_tail: Tensor, generator: torch.Generator, *, batch_size: int, together: int) -> Tensor:
-    """Shuffle so that tail samples stand together in some of the batches, each sample once.
-
-    Args:
-        in_tail: Whether each sample is of a tail class, bool, shape ``(N,)``.
-        generator: Source of the draws.
-        batch_size: Rows per batch.
-        together: Tail samples in a batch that has any, about.
-
-    Returns:
-        N indices, a batch after the other.
-    """
-    order = torch.randperm(len(in_tail), generator=generator)
-    tail, head = order[in_tail[order]], order[~in_tail[order]]
-    full = len(order) // batch_size
-    groups = min(-(-len(tail) // together), full)
-    if not groups:
-        return order
-    chosen = torch.randperm(full, generator=generator)[:groups]
-    sizes = torch.zeros(full, dtype=torch.long)
-    sizes[chosen] = torch.tensor([len(part) for part in tail.tensor_split(groups)]).clamp(max=batch_size)
-    placed = int(sizes.sum())
-    rest = torch.cat([head, tail[placed:]])
-    beside = torch.split(rest[: full * batch_size - placed], (batch_size - sizes).tolist())
-    pieces = [part for both in zip(torch.split(tail[:placed], sizes.tolist()), beside, strict=True) for part in both]
-    return torch.cat([*pieces, rest[full * batch_size - placed :]])

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-ORDER, AUGMENTATION, DROPOUT, CLASSIFIER = range(4)
+ORDER, AUGMENTATION, DROPOUT, CLASSIFIER, MIXING = range(5)
 """Streams of a run, by what is drawn."""
 
 

@@ -26,17 +26,28 @@ def log_training_priors(priors: ClassPriors) -> Tensor:
     return priors.priors.clamp_min(FLOOR).log()
 
 
-def shift_of_drawn(shift: Tensor | None, priors: ClassPriors, sampler: str) -> Tensor | None:
+def shift_of_drawn(
+    shift: Tensor | None, priors: ClassPriors, sampler: str, repeat_threshold: float | None = None
+) -> Tensor | None:
     """The shift of a loss, where the sampler changed how often it met the classes.
 
     Args:
         shift: Of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
         priors: Of the training rows.
-        sampler: ``"balanced"``: the loss met the classes equally often; else as often as they are.
+        sampler: ``"balanced"``: the loss met the classes equally often; ``"square-root"``: by the roots of their
+            counts; ``"repeated"``: the rare ones more often; else as often as they are.
+        repeat_threshold: Of ``"repeated"``, see :meth:`imbsam.priors.ClassPriors.repeat_factors`.
     """
-    if sampler != "balanced":
+    training = log_training_priors(priors)
+    if sampler == "balanced":
+        drawn = training
+    elif sampler == "square-root":
+        drawn = training / 2
+    elif sampler == "repeated":
+        drawn = -priors.repeat_factors(repeat_threshold).log()
+    else:
         return shift
-    return log_training_priors(priors) + (0.0 if shift is None else shift.double().cpu())
+    return drawn + (0.0 if shift is None else shift.double().cpu())
 
 
 def log_class_prior(

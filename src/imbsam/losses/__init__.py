@@ -14,5 +14,6 @@ from imbsam.losses.registry import build as build
 from imbsam.losses.registry import default_options as default_options
 from imbsam.losses.registry import needs_cosine_classifier as needs_cosine_classifier
 from imbsam.losses.registry import output_scale as output_scale
+from imbsam.losses.smoothed import Smoothed as Smoothed
 from imbsam.losses.training_shift import training_shift as training_shift
 from imbsam.losses.vector_scaling import VectorScaling as VectorScaling

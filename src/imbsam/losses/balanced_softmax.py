@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from imbsam.losses.checks import checked_logits, positive_counts
+from imbsam.losses.checks import checked_logits, fitting_targets, positive_counts
 from imbsam.priors import ClassPriors
 
 
@@ -35,4 +35,4 @@ class BalancedSoftmax(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.log_counts))
-        return cross_entropy(logits + self.log_counts, targets, reduction="none")
+        return cross_entropy(logits + self.log_counts, fitting_targets(targets, logits), reduction="none")

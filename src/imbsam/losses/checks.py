@@ -81,6 +81,16 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def fitting_targets(targets: Tensor, logits: Tensor) -> Tensor:
+    """Classes as they are, memberships in the dtype of the logits.
+
+    Args:
+        targets: Classes ``(B,)``, int64, or probabilities ``(B, C)``.
+        logits: Shape ``(B, C)``.
+    """
+    return targets.to(logits.dtype) if targets.is_floating_point() else targets
+
+
 def class_targets(targets: Tensor, loss: str) -> Tensor:
     """Pass on targets that are classes.
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from imbsam.losses.checks import checked_logits, checked_option, positive_counts
+from imbsam.losses.checks import checked_logits, checked_option, fitting_targets, positive_counts
 from imbsam.priors import ClassPriors
 
 
@@ -57,6 +57,7 @@ class ClassBalanced(nn.Module):
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.weights))
         if targets.is_floating_point():
+            targets = fitting_targets(targets, logits)
             return cross_entropy(logits, targets, weight=self.weights.to(logits), reduction="none")
         losses = cross_entropy(logits, targets, reduction="none")
         return losses * self.weights[targets]

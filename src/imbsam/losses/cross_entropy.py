@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from imbsam.losses.checks import at_least_float32, checked_option
+from imbsam.losses.checks import at_least_float32, checked_option, fitting_targets
 
 
 class CrossEntropy(nn.Module):
@@ -25,4 +25,6 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
-        return cross_entropy(at_least_float32(logits), targets, reduction="none", label_smoothing=self.label_smoothing)
+        logits = at_least_float32(logits)
+        targets = fitting_targets(targets, logits)
+        return cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)

@@ -1,9 +1,9 @@
 """Deferred re-weighting (DRW): class weights that are switched on late in training."""
 
+import torch
 from torch import Tensor, nn
 
 from imbsam.errors import OptionError
-from imbsam.losses.checks import class_targets
 from imbsam.losses.class_balanced import class_balanced_weights
 from imbsam.losses.training_shift import training_shift
 from imbsam.priors import ClassPriors
@@ -16,7 +16,8 @@ class Deferred(nn.Module):
     to :meth:`set_epoch`: a resumed run gives it again.
 
     Args:
-        criterion: Called with logits ``(B, C)`` and targets ``(B,)``; returns losses ``(B,)``.
+        criterion: Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)`` where it takes
+            them and is their mix; returns losses ``(B,)``. Of probabilities each class has its weight.
         priors: Training counts.
         start: First epoch with weights, counted from 0 (160 of 200 there).
         beta: Of :func:`class_balanced_weights`, in [0, 1).
@@ -59,5 +60,11 @@ class Deferred(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
-        losses: Tensor = self.criterion(logits, class_targets(targets, "deferred re-weighting"))
+        if self.active and targets.is_floating_point():
+            weighted = targets * self.weights
+            # The loss is linear in the targets, and some losses take none but those that sum to 1.
+            total = weighted.sum(1).clamp_min(torch.finfo(weighted.dtype).tiny)
+            mixed: Tensor = self.criterion(logits, weighted / total[:, None])
+            return total * mixed
+        losses: Tensor = self.criterion(logits, targets)
         return losses * self.weights[targets] if self.active else losses

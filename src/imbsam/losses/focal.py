@@ -2,15 +2,16 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, log_softmax
 
-from imbsam.losses.checks import at_least_float32, checked_option, class_targets
+from imbsam.losses.checks import at_least_float32, checked_option
 
 
 class Focal(nn.Module):
     """Focal loss of each sample, ``(1 - p_y)^gamma * -log p_y`` (Lin et al. 2017, eq. 4, over a softmax).
 
-    Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``.
+    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``, over which the loss is
+    averaged; returns losses ``(B,)``.
 
     Args:
         gamma: Focusing exponent, at least 0; 0 is cross-entropy.
@@ -25,7 +26,12 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
-        losses = cross_entropy(at_least_float32(logits), class_targets(targets, "the focal loss"), reduction="none")
+        logits = at_least_float32(logits)
+        if targets.is_floating_point():
+            return (targets.to(logits.dtype) * self._focused(-log_softmax(logits, 1))).sum(1)
+        return self._focused(cross_entropy(logits, targets, reduction="none"))
+
+    def _focused(self, losses: Tensor) -> Tensor:
         # 1 - p of a sample learnt to the last bit is 0, where the slope of x^gamma is infinite for gamma < 1:
         # the floor keeps its gradient 0 instead of NaN.
         miss = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)

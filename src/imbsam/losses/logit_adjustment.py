@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from imbsam.losses.checks import checked_logits, checked_option, positive_counts
+from imbsam.losses.checks import checked_logits, checked_option, fitting_targets, positive_counts
 from imbsam.priors import ClassPriors
 
 
@@ -36,7 +36,7 @@ class LogitAdjustment(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.shift))
-        return cross_entropy(logits + self.shift, targets, reduction="none")
+        return cross_entropy(logits + self.shift, fitting_targets(targets, logits), reduction="none")
 
 
 def adjust_logits(logits: Tensor, priors: ClassPriors, *, tau: float = 1.0) -> Tensor:

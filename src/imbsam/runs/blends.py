@@ -19,8 +19,9 @@ from imbsam.estimators.views import Reading
 from imbsam.inputs import TableSpec
 from imbsam.optim import METHODS
 from imbsam.runs.records import BlendMember
+from imbsam.training.criterion import loss_values
 from imbsam.training.methods import BLENDS, PLAIN, ascent_options, own_options, values_of
-from imbsam.training.setup import Problem, epochs_of, loss_values
+from imbsam.training.setup import Problem, epochs_of
 
 FOLDS = 5
 """Parts of the training rows, each of which is judged by models of the others."""
@@ -58,14 +59,18 @@ def check_blend(problem: Problem) -> None:
             f"--method {method} takes no --model and --weights: its network is a multilayer perceptron. For a model of "
             "your own name the method, as --method imbsam."
         )
-    if options.loss.loss != "logit-adjustment" or loss_values(options) or options.loss.reweight_from is not None:
+    loss = options.loss
+    of_network = {
+        "--loss": loss.loss != "logit-adjustment",
+        "--loss-options": bool(loss_values(options)),
+        "--label-smoothing": loss.label_smoothing > 0,
+        "--reweight-from": loss.reweight_from is not None,
+        "--sampler": options.data.sampler != "shuffle",
+        "--average": options.training.average != "none",
+    }
+    if given := [option for option, is_given in of_network.items() if is_given]:
         raise OptionError(
-            f"--method {method} takes no --loss, --loss-options and --reweight-from: its members bring their own. For "
-            "a network alone name the method, as --method imbsam."
-        )
-    if options.training.average != "none":
-        raise OptionError(
-            f"--method {method} takes no --average: its members bring their own. For a network alone name the method, "
+            f"--method {method} takes no {given[0]}: its members bring their own. For a network alone name the method, "
             "as --method imbsam."
         )
     if int(problem.priors.counts.min()) == 0:

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from imbsam import data
 from imbsam.config import Options
+from imbsam.inputs import ImageSpec
 from imbsam.training import setup
 from imbsam.training.methods import check_network, usual_method
 from imbsam.training.random_numbers import own_random_numbers
@@ -25,7 +26,7 @@ class Cost:
     Args:
         forwards: Rows forwarded for each row of a batch.
         backwards: Rows that are backpropagated through for each.
-        tail_share: Tail rows of all rows.
+        tail_share: Tail rows of all rows; a mixed row counts by its share.
         with_tail: Share of the batches that hold a tail row.
         batch_size: Rows of a batch.
         couples_rows: Whether the model has BatchNorm, whose passes need context.
@@ -72,33 +73,37 @@ def cost_of(problem: setup.Problem) -> Cost:
     # Those that are frozen do not see the batch.
     layers = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     seed, size = problem.options.training.seed, setup.batch_size_of(problem.options)
-    rows = forwarded = backward = in_tail = with_tail = 0
+    rows = forwarded = backward = with_tail = 0
+    in_tail = 0.0
     with own_random_numbers(seed, torch.device("cpu")):
         model = nn.Sequential(*_features(layers), nn.Linear(2, len(problem.dataset.classes)))
         each_epoch = len(_epoch(problem, 0))
         epochs = min(setup.epochs_of(problem.options), max(1, STEPS // each_epoch))
         steps = min(STEPS, epochs * each_epoch)
         optimizer = setup.build_optimizer(problem, model, total_steps=steps)
-        for x, y in islice(chain.from_iterable(_epoch(problem, epoch) for epoch in range(epochs)), steps):
+        for _, y in islice(chain.from_iterable(_epoch(problem, epoch) for epoch in range(epochs)), steps):
+            ones = torch.ones(len(y), 1)
             with optimizer.passes(y) as passes:
                 for each in passes:
-                    each.backward(cross_entropy(model(x[each.rows]), y[each.rows], reduction="none"))
+                    each.backward(cross_entropy(model(ones[each.rows]), y[each.rows], reduction="none"))
                     forwarded += len(each.rows)
                     backward += len(each.rows) * each.backwards
             optimizer.step()
             # The stand-in's losses mean nothing; where they lead must not matter.
             model.apply(_reset)
             rows += len(y)
-            in_tail += int(problem.tail[y].sum())
-            with_tail += bool(problem.tail[y].any())
+            shares = problem.tail[y].double() if y.ndim == 1 else y[:, problem.tail].sum(1).double()
+            in_tail += float(shares.sum())
+            with_tail += bool(shares.any())
     return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, bool(layers))
 
 
 def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
-    """The classes of the run's batches, with ones for samples."""
-    targets, chosen = problem.dataset.train.targets, problem.options.data
+    """The classes of the run's batches, with ones for samples; for the area of a box images are of their true size."""
+    targets, chosen, spec = problem.dataset.train.targets, problem.options.data, problem.dataset.spec
+    shape = (spec.height, spec.width) if isinstance(spec, ImageSpec) else ()
     return data.batches(
-        data.TensorSamples(torch.ones(len(targets), 1), targets, [""] * len(targets)),
+        data.TensorSamples(torch.ones(()).expand(len(targets), 1, *shape), targets, [""] * len(targets)),
         batch_size=setup.batch_size_of(problem.options),
         seed=problem.options.training.seed,
         epoch=number,
@@ -107,6 +112,8 @@ def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
         sampler=chosen.sampler,
         tail=problem.tail,
         tail_rows=chosen.tail_rows,
+        repeat_threshold=chosen.repeat_threshold,
+        mixing=setup.mixing_of(problem, number),
     )
 
 

@@ -61,7 +61,8 @@ class Training:
         self.average = average_of(self.bare, options.training)
         self.model = world.wrapped(self.bare, problem.device)
         self.criterion = setup.build_criterion(problem)
-        steps = len(self._batches(0))
+        epoch = self._batches(0)
+        steps, self.rows = len(epoch), sum(epoch.rows)
         self.optimizer: SharpnessAware = setup.build_optimizer(
             problem, self.model, total_steps=steps * setup.epochs_of(options)
         )
@@ -113,6 +114,8 @@ class Training:
             sampler=options.data.sampler,
             tail=self.problem.tail,
             tail_rows=options.data.tail_rows,
+            repeat_threshold=options.data.repeat_threshold,
+            mixing=setup.mixing_of(self.problem, epoch),
             shard=self.shard,
         )
 
@@ -163,7 +166,7 @@ class Training:
     def _finish(self, number: int, began: float) -> EpochRecord:
         """Measure a finished epoch, keep its weights if it is the best, write its line of metrics."""
         assert self.begun is not None
-        begun, rows = self.begun, len(self.problem.dataset.train)
+        begun, rows = self.begun, self.rows
         # Steps that the method skipped have no finite loss; they are counted apart.
         train_loss = float(torch.stack(begun.losses).nansum()) / rows
         scored = self._outputs(self.problem.dataset.validation)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from imbsam import data, losses, sharpness
+from imbsam import data, sharpness
 from imbsam.data.transforms import Transform
 from imbsam.errors import DataError, OptionError
 from imbsam.runs.folder import RunFolder
@@ -29,6 +29,7 @@ from imbsam.runs.sharpness_record import (
 from imbsam.runs.trained import Trained
 from imbsam.storage.records import SCHEMA, read_record, write_record
 from imbsam.training import setup
+from imbsam.training.criterion import loss_of
 from imbsam.training.defaults import DEFAULTS, kind_of
 from imbsam.training.methods import check_network
 
@@ -103,9 +104,7 @@ class RunSharpness:
         self.file = RunFolder(path).sharpness(options.split)
         self.rho = float(str(DEFAULTS[kind_of(trained.spec)]["rho"])) if options.rho is None else options.rho
         rows = _rows(samples, data.evaluation_transform(trained.spec), len(trained.classes), options)
-        criterion = losses.build(
-            trained.options.loss.loss, trained.priors, options=setup.loss_values(trained.options)
-        ).to(setup.device_of(device))
+        criterion = loss_of(trained.options, trained.priors).to(setup.device_of(device))
         self.surface = sharpness.LossSurface(
             trained.model,
             criterion,

@@ -239,9 +239,8 @@ class _Step:
     def __init__(self, problem: setup.Problem, rows: int) -> None:
         self.options, self.device = problem.options, problem.device
         self.x, self.y = _some(problem, rows)
-        self.steps = ceil(len(problem.dataset.train) / setup.batch_size_of(self.options)) * setup.epochs_of(
-            self.options
-        )
+        steps = ceil(setup.epoch_rows(problem) / setup.batch_size_of(self.options))
+        self.steps = steps * setup.epochs_of(self.options)
         self.model = setup.build_model(problem)
         self.criterion = setup.build_criterion(problem)
         self.optimizer = setup.build_optimizer(problem, self.model, total_steps=self.steps)
@@ -279,7 +278,7 @@ def _forecast(problem: setup.Problem, network: Network) -> Forecast:
     cost = cost_of(problem)
     dataset, epochs = problem.dataset, setup.epochs_of(problem.options)
     # A forward alone is a third of a step's work on a row.
-    work = epochs * (len(dataset.train) * cost.ratio + _size(dataset.validation) / 3) + _size(dataset.test) / 3
+    work = epochs * (setup.epoch_rows(problem) * cost.ratio + _size(dataset.validation) / 3) + _size(dataset.test) / 3
     return Forecast(
         loss=loss,
         network=network,

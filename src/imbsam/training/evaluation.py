@@ -18,8 +18,8 @@ from imbsam.decisions import (
 from imbsam.decisions.class_prior import log_training_priors, shift_of_drawn
 from imbsam.inputs import InputSpec
 from imbsam.priors import ClassPriors
+from imbsam.training.criterion import criterion_of, loss_values
 from imbsam.training.second_stage import SecondStage
-from imbsam.training.setup import criterion_of, loss_values
 
 EVALUATION_BATCH = 512
 
@@ -91,7 +91,7 @@ def posterior_of(
     if isinstance(criterion, losses.Deferred):
         criterion.set_epoch(epoch - 1)
     scale, shift = losses.output_scale(options.loss.loss, loss_values(options)), losses.training_shift(criterion)
-    shift = shift_of_drawn(shift, priors, options.data.sampler)
+    shift = shift_of_drawn(shift, priors, options.data.sampler, options.data.repeat_threshold)
     if second is not None:
         # Not the shift of the first stage's loss: this classifier was not trained by it.
         scale, shift = scale * second.scale, log_training_priors(priors)

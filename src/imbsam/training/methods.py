@@ -81,8 +81,10 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         model.finetune,
         loss.loss != AUTO,
         loss.loss_options,
+        loss.label_smoothing,
         loss.reweight_from is not None,
         options.training.average != "none",
+        options.data.sampler != "shuffle",
         any(not pair.startswith("members=") for pair in options.method.method_options),
     )
     return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})

@@ -12,11 +12,12 @@ from imbsam.config import Options
 from imbsam.data.seeding import CLASSIFIER, generator
 from imbsam.errors import ModelError, NonFiniteError
 from imbsam.models.classifier import CosineClassifier, classifier_of
+from imbsam.training.criterion import loss_values
 from imbsam.training.evaluation import autocast, outputs_of
 from imbsam.training.methods import base_of
 from imbsam.training.schedule import factor
 from imbsam.training.second_stage import SecondStage
-from imbsam.training.setup import Problem, batch_size_of, epochs_of, loss_values
+from imbsam.training.setup import Problem, batch_size_of, epochs_of
 
 TAUS = tuple(tenth / 10 for tenth in range(21))
 """Of tau-norm, tried on validation data."""

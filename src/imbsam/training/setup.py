@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from imbsam import data, losses, models
 from imbsam.config import Options
+from imbsam.data.mixing import Mixing
 from imbsam.errors import DataError, OptionError
 from imbsam.inputs import ImageSpec
 from imbsam.models.pretrained import expected_inputs
 from imbsam.optim import SharpnessAware
 from imbsam.priors import ClassPriors, ShotGroup
 from imbsam.training.averaging import check_average
+from imbsam.training.criterion import check_soft_targets, criterion_of
 from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
 from imbsam.training.finetuning import as_expected, check_finetuning, finetune_of, held_inputs, is_finetuning
 from imbsam.training.methods import checked_name, make_optimizer
@@ -128,12 +130,15 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
         name = dataset.classes[int(priors.counts.argmin())]
         note = f"the class {name!r} has no training sample: the loss is cross-entropy, as logit adjustment needs one."
         dataset = replace(dataset, notes=(*dataset.notes, note))
-    if not isinstance(dataset.spec, ImageSpec) and options.data.augment != "none":
-        raise OptionError(f"--augment {options.data.augment} is for images, and {source} is a table.")
+    if not isinstance(dataset.spec, ImageSpec):
+        for name, value in (("augment", options.data.augment), ("mix", options.data.mix)):
+            if value != "none":
+                raise OptionError(f"--{name} {value} is for images, and {source} is a table.")
     if len(dataset.classes) < 2:
         raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
     check_average(training)
+    check_soft_targets(options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tail = tail_classes(options.method.tail, priors, dataset.classes)
@@ -150,6 +155,19 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
         tail,
         device_of(training.device),
     )
+
+
+def mixing_of(problem: Problem, epoch: int) -> Mixing | None:
+    """How the images of an epoch are mixed.
+
+    Args:
+        problem: Of the run.
+        epoch: Counted from 0.
+    """
+    chosen = problem.options.data
+    if chosen.mix == "none" or epoch >= round(chosen.mix_until * epochs_of(problem.options)):
+        return None
+    return Mixing(chosen.mix, len(problem.dataset.classes), chosen.mix_alpha)
 
 
 def device_of(name: str) -> torch.device:
@@ -209,38 +227,6 @@ def build_criterion(problem: Problem) -> nn.Module:
     return criterion_of(problem.options, problem.priors).to(problem.device)
 
 
-def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
-    """The same on the CPU.
-
-    Args:
-        options: Of the run.
-        priors: Of its training data.
-
-    Raises:
-        OptionError: If the loss or one of its options is unknown.
-    """
-    criterion = losses.build(options.loss.loss, priors, options=loss_values(options))
-    if options.loss.reweight_from is not None:
-        criterion = losses.Deferred(criterion, priors, start=round(options.loss.reweight_from * epochs_of(options)))
-    return criterion
-
-
-def loss_values(options: Options) -> dict[str, float]:
-    """The parameters given to the loss.
-
-    Raises:
-        OptionError: If one is not NAME=NUMBER.
-    """
-    values: dict[str, float] = {}
-    for pair in options.loss.loss_options:
-        name, _, value = pair.partition("=")
-        try:
-            values[name.replace("-", "_")] = float(value)
-        except ValueError:
-            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, as tau=1.5.") from None
-    return values
-
-
 def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> SharpnessAware:
     """The method over its base optimizer.
 
@@ -259,6 +245,14 @@ def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> Sha
         weight_decay=training.weight_decay,
         total_steps=total_steps,
     )
+
+
+def epoch_rows(problem: Problem) -> int:
+    """Rows of an epoch: as many as there are training samples, and the copies of a sampler that repeats some."""
+    chosen, train = problem.options.data, problem.dataset.train
+    if chosen.sampler != "repeated":
+        return len(train)
+    return round(float((problem.priors.counts * problem.priors.repeat_factors(chosen.repeat_threshold)).sum()))
 
 
 def epochs_of(options: Options) -> int:

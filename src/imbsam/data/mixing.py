@@ -1,0 +1,120 @@
+"""Mixing: rows of a batch that are blends of two samples, and what share of them belongs to each class."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from imbsam.errors import OptionError
+
+Mix = Literal["none", "mixup", "cutmix", "both"]
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Blends each row of a batch with another row of it.
+
+    mixup (Zhang et al. 2018): ``lam * x_i + (1 - lam) * x_j``, lam from ``Beta(alpha, alpha)`` once a batch. CutMix
+    (Yun et al. 2019): a box of ``1 - lam`` of the picture's area comes from ``x_j``; lam is then the area that is left
+    of ``x_i``, since the box may stick out. The targets are mixed alike: they become memberships.
+
+    Args:
+        how: ``"mixup"``, ``"cutmix"``, or ``"both"``, one of them by a coin thrown for each batch.
+        num_classes: C.
+        alpha: Of the beta distribution, above 0; 1 is uniform.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    how: Mix
+    num_classes: int
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.how not in get_args(Mix)[1:]:
+            raise OptionError(f"mix must be one of {', '.join(get_args(Mix))}; got {self.how!r}.")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise OptionError(f"mix_alpha must be a number above 0; got {self.alpha!r}.")
+
+    def drawn(self, rows: int, generator: torch.Generator) -> "Blending":
+        """Draw how a batch is mixed.
+
+        Args:
+            rows: Of the whole batch.
+            generator: Source of the draws.
+
+        Returns:
+            The partner of each row, and the rule.
+        """
+        partners = torch.randperm(rows, generator=generator)
+        coin, top, left = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        # torch.distributions draws from the global generator alone.
+        seed = int(torch.randint(2**63 - 1, (), generator=generator))
+        share = float(np.random.default_rng(seed).beta(self.alpha, self.alpha))
+        cuts = self.how == "cutmix" or (self.how == "both" and coin < 0.5)
+        return Blending(partners, share, (top, left) if cuts else None, self.num_classes)
+
+
+@dataclass(frozen=True)
+class Blending:
+    """How one batch is mixed.
+
+    Args:
+        partners: The row that each row is mixed with, shape ``(b,)``.
+        share: lam, the share of a row that is its own.
+        centre: Of CutMix's box, as shares of height and width; None for mixup.
+        num_classes: C.
+    """
+
+    partners: Tensor
+    share: float
+    centre: tuple[float, float] | None
+    num_classes: int
+
+    def inputs(self, own: Tensor, others: Tensor) -> Tensor:
+        """Mix some rows with their partners.
+
+        Args:
+            own: float32, shape ``(b, ...)``; with a centre ``(b, C, H, W)``.
+            others: Of the partners, same shape.
+        """
+        if self.centre is None:
+            return own * self.share + others * (1 - self.share)
+        rows, columns = self._box(own.shape[-2], own.shape[-1])
+        mixed = own.clone()
+        mixed[..., rows, columns] = others[..., rows, columns]
+        return mixed
+
+    def targets(self, own: Tensor, others: Tensor, inputs: Tensor) -> Tensor:
+        """The memberships of mixed rows.
+
+        Args:
+            own: Classes, int64, shape ``(b,)``.
+            others: Of the partners.
+            inputs: The mixed rows, for their size.
+
+        Returns:
+            float32, shape ``(b, C)``; each row sums to 1.
+        """
+        share = self.share
+        if self.centre is not None:
+            height, width = inputs.shape[-2:]
+            rows, columns = self._box(height, width)
+            share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+        return one_hot(own, self.num_classes) * share + one_hot(others, self.num_classes) * (1 - share)
+
+    def _box(self, height: int, width: int) -> tuple[slice, slice]:
+        assert self.centre is not None
+        side = math.sqrt(1 - self.share)
+        return _clipped(self.centre[0], side, height), _clipped(self.centre[1], side, width)
+
+
+def _clipped(centre: float, side: float, pixels: int) -> slice:
+    """Part of an edge that a box covers, as far as it lies in the picture."""
+    middle, half = int(centre * pixels), int(side * pixels) // 2
+    return slice(max(0, middle - half), min(pixels, middle + half))

@@ -1,0 +1,83 @@
+"""The loss of a run: from its options, with smoothed targets and deferred re-weighting."""
+
+from torch import nn
+
+from imbsam import losses
+from imbsam.config import DataOptions, Options
+from imbsam.errors import OptionError
+from imbsam.priors import ClassPriors
+
+
+def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
+    """The per-sample loss of a run on the CPU, with deferred re-weighting where asked for.
+
+    Args:
+        options: Of the run.
+        priors: Of its training data.
+
+    Raises:
+        OptionError: If the loss or one of its options is unknown.
+    """
+    criterion, epochs = loss_of(options, priors), options.training.epochs
+    if options.loss.reweight_from is not None:
+        assert epochs is not None
+        criterion = losses.Deferred(criterion, priors, start=round(options.loss.reweight_from * epochs))
+    return criterion
+
+
+def loss_of(options: Options, priors: ClassPriors) -> nn.Module:
+    """The per-sample loss of a run without deferred re-weighting, its targets smoothed where asked for.
+
+    Args:
+        options: Of the run.
+        priors: Of its training data.
+
+    Raises:
+        OptionError: If the loss or one of its options is unknown.
+    """
+    loss, smoothing = (
+        losses.build(options.loss.loss, priors, options=loss_values(options)),
+        options.loss.label_smoothing,
+    )
+    return losses.Smoothed(loss, smoothing) if smoothing else loss
+
+
+def loss_values(options: Options) -> dict[str, float]:
+    """The parameters given to the loss.
+
+    Raises:
+        OptionError: If one is not NAME=NUMBER.
+    """
+    values: dict[str, float] = {}
+    for pair in options.loss.loss_options:
+        name, _, value = pair.partition("=")
+        try:
+            values[name.replace("-", "_")] = float(value)
+        except ValueError:
+            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, as tau=1.5.") from None
+    return values
+
+
+def check_soft_targets(options: Options) -> None:
+    """Refuse mixed or smoothed targets where the loss takes none, and options of mixing without it.
+
+    Raises:
+        OptionError: If it is so.
+    """
+    chosen, usual = options.data, DataOptions()
+    for name in ("mix_alpha", "mix_until"):
+        if chosen.mix == "none" and getattr(chosen, name) != getattr(usual, name):
+            raise OptionError(
+                f"--{name.replace('_', '-')} is of mixed images: give --mix mixup, cutmix or both with it."
+            )
+    if chosen.sampler != "repeated" and chosen.repeat_threshold is not None:
+        raise OptionError("--repeat-threshold is of a sampler: give --sampler repeated with it.")
+    smoothing = options.loss.label_smoothing
+    asked = f"--mix {chosen.mix}" if chosen.mix != "none" else f"--label-smoothing {smoothing}" if smoothing else None
+    if asked and options.loss.loss == "ldam":
+        raise OptionError(
+            f"--loss ldam has a margin for the one class of an image, and {asked} gives it several. Take another loss, "
+            "as --loss logit-adjustment."
+        )
+    if smoothing and "label_smoothing" in loss_values(options):
+        raise OptionError("--label-smoothing and --loss-options label_smoothing=... are the same: give one of them.")
