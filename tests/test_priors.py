@@ -251,3 +251,29 @@ def test_a_rule_that_splits_the_classes_is_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LONG_TAIL.tail(fewer_than=20)
+
+
+@pytest.mark.parametrize(
+    ("counts", "bounds"),
+    [
+        ([500, 50, 5], (100, 20)),
+        ([500, 400, 50], (100, 20)),
+        ([8000, 1502, 1311, 1199, 1030, 845, 752, 662, 199, 197, 163, 140], (1198, 200)),
+        ([10000, 150], (9999, 151)),
+        ([15, 9, 4], (14, 5)),
+        ([300, 200, 200, 200, 150, 150], (199, 151)),
+        ([200, 200, 200, 150], (199, 151)),
+        ([50, 50, 50], (100, 20)),
+        ([400, 400], (100, 20)),
+        ([7], (100, 20)),
+    ],
+)
+def test_the_bounds_of_shot_groups_follow_the_data_where_the_customary_ones_say_nothing(counts, bounds):
+    priors = ClassPriors.from_counts(counts)
+    many_above, few_below = priors.shot_bounds()
+    assert (many_above, few_below) == bounds
+    groups = priors.shot_groups(many_above=many_above, few_below=few_below)
+    assert (len(set(groups)) > 1) == (len(set(counts)) > 1)
+    if bounds != (100, 20):
+        assert groups[counts.index(min(counts))] == "few"
+        assert groups[counts.index(max(counts))] == "many"

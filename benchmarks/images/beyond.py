@@ -14,7 +14,7 @@ from imbsam.optim.ascent import Memory, global_norm
 from imbsam.runs.loop import Training
 from imbsam.runs.records import Result
 from imbsam.training import setup
-from imbsam.training.evaluation import logits_of
+from imbsam.training.evaluation import outputs_of
 
 
 class Change:
@@ -53,7 +53,7 @@ class ByGap(Change):
 
     def _losses(self, samples: object) -> Tensor:
         problem = self.training.problem
-        logits = logits_of(self.training.bare, samples, problem.dataset.spec, problem.options, problem.priors)
+        logits = outputs_of(self.training.bare, samples, problem.dataset.spec, problem.options)
         losses = cross_entropy(logits, samples.targets, reduction="none").double()
         # Every class has rows in either part, so that both give C numbers.
         return samples.targets.bincount(losses) / samples.targets.bincount()

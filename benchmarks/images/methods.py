@@ -10,13 +10,15 @@ COMMON: Configuration = {
     "batch_size": 64,
     "augment": "none",
     "tail": "rarest-classes=0.4",
+    "class_prior": ["loss"],
+    "sharp_from": 0.0,
     "threads": 1,
     "track": "none",
 }
 """Options of every run."""
 
 LOSSES: dict[str, Configuration] = {
-    "CE": {},
+    "CE": {"loss": "cross-entropy"},
     "LA": {"loss": "logit-adjustment"},
     "LDAM-DRW": {"loss": "ldam", "reweight_from": 0.8},
 }
@@ -95,6 +97,7 @@ ABLATIONS: dict[str, Configuration] = {
     "random direction, whole batches": {"method": "imbsam", "ascent": "random", "batch_statistics": "batch"},
     "SGD, GroupNorm": {"method": "sgd", "model": "networks:resnet8_group"},
     "GroupNorm": {"method": "imbsam", "model": "networks:resnet8_group"},
+    "perturbed in the last third": {"method": "imbsam", "sharp_from": 2 / 3},
     "reused direction": {"method": "imbsam", "ascent": "reuse"},
     "damping 0.3": {"method": "imbsam", "ascent": "gradient", "damping": 0.3},
     "rho by rise": {"method": "imbsam", "ascent": "rise", "rho": 0.5},

@@ -24,7 +24,7 @@ from imbsam.storage.interruption import held_back
 from imbsam.training import setup
 from imbsam.training.criterion import loss_values
 from imbsam.training.defaults import resolved, tail_classes
-from imbsam.training.evaluation import logits_of
+from imbsam.training.evaluation import outputs_of
 from imbsam.training.methods import with_own_options
 
 HEAD, TAIL = 3, 4
@@ -53,8 +53,8 @@ def problem_of(dataset: Dataset, values: Mapping[str, object], seed: int) -> tup
     if own["tail"] == "random":
         classes = torch.randperm(len(dataset.classes), generator=torch.Generator().manual_seed(1000 + seed))[:TAIL]
         own["tail"] = "classes=" + ",".join(str(index) for index in classes.tolist())
-    options = resolved(with_own_options(Options(), own), dataset.name, dataset.spec)
     priors = ClassPriors.from_targets(dataset.train.targets, num_classes=len(dataset.classes))
+    options = resolved(with_own_options(Options(), own), dataset.name, dataset.spec, priors)
     medium = len(dataset.classes) - HEAD - TAIL
     groups = ("many",) * HEAD + ("medium",) * medium + ("few",) * TAIL
     with warnings.catch_warnings():
@@ -98,8 +98,8 @@ def carried_out(dataset: Dataset, values: Mapping[str, object], seed: int, *, lo
 def seen(model: nn.Module, problem: setup.Problem) -> dict[str, object]:
     """Recall on the training rows, and the SAM sharpness of head and tail, of the model that was kept."""
     train = problem.dataset.train
-    logits = logits_of(model, train, problem.dataset.spec, problem.options, problem.priors)
-    recalls = classification(logits, train.targets, problem.groups)
+    logits = outputs_of(model, train, problem.dataset.spec, problem.options)
+    recalls = classification(logits, train.targets, problem.groups, tail=problem.tail)
     transform = evaluation_transform(problem.dataset.spec)
     inputs = transform(train.batch(torch.arange(len(train))))
     scale = output_scale(problem.options.loss.loss, loss_values(problem.options))

@@ -25,7 +25,7 @@ Backend = Literal["local", "dask", "ray"]
 Track = Literal["auto", "none", "tensorboard", "mlflow"]
 """Where a run's numbers are written, too."""
 
-Objective = Literal["balanced", "few", "macro_f1", "overall"]
+Objective = Literal["balanced", "few", "tail", "macro_f1", "overall"]
 """The score on validation data that a search goes by."""
 
 TestTime = Literal["none", "flip"]
@@ -152,8 +152,10 @@ class MethodOptions:
     own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
-    sharp_from: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the steps after which the method perturbs the weights; before, its steps are plain and as cheap."""
+    sharp_from: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the steps after which the method perturbs the weights; before, its steps are plain and as cheap.
+    Default: two thirds for imbsam on images of 16 pixels or more, as a tail that is not learnt yet has no minimum to
+    flatten; else 0, as published."""
     nonfinite: Literal["raise", "skip"] = "raise"
     """A step whose loss or gradient is NaN or infinite: an error, or skipped and counted, at most 20 in a row."""
     tail: str = "auto"
@@ -231,10 +233,11 @@ class TrainingOptions:
     BatchNorm included, in place of the last ones."""
     average_decay: Share = 0.999
     """Of the average: how much of it stays at a step; less in the first steps, (1 + t) / (10 + t) after t."""
-    few_below: Count = 20
-    """Classes with fewer training samples are few-shot."""
-    many_above: Count = 100
-    """Classes with more training samples are many-shot."""
+    few_below: Count | None = None
+    """Classes with fewer training samples are few-shot. Default: 20; the rarest third of the classes where 20 and 100
+    put all of them into one group."""
+    many_above: Count | None = None
+    """Classes with more training samples are many-shot. Default: 100, or the most frequent third likewise."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of everything random: split, long tail, weights, batches."""
     device: str = "auto"

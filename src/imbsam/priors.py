@@ -12,6 +12,9 @@ from imbsam.errors import PriorsError, PriorsWarning
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
 
+CUSTOMARY_BOUNDS = (100, 20)
+"""Classes with more training samples are many-shot, those with fewer few-shot (Liu et al. 2019)."""
+
 
 class ClassPriors:
     """Training-set counts per class, and the rules that split classes into head and tail.
@@ -154,6 +157,22 @@ class ClassPriors:
             )
         counts: list[int] = self.counts.tolist()
         return tuple("many" if n > many_above else "few" if n < few_below else "medium" for n in counts)
+
+    def shot_bounds(self) -> tuple[int, int]:
+        """Bounds of the shot groups that tell these classes apart.
+
+        Returns:
+            ``(many_above, few_below)`` of :meth:`shot_groups`: the customary (100, 20); where these put all classes
+            into one group and the counts differ, bounds that make the most frequent third of the classes many-shot and
+            the rarest third few-shot.
+        """
+        many_above, few_below = CUSTOMARY_BOUNDS
+        groups = self.shot_groups(many_above=many_above, few_below=few_below)
+        if len(set(groups)) > 1 or int(self.counts.min()) == int(self.counts.max()):
+            return many_above, few_below
+        third, ordered = max(1, round(self.num_classes / 3)), self.counts.sort().values.tolist()
+        few_below = ordered[third - 1] + 1
+        return max(ordered[-third], few_below) - 1, few_below
 
     def tail(
         self,

@@ -25,11 +25,11 @@ def test_a_long_run_is_told_in_about_twenty_lines(capsys, epochs, lines):
 
 def test_an_epoch_shows_what_was_measured(capsys):
     with progress.RunProgress(quiet=False) as told:
-        told.epoch(record(3, 9, validation=made_metrics(balanced=0.5, few=0.125, many=0.9)))
-        told.epoch(record(4, 9, validation=made_metrics(balanced=0.5, few=None)))
+        told.epoch(record(3, 9, validation=made_metrics(balanced=0.5, few=0.125, tail=0.25, many=0.9)))
+        told.epoch(record(4, 9, validation=made_metrics(balanced=0.5, few=None, tail=None)))
         told.epoch(record(5, 9))
     assert capsys.readouterr().err.splitlines() == [
-        "epoch 3/9  loss 0.5000  validation  balanced 50.0 %  few 12.5 %  1.25 s",
+        "epoch 3/9  loss 0.5000  validation  balanced 50.0 %  few 12.5 %  tail 25.0 %  1.25 s",
         "epoch 4/9  loss 0.5000  validation  balanced 50.0 %  1.25 s",
         "epoch 5/9  loss 0.5000  1.25 s",
     ]

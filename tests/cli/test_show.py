@@ -6,7 +6,7 @@ from made_records import made_metrics, made_result
 
 
 def result(**changes):
-    scores = made_metrics(overall=0.5, balanced=0.25, many=None, medium=1.0, few=0.0, macro_f1=0.125)
+    scores = made_metrics(overall=0.5, balanced=0.25, many=None, medium=1.0, few=0.0, tail=0.4, macro_f1=0.125)
     return made_result("imbsam", 0, **{"test": scores, "source": "my[red]data", "best_epoch": 7, **changes})
 
 
@@ -14,7 +14,7 @@ def test_a_result_shows_the_test_scores(capsys):
     show.result(result())
     captured = capsys.readouterr()
     assert "imbsam on my[red]data, test data, epoch 7" in captured.out
-    assert re.search(r"50\.0 +25\.0 +- +100\.0 +0\.0 +12\.5", captured.out)
+    assert re.search(r"50\.0 +25\.0 +- +100\.0 +0\.0 +40\.0 +12\.5", captured.out)
 
 
 def test_without_test_data_the_validation_scores_are_shown(capsys):

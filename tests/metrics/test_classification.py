@@ -159,3 +159,12 @@ def test_the_worst_confusions_are_of_rare_classes_with_more_frequent_ones():
 
 def test_classes_of_equal_count_are_not_confusions_of_the_rare():
     assert worst_confusions([[1, 9], [9, 1]], [7, 7], limit=5) == []
+
+
+def test_tail_recall_is_the_mean_over_the_tail_classes_that_are_there():
+    logits = torch.eye(4)[torch.tensor([0, 1, 0, 2, 0])]
+    found = classification(logits, torch.tensor([0, 1, 1, 2, 2]), ("many",) * 4, tail=[False, True, True, True])
+    assert found.tail == pytest.approx((0.5 + 0.5) / 2)
+    assert classification(logits, torch.tensor([0, 1, 1, 2, 2]), ("many",) * 4).tail is None
+    nobody = classification(logits, torch.tensor([0, 1, 1, 2, 2]), ("many",) * 4, tail=torch.zeros(4, dtype=torch.bool))
+    assert nobody.tail is None

@@ -68,11 +68,13 @@ def test_a_group_without_classes_in_one_seed_leaves_that_seed_out_of_this_measur
     assert summary.scores["sgd"]["overall"].mean == pytest.approx(0.3)
 
 
-def test_a_group_absent_everywhere_is_none_and_balanced_accuracy_is_judged_by():
-    summary = summarise([result("sgd", 0, None), result("sam", 0, None, balanced=0.9)])
+@pytest.mark.parametrize(("tail", "judged_by"), [({}, "tail"), ({"tail": None}, "balanced")])
+def test_where_no_class_is_few_shot_the_tail_is_judged_by_and_else_balanced_accuracy(tail, judged_by):
+    better = {judged_by: 0.9} | tail
+    summary = summarise([result("sgd", 0, None, **tail), result("sam", 0, None, **better)])
     assert summary.scores["sgd"]["few"] is None
     assert summary.differences["sam"]["few"] is None
-    assert (summary.primary, summary.leader) == ("balanced", "sam")
+    assert (summary.primary, summary.leader) == (judged_by, "sam")
 
 
 def test_the_validation_set_stands_in_only_where_no_run_has_a_test_set():

@@ -44,6 +44,16 @@ def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):
     assert {name: flat[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "side", "share"),
+    [("auto", 32, 2 / 3), ("imbsam", 224, 2 / 3), ("imbsam", 8, 0.0), ("sam", 32, 0.0), ("sgd", 32, 0.0)],
+)
+def test_the_tail_of_images_is_flattened_late_in_training(method, side, share):
+    assert resolved(Options().updated({"method": method}), "photos", image(side), PRIORS).method.sharp_from == share
+    chosen = Options().updated({"method": method, "sharp_from": 0.25})
+    assert resolved(chosen, "photos", image(side), PRIORS).method.sharp_from == 0.25
+
+
 def test_what_the_user_chose_is_kept():
     chosen = {"model": "resnet32", "epochs": 3, "batch_size": 7, "rho": 0.0, "lr": 0.5, "warmup": 0.0, "imbalance": 1.0}
     flat = resolved(Options().updated(chosen), "digits", image(8), PRIORS).flat()

@@ -92,7 +92,7 @@ def _scores(record: EpochRecord) -> str:
     text = f"loss {record.train_loss:.4f}"
     if record.validation is None:
         return text
-    shown = (("balanced", record.validation.balanced), ("few", record.validation.few))
+    shown = (("balanced", record.validation.balanced), ("few", record.validation.few), ("tail", record.validation.tail))
     return f"{text}  validation" + "".join(f"  {name} {percent(value)}" for name, value in shown if value is not None)
 
 

@@ -17,11 +17,14 @@ from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.report import MEASURES, Summary, answer, decided, summarise
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.outcome import not_learnt
 from imbsam.runs.records import BlendMember, Result, Split
 from imbsam.runs.trained import Trained
 from imbsam.storage.texts import READABLE, printable
 from imbsam.studies.comparison import Comparison
 from imbsam.training.methods import BLENDS, MEMBERS, PLAIN
+
+MEASURE_TITLES = tuple(measure.replace("_f1", " F1") for measure in MEASURES)
 
 
 class NamesConsole(Console):
@@ -38,8 +41,6 @@ class NamesConsole(Console):
 out = NamesConsole()
 out.width = max(out.width, 110)
 err = NamesConsole(stderr=True)
-
-MEASURE_TITLES = ("overall", "balanced", "many", "medium", "few", "macro F1")
 
 
 def warning(
@@ -86,7 +87,7 @@ def result(found: Result) -> None:
     if len(found.members) > 1:
         each = (_member(member) for member in found.members)
         lines([f"Members: share, in brackets balanced accuracy alone out of fold: {', '.join(each)}."])
-    lines(decided(found))
+    lines([*decided(found), *not_learnt(found.validation or found.test, found.tail)])
 
 
 def _member(found: BlendMember) -> str:
@@ -106,10 +107,17 @@ def comparison(summary: Summary, source: str) -> None:
     """Show a comparison: mean and interval of each method, and the answer in a sentence."""
     every = [estimate for scores in summary.scores.values() for estimate in scores.values() if estimate is not None]
     seeds = max((estimate.n for estimate in every), default=0)
-    table = _table(f"{source}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %", "method")
+    measures = [m for m in MEASURES if any(scores[m] is not None for scores in summary.scores.values())]
+    names = {measure: title for measure, title in zip(MEASURES, MEASURE_TITLES, strict=True) if measure in measures}
+    if "few" in names and all(scores["tail"] == scores["few"] for scores in summary.scores.values()):
+        # The same classes need no column of their own.
+        names["few"] = "few = tail"
+        del names["tail"]
+    title = f"{source}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %"
+    table = _table(title, "method", list(names.values()))
     for label in summary.labels:
         cells = []
-        for measure in MEASURES:
+        for measure in names:
             estimate = summary.scores[label][measure]
             half = "" if estimate is None or estimate.half_width is None else f" ± {100 * estimate.half_width:.1f}"
             cells.append("-" if estimate is None else f"{100 * estimate.mean:.1f}{half}")
@@ -214,11 +222,11 @@ def lines(sentences: Sequence[str]) -> None:
         out.print(sentence)
 
 
-def _table(title: str, first: str) -> Table:
+def _table(title: str, first: str, names: Sequence[str] = MEASURE_TITLES) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     # Where the table is too wide, rich narrows what may wrap: a long label, and no number.
     table.add_column(first, overflow="fold")
-    for name in MEASURE_TITLES:
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 

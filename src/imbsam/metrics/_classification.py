@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from imbsam.errors import DataError, NonFiniteError
 from imbsam.priors import SHOT_GROUPS
 
-Measure = Literal["overall", "balanced", "many", "medium", "few", "macro_f1"]
-MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "macro_f1")
+Measure = Literal["overall", "balanced", "many", "medium", "few", "tail", "macro_f1"]
+MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "tail", "macro_f1")
 """Shares of right answers, in the order in which they are shown."""
 
 CALIBRATION_BINS = 15
@@ -37,6 +37,8 @@ class Metrics:
         ece: Expected calibration error over 15 bins of equal width (Guo et al. 2017, eq. 3).
         per_class: Recall of each class, length C.
         confusion: C x C counts, rows true classes, columns predicted; None above 1000 classes.
+        tail: Mean recall over the tail classes present in the targets, those that a method protects; None also where
+            it was not asked for.
     """
 
     samples: int
@@ -50,6 +52,7 @@ class Metrics:
     ece: float
     per_class: tuple[float | None, ...]
     confusion: tuple[tuple[int, ...], ...] | None
+    tail: float | None = None
 
     def of(self, measure: Measure) -> float | None:
         """One of the measures.
@@ -103,13 +106,21 @@ def worst_confusions(confusion: Sequence[Sequence[int]], counts: Sequence[int], 
     return sorted(pairs, key=lambda pair: (-pair.share, counts[pair.true], pair.true, pair.predicted))[:limit]
 
 
-def classification(logits: Tensor, targets: Tensor, groups: Sequence[str], *, scores: Tensor | None = None) -> Metrics:
+def classification(
+    logits: Tensor,
+    targets: Tensor,
+    groups: Sequence[str],
+    *,
+    tail: Sequence[bool] | Tensor | None = None,
+    scores: Tensor | None = None,
+) -> Metrics:
     """Measure predictions against targets; ties go to the lower class.
 
     Args:
         logits: Shape ``(N, C)``, any floating dtype and device; log loss and calibration are those of their softmax.
         targets: Shape ``(N,)``, integers in ``[0, C)``.
         groups: ``"many"``, ``"medium"`` or ``"few"`` for each class, length C: ``priors.shot_groups()``.
+        tail: Whether each class is tail, length C; None to leave its recall out.
         scores: What is decided by, shape ``(N, C)``, higher is chosen; by default the logits.
 
     Returns:
@@ -140,6 +151,7 @@ def classification(logits: Tensor, targets: Tensor, groups: Sequence[str], *, sc
         ece=_expected_calibration_error(logits.softmax(dim=1), targets),
         per_class=tuple(recall),
         confusion=_confusion(predictions, targets, num_classes),
+        tail=None if tail is None else _mean([value for value, is_tail in zip(recall, tail, strict=True) if is_tail]),
     )
 
 

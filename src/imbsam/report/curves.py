@@ -33,6 +33,7 @@ def learning_curves(study: Study) -> Picture | None:
     panels = {
         "balanced accuracy (%)": lambda epoch: _validation(epoch, "balanced"),
         "few-shot recall (%)": lambda epoch: _validation(epoch, "few"),
+        "tail recall (%)": lambda epoch: _validation(epoch, "tail"),
         "training loss (nats)": lambda epoch: epoch.train_loss,
     }
     curves = {

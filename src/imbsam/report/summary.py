@@ -66,8 +66,9 @@ class Summary:
 
     @property
     def primary(self) -> Measure:
-        """The measure to judge by: few-shot recall, or balanced accuracy where no class is few-shot."""
-        return "few" if any(scores["few"] for scores in self.scores.values()) else "balanced"
+        """The measure to judge by: few-shot recall, or that of the tail, or balanced accuracy, the first there is."""
+        groups: tuple[Measure, ...] = ("few", "tail")
+        return next((m for m in groups if any(scores[m] for scores in self.scores.values())), "balanced")
 
     @property
     def leader(self) -> str:

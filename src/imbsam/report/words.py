@@ -12,6 +12,7 @@ MEASURE_NAMES: dict[Measure, str] = {
     "many": "many-shot recall",
     "medium": "medium-shot recall",
     "few": "few-shot recall",
+    "tail": "tail recall",
     "macro_f1": "macro F1",
 }
 
@@ -66,7 +67,7 @@ def decided(result: Result) -> list[str]:
     found, likeliest = result.test or result.validation, result.likeliest
     if found is None or likeliest is None or found.per_class == likeliest.per_class:
         return list(result.read.prices)
-    shown: list[Measure] = [m for m in ("few", "medium", "many", "overall") if found.of(m) is not None]
+    shown: list[Measure] = [m for m in ("few", "medium", "many", "tail", "overall") if found.of(m) is not None]
     first, *others = (
         (f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)}", percent(likeliest.of(m) or 0.0)) for m in shown
     )

@@ -170,8 +170,9 @@ class Training:
         # Steps that the method skipped have no finite loss; they are counted apart.
         train_loss = float(torch.stack(begun.losses).nansum()) / rows
         scored = self._outputs(self.problem.dataset.validation)
+        problem = self.problem
         validation = (
-            None if scored is None else measured(posterior_at(self.problem, number), scored, self.problem.groups)
+            None if scored is None else measured(posterior_at(problem, number), scored, problem.groups, problem.tail)
         )
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)

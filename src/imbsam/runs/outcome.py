@@ -22,6 +22,9 @@ from imbsam.training.setup import Problem
 
 UNREAD = Read()
 
+LEARNT = 0.5
+"""The tail counts as learnt from this share of the other classes' recall on."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -90,8 +93,9 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
     decision, is_calibrated = problem.options.decision, problem.options.method.method in BLENDS
     read = learnt_reading(unread, decision, tuple(dataset.classes), validation, is_calibrated=is_calibrated)
     posterior = posterior_at(problem, made.best_epoch, read, second=made.second)
+    groups, tail = problem.groups, problem.tail
     on_validation, on_test = (
-        None if outputs is None else measured(posterior, outputs, problem.groups) for outputs in (validation, test)
+        None if outputs is None else measured(posterior, outputs, groups, tail) for outputs in (validation, test)
     )
     split: Split = "validation" if test is None else "test"
     samples, shown, found = (
@@ -111,12 +115,12 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         counts=about.counts,
         groups=about.groups,
         tail=about.tail,
-        notes=(*about.notes, *made.notes),
+        notes=(*about.notes, *made.notes, *not_learnt(on_validation or on_test, about.tail)),
         best_epoch=made.best_epoch or None,
         epochs=made.epochs,
         test=on_test,
         validation=on_validation,
-        likeliest=None if shown is None else measured_likeliest(posterior, shown, problem.groups),
+        likeliest=None if shown is None else measured_likeliest(posterior, shown, groups, tail),
         read=read,
         train_seconds=made.seconds,
         rows_forward=made.rows_forward,
@@ -127,6 +131,30 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         members=made.members,
         second_stage=made.second,
     )
+
+
+def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
+    """Say that the tail is not learnt, where it is so.
+
+    Args:
+        found: Of validation data, or else of test data; None without any.
+        tail: Whether each class is tail.
+
+    Returns:
+        A sentence or none.
+    """
+    if found is None or found.tail is None:
+        return []
+    others = [recall for recall, rare in zip(found.per_class, tail, strict=True) if not rare and recall is not None]
+    head = sum(others) / len(others) if others else 0.0
+    if found.tail >= LEARNT * head:
+        return []
+    return [
+        f"the tail is not learnt: its recall is {100 * found.tail:.1f} %, that of other classes {100 * head:.1f} %. "
+        "A flat minimum is of no use where there is none yet: train longer, augment more (--augment trivial), let the "
+        "loss or the sampler weigh the rare classes (--loss logit-adjustment, --sampler repeated), or start from a "
+        "pretrained model (--finetune)."
+    ]
 
 
 def _show(

@@ -1,5 +1,7 @@
 """How a run's outputs are read: a temperature and thresholds, found on validation data."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -76,13 +78,17 @@ def with_weights(posterior: Posterior, read: Read) -> Posterior:
     return posterior.weighted(torch.tensor(read.weights, dtype=torch.float64)) if read.weights else posterior
 
 
-def measured(posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...]) -> Metrics:
+def measured(
+    posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...], tail: Sequence[bool] | Tensor
+) -> Metrics:
     """Metrics of the decisions; log loss and calibration under the training priors, where they are comparable."""
     outputs, targets = scored
-    return classification(posterior.log_training(outputs), targets, groups, scores=posterior.scores(outputs))
+    return classification(posterior.log_training(outputs), targets, groups, tail=tail, scores=posterior.scores(outputs))
 
 
-def measured_likeliest(posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...]) -> Metrics:
+def measured_likeliest(
+    posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...], tail: Sequence[bool] | Tensor
+) -> Metrics:
     """Metrics if each sample were given to its likeliest class, with classes as frequent as in training."""
     outputs, targets = scored
-    return classification(posterior.log_training(outputs), targets, groups)
+    return classification(posterior.log_training(outputs), targets, groups, tail=tail)

@@ -186,7 +186,7 @@ def _train(
         found = None
         if samples is not None:
             scored = outputs_of(cut.model, samples, problem.dataset.spec, problem.options), samples.targets
-            found = measured(posterior_at(problem, number, second=stage), scored, problem.groups)
+            found = measured(posterior_at(problem, number, second=stage), scored, problem.groups, problem.tail)
         record = EpochRecord(
             epoch=number,
             epochs=stage.epochs,

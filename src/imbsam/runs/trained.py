@@ -59,6 +59,7 @@ class Trained:
         classes: Names, length C.
         priors: Of the training data.
         groups: Shot group of each class.
+        tail: Whether each class is tail.
         preprocess: How to read further data the same way.
         epoch: Whose weights the model has, from 1.
         read: How outputs are read.
@@ -73,6 +74,7 @@ class Trained:
     classes: tuple[str, ...]
     priors: ClassPriors
     groups: tuple[ShotGroup, ...]
+    tail: tuple[bool, ...]
     preprocess: Mapping[str, object]
     epoch: int
     read: Read
@@ -115,7 +117,7 @@ class Trained:
             result = folder.read_result()
             read, epoch = result.read, result.best_epoch or epoch
         return cls(
-            *(source, options, network, about.classes, priors, about.groups, about.preprocess),
+            *(source, options, network, about.classes, priors, about.groups, about.tail, about.preprocess),
             epoch=epoch,
             read=read,
             decision=options.decision,
@@ -208,7 +210,7 @@ class Trained:
             samples, labelled = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)
             if not labelled:
                 raise DataError(f"{source} has no classes to compare with; for unlabelled data use imbsam predict.")
-        return measured(self.posterior, (self.outputs(samples), samples.targets), self.groups)
+        return measured(self.posterior, (self.outputs(samples), samples.targets), self.groups, self.tail)
 
     def predict(
         self,

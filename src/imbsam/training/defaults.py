@@ -10,10 +10,10 @@ from imbsam.data.sources import is_bundled
 from imbsam.data.transforms import LARGEST_PADDED
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
-from imbsam.priors import ClassPriors
+from imbsam.priors import CUSTOMARY_BOUNDS, ClassPriors
 from imbsam.storage.texts import readable
 from imbsam.training.finetuning import is_finetuning
-from imbsam.training.methods import base_of, rho_of, usual_method
+from imbsam.training.methods import NETWORK, base_of, rho_of, usual_method
 from imbsam.training.schedule import usual_warmup
 
 Kind = Literal["tiny", "image", "large", "table"]
@@ -26,6 +26,9 @@ DEFAULTS: dict[Kind, dict[str, object]] = {
 }
 """What was measured for rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
 
+
+LATE = 2 / 3
+"""Share of the steps after which the tail of images is perturbed; measured in docs/evidence.md."""
 
 FINETUNING: dict[str, object] = {"epochs": 10, "batch_size": 128}
 """With the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
@@ -66,12 +69,20 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
         "imbalance": imbalance(source, options),
         "lr": lr if base_of(options.method) == "sgd" else 1e-3,
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
+        "sharp_from": LATE if options.method.method == NETWORK and kind_of(spec) in ("image", "large") else 0.0,
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
     flat = options.flat()
+    defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
     defaults["warmup"] = usual_warmup(epochs)
     return options.updated({name: value for name, value in defaults.items() if flat[name] in (None, "auto")})
+
+
+def _shot_bounds(options: Options, priors: ClassPriors) -> tuple[int, int]:
+    """Those of the data; the customary ones where the user gives one of the two."""
+    training = options.training
+    return priors.shot_bounds() if training.few_below is None and training.many_above is None else CUSTOMARY_BOUNDS
 
 
 def tail_classes(rule: str, priors: ClassPriors, classes: Sequence[str]) -> Tensor:

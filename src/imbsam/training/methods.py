@@ -134,7 +134,7 @@ def make_optimizer(
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
         # The losses here are of each row by itself.
-        late = {"sharp_from": round(chosen.sharp_from * total_steps)}
+        late = {"sharp_from": round((chosen.sharp_from or 0.0) * total_steps)}
         own = {"rho": chosen.rho, "check_rows": False, **statistics, **late, **own}
     if chosen.ascent == "default" and chosen.ascent_options:
         raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")

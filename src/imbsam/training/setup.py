@@ -14,7 +14,7 @@ from imbsam.errors import DataError, OptionError
 from imbsam.inputs import ImageSpec
 from imbsam.models.pretrained import expected_inputs
 from imbsam.optim import SharpnessAware
-from imbsam.priors import ClassPriors, ShotGroup
+from imbsam.priors import CUSTOMARY_BOUNDS, ClassPriors, ShotGroup
 from imbsam.training.averaging import check_average
 from imbsam.training.criterion import check_soft_targets, criterion_of
 from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
@@ -137,6 +137,15 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
     if len(dataset.classes) < 2:
         raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
+    many_above, few_below = training.many_above, training.few_below
+    assert many_above is not None
+    assert few_below is not None
+    if (many_above, few_below) == priors.shot_bounds() != CUSTOMARY_BOUNDS:
+        note = (
+            "by the customary bounds of 20 and 100 training samples all classes are in one shot group. So the "
+            f"rarest third, below {few_below:,}, is few-shot, and the most frequent, above {many_above:,}, many-shot."
+        )
+        dataset = replace(dataset, notes=(*dataset.notes, note))
     check_average(training)
     check_soft_targets(options)
     with warnings.catch_warnings(record=True) as caught:
@@ -151,7 +160,7 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
         options,
         dataset,
         priors,
-        priors.shot_groups(many_above=training.many_above, few_below=training.few_below),
+        priors.shot_groups(many_above=many_above, few_below=few_below),
         tail,
         device_of(training.device),
     )

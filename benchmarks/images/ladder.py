@@ -1,0 +1,181 @@
+"""What each plain tool adds on top of the others, and what a step adds on each rung, by ../PROTOCOL.md.
+
+    PYTHONPATH=benchmarks/images OMP_NUM_THREADS=1 python benchmarks/images/ladder.py SOURCES [--jobs 1] [--seeds 5]
+
+SOURCES is a folder with ``solar_infrared`` and ``cifar10`` (their Parquet files) and ``fashion-mnist`` (IDX files). A
+run is a line of results/ladder.jsonl; an interrupted study goes on, and is a smaller study before. The lines become
+results/ladder.md.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import lines
+import pools
+from paired import interval, wide
+from train import carried_out
+
+from imbsam.config import Options
+from imbsam.metrics import MEASURES
+from imbsam.runs.fit import fit
+from imbsam.runs.folder import RunFolder
+from imbsam.runs.retraining import retrain
+from imbsam.runs.retraining_options import RetrainingOptions
+from imbsam.training.methods import with_own_options
+
+RESULTS = Path(__file__).parent / "results"
+KEY = ("set", "rung", "method", "seed")
+SETS = {"solar_infrared": 12, "cifar10": 30, "fashion-mnist": 30}
+"""Epochs on each set."""
+COMMON: Mapping[str, object] = {
+    "model": "networks:resnet8",
+    "batch_size": 64,
+    "rho": 0.05,
+    "precision": "bfloat16",
+    "threads": 1,
+    "track": "none",
+}
+PLAIN: Mapping[str, object] = {"augment": "none", "loss": "cross-entropy", "class_prior": ["training"]}
+CROPPED: Mapping[str, object] = {**PLAIN, "augment": "cifar"}
+ADJUSTED: Mapping[str, object] = {"augment": "cifar", "loss": "logit-adjustment"}
+AVERAGED: Mapping[str, object] = {**ADJUSTED, "average": "ema", "average_decay": 0.99}
+RUNGS: Mapping[str, Mapping[str, object]] = {
+    "plain": PLAIN,
+    "cropped": CROPPED,
+    "logit adjustment": ADJUSTED,
+    "averaged": AVERAGED,
+    "averaged, second stage": AVERAGED,
+    "averaged, repeated": {**AVERAGED, "sampler": "repeated"},
+    "averaged, mixup": {**AVERAGED, "mix": "mixup", "mix_until": 0.8},
+    "averaged, TrivialAugment": {**AVERAGED, "augment": "trivial"},
+}
+"""Each adds one thing to an earlier one; decisions are as if classes were equally frequent from the loss on."""
+SECOND = "averaged, second stage"
+METHODS: Mapping[str, Mapping[str, object]] = {
+    "SGD": {"method": "sgd"},
+    "ImbSAM, late": {"method": "imbsam", "sharp_from": 2 / 3},
+    "ImbSAM": {"method": "imbsam", "sharp_from": 0.0},
+    "SAM": {"method": "sam"},
+    "LE-SAM on the tail": {"method": "imbsam", "sharp_from": 0.0, "ascent": "rise", "rho": 0.5},
+}
+Job = tuple[str, str, str, int]
+
+
+def jobs(seeds: int) -> list[Job]:
+    """Set, rung, method and seed, seeds outermost."""
+    every = product(range(seeds), SETS, RUNGS, METHODS)
+    # The classifier is made anew for every set that is read from its files.
+    return [
+        (name, rung, method, seed) for seed, name, rung, method in every if rung != SECOND or name not in pools.POOL
+    ]
+
+
+def carry_out(job: Job, sources: Path) -> dict[str, object]:
+    """Make a run, in whatever process this is."""
+    torch.set_num_threads(1)
+    name, rung, method, seed = job
+    values = {**COMMON, **RUNGS[rung], **METHODS[method], "epochs": SETS[name]}
+    about = dict(zip(KEY, job, strict=True))
+    if name in pools.POOL:
+        found = carried_out(pools.drawn(name, _pool(name, sources), 100, seed), values, seed, look=False)
+        return {**about, **found}
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        first = Path(place) / "first"
+        options = with_own_options(Options(), {**values, "seed": seed})
+        result = fit(RunFolder(first), str(sources / name), options)
+        if rung == SECOND:
+            result = retrain(first, Path(place) / "second", RetrainingOptions(), model="networks:resnet8")
+    kept = {
+        split: {measure: round(100 * (scores.of(measure) or 0.0), 3) for measure in MEASURES}
+        for split, scores in (("validation", result.validation), ("test", result.test))
+        if scores is not None
+    }
+    return {**about, "epoch": result.best_epoch, "cost": result.cost_ratio, "seconds": result.train_seconds, **kept}
+
+
+@cache
+def _pool(name: str, sources: Path) -> pools.Pool:
+    return pools.read(name, sources)
+
+
+def make(missing: list[Job], sources: Path, workers: int) -> None:
+    """Make the runs that are missing; one that fails does not take the others with it."""
+    failed = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        waiting = {pool.submit(carry_out, job, sources): job for job in missing}
+        for number, done in enumerate(as_completed(waiting), start=1):
+            job = waiting[done]
+            if (error := done.exception()) is not None:
+                failed.append(f"{job}: {error!r}")
+                continue
+            run = done.result()
+            lines.append(RESULTS / "ladder.jsonl", run)
+            print(f"{number}/{len(missing)}", *job, run["test"]["balanced"], run["test"]["tail"], flush=True)
+            (RESULTS / "ladder.md").write_text(tables())
+    if failed:
+        raise SystemExit("\n".join(["These failed:", *failed]))
+
+
+def tables() -> str:
+    """Balanced accuracy and tail recall of every rung, and the steps' differences to SGD on it."""
+    found = lines.frame(RESULTS / "ladder.jsonl")
+    parts = ["# What the plain tools add, and the steps on top of them\n"]
+    for name in [name for name in SETS if name in set(found.set)]:
+        parts += [
+            _table(found[found.set == name], f"{name}, {SETS[name]} epochs", measure)
+            for measure in ("balanced", "tail")
+        ]
+    return "\n".join(parts)
+
+
+def _table(runs: pd.DataFrame, title: str, measure: str) -> str:
+    """SGD's score of each rung on validation and test data, and the paired differences of the others on test data."""
+    others = [method for method in METHODS if method != "SGD"]
+    rows = []
+    for rung in RUNGS:
+        scores = wide(runs[runs.rung == rung], f"test.{measure}")
+        if "SGD" not in scores:
+            continue
+        validation = wide(runs[runs.rung == rung], f"validation.{measure}")["SGD"].dropna()
+        differences = [
+            interval((scores[method] - scores["SGD"]).dropna(), signed=True) if method in scores else "-"
+            for method in others
+        ]
+        plain = scores["SGD"].dropna()
+        rows.append(
+            f"| {rung} | {validation.mean():.1f} | {interval(plain)} | {' | '.join(differences)} | {len(plain)} |"
+        )
+    head = (
+        f"| {title}: {measure} | SGD, validation | SGD, test | {' | '.join(f'{m}, over SGD' for m in others)} | seeds |"
+    )
+    return "\n".join([head, "|---" * (len(others) + 4) + "|", *rows, ""])
+
+
+def main() -> None:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    asked = parser.parse_args()
+    made = lines.finished(RESULTS / "ladder.jsonl", KEY)
+    wanted = [job for job in jobs(asked.seeds) if job[0] in asked.sets and job[2] in asked.methods]
+    make([job for job in wanted if job not in made], asked.sources.resolve(), asked.jobs)
+
+
+if __name__ == "__main__":
+    main()
