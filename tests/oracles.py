@@ -1,5 +1,6 @@
 """Textbook float64 loops, written from the formulas; they share no code with the library."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,6 +216,25 @@ def rise_direction(rise: float) -> Direction:
         return [None if x is None else x * min(1.0, rise / risen) if risen else x for x in e]
 
     return direction
+
+
+class LESAMDirection:
+    """Wang et al. 2026: rho_t = min(sigma_t / |g|, rho_max), e = rho_t g / |g|; one rho_max for all parameters.
+
+    sigma_t falls from its value after ``first`` steps to 0 after ``last``, along half a cosine.
+    """
+
+    def __init__(self, sigma: float, first: int, last: int) -> None:
+        self.sigma, self.first, self.last = sigma, first, last
+        self.steps = 0
+
+    def __call__(self, key: int, params: Sequence[Tensor], grads: Grads, rhos: Sequence[float]) -> Grads:
+        share = min(1.0, max(0.0, (self.steps - self.first) / (self.last - self.first)))
+        sigma = self.sigma * 0.5 * (1 + math.cos(math.pi * share))
+        self.steps += 1
+        length = norm(grads)
+        rho = min(sigma / length, rhos[0])
+        return [None if g is None else rho * g / length for g in grads]
 
 
 def adaptive_direction(eta: float, adapted: Sequence[bool], damping: float = 0.0) -> Direction:

@@ -194,6 +194,7 @@ WORK: Mapping[str, Work] = {
     "asam": _work(_SAM, working="3"),
     "gsam": _work(_SAM, remembers=True, working="2"),
     "friendly-sam": _work(_SAM, remembers=True, kept=2, working="2"),
+    "le-sam": _work(_SAM),
     "looksam": _work(Counts.of("B + 1/k B"), directions="1/k", remembers=True, kept=2, working="2"),
     "esam": _work(
         Counts.of("2 B + g B", "B + g B"),

@@ -15,6 +15,7 @@ from imbsam.optim import (
     CCSAM,
     ESAM,
     GSAM,
+    LESAM,
     METHODS,
     SAM,
     SSESAM,
@@ -46,6 +47,7 @@ OFFICIAL: dict[str, dict[str, object]] = {
     "asam": {"rho": 0.5, "eta": 0.01, "scope": "weights"},
     "gsam": {"alpha": 0.4},
     "friendly-sam": {"rho": 0.05, "sigma": 1.0, "decay": 0.9},
+    "le-sam": {"rho": 0.3, "sigma": 0.35},
     "looksam": {"rho": 0.1, "alpha": 0.7, "per_tensor": False},
     "esam": {"rho": 0.05, "beta": 0.6, "gamma": 0.5},
     "trace-sam": {"rho": 0.01, "samples": 1, "strength": 1.0, "sampler": "sphere"},
@@ -85,7 +87,7 @@ def test_every_method_tells_what_it_does_its_cost_and_its_source(name: str) -> N
 def test_every_method_has_its_formula_in_its_docstring_or_its_ascents(name: str) -> None:
     text = METHODS[name].kind.__doc__
     if "as its ascent" in text:
-        text += Adaptive.__doc__ + imbsam.optim.Friendly.__doc__
+        text += Adaptive.__doc__ + imbsam.optim.Friendly.__doc__ + imbsam.optim.Rise.__doc__
     if name == "esam":
         text += imbsam.optim.Stochastic.__doc__
     if issubclass(METHODS[name].kind, UniversalSAM):
@@ -113,6 +115,7 @@ DEFAULTS = {
     "asam": {"rho": 0.5, "eta": 0.01, "scope": "weights"},
     "gsam": {"rho": 0.05, "alpha": 0.4},
     "friendly-sam": {"rho": 0.05, "sigma": 1.0, "decay": 0.9},
+    "le-sam": {"rho": 0.3, "sigma": 0.35, "anneal_from": None, "anneal_to": None},
     "looksam": {"rho": 0.1, "interval": 5, "alpha": 0.7, "per_tensor": False},
     "esam": {"rho": 0.05, "beta": 0.6, "gamma": 0.5},
     "trace-sam": {"rho": 0.01, "samples": 1, "strength": 1.0, "sampler": "sphere"},
@@ -131,7 +134,7 @@ OF_ASCENTS = {
     "friendly": {"sigma": 1.0, "decay": 0.9, "damping": 0.0},
     "random": {"sampler": "sphere", "half_width": 1.0},
     "reuse": {"refresh": 0, "decay": 0.0, "damping": 0.0},
-    "rise": {"rise": 0.01},
+    "rise": {"rise": 0.01, "anneal_from": None, "anneal_to": None},
     "stochastic": {"beta": 1.0},
 }
 
@@ -173,6 +176,7 @@ def test_defaults_are_those_of_the_official_code(name: str) -> None:
         ("sam", SAM),
         ("gsam", GSAM),
         ("friendly-sam", FriendlySAM),
+        ("le-sam", LESAM),
         ("looksam", LookSAM),
         ("esam", ESAM),
         ("trace-sam", TraceSAM),
@@ -224,11 +228,18 @@ def test_the_tail_is_by_default_the_classes_with_fewer_than_twenty_samples() -> 
     assert create("imbsam", MLP.model(), priors=PRIORS).tail.tolist() == [n < 20 for n in COUNTS]
 
 
-@pytest.mark.parametrize(("name", "option", "share"), [("sse-sam", "switch", 0.7), ("sam-drw", "start", 0.8)])
+@pytest.mark.parametrize(
+    ("name", "option", "share"),
+    [("sse-sam", "switch", 0.7), ("sam-drw", "start", 0.8), ("le-sam", "anneal_from", 0.8), ("le-sam", "anneal_to", 1)],
+)
 def test_a_stage_begins_at_its_share_of_the_steps(name: str, option: str, share: float) -> None:
-    made = {"priors": PRIORS, "tail": TAIL}
-    assert getattr(create(name, MLP.model(), total_steps=200, **made), option) == round(share * 200)
-    assert getattr(create(name, MLP.model(), total_steps=200, **made, **{option: 7}), option) == 7
+    def held(**options: int) -> object:
+        optimizer = create(name, MLP.model(), total_steps=200, priors=PRIORS, tail=TAIL, **options)
+        return getattr(optimizer.ascent if name == "le-sam" else optimizer, option)
+
+    assert held() == round(share * 200)
+    other = 170 if option == "anneal_to" else 7
+    assert held(**{option: other}) == other
 
 
 def test_the_weights_of_the_registered_re_weightings_are_by_class_counts() -> None:

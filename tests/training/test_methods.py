@@ -111,12 +111,32 @@ def test_options_reach_the_method_and_the_ascent():
         ("--ascent-options need an --ascent", {"ascent_options": ("damping=1",)}),
         ("sgd is plain: it takes no --ascent", {"method": "sgd", "ascent": "adaptive"}),
         ("asam has an ascent of its own", {"method": "asam", "ascent": "friendly"}),
+        ("--anneal-from is of the ascent by rise: choose --ascent rise", {"anneal_from": 0.9}),
+        ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "ascent": "friendly"}),
+        ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "method": "sgd"}),
     ],
 )
 def test_what_cannot_be_is_told(told, chosen):
     with pytest.raises(OptionError) as caught:
         make(**chosen)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "steps"),
+    [
+        ({"ascent": "rise"}, (None, None)),
+        ({"ascent": "rise", "anneal_from": 0.9}, (90, 100)),
+        ({"ascent": "rise", "anneal_from": 0.9, "ascent_options": ("anneal-from=50",)}, (50, 100)),
+        ({"method": "sam-drw", "ascent": "rise", "anneal_from": 0.0}, (0, 100)),
+        ({"method": "le-sam"}, (80, 100)),
+        ({"method": "le-sam", "anneal_from": 0.25}, (25, 100)),
+        ({"method": "le-sam", "anneal_from": 1.0}, (100, 100)),
+    ],
+)
+def test_the_rise_falls_from_a_share_of_the_steps_on(chosen, steps):
+    ascent = make(**chosen).ascent
+    assert (ascent.anneal_from, ascent.anneal_to) == steps
 
 
 def test_own_options_may_stand_among_the_general_ones():

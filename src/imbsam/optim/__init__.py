@@ -31,6 +31,7 @@ from imbsam.optim.registry import options_of as options_of
 from imbsam.optim.reuse import Reuse as Reuse
 from imbsam.optim.rise import Rise as Rise
 from imbsam.optim.sam import ASAM as ASAM
+from imbsam.optim.sam import LESAM as LESAM
 from imbsam.optim.sam import SAM as SAM
 from imbsam.optim.sam import FriendlySAM as FriendlySAM
 from imbsam.optim.schedules import Schedule as Schedule

@@ -222,6 +222,8 @@ class Step:
             fresh=self._fresh[k],
             keep=method.keeps_ascents,
             loss_scale=self._loss_scale,
+            state=method.state,
+            step=method.steps,
         )
         climbed = method._weights.climb(method.ascent, slopes, self._kept[k])
         self._gradients.collect(STEP)

@@ -37,11 +37,20 @@ class Weights:
         return [p for p in self._named.values() if p not in own]
 
     def slopes(
-        self, groups: Sequence[ParamGroup], term: Term, *, fresh: bool, keep: bool, loss_scale: float
+        self,
+        groups: Sequence[ParamGroup],
+        term: Term,
+        *,
+        fresh: bool,
+        keep: bool,
+        loss_scale: float,
+        state: Mapping[Tensor, Mapping[str, object]],
+        step: int,
     ) -> list[Slope]:
         """What an ascent may move for a term, by group; groups without such a parameter are left out.
 
         ``fresh``: the ascent looks at the gradients in ``.grad``; ``keep``: they are needed later, so it gets copies.
+        ``state`` is the base optimizer's, ``step`` the number of steps made.
         """
         slopes = []
         for group in groups:
@@ -58,7 +67,7 @@ class Weights:
                 grads = [-g for g in grads]
             rho = float(group[term.radius]) * term.factor  # type: ignore[arg-type]
             if moved:
-                slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved]))
+                slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved], state, step))
         return slopes
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Every method by its name, with its cost and its source."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import get_type_hints
 
@@ -25,7 +25,7 @@ from imbsam.optim.plain import Plain
 from imbsam.optim.random import Random
 from imbsam.optim.reuse import Reuse
 from imbsam.optim.rise import Rise
-from imbsam.optim.sam import ASAM, SAM, FriendlySAM
+from imbsam.optim.sam import ASAM, LESAM, SAM, FriendlySAM
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
 from imbsam.optim.weighted_sam import WeightedSAM, class_balanced, inverse_counts
@@ -43,7 +43,7 @@ class Method:
         source: Paper.
         link: Paper or official code.
         classes: What a class-aware method takes after the base optimizer, made of the class priors.
-        late: The option that is a number of steps, and the share of the run's steps that the paper gives it.
+        late: Options that are a number of steps, and the share of the run's steps that paper or code gives each.
         own_length: Whether rho is something else than the length of a normalised gradient step, so that a default of
             the data does not suit.
     """
@@ -54,7 +54,7 @@ class Method:
     source: str
     link: str
     classes: Callable[[ClassPriors], object] | None = None
-    late: tuple[str, float] | None = None
+    late: Mapping[str, float] = field(default_factory=dict)
     own_length: bool = False
 
 
@@ -84,6 +84,15 @@ METHODS: Mapping[str, Method] = {
         "2",
         "Li et al., CVPR 2024",
         "https://github.com/nblt/F-SAM",
+    ),
+    "le-sam": Method(
+        LESAM,
+        "SAM as far as the loss rises by so much, not as far as a length",
+        "2",
+        "Wang et al., ICML 2026",
+        "https://arxiv.org/abs/2605.10183",
+        late={"anneal_from": 0.8, "anneal_to": 1.0},
+        own_length=True,
     ),
     "looksam": Method(
         LookSAM,
@@ -155,7 +164,7 @@ METHODS: Mapping[str, Method] = {
         "SSE-SAM, AAAI 2025",
         "https://github.com/Zemdalk/SSE-SAM",
         classes=lambda priors: priors.tail(fewer_than=20),
-        late=("switch", 0.7),
+        late={"switch": 0.7},
     ),
     "sam-drw": Method(
         WeightedSAM,
@@ -164,7 +173,7 @@ METHODS: Mapping[str, Method] = {
         "Rangwani et al., NeurIPS 2022",
         "https://github.com/val-iisc/Saddle-LongTail",
         classes=class_balanced,
-        late=("start", 0.8),
+        late={"start": 0.8},
     ),
     "balanced-sam": Method(
         WeightedSAM,
@@ -234,7 +243,8 @@ def create(
         tail: Tail classes, bool, shape ``(C,)``; by default those of ``priors`` with fewer than 20 samples.
         ascent: Another rule for the direction, a name of :data:`ASCENTS` or an instance.
         ascent_options: Options of a rule given by name.
-        total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8.
+        total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8,
+            ``le-sam`` lets sigma fall from 0.8 of them on.
         lr: Learning rate.
         momentum: Of sgd, rmsprop and muon.
         weight_decay: Of the base optimizer.
@@ -266,9 +276,8 @@ def create(
         listed = ", ".join(sorted(known - {"radii"}))
         raise OptionError(f"{name} has no option {unknown[0]!r}; its options are {listed}.")
     arguments = _class_arguments(name, method, priors, tail)
-    if method.late is not None and total_steps is not None:
-        option, share = method.late
-        given.setdefault(option, round(share * total_steps))
+    if total_steps is not None:
+        given = {**{option: round(share * total_steps) for option, share in method.late.items()}, **given}
     return method.kind(base, *arguments, model=model, **given)  # type: ignore[arg-type]
 
 

@@ -83,6 +83,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.loss_options,
         loss.reweight_from is not None,
         options.training.average != "none",
+        options.method.anneal_from is not None,
         any(not pair.startswith("members=") for pair in options.method.method_options),
     )
     return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})
@@ -131,11 +132,20 @@ def make_optimizer(
             raise OptionError(f"{chosen.method} is plain: it takes no --sharp-from.")
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
-        # The losses here are of each row by itself.
         late = {"sharp_from": round(chosen.sharp_from * total_steps)}
+        # The losses here are of each row by itself.
         own = {"rho": chosen.rho, "check_rows": False, **statistics, **late, **own}
     if chosen.ascent == "default" and chosen.ascent_options:
         raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")
+    of_ascent = values_of(chosen.ascent_options, "--ascent-options", ascent_options(chosen.ascent))
+    if chosen.anneal_from is not None:
+        falling = {"anneal_from": round(chosen.anneal_from * total_steps), "anneal_to": total_steps}
+        if chosen.ascent == "default" and falling.keys() <= own_options(name).keys():
+            own = {**falling, **own}
+        elif falling.keys() <= ascent_options(chosen.ascent).keys():
+            of_ascent = {**falling, **of_ascent}
+        else:
+            raise OptionError("--anneal-from is of the ascent by rise: choose --ascent rise, or --method le-sam.")
     return create(
         name,
         model,
@@ -143,7 +153,7 @@ def make_optimizer(
         priors=priors,
         tail=tail,
         ascent=None if chosen.ascent == "default" else chosen.ascent,
-        ascent_options=values_of(chosen.ascent_options, "--ascent-options", ascent_options(chosen.ascent)),
+        ascent_options=of_ascent,
         total_steps=total_steps,
         lr=lr,
         momentum=momentum,
