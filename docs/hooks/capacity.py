@@ -233,6 +233,8 @@ WORK: Mapping[str, Work] = {
     "sse-sam, late": _work(
         Counts.of("B + T"), Counts.of("B + 2 T + 2 K"), Counts.of("2 B", "3 B"), parts="2", working_coupled="1"
     ),
+    "sam-a": _work(_SAM),
+    "tail-sam-a": _work(Counts.of("B + T"), _SAM),
     "sam-drw": _work(_SAM),
     "balanced-sam": _work(_SAM),
 }

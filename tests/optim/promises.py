@@ -136,6 +136,7 @@ EVERY_METHOD: tuple[Promise, ...] = (
 OF_TAILS: Mapping[str, tuple[Promise, ...]] = {
     "imbsam": (an_empty_tail_is_the_base_step, all_rows_tail_is_sam),
     "sse-sam": (all_rows_tail_is_sam,),
+    "tail-sam-a": (an_empty_tail_is_the_base_step, all_rows_tail_is_sam),
 }
 
 PROMISED: Mapping[str, tuple[Promise, ...]] = {name: (*EVERY_METHOD, *OF_TAILS.get(name, ())) for name in METHODS}

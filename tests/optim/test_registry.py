@@ -18,6 +18,7 @@ from imbsam.optim import (
     LESAM,
     METHODS,
     SAM,
+    SAMA,
     SSESAM,
     Adaptive,
     DetSAM,
@@ -29,6 +30,7 @@ from imbsam.optim import (
     LookSAM,
     Plain,
     SharpnessAware,
+    TailSAMA,
     TargetBins,
     TraceSAM,
     UniversalSAM,
@@ -125,6 +127,8 @@ DEFAULTS = {
     "cc-sam": {"rho": 1e-6, "flat": 0.5, "per_tensor": True},
     "focal-sam": {"rho": 0.2, "gamma": 1.0, "strength": 0.5},
     "sse-sam": {"rho": 0.1, "head_rho": 0.05, "switch": None},
+    "sam-a": {"rho": 0.05},
+    "tail-sam-a": {"rho": 0.05},
     "sam-drw": {"rho": 0.05, "start": 0},
     "balanced-sam": {"rho": 0.05, "start": 0},
 }
@@ -186,6 +190,8 @@ def test_defaults_are_those_of_the_official_code(name: str) -> None:
         ("cc-sam", CCSAM),
         ("focal-sam", FocalSAM),
         ("sse-sam", SSESAM),
+        ("sam-a", SAMA),
+        ("tail-sam-a", TailSAMA),
         ("sam-drw", WeightedSAM),
         ("balanced-sam", WeightedSAM),
     ],
@@ -247,12 +253,28 @@ def test_the_weights_of_the_registered_re_weightings_are_by_class_counts() -> No
     balanced = create("balanced-sam", MLP.model(), priors=PRIORS).weights
     effective = torch.tensor([(1 - 0.9999**n) / (1 - 0.9999) for n in COUNTS], dtype=torch.float64)
     torch.testing.assert_close(drw, 5 / effective / (1 / effective).sum(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        create("sam-a", MLP.model(), priors=PRIORS).weights, 97 / 5 / torch.tensor(COUNTS).double()
+    )
     torch.testing.assert_close(balanced / balanced[-1], torch.tensor([n**-0.5 for n in COUNTS], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
 @pytest.mark.parametrize(
-    "name", ["sam", "gsam", "looksam", "imbsam", "cc-sam", "focal-sam", "sse-sam", "sam-drw", "balanced-sam"]
+    "name",
+    [
+        "sam",
+        "gsam",
+        "looksam",
+        "imbsam",
+        "cc-sam",
+        "focal-sam",
+        "sse-sam",
+        "sam-a",
+        "tail-sam-a",
+        "sam-drw",
+        "balanced-sam",
+    ],
 )
 def test_a_method_takes_any_ascent_by_name(name: str, ascent: str) -> None:
     model = MLP.model()

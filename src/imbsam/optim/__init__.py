@@ -34,6 +34,8 @@ from imbsam.optim.sam import ASAM as ASAM
 from imbsam.optim.sam import LESAM as LESAM
 from imbsam.optim.sam import SAM as SAM
 from imbsam.optim.sam import FriendlySAM as FriendlySAM
+from imbsam.optim.sam_a import SAMA as SAMA
+from imbsam.optim.sam_a import TailSAMA as TailSAMA
 from imbsam.optim.schedules import Schedule as Schedule
 from imbsam.optim.sse_sam import SSESAM as SSESAM
 from imbsam.optim.universal import DetSAM as DetSAM

@@ -26,6 +26,7 @@ from imbsam.optim.random import Random
 from imbsam.optim.reuse import Reuse
 from imbsam.optim.rise import Rise
 from imbsam.optim.sam import ASAM, LESAM, SAM, FriendlySAM
+from imbsam.optim.sam_a import SAMA, TailSAMA
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
 from imbsam.optim.weighted_sam import WeightedSAM, class_balanced, inverse_counts
@@ -165,6 +166,22 @@ METHODS: Mapping[str, Method] = {
         "https://github.com/Zemdalk/SSE-SAM",
         classes=lambda priors: priors.tail(fewer_than=20),
         late={"switch": 0.7},
+    ),
+    "sam-a": Method(
+        SAMA,
+        "flattens along the class-weighted loss, and learns from every row alike",
+        "2",
+        "Shwartz-Ziv et al., NeurIPS 2023",
+        "https://arxiv.org/abs/2312.02517",
+        classes=lambda priors: inverse_counts(priors.counts, power=1.0),
+    ),
+    "tail-sam-a": Method(
+        TailSAMA,
+        "every row learns where the loss of the tail classes is high",
+        "1 + t",
+        "this library, after Shwartz-Ziv et al., NeurIPS 2023",
+        "https://arxiv.org/abs/2312.02517",
+        classes=lambda priors: priors.tail(fewer_than=20),
     ),
     "sam-drw": Method(
         WeightedSAM,
