@@ -273,6 +273,46 @@ class FriendlyDirection:
         return perturbation(ahead, rhos, self.damping)
 
 
+class VaSSODirection:
+    """Li and Giannakis 2023: d = (1 - theta) d + theta g, e = rho d / |d|; the first g is d."""
+
+    def __init__(self, theta: float, damping: float = 0.0) -> None:
+        self.theta, self.damping = theta, damping
+        self.average: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, key: int, params: Sequence[Tensor], grads: Grads, rhos: Sequence[float]) -> Grads:
+        for k, g in enumerate(grads):
+            if g is not None:
+                d = self.average.get((key, k))
+                self.average[key, k] = g if d is None else (1 - self.theta) * d + self.theta * g
+        along = [None if g is None else self.average[key, k] for k, g in enumerate(grads)]
+        return perturbation(along, rhos, self.damping)
+
+
+class Momentum:
+    """Becker et al. 2024: gradients at w - rho v / |v|, v = mu v + g (SGD) or beta v + (1 - beta) g (Adam)."""
+
+    def __init__(self, mu: float, of_gradient: float, weight_decay: float) -> None:
+        self.mu, self.of_gradient, self.weight_decay = mu, of_gradient, weight_decay
+        self.velocity: dict[int, Tensor] = {}
+
+    def shift(self, params: Sequence[Tensor], rhos: Sequence[float]) -> Grads:
+        against = [-self.velocity[k] if k in self.velocity else None for k in range(len(params))]
+        return perturbation(against, rhos)
+
+    def learn(self, params: Sequence[Tensor], grads: Grads) -> None:
+        for k, (p, g) in enumerate(zip(params, grads, strict=True)):
+            if g is not None:
+                old = self.velocity.get(k, torch.zeros(()))
+                self.velocity[k] = self.mu * old + self.of_gradient * (g + self.weight_decay * p.detach())
+
+
+def clamped_noise(params: Sequence[Tensor], length: float) -> Grads:
+    """Li et al. 2024 (GNM): entries of length * clamp(N(0, 1/3), -1, 1), the normal given by its deviation."""
+    drawn = [torch.randn(p.shape, dtype=p.dtype) / 3 if p.requires_grad else None for p in params]
+    return [None if x is None else length * torch.clamp(x, -1, 1) for x in drawn]
+
+
 Draw = Callable[[Sequence[Tensor]], list[Tensor]]
 
 

@@ -136,8 +136,8 @@ class MethodOptions:
     method_options: tuple[str, ...] = ()
     """The method's own options, as alpha=0.4; `imbsam methods` lists them."""
     ascent: str = "default"
-    """Where the perturbation points: gradient, adaptive, friendly, random, reuse, rise or stochastic. default: the
-    method's own."""
+    """Where the perturbation points: gradient, adaptive, friendly, momentum, random, reuse, rise, stochastic or vasso.
+    default: the method's own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
     sharp_from: Annotated[float, Field(ge=0, le=1)] = 0.0

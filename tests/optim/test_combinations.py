@@ -26,6 +26,7 @@ from imbsam.optim import (
     SharpnessAware,
     Stochastic,
     TailSAMA,
+    VarianceSuppressed,
     WeightedSAM,
 )
 from optim.family import COUNTS, PRIORS, assert_follows
@@ -124,6 +125,7 @@ ASCENTS: dict[str, tuple[Callable[[], Ascent], Callable[[nn.Module], oracles.Dir
         lambda model: oracles.FriendlyDirection(0.7, 0.6, 0.1),
     ),
     "rise": (lambda: Rise(0.02), lambda model: oracles.rise_direction(0.02)),
+    "vasso": (lambda: VarianceSuppressed(0.4, damping=0.1), lambda model: oracles.VaSSODirection(0.4, 0.1)),
     "random": (Random, lambda model: oracles.random_direction(oracles.sphere_draw)),
     "stochastic": (
         lambda: Stochastic(0.5),

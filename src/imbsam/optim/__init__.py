@@ -17,9 +17,12 @@ from imbsam.optim.esam import ESAM as ESAM
 from imbsam.optim.esam import Stochastic as Stochastic
 from imbsam.optim.focal_sam import FocalSAM as FocalSAM
 from imbsam.optim.friendly import Friendly as Friendly
+from imbsam.optim.gnm import GNM as GNM
+from imbsam.optim.gnm import ClampedNoise as ClampedNoise
 from imbsam.optim.gsam import GSAM as GSAM
 from imbsam.optim.imbsam import ImbSAM as ImbSAM
 from imbsam.optim.looksam import LookSAM as LookSAM
+from imbsam.optim.momentum import Momentum as Momentum
 from imbsam.optim.plain import Plain as Plain
 from imbsam.optim.random import Random as Random
 from imbsam.optim.registry import ASCENTS as ASCENTS
@@ -32,8 +35,10 @@ from imbsam.optim.reuse import Reuse as Reuse
 from imbsam.optim.rise import Rise as Rise
 from imbsam.optim.sam import ASAM as ASAM
 from imbsam.optim.sam import LESAM as LESAM
+from imbsam.optim.sam import MSAM as MSAM
 from imbsam.optim.sam import SAM as SAM
 from imbsam.optim.sam import FriendlySAM as FriendlySAM
+from imbsam.optim.sam import VaSSO as VaSSO
 from imbsam.optim.sam_a import SAMA as SAMA
 from imbsam.optim.sam_a import TailSAMA as TailSAMA
 from imbsam.optim.schedules import Schedule as Schedule
@@ -42,6 +47,7 @@ from imbsam.optim.universal import DetSAM as DetSAM
 from imbsam.optim.universal import FrobSAM as FrobSAM
 from imbsam.optim.universal import TraceSAM as TraceSAM
 from imbsam.optim.universal import UniversalSAM as UniversalSAM
+from imbsam.optim.vasso import VarianceSuppressed as VarianceSuppressed
 from imbsam.optim.weighted_sam import TargetBins as TargetBins
 from imbsam.optim.weighted_sam import WeightedSAM as WeightedSAM
 

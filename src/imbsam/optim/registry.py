@@ -18,17 +18,20 @@ from imbsam.optim.cc_sam import CCSAM
 from imbsam.optim.esam import ESAM, Stochastic
 from imbsam.optim.focal_sam import FocalSAM
 from imbsam.optim.friendly import Friendly
+from imbsam.optim.gnm import GNM
 from imbsam.optim.gsam import GSAM
 from imbsam.optim.imbsam import ImbSAM
 from imbsam.optim.looksam import LookSAM
+from imbsam.optim.momentum import Momentum
 from imbsam.optim.plain import Plain
 from imbsam.optim.random import Random
 from imbsam.optim.reuse import Reuse
 from imbsam.optim.rise import Rise
-from imbsam.optim.sam import ASAM, LESAM, SAM, FriendlySAM
+from imbsam.optim.sam import ASAM, LESAM, MSAM, SAM, FriendlySAM, VaSSO
 from imbsam.optim.sam_a import SAMA, TailSAMA
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
+from imbsam.optim.vasso import VarianceSuppressed
 from imbsam.optim.weighted_sam import WeightedSAM, class_balanced, inverse_counts
 from imbsam.priors import ClassPriors
 
@@ -86,6 +89,13 @@ METHODS: Mapping[str, Method] = {
         "Li et al., CVPR 2024",
         "https://github.com/nblt/F-SAM",
     ),
+    "vasso": Method(
+        VaSSO,
+        "SAM along a moving average of its ascent gradients",
+        "2",
+        "Li and Giannakis, NeurIPS 2023",
+        "https://github.com/BingcongLi/VaSSO",
+    ),
     "le-sam": Method(
         LESAM,
         "SAM as far as the loss rises by so much, not as far as a length",
@@ -108,6 +118,23 @@ METHODS: Mapping[str, Method] = {
         "4/3 + gamma",
         "Du et al., ICLR 2022",
         "https://github.com/dydjw9/Efficient_SAM",
+    ),
+    "msam": Method(
+        MSAM,
+        "SAM against the momentum, which spares the pass for the direction",
+        "1",
+        "Becker et al. 2024",
+        "https://arxiv.org/abs/2401.12033",
+        own_length=True,
+    ),
+    "gnm": Method(
+        GNM,
+        "steps at weights with noise on them",
+        "1",
+        "Li et al., NeurIPS 2024",
+        "https://arxiv.org/abs/2410.21042",
+        late={"halve_every": 59 / 70},
+        own_length=True,
     ),
     "trace-sam": Method(
         TraceSAM,
@@ -206,10 +233,12 @@ ASCENTS: Mapping[str, Callable[..., Ascent]] = {
     "gradient": Gradient,
     "adaptive": Adaptive,
     "friendly": Friendly,
+    "momentum": Momentum,
     "random": Random,
     "reuse": Reuse,
     "rise": Rise,
     "stochastic": Stochastic,
+    "vasso": VarianceSuppressed,
 }
 
 
@@ -261,7 +290,7 @@ def create(
         ascent: Another rule for the direction, a name of :data:`ASCENTS` or an instance.
         ascent_options: Options of a rule given by name.
         total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8,
-            ``le-sam`` lets sigma fall from 0.8 of them on.
+            ``le-sam`` lets sigma fall from 0.8 of them on, ``gnm`` halves its noise after 59/70.
         lr: Learning rate.
         momentum: Of sgd, rmsprop and muon.
         weight_decay: Of the base optimizer.

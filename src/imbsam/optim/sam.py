@@ -11,7 +11,9 @@ from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term
 from imbsam.optim.adaptive import Adaptive
 from imbsam.optim.friendly import Friendly
+from imbsam.optim.momentum import Momentum
 from imbsam.optim.rise import Rise
+from imbsam.optim.vasso import VarianceSuppressed
 
 
 class SAM(SharpnessAware):
@@ -120,3 +122,45 @@ class LESAM(SAM):
         check_number("sigma", sigma, above=0)
         ascent = Rise(sigma, anneal_from=anneal_from, anneal_to=anneal_to)
         super().__init__(base, rho=rho, ascent=ascent, **common)
+
+
+class VaSSO(SAM):
+    """Variance-suppressed SAM (Li and Giannakis, NeurIPS 2023): SAM with :class:`VarianceSuppressed` as its ascent.
+
+    Costs two forward-backwards of every row, and a running mean of the gradient in memory.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        rho: Neighbourhood size; 0.05 in the official code, 0.2 in its script.
+        theta: See :class:`VarianceSuppressed`; 0.9 in the official code.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(self, base: Base, *, rho: float = 0.05, theta: float = 0.9, **common: Unpack[Common]) -> None:
+        super().__init__(base, rho=rho, ascent=VarianceSuppressed(theta), **common)
+
+
+class MSAM(SAM):
+    """Momentum SAM (Becker et al. 2024, arXiv:2401.12033): SAM with :class:`Momentum` as its ascent.
+
+    Costs one forward-backward of every row; beside BatchNorm a forward of every row more, at the weights, for its
+    statistics. The loss that a step returns is that at ``w + e``.
+
+    The weights are perturbed inside the passes alone: what is evaluated and saved is clean. The official code leaves
+    them perturbed between steps, to be moved back by hand before they are used, and decays the perturbed weights;
+    here the base decays the clean ones.
+
+    Args:
+        base: An optimizer with a momentum, as SGD or AdamW, or a list of several; it makes the step.
+        rho: Neighbourhood size; 0.3 in the official class (1 over AdamW), 3 in the commands of its README.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range; in the second step, if the base keeps no momentum.
+    """
+
+    def __init__(self, base: Base, *, rho: float = 0.3, **common: Unpack[Common]) -> None:
+        super().__init__(base, rho=rho, ascent=Momentum(), **common)
