@@ -142,6 +142,8 @@ class MethodOptions:
     """The ascent's own options, as damping=0.3."""
     sharp_from: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the steps after which the method perturbs the weights; before, its steps are plain and as cheap."""
+    perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)
+    """Parameters that are perturbed: all, norms (those of normalisation layers), or names, as head.*."""
     anneal_from: Annotated[float, Field(ge=0, le=1)] | None = None
     """Ascent rise and le-sam: share of the steps after which the rise falls, along half a cosine, to 0 at the end.
     Default: it does not; of le-sam 0.8, as published."""

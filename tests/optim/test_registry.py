@@ -115,6 +115,7 @@ ENGINE = {
     "nonfinite": "raise",
     "climb": "together",
     "sharp_from": 0,
+    "perturb": "all",
     "radii": None,
 }
 DEFAULTS = {

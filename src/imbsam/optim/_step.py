@@ -93,7 +93,7 @@ class Step:
         if modules.look():
             if method.model is not None:
                 method._check_model(method.model)
-            method._weights = Weights(method.model)
+            method._weights = Weights(method.model, method.perturb)
         batchnorms = modules.batchnorms
         context_rows = batchnorms.context_rows if method.context_rows is None else method.context_rows
         whole = method.rows == "all" or batchnorms.need_the_batch

@@ -84,6 +84,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.reweight_from is not None,
         options.training.average != "none",
         options.method.anneal_from is not None,
+        options.method.perturb != ("all",),
         any(not pair.startswith("members=") for pair in options.method.method_options),
     )
     return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})
@@ -130,11 +131,13 @@ def make_optimizer(
             raise OptionError(f"{chosen.method} is plain: it takes no --ascent.")
         if chosen.sharp_from:
             raise OptionError(f"{chosen.method} is plain: it takes no --sharp-from.")
+        if chosen.perturb != ("all",):
+            raise OptionError(f"{chosen.method} is plain: it takes no --perturb.")
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
         late = {"sharp_from": round(chosen.sharp_from * total_steps)}
         # The losses here are of each row by itself.
-        own = {"rho": chosen.rho, "check_rows": False, **statistics, **late, **own}
+        own = {"rho": chosen.rho, "perturb": chosen.perturb, "check_rows": False, **statistics, **late, **own}
     if chosen.ascent == "default" and chosen.ascent_options:
         raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")
     of_ascent = values_of(chosen.ascent_options, "--ascent-options", ascent_options(chosen.ascent))
