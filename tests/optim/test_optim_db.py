@@ -194,12 +194,16 @@ def test_a_wrapped_optimizer_is_a_citizen(info: OptimizerInfo, given: OptimizerI
 @pytest.mark.parametrize("name", METHODS)
 def test_every_wrapped_optimizer_is_a_citizen(info: OptimizerInfo, given: OptimizerInput, name: str) -> None:
     if name == "msam" and not keeps_momentum(info, given):
-        params, optimizer = start(info, given, name)
-        step(optimizer, losses(info, params))
         with pytest.raises(OptionError, match="the base optimizer keeps none"):
-            step(optimizer, losses(info, params), 1)
+            make_two_steps(info, given, name)
         return
     assert_is_a_citizen(info, given, name)
+
+
+def make_two_steps(info: OptimizerInfo, given: OptimizerInput, name: str) -> None:
+    params, optimizer = start(info, given, name)
+    for seed in range(2):
+        step(optimizer, losses(info, params), seed)
 
 
 def keeps_momentum(info: OptimizerInfo, given: OptimizerInput) -> bool:

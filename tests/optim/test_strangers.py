@@ -154,6 +154,7 @@ def test_two_optimizers_on_one_loss_step_as_each_alone(name: str, known: bool) -
             optimizer.param_groups[0]["lr"] = 0.0
             optimizer.step()
             optimizer.memory.clear()
+            optimizer.state.clear()
             optimizer.steps = 0
 
 

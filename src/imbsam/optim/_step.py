@@ -289,6 +289,11 @@ class Step:
             self._gradients.drop(UNUSED)
         return None
 
+    @property
+    def serves_others(self) -> bool:
+        """Whether parameters that are not the optimizer's may want the gradient of the mean loss."""
+        return bool(self._method._strangers) or self._method._modules.watched
+
     def _count(self, gradient: str, loss: Tensor) -> None:
         self._losses[gradient] = self._losses[gradient] + loss if gradient in self._losses else loss
 

@@ -69,7 +69,7 @@ class Weights:
                 grads = [-g for g in grads]
             rho = float(group[term.radius]) * term.factor  # type: ignore[arg-type]
             if moved:
-                slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved], state, step))
+                slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved], state, group, step))
         return slopes
 
     def check(self, groups: Sequence[ParamGroup]) -> None:

@@ -23,7 +23,7 @@ class Momentum(Ascent):
     the weights take, at one row a row.
 
     Raises:
-        OptionError: When climbing, if the base has made steps and keeps no momentum.
+        OptionError: When climbing, if the base keeps no momentum.
     """
 
     spares_passes = True
@@ -36,11 +36,7 @@ class Momentum(Ascent):
         """Add ``-rho * v / |v|`` to the parameters."""
         along = [slope for slope in map(_against, slopes) if slope.params]
         if not along:
-            if slopes[0].step:
-                raise OptionError(
-                    "the ascent goes along the momentum, and the base optimizer keeps none: give it one, as "
-                    f"SGD(..., momentum=0.9), or take AdamW. Its state has none of {' and '.join(KEYS)}."
-                )
+            _refuse_without(slopes)
             return Climbed()
         norm = global_norm([v for slope in along for v in slope.grads])
         add_normalised(along, norm, 0.0)
@@ -54,6 +50,16 @@ def _against(slope: Slope) -> Slope:
     """The parameters of a slope that have a momentum, and ``-v`` of each."""
     held = {p: v for p in slope.params if p in slope.state and (v := momentum_of(slope.state[p])) is not None}
     return Slope(slope.rho, list(held), [-v for v in held.values()], [])
+
+
+def _refuse_without(slopes: Sequence[Slope]) -> None:
+    """Raise where no momentum will come: before the first gradient there is none, and no state either."""
+    has_state = any(p in slope.state and slope.state[p] for slope in slopes for p in slope.params)
+    if has_state or all(slope.options.get("momentum") == 0 for slope in slopes):
+        raise OptionError(
+            "the ascent goes along the momentum, and the base optimizer keeps none: give it one, as "
+            f"SGD(..., momentum=0.9), or take AdamW. Its state has neither {' nor '.join(KEYS)}."
+        )
 
 
 def momentum_of(state: Mapping[str, object]) -> Tensor | None:

@@ -159,7 +159,7 @@ class MSAM(SAM):
         common: See :class:`SharpnessAware`.
 
     Raises:
-        OptionError: If an option is out of range; in the second step, if the base keeps no momentum.
+        OptionError: If an option is out of range; in the first steps, if the base keeps no momentum.
     """
 
     def __init__(self, base: Base, *, rho: float = 0.3, **common: Unpack[Common]) -> None:
