@@ -86,9 +86,24 @@ def test_every_method_tells_what_it_does_its_cost_and_its_source(name: str) -> N
     assert list_methods()[name] == method.does
     assert "\n" not in method.does
     assert len(method.does) <= 100
+    assert "\n" not in method.take
+    assert 10 <= len(method.take) <= 80
     assert method.link.startswith("https://")
     assert re.search(r"\d{4}", method.source) or name == "plain"
     assert method.cost
+
+
+def test_methods_are_grouped_by_whose_loss_they_make_flat_and_by_their_passes() -> None:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, method in METHODS.items():
+        groups.setdefault((method.family, method.passes), []).append(name)
+    assert groups[("plain", "one pass")] == ["plain"]
+    assert groups[("all-classes", "one pass")] == ["msam", "gnm"]
+    assert groups[("all-classes", "one pass and a part")] == ["looksam"]
+    assert groups[("class-aware", "one pass and a part")] == ["imbsam", "tail-sam-a"]
+    assert {"sam", "esam", "trace-sam"} <= set(groups[("all-classes", "two passes or more")])
+    assert {"cc-sam", "focal-sam", "sse-sam", "sam-a"} <= set(groups[("class-aware", "two passes or more")])
+    assert len(groups) == 6
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -13,6 +13,7 @@ from imbsam.optim.ascent import Gradient as Gradient
 from imbsam.optim.ascent import Slope as Slope
 from imbsam.optim.cc_sam import CCSAM as CCSAM
 from imbsam.optim.cc_sam import ClassConditional as ClassConditional
+from imbsam.optim.creating import create as create
 from imbsam.optim.esam import ESAM as ESAM
 from imbsam.optim.esam import Stochastic as Stochastic
 from imbsam.optim.focal_sam import FocalSAM as FocalSAM
@@ -28,7 +29,6 @@ from imbsam.optim.random import Random as Random
 from imbsam.optim.registry import ASCENTS as ASCENTS
 from imbsam.optim.registry import METHODS as METHODS
 from imbsam.optim.registry import Method as Method
-from imbsam.optim.registry import create as create
 from imbsam.optim.registry import list_methods as list_methods
 from imbsam.optim.registry import options_of as options_of
 from imbsam.optim.reuse import Reuse as Reuse

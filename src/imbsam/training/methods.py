@@ -17,6 +17,18 @@ PLAIN = ("sgd", "adamw", "muon")
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 """Methods that train a network."""
 
+ALONE = "sgd"
+"""Of the plain ones, that which stands beside the others where they are compared."""
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "all": (ALONE, *(name for name in METHODS if name != "plain")),
+    "plain": PLAIN,
+    "all-classes": tuple(name for name, method in METHODS.items() if method.family == "all-classes"),
+    "class-aware": tuple(name for name, method in METHODS.items() if method.family == "class-aware"),
+    "one-pass": (ALONE, *(n for n, method in METHODS.items() if n != "plain" and method.passes == "one pass")),
+}
+"""Methods by the names of their families."""
+
 AUTO = "auto"
 """What stands for the usual method of the data."""
 
