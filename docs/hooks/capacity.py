@@ -202,6 +202,16 @@ WORK: Mapping[str, Work] = {
     "friendly-sam": _work(_SAM, remembers=True, kept=2, working="2"),
     "vasso": _work(_SAM, remembers=True, kept=2, working="2"),
     "le-sam": _work(_SAM),
+    "sampa": _work(
+        _SAM,
+        Counts.of("3 B", "2 B"),
+        directions="0",
+        sums="2",
+        settles=1,
+        remembers=True,
+        kept=2,
+        working="2",
+    ),
     "looksam": _work(Counts.of("B + 1/k B"), directions="1/k", remembers=True, kept=2, working="2"),
     "esam": _work(
         Counts.of("2 B + g B", "B + g B"),

@@ -26,7 +26,7 @@ BASE_AND_GROUPS = pytest.mark.parametrize(("base", "groups"), [("sgd", "several 
 
 OF_ONE_PASS = ("msam", "gnm")
 """Methods whose direction costs no pass; of msam's there is none in the first step."""
-AWAY = ("tail-sam-a", *OF_ONE_PASS)
+AWAY = ("tail-sam-a", "sampa", *OF_ONE_PASS)
 """Methods that forward some rows at the perturbed weights alone, where rows do not see each other."""
 
 GradientOf = Callable[[Sequence[Tensor], oracles.LossesOf, Tensor], oracles.Grads]

@@ -23,7 +23,7 @@ from optim.test_contract import everything
 from optim.test_whole import made, step
 
 BASES = {"sgd": sgd, "adamw": adamw, "stateless": lambda params: torch.optim.SGD(params, lr=0.1)}
-REMEMBERING = ("looksam", "friendly-sam", "vasso")
+REMEMBERING = ("looksam", "friendly-sam", "vasso", "sampa")
 EVERY = pytest.mark.parametrize("name", METHODS)
 EVERY_BASE = pytest.mark.parametrize(
     ("base", "name"), [(base, name) for base in BASES for name in METHODS if (base, name) != ("stateless", "msam")]

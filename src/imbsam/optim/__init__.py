@@ -41,6 +41,7 @@ from imbsam.optim.sam import FriendlySAM as FriendlySAM
 from imbsam.optim.sam import VaSSO as VaSSO
 from imbsam.optim.sam_a import SAMA as SAMA
 from imbsam.optim.sam_a import TailSAMA as TailSAMA
+from imbsam.optim.sampa import SAMPa as SAMPa
 from imbsam.optim.schedules import Schedule as Schedule
 from imbsam.optim.sse_sam import SSESAM as SSESAM
 from imbsam.optim.universal import DetSAM as DetSAM

@@ -368,7 +368,7 @@ class Step:
                 )
                 self._count(STEP, self._losses.pop(descent_of(k)))
                 self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
-        parts = self._gradients.parts(self._losses, method._ranks.mean)
+        parts = self._gradients.parts(self._losses, method._ranks.mean, loss_scale=self._loss_scale)
         combined = method.combine(parts) if parts.params else None
         if combined is not None:
             if combined.gradient is not None:

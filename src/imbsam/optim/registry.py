@@ -25,6 +25,7 @@ from imbsam.optim.reuse import Reuse
 from imbsam.optim.rise import Rise
 from imbsam.optim.sam import ASAM, LESAM, MSAM, SAM, FriendlySAM, VaSSO
 from imbsam.optim.sam_a import SAMA, TailSAMA
+from imbsam.optim.sampa import SAMPa
 from imbsam.optim.sse_sam import SSESAM
 from imbsam.optim.universal import DetSAM, FrobSAM, TraceSAM
 from imbsam.optim.vasso import VarianceSuppressed
@@ -134,6 +135,14 @@ METHODS: Mapping[str, Method] = {
         "https://arxiv.org/abs/2605.10183",
         late={"anneal_from": 0.8, "anneal_to": 1.0},
         own_length=True,
+    ),
+    "sampa": Method(
+        SAMPa,
+        "SAM whose two gradients do not wait for each other",
+        "research: what two devices could make side by side; one gains nothing",
+        "2",
+        "Xie et al., NeurIPS 2024",
+        "https://github.com/LIONS-EPFL/SAMPa",
     ),
     "looksam": Method(
         LookSAM,
