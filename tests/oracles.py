@@ -1,5 +1,6 @@
 """Textbook float64 loops, written from the formulas; they share no code with the library."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -217,6 +218,25 @@ def rise_direction(rise: float) -> Direction:
     return direction
 
 
+class LESAMDirection:
+    """Wang et al. 2026: rho_t = min(sigma_t / |g|, rho_max), e = rho_t g / |g|; one rho_max for all parameters.
+
+    sigma_t falls from its value after ``first`` steps to 0 after ``last``, along half a cosine.
+    """
+
+    def __init__(self, sigma: float, first: int, last: int) -> None:
+        self.sigma, self.first, self.last = sigma, first, last
+        self.steps = 0
+
+    def __call__(self, key: int, params: Sequence[Tensor], grads: Grads, rhos: Sequence[float]) -> Grads:
+        share = min(1.0, max(0.0, (self.steps - self.first) / (self.last - self.first)))
+        sigma = self.sigma * 0.5 * (1 + math.cos(math.pi * share))
+        self.steps += 1
+        length = norm(grads)
+        rho = min(sigma / length, rhos[0])
+        return [None if g is None else rho * g / length for g in grads]
+
+
 def adaptive_direction(eta: float, adapted: Sequence[bool], damping: float = 0.0) -> Direction:
     """Kwon et al. 2021: e = rho T^2 g / |T g|, T = |w| + eta, or 1 for a parameter that is not adapted."""
 
@@ -251,6 +271,46 @@ class FriendlyDirection:
                 ahead.append(g - self.sigma * m)
                 self.mean[key, k] = self.decay * m + (1 - self.decay) * g
         return perturbation(ahead, rhos, self.damping)
+
+
+class VaSSODirection:
+    """Li and Giannakis 2023: d = (1 - theta) d + theta g, e = rho d / |d|; the first g is d."""
+
+    def __init__(self, theta: float, damping: float = 0.0) -> None:
+        self.theta, self.damping = theta, damping
+        self.average: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, key: int, params: Sequence[Tensor], grads: Grads, rhos: Sequence[float]) -> Grads:
+        for k, g in enumerate(grads):
+            if g is not None:
+                d = self.average.get((key, k))
+                self.average[key, k] = g if d is None else (1 - self.theta) * d + self.theta * g
+        along = [None if g is None else self.average[key, k] for k, g in enumerate(grads)]
+        return perturbation(along, rhos, self.damping)
+
+
+class Momentum:
+    """Becker et al. 2024: gradients at w - rho v / |v|, v = mu v + g (SGD) or beta v + (1 - beta) g (Adam)."""
+
+    def __init__(self, mu: float, of_gradient: float, weight_decay: float) -> None:
+        self.mu, self.of_gradient, self.weight_decay = mu, of_gradient, weight_decay
+        self.velocity: dict[int, Tensor] = {}
+
+    def shift(self, params: Sequence[Tensor], rhos: Sequence[float]) -> Grads:
+        against = [-self.velocity[k] if k in self.velocity else None for k in range(len(params))]
+        return perturbation(against, rhos)
+
+    def learn(self, params: Sequence[Tensor], grads: Grads) -> None:
+        for k, (p, g) in enumerate(zip(params, grads, strict=True)):
+            if g is not None:
+                old = self.velocity.get(k, torch.zeros(()))
+                self.velocity[k] = self.mu * old + self.of_gradient * (g + self.weight_decay * p.detach())
+
+
+def clamped_noise(params: Sequence[Tensor], length: float) -> Grads:
+    """Li et al. 2024 (GNM): entries of length * clamp(N(0, 1/3), -1, 1), the normal given by its deviation."""
+    drawn = [torch.randn(p.shape, dtype=p.dtype) / 3 if p.requires_grad else None for p in params]
+    return [None if x is None else length * torch.clamp(x, -1, 1) for x in drawn]
 
 
 Draw = Callable[[Sequence[Tensor]], list[Tensor]]

@@ -71,7 +71,9 @@ def test_an_empty_list_of_hidden_layers_is_a_linear_model():
 
 
 def test_an_unknown_option_is_named_with_the_known_ones():
-    with pytest.raises(OptionError, match=r"there is no option rh\. The options are ascent, .* width, workers\.$"):
+    with pytest.raises(
+        OptionError, match=r"there is no option rh\. The options are anneal_from, ascent, .* width, workers\.$"
+    ):
         Options().updated({"rh": 1})
 
 

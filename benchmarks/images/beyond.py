@@ -1,4 +1,4 @@
-"""Changes of a run that no paper has, tried while it trains: ``beyond=(name, value)`` of a configuration."""
+"""Changes of a run that go beyond the papers, tried while it trains: ``beyond=(name, value)`` of a configuration."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -120,7 +120,7 @@ def ablated(runs: pd.DataFrame, name: str, imbalance: int, loss: str) -> str:
 
 
 def beyond(published: pd.DataFrame, new: pd.DataFrame) -> str:
-    """What no paper has, beside ImbSAM and the published method that is best on the same runs' validation data."""
+    """What goes beyond the papers, beside ImbSAM and the published method that is best on the runs' validation data."""
     parts = []
     for key, own in new.groupby(GROUP, sort=False):
         beside = published[(published[GROUP] == list(key)).all(axis=1) & published.seed.isin(own.seed)]

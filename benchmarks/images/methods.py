@@ -64,7 +64,10 @@ BEYOND: dict[str, list[Configuration]] = {
     ),
     "ImbSAM, classifier late": grid("rho", RHO, method="imbsam", beyond=("classifier", 2 / 3)),
 }
-"""What no paper has (beyond.py); averaging and deferred re-weighting are done to SGD, too."""
+"""Beyond the papers (beyond.py; by rise is the rule of LE-SAM, Wang et al., ICML 2026).
+
+Averaging and deferred re-weighting are done to SGD, too.
+"""
 
 LEFT = ("SGD, averaged", "ImbSAM, averaged", "ImbSAM, damped", "ImbSAM, tail by loss gap", "ImbSAM, classifier late")
 """What gained nothing on Fashion-MNIST-LT, and is run on CIFAR-10-LT only where it is asked for by name."""

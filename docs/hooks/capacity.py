@@ -101,6 +101,7 @@ class Work:
         sums: Gradients that the step is combined of; ranks share each once, whatever passes add up to it.
         parts: Passes whose gradients add up to those sums.
         looks: Forwards of the whole batch without a backward.
+        settles: Those beside BatchNorm alone, at the weights, for its statistics.
         remembers: Whether a direction is kept, for the step or for later ones, so that ranks cannot climb apart.
         kept: Copies of the parameters that live between steps, beside weights, gradient and the base optimizer's state.
         working: Further ones at the step's highest where rows do not see each other.
@@ -114,6 +115,7 @@ class Work:
     sums: Formula
     parts: Formula
     looks: int = 0
+    settles: int = 0
     remembers: bool = False
     kept: int = 1
     working: Formula = field(default_factory=Formula)
@@ -126,7 +128,8 @@ class Work:
     def rows_of_a_rank(self, policy: str) -> Counts:
         """Over several ranks no forward is shared: each backward has its own."""
         backwards = self.rows(policy).backwards
-        return Counts(backwards + Formula({"B": self.looks}), backwards)
+        looks = self.looks + (0 if policy == "alone" else self.settles)
+        return Counts(backwards + Formula({"B": looks}), backwards)
 
     @property
     def all_reduces(self) -> Formula:
@@ -164,6 +167,7 @@ def _work(
     sums: str = "1",
     parts: str | None = None,
     looks: int = 0,
+    settles: int = 0,
     remembers: bool = False,
     kept: int = 1,
     working: str = "0",
@@ -178,6 +182,7 @@ def _work(
         _sum(sums),
         _sum(parts or sums),
         looks,
+        settles,
         remembers,
         kept,
         _sum(working),
@@ -186,6 +191,7 @@ def _work(
 
 
 _SAM = Counts.of("2 B")
+_ONCE = _work(Counts.of("B"), Counts.of("2 B", "B"), directions="0", settles=1, working="1")
 _UNIVERSAL = _work(Counts.of("B + n B"), directions="0", sums="1 + n", working="1 + n")
 
 WORK: Mapping[str, Work] = {
@@ -194,6 +200,18 @@ WORK: Mapping[str, Work] = {
     "asam": _work(_SAM, working="3"),
     "gsam": _work(_SAM, remembers=True, working="2"),
     "friendly-sam": _work(_SAM, remembers=True, kept=2, working="2"),
+    "vasso": _work(_SAM, remembers=True, kept=2, working="2"),
+    "le-sam": _work(_SAM),
+    "sampa": _work(
+        _SAM,
+        Counts.of("3 B", "2 B"),
+        directions="0",
+        sums="2",
+        settles=1,
+        remembers=True,
+        kept=2,
+        working="2",
+    ),
     "looksam": _work(Counts.of("B + 1/k B"), directions="1/k", remembers=True, kept=2, working="2"),
     "esam": _work(
         Counts.of("2 B + g B", "B + g B"),
@@ -201,6 +219,8 @@ WORK: Mapping[str, Work] = {
         Counts.of("3 B", "2 B"),
         looks=1,
     ),
+    "msam": _ONCE,
+    "gnm": _ONCE,
     "trace-sam": _UNIVERSAL,
     "frob-sam": _UNIVERSAL,
     "det-sam": _UNIVERSAL,
@@ -232,6 +252,8 @@ WORK: Mapping[str, Work] = {
     "sse-sam, late": _work(
         Counts.of("B + T"), Counts.of("B + 2 T + 2 K"), Counts.of("2 B", "3 B"), parts="2", working_coupled="1"
     ),
+    "sam-a": _work(_SAM),
+    "tail-sam-a": _work(Counts.of("B + T"), _SAM),
     "sam-drw": _work(_SAM),
     "balanced-sam": _work(_SAM),
 }

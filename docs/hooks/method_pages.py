@@ -35,8 +35,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """In the overview a table of links takes the place of the sections."""
     if page.file.src_uri != OVERVIEW:
         return markdown
-    rows = [f"| [{name}]({page_of(name)}) | {method.does} | {method.cost} |" for name, method in METHODS.items()]
-    table = "\n".join(["| method | what it does | cost |", "|---|---|---|", *rows])
+    rows = [
+        f"| [{name}]({page_of(name)}) | {method.family} | {method.does} | {method.take} | {method.cost} |"
+        for name, method in METHODS.items()
+    ]
+    table = "\n".join(["| method | family | what it does | when to take it | cost |", "|---|---|---|---|---|", *rows])
     start = re.search(SECTION, markdown)
     assert start is not None
     return f"{markdown[: start.start()]}{table}\n\n{SECTION.sub('', markdown[start.start() :])}"

@@ -148,14 +148,19 @@ class MethodOptions:
     method_options: tuple[str, ...] = ()
     """The method's own options, as alpha=0.4; `imbsam methods` lists them."""
     ascent: str = "default"
-    """Where the perturbation points: gradient, adaptive, friendly, random, reuse or stochastic. default: the method's
-    own."""
+    """Where the perturbation points: gradient, adaptive, friendly, momentum, random, reuse, rise, stochastic or vasso.
+    default: the method's own."""
     ascent_options: tuple[str, ...] = ()
     """The ascent's own options, as damping=0.3."""
     sharp_from: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the steps after which the method perturbs the weights; before, its steps are plain and as cheap.
     Default: two thirds for imbsam on images of 16 pixels or more, as a tail that is not learnt yet has no minimum to
     flatten; else 0, as published."""
+    perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)
+    """Parameters that are perturbed: all, norms (those of normalisation layers), or names, as head.*."""
+    anneal_from: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Ascent rise and le-sam: share of the steps after which the rise falls, along half a cosine, to 0 at the end.
+    Default: it does not; of le-sam 0.8, as published."""
     nonfinite: Literal["raise", "skip"] = "raise"
     """A step whose loss or gradient is NaN or infinite: an error, or skipped and counted, at most 20 in a row."""
     tail: str = "auto"

@@ -222,6 +222,8 @@ def test_every_command_answers_in_json(imbsam, run, tmp_path, quick):
     assert json.loads(imbsam("report", "t", "--json").out) == {"report": "t/report.html"}
     named = {method["name"]: method for method in json.loads(imbsam("methods", "--json").out)}
     assert named["imbsam"]["options"]["rho"] == 0.05
+    assert (named["imbsam"]["family"], named["msam"]["passes"]) == ("class-aware", "one pass")
+    assert "learnt by heart" in named["imbsam"]["take"]
     assert json.loads(imbsam("doctor", "--json").out)["packages"]["torch"] == version("torch")
     costs = json.loads(imbsam("cost", "digits", "--methods", "sgd", "sam", "--json").out)
     assert costs["sam"]["ratio"] == 2

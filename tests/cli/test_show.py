@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 from imbsam.cli import show
+from imbsam.optim import METHODS
 from made_records import made_metrics, made_result
 
 
@@ -37,3 +38,23 @@ def test_predictions_are_summed_up_most_frequent_class_first(capsys):
 def test_a_warning_is_one_sentence(capsys):
     show.warning(UserWarning("rows were skipped."), UserWarning, "secret/place.py", 3)
     assert capsys.readouterr().err == "warning: rows were skipped.\n"
+
+
+def test_methods_are_shown_by_family_and_passes_each_with_when_to_take_it(capsys):
+    show.methods()
+    shown = capsys.readouterr().out
+    titles = [line for line in shown.splitlines() if line.startswith(("plain:", "all classes", "class-aware"))]
+    assert titles == [
+        "plain: the base optimizers, the controls",
+        "all classes, one pass",
+        "all classes, one pass and a part",
+        "all classes, two passes or more",
+        "class-aware, one pass and a part",
+        "class-aware, two passes or more",
+    ]
+    for name, method in METHODS.items():
+        assert name == "plain" or re.search(
+            rf"^{name} +{re.escape(method.cost)} .*\n +take it: {method.take}$", shown, re.M
+        )
+    assert "families, for --methods of imbsam compare: all, plain, all-classes, class-aware, one-pass." in shown
+    assert max(map(len, shown.splitlines())) <= 120

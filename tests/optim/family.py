@@ -24,6 +24,11 @@ GROUPS = ("one group", "several groups")
 BASE_AND_GROUPS = pytest.mark.parametrize(("base", "groups"), [("sgd", "several groups"), ("adamw", "one group")])
 """Each once: what a base makes of its gradient is no matter of the groups that the gradient came from."""
 
+OF_ONE_PASS = ("msam", "gnm")
+"""Methods whose direction costs no pass; of msam's there is none in the first step."""
+AWAY = ("tail-sam-a", "sampa", *OF_ONE_PASS)
+"""Methods that forward some rows at the perturbed weights alone, where rows do not see each other."""
+
 GradientOf = Callable[[Sequence[Tensor], oracles.LossesOf, Tensor], oracles.Grads]
 """From parameters, losses of rows and targets to the gradient that the base optimizer gets."""
 

@@ -95,7 +95,9 @@ def rows_forwarded_equal_the_stated_cost(name: str) -> None:
         costs.append((sum(counted.forwarded) + 2 * sum(counted.backpropagated)) / 3 / len(y))
     cycle = getattr(optimizer, "interval", 1)
     stated = _stated(name, optimizer, float(TAIL[y].double().mean()))
-    assert sum(costs[:cycle]) / cycle == pytest.approx(stated[0], abs=0.004)
+    # The first step of sampa is plain.
+    begun = costs[1:] if name == "sampa" else costs
+    assert sum(begun[:cycle]) / cycle == pytest.approx(stated[0], abs=0.004)
     assert sum(costs[-cycle:]) / cycle == pytest.approx(stated[-1], abs=0.004)
 
 
@@ -136,6 +138,7 @@ EVERY_METHOD: tuple[Promise, ...] = (
 OF_TAILS: Mapping[str, tuple[Promise, ...]] = {
     "imbsam": (an_empty_tail_is_the_base_step, all_rows_tail_is_sam),
     "sse-sam": (all_rows_tail_is_sam,),
+    "tail-sam-a": (an_empty_tail_is_the_base_step, all_rows_tail_is_sam),
 }
 
 PROMISED: Mapping[str, tuple[Promise, ...]] = {name: (*EVERY_METHOD, *OF_TAILS.get(name, ())) for name in METHODS}

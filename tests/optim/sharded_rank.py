@@ -21,7 +21,7 @@ TARGETS = torch.tensor([0, 3, 1, 2, 0, 4, 1, 0, 2, 3, 1])
 SHARDS = {2: ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 10]), 3: ([0, 1, 2, 3], [4, 6, 7], [5, 8, 9, 10])}
 STEPS = 3
 CASES = {2: (MLP, BATCH_NORM), 3: (MLP,)}
-DRAWN = ("trace-sam", "frob-sam", "det-sam")
+DRAWN = ("gnm", "trace-sam", "frob-sam", "det-sam")
 """Methods of random directions, where each rank draws for what it holds."""
 COMBINED = {f"imbsam, {name}": name for name in ASCENTS if name not in ("random", "stochastic", "gradient")}
 

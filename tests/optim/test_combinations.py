@@ -13,6 +13,7 @@ from cases import BATCH_NORM, BATCHES, HEAD_AND_TAIL, MLP, ROUTED, TAIL, Case
 from imbsam.optim import (
     CCSAM,
     SAM,
+    SAMA,
     SSESAM,
     Adaptive,
     Ascent,
@@ -24,6 +25,8 @@ from imbsam.optim import (
     Rise,
     SharpnessAware,
     Stochastic,
+    TailSAMA,
+    VarianceSuppressed,
     WeightedSAM,
 )
 from optim.family import COUNTS, PRIORS, assert_follows
@@ -38,6 +41,8 @@ class Partition:
     make: Callable[..., SharpnessAware]
     addends: Callable[[Tensor, int], list[oracles.Addend]]
     """From targets and number of parameters."""
+    at_the_weights: bool = True
+    """Whether every row is forwarded there."""
 
 
 def mean(y: Tensor) -> Tensor:
@@ -88,6 +93,15 @@ PARTITIONS = {
     ),
     "cc-sam": Partition(lambda base, **options: CCSAM(base, PRIORS, rho=RHO, flat=FLAT, **options), of_classes),
     "weighted": Partition(lambda base, **options: WeightedSAM(base, WEIGHTS, rho=RHO, **options), weighted),
+    "sam-a": Partition(
+        lambda base, **options: SAMA(base, WEIGHTS, rho=RHO, **options),
+        lambda y, n: [oracles.Addend(mean(y), mean(y) * WEIGHTS[y], [RHO] * n)],
+    ),
+    "tail-sam-a": Partition(
+        lambda base, **options: TailSAMA(base, TAIL, rho=RHO, **options),
+        lambda y, n: [oracles.Addend(mean(y), mean(y) * TAIL[y], [RHO] * n)],
+        at_the_weights=False,
+    ),
 }
 
 
@@ -111,6 +125,7 @@ ASCENTS: dict[str, tuple[Callable[[], Ascent], Callable[[nn.Module], oracles.Dir
         lambda model: oracles.FriendlyDirection(0.7, 0.6, 0.1),
     ),
     "rise": (lambda: Rise(0.02), lambda model: oracles.rise_direction(0.02)),
+    "vasso": (lambda: VarianceSuppressed(0.4, damping=0.1), lambda model: oracles.VaSSODirection(0.4, 0.1)),
     "random": (Random, lambda model: oracles.random_direction(oracles.sphere_draw)),
     "stochastic": (
         lambda: Stochastic(0.5),
@@ -150,7 +165,7 @@ def assert_is_the_sum_of_its_terms(partition: str, ascent: str, case: Case) -> N
         lambda params, losses_of, y: oracles.family_gradient(
             params, losses_of, addends(y, len(params)), direction, coupled=case.coupled
         ),
-        at_the_weights=case.coupled or ascent != "random",
+        at_the_weights=case.coupled or (ascent != "random" and PARTITIONS[partition].at_the_weights),
     )
 
 

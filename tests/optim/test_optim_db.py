@@ -193,7 +193,26 @@ def test_a_wrapped_optimizer_is_a_citizen(info: OptimizerInfo, given: OptimizerI
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_wrapped_optimizer_is_a_citizen(info: OptimizerInfo, given: OptimizerInput, name: str) -> None:
+    if name == "msam" and not keeps_momentum(info, given):
+        with pytest.raises(OptionError, match="the base optimizer keeps none"):
+            make_two_steps(info, given, name)
+        return
     assert_is_a_citizen(info, given, name)
+
+
+def make_two_steps(info: OptimizerInfo, given: OptimizerInput, name: str) -> None:
+    params, optimizer = start(info, given, name)
+    for seed in range(2):
+        step(optimizer, losses(info, params), seed)
+
+
+def keeps_momentum(info: OptimizerInfo, given: OptimizerInput) -> bool:
+    params = owned(info, params_for(info))
+    base = base_of(info, given, params)
+    losses(info, params)(torch.arange(len(Y))).mean().backward()
+    base.step()
+    kept = [state.get(key) for state in base.state.values() for key in ("momentum_buffer", "exp_avg")]
+    return any(isinstance(each, Tensor) for each in kept)
 
 
 @pytest.mark.parametrize("info", [info for info in optim_db if info.name in REFUSED], ids=ident)

@@ -14,9 +14,13 @@ from imbsam.optim import (
     ASCENTS,
     CCSAM,
     ESAM,
+    GNM,
     GSAM,
+    LESAM,
     METHODS,
+    MSAM,
     SAM,
+    SAMA,
     SSESAM,
     Adaptive,
     DetSAM,
@@ -27,10 +31,13 @@ from imbsam.optim import (
     ImbSAM,
     LookSAM,
     Plain,
+    SAMPa,
     SharpnessAware,
+    TailSAMA,
     TargetBins,
     TraceSAM,
     UniversalSAM,
+    VaSSO,
     WeightedSAM,
     create,
     list_methods,
@@ -38,7 +45,7 @@ from imbsam.optim import (
 )
 from imbsam.optim.bases import BASES
 from imbsam.optim.weighted_sam import class_balanced, inverse_counts
-from optim.family import COUNTS, PRIORS
+from optim.family import COUNTS, PRIORS, made
 from optim.loops import contents, identical, sgd, take_step
 
 OFFICIAL: dict[str, dict[str, object]] = {
@@ -46,6 +53,11 @@ OFFICIAL: dict[str, dict[str, object]] = {
     "asam": {"rho": 0.5, "eta": 0.01, "scope": "weights"},
     "gsam": {"alpha": 0.4},
     "friendly-sam": {"rho": 0.05, "sigma": 1.0, "decay": 0.9},
+    "vasso": {"rho": 0.05, "theta": 0.9},
+    "msam": {"rho": 0.3},
+    "gnm": {"rho": 0.05, "scale": 0.1},
+    "le-sam": {"rho": 0.3, "sigma": 0.35},
+    "sampa": {"rho": 0.1, "share": 0.2},
     "looksam": {"rho": 0.1, "alpha": 0.7, "per_tensor": False},
     "esam": {"rho": 0.05, "beta": 0.6, "gamma": 0.5},
     "trace-sam": {"rho": 0.01, "samples": 1, "strength": 1.0, "sampler": "sphere"},
@@ -76,16 +88,31 @@ def test_every_method_tells_what_it_does_its_cost_and_its_source(name: str) -> N
     assert list_methods()[name] == method.does
     assert "\n" not in method.does
     assert len(method.does) <= 100
+    assert "\n" not in method.take
+    assert 10 <= len(method.take) <= 80
     assert method.link.startswith("https://")
     assert re.search(r"\d{4}", method.source) or name == "plain"
     assert method.cost
+
+
+def test_methods_are_grouped_by_whose_loss_they_make_flat_and_by_their_passes() -> None:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, method in METHODS.items():
+        groups.setdefault((method.family, method.passes), []).append(name)
+    assert groups[("plain", "one pass")] == ["plain"]
+    assert groups[("all-classes", "one pass")] == ["msam", "gnm"]
+    assert groups[("all-classes", "one pass and a part")] == ["looksam"]
+    assert groups[("class-aware", "one pass and a part")] == ["imbsam", "tail-sam-a"]
+    assert {"sam", "esam", "trace-sam"} <= set(groups[("all-classes", "two passes or more")])
+    assert {"cc-sam", "focal-sam", "sse-sam", "sam-a"} <= set(groups[("class-aware", "two passes or more")])
+    assert len(groups) == 6
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_its_formula_in_its_docstring_or_its_ascents(name: str) -> None:
     text = METHODS[name].kind.__doc__
     if "as its ascent" in text:
-        text += Adaptive.__doc__ + imbsam.optim.Friendly.__doc__
+        text += type(made(name, MLP.model()).ascent).__doc__
     if name == "esam":
         text += imbsam.optim.Stochastic.__doc__
     if issubclass(METHODS[name].kind, UniversalSAM):
@@ -105,6 +132,7 @@ ENGINE = {
     "nonfinite": "raise",
     "climb": "together",
     "sharp_from": 0,
+    "perturb": "all",
     "radii": None,
 }
 DEFAULTS = {
@@ -113,6 +141,11 @@ DEFAULTS = {
     "asam": {"rho": 0.5, "eta": 0.01, "scope": "weights"},
     "gsam": {"rho": 0.05, "alpha": 0.4},
     "friendly-sam": {"rho": 0.05, "sigma": 1.0, "decay": 0.9},
+    "vasso": {"rho": 0.05, "theta": 0.9},
+    "msam": {"rho": 0.3},
+    "gnm": {"rho": 0.05, "scale": 0.1, "halve_every": None},
+    "le-sam": {"rho": 0.3, "sigma": 0.35, "anneal_from": None, "anneal_to": None},
+    "sampa": {"rho": 0.1, "share": 0.2},
     "looksam": {"rho": 0.1, "interval": 5, "alpha": 0.7, "per_tensor": False},
     "esam": {"rho": 0.05, "beta": 0.6, "gamma": 0.5},
     "trace-sam": {"rho": 0.01, "samples": 1, "strength": 1.0, "sampler": "sphere"},
@@ -122,6 +155,8 @@ DEFAULTS = {
     "cc-sam": {"rho": 1e-6, "flat": 0.5, "per_tensor": True},
     "focal-sam": {"rho": 0.2, "gamma": 1.0, "strength": 0.5},
     "sse-sam": {"rho": 0.1, "head_rho": 0.05, "switch": None},
+    "sam-a": {"rho": 0.05},
+    "tail-sam-a": {"rho": 0.05},
     "sam-drw": {"rho": 0.05, "start": 0},
     "balanced-sam": {"rho": 0.05, "start": 0},
 }
@@ -129,10 +164,12 @@ OF_ASCENTS = {
     "gradient": {"damping": 0.0},
     "adaptive": {"eta": 0.01, "scope": "weights", "damping": 0.0},
     "friendly": {"sigma": 1.0, "decay": 0.9, "damping": 0.0},
+    "momentum": {},
     "random": {"sampler": "sphere", "half_width": 1.0},
     "reuse": {"refresh": 0, "decay": 0.0, "damping": 0.0},
-    "rise": {"rise": 0.01},
+    "rise": {"rise": 0.01, "anneal_from": None, "anneal_to": None},
     "stochastic": {"beta": 1.0},
+    "vasso": {"theta": 0.9, "damping": 0.0},
 }
 
 
@@ -173,6 +210,11 @@ def test_defaults_are_those_of_the_official_code(name: str) -> None:
         ("sam", SAM),
         ("gsam", GSAM),
         ("friendly-sam", FriendlySAM),
+        ("vasso", VaSSO),
+        ("le-sam", LESAM),
+        ("sampa", SAMPa),
+        ("msam", MSAM),
+        ("gnm", GNM),
         ("looksam", LookSAM),
         ("esam", ESAM),
         ("trace-sam", TraceSAM),
@@ -182,6 +224,8 @@ def test_defaults_are_those_of_the_official_code(name: str) -> None:
         ("cc-sam", CCSAM),
         ("focal-sam", FocalSAM),
         ("sse-sam", SSESAM),
+        ("sam-a", SAMA),
+        ("tail-sam-a", TailSAMA),
         ("sam-drw", WeightedSAM),
         ("balanced-sam", WeightedSAM),
     ],
@@ -224,11 +268,24 @@ def test_the_tail_is_by_default_the_classes_with_fewer_than_twenty_samples() -> 
     assert create("imbsam", MLP.model(), priors=PRIORS).tail.tolist() == [n < 20 for n in COUNTS]
 
 
-@pytest.mark.parametrize(("name", "option", "share"), [("sse-sam", "switch", 0.7), ("sam-drw", "start", 0.8)])
+@pytest.mark.parametrize(
+    ("name", "option", "share"),
+    [
+        ("sse-sam", "switch", 0.7),
+        ("sam-drw", "start", 0.8),
+        ("le-sam", "anneal_from", 0.8),
+        ("le-sam", "anneal_to", 1),
+        ("gnm", "halve_every", 59 / 70),
+    ],
+)
 def test_a_stage_begins_at_its_share_of_the_steps(name: str, option: str, share: float) -> None:
-    made = {"priors": PRIORS, "tail": TAIL}
-    assert getattr(create(name, MLP.model(), total_steps=200, **made), option) == round(share * 200)
-    assert getattr(create(name, MLP.model(), total_steps=200, **made, **{option: 7}), option) == 7
+    def held(**options: int) -> object:
+        optimizer = create(name, MLP.model(), total_steps=200, priors=PRIORS, tail=TAIL, **options)
+        return getattr(optimizer if hasattr(optimizer, option) else optimizer.ascent, option)
+
+    assert held() == round(share * 200)
+    other = 170 if option == "anneal_to" else 7
+    assert held(**{option: other}) == other
 
 
 def test_the_weights_of_the_registered_re_weightings_are_by_class_counts() -> None:
@@ -236,12 +293,28 @@ def test_the_weights_of_the_registered_re_weightings_are_by_class_counts() -> No
     balanced = create("balanced-sam", MLP.model(), priors=PRIORS).weights
     effective = torch.tensor([(1 - 0.9999**n) / (1 - 0.9999) for n in COUNTS], dtype=torch.float64)
     torch.testing.assert_close(drw, 5 / effective / (1 / effective).sum(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        create("sam-a", MLP.model(), priors=PRIORS).weights, 97 / 5 / torch.tensor(COUNTS).double()
+    )
     torch.testing.assert_close(balanced / balanced[-1], torch.tensor([n**-0.5 for n in COUNTS], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
 @pytest.mark.parametrize(
-    "name", ["sam", "gsam", "looksam", "imbsam", "cc-sam", "focal-sam", "sse-sam", "sam-drw", "balanced-sam"]
+    "name",
+    [
+        "sam",
+        "gsam",
+        "looksam",
+        "imbsam",
+        "cc-sam",
+        "focal-sam",
+        "sse-sam",
+        "sam-a",
+        "tail-sam-a",
+        "sam-drw",
+        "balanced-sam",
+    ],
 )
 def test_a_method_takes_any_ascent_by_name(name: str, ascent: str) -> None:
     model = MLP.model()
@@ -270,7 +343,7 @@ def test_an_ascent_takes_its_options_by_name_or_as_an_instance() -> None:
         (lambda m: options_of("nosuch"), r"there is no method 'nosuch'; there are plain, sam"),
         (
             lambda m: create("sam", m, ascent="friendy"),
-            r"there is no ascent 'friendy'; there are gradient, adaptive, friendly, random, reuse, rise, stochastic",
+            r"there is no ascent 'friendy'; there are gradient, adaptive, friendly, momentum, .*vasso",
         ),
         (
             lambda m: create("sam", m, ascent="friendly", ascent_options={"beta": 1.0}),

@@ -5,9 +5,10 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from imbsam.errors import OptionError, RunError
+from imbsam.optim import METHODS as ALL_METHODS
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
-from imbsam.studies.compare import Variant, compare, plan_runs
+from imbsam.studies.compare import Variant, compare, every_method, plan_runs
 from imbsam.studies.workers import Workers
 
 
@@ -190,3 +191,29 @@ def test_no_processes_are_refused(tmp_path, planned, jobs):
     with pytest.raises(OptionError, match=f"--jobs must be at least 1; got {jobs}"):
         list(compare(tmp_path / "c", "digits", planned(tmp_path / "c"), workers=Workers(jobs)))
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (["plain"], ["sgd", "adamw", "muon"]),
+        (["one-pass"], ["sgd", "msam", "gnm"]),
+        (["one-pass", "imbsam"], ["sgd", "msam", "gnm", "imbsam"]),
+        (["gnm:rho=1", "gnm", "one-pass"], ["gnm:rho=1", "gnm", "sgd", "msam"]),
+        (["one-pass", "sgd"], ["msam", "gnm", "sgd"]),
+        (["sgd", "sgd"], ["sgd", "sgd"]),
+        (["nosuch"], ["nosuch"]),
+    ],
+)
+def test_a_family_s_name_stands_for_its_methods(labels, found):
+    assert every_method(labels) == found
+
+
+def test_the_families_hold_every_method():
+    every = every_method(["all"])
+    assert every[0] == "sgd"
+    assert set(every) == {"sgd", *ALL_METHODS} - {"plain"}
+    aware, other = every_method(["class-aware"]), every_method(["all-classes"])
+    assert sorted([*aware, *other]) == sorted(every[1:])
+    assert {"imbsam", "sam-a", "balanced-sam"} <= set(aware)
+    assert {"sam", "msam", "le-sam"} <= set(other)

@@ -111,12 +111,42 @@ def test_options_reach_the_method_and_the_ascent():
         ("--ascent-options need an --ascent", {"ascent_options": ("damping=1",)}),
         ("sgd is plain: it takes no --ascent", {"method": "sgd", "ascent": "adaptive"}),
         ("asam has an ascent of its own", {"method": "asam", "ascent": "friendly"}),
+        ("sgd is plain: it takes no --perturb", {"method": "sgd", "perturb": ("norms",)}),
+        ("perturb='norms' finds no normalisation layer", {"perturb": ("norms",)}),
+        ("perturb='head.*' fits the name of no parameter of the optimizer", {"perturb": ("head.*",)}),
+        ("--anneal-from is of the ascent by rise: choose --ascent rise", {"anneal_from": 0.9}),
+        ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "ascent": "friendly"}),
+        ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "method": "sgd"}),
     ],
 )
 def test_what_cannot_be_is_told(told, chosen):
     with pytest.raises(OptionError) as caught:
         make(**chosen)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "steps"),
+    [
+        ({"ascent": "rise"}, (None, None)),
+        ({"ascent": "rise", "anneal_from": 0.9}, (90, 100)),
+        ({"ascent": "rise", "anneal_from": 0.9, "ascent_options": ("anneal-from=50",)}, (50, 100)),
+        ({"method": "sam-drw", "ascent": "rise", "anneal_from": 0.0}, (0, 100)),
+        ({"method": "le-sam"}, (80, 100)),
+        ({"method": "le-sam", "anneal_from": 0.25}, (25, 100)),
+        ({"method": "le-sam", "anneal_from": 1.0}, (100, 100)),
+    ],
+)
+def test_the_rise_falls_from_a_share_of_the_steps_on(chosen, steps):
+    ascent = make(**chosen).ascent
+    assert (ascent.anneal_from, ascent.anneal_to) == steps
+
+
+def test_the_parameters_to_perturb_reach_the_method():
+    assert make(perturb=("0.*", "1.bias")).perturb == ("0.*", "1.bias")
+    assert make().perturb == ("all",)
+    options = with_own_options(Options(), {"method": "sam", "perturb": "norms"})
+    assert options.method.perturb == ("norms",)
 
 
 def test_own_options_may_stand_among_the_general_ones():

@@ -162,7 +162,7 @@ class Compare(ManyRuns):
     """What to train on."""
     methods: tuple[str, ...] = ("sgd", "sam", "imbsam")
     """METHOD or METHOD:OPTION=VALUE,...; the first is the baseline. For instance sgd imbsam:rho=0.1,ascent=friendly.
-    all: every method."""
+    A family's name stands for its methods: all, plain, all-classes, class-aware, one-pass."""
     seeds: int = 6
     """Seeds 0 to N-1; each draws its own split, long tail, weights and batches, the same for every method."""
     recipe: str | None = None
@@ -208,7 +208,7 @@ class Cost(Configured):
     source: PossibleSource = None
     """What to train on."""
     methods: tuple[str, ...] = ("sgd", "sam", "imbsam", "imbsam:ascent=reuse")
-    """METHOD or METHOD:OPTION=VALUE,..., as for compare. all: every method."""
+    """METHOD or METHOD:OPTION=VALUE,..., or a family's name, as for compare."""
 
 
 @dataclass(frozen=True)
@@ -422,7 +422,7 @@ class Report(Command):
 
 @dataclass(frozen=True)
 class Methods(Command):
-    """List the methods: what they do, their cost, options and source."""
+    """List the methods by family: what they do, when to take them, their cost, options and source."""
 
 
 @dataclass(frozen=True)

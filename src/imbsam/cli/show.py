@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, get_args
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
+from imbsam.optim.registry import Family, PassNumber
 from imbsam.report import MEASURES, Summary, answer, decided, summarise
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
@@ -22,7 +23,7 @@ from imbsam.runs.records import BlendMember, Result, Split
 from imbsam.runs.trained import Trained
 from imbsam.storage.texts import READABLE, printable
 from imbsam.studies.comparison import Comparison
-from imbsam.training.methods import BLENDS, MEMBERS, PLAIN
+from imbsam.training.methods import BLENDS, FAMILIES, MEMBERS, PLAIN
 
 MEASURE_TITLES = tuple(measure.replace("_f1", " F1") for measure in MEASURES)
 
@@ -41,6 +42,12 @@ class NamesConsole(Console):
 out = NamesConsole()
 out.width = max(out.width, 110)
 err = NamesConsole(stderr=True)
+
+TITLES: Mapping[Family, str] = {
+    "plain": "plain: the base optimizers, the controls",
+    "all-classes": "all classes",
+    "class-aware": "class-aware",
+}
 
 
 def warning(
@@ -189,8 +196,11 @@ def about_methods() -> list[dict[str, object]]:
     return [
         {
             "name": name,
+            "family": method.family,
+            "passes": method.passes,
             "cost": method.cost,
             "does": method.does,
+            "take": method.take,
             "options": options_of(name),
             "source": method.source,
             "link": method.link,
@@ -200,20 +210,26 @@ def about_methods() -> list[dict[str, object]]:
 
 
 def methods() -> None:
-    """Show every method of the family, a paragraph each."""
-    print(f"{'method':<14}{'cost':<14}what it does\n")
-    print(f"{', '.join(PLAIN):<18}{'1':<10}the plain base optimizers, the controls")
-    for name, method in METHODS.items():
-        if name != "plain":
-            options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())
-            print(f"{name:<14}{method.cost:<14}{method.does}")
-            print(f"{'':<28}{options}\n{'':<28}{method.source}, {method.link}")
-    print(
-        f"{', '.join(BLENDS):<28}for tables: our network, gradient boosting and a forest together, members={MEMBERS};"
-    )
-    print(f"{'':<28}or scikit-learn's classifiers alone, calibrated and decided as the blend is")
+    """Show every method of the family, a paragraph each, by whose loss they make flat and by their passes."""
+    print(f"{'method':<14}{'cost':<14}what it does, and when to take it")
+    print(f"\n{TITLES['plain']}\n{', '.join(PLAIN):<18}{'1':<10}{METHODS['plain'].take}")
+    for family, title in TITLES.items():
+        for passes in get_args(PassNumber):
+            own = [n for n, each in METHODS.items() if (each.family, each.passes) == (family, passes) and n != "plain"]
+            if own:
+                print(f"\n{title}, {passes}")
+            for name in own:
+                method = METHODS[name]
+                options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())
+                print(f"{name:<14}{method.cost:<14}{method.does}")
+                for line in (f"take it: {method.take}", options, f"{method.source}, {method.link}"):
+                    print(f"{'':<28}{line}")
+    print("\nfor tables")
+    print(f"{BLENDS[0]:<28}our network, boosting and a forest together, members={MEMBERS}")
+    print(f"{', '.join(BLENDS[1:]):<28}scikit-learn's classifiers alone, calibrated and decided as the blend is")
     print("\ncost: forward-backwards of a row in a step where rows do not see each other; t: share of tail rows.")
     print(f"ascents, for --ascent: {', '.join(ASCENTS)}.")
+    print(f"families, for --methods of imbsam compare: {', '.join(FAMILIES)}.")
 
 
 def lines(sentences: Sequence[str]) -> None:

@@ -120,7 +120,7 @@ def classification(
         logits: Shape ``(N, C)``, any floating dtype and device; log loss and calibration are those of their softmax.
         targets: Shape ``(N,)``, integers in ``[0, C)``.
         groups: ``"many"``, ``"medium"`` or ``"few"`` for each class, length C: ``priors.shot_groups()``.
-        tail: Whether each class is tail, length C; None to leave its recall out.
+        tail: Whether each class is tail, bool, shape ``(C,)``; None to leave its recall out.
         scores: What is decided by, shape ``(N, C)``, higher is chosen; by default the logits.
 
     Returns:

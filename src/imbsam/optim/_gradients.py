@@ -27,6 +27,7 @@ class Parts:
         gradients: By name, aligned with ``params`` and of their shapes; ``None`` where backward did not reach one.
         losses: Weighted loss of this rank's rows by name, shape ``()`` each.
         mean: Averages such losses over the ranks.
+        loss_scale: What losses given to ``backward``, and so the gradients, were multiplied by.
 
     Attributes:
         params: The parameters that some gradient has reached, of any shapes.
@@ -38,7 +39,9 @@ class Parts:
         gradients: Mapping[str, Sequence[Tensor | None]],
         losses: Mapping[str, Tensor],
         mean: MeanOverRanks,
+        loss_scale: float = 1.0,
     ) -> None:
+        self.loss_scale = loss_scale
         self.reached = [i for i in range(len(params)) if any(grads[i] is not None for grads in gradients.values())]
         self.params = [params[i] for i in self.reached]
         self._gradients = gradients
@@ -136,10 +139,10 @@ class Gradients:
             merged[p] = grad / loss_scale if loss_scale != 1 else grad
         return merged
 
-    def parts(self, losses: Mapping[str, Tensor], mean: MeanOverRanks) -> Parts:
+    def parts(self, losses: Mapping[str, Tensor], mean: MeanOverRanks, *, loss_scale: float) -> Parts:
         """Every gradient that is still kept, by its name."""
         self.collect(STEP)
-        return Parts(self._params, {STEP: [p.grad for p in self._params], **self._aside}, losses, mean)
+        return Parts(self._params, {STEP: [p.grad for p in self._params], **self._aside}, losses, mean, loss_scale)
 
     def replace(self, reached: Sequence[int], gradient: Sequence[Tensor]) -> None:
         """Put a combined gradient over the parameters with these indices in the place of the step's."""

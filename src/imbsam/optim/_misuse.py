@@ -36,7 +36,7 @@ def described(optimizer: object, prefix: str = "") -> dict[str, object]:
             found.update(described(value, f"{name}."))
         elif isinstance(value, Tensor):
             found[prefix + name] = value.tolist()
-        elif value is None or isinstance(value, float | int | str | bool | dict):
+        elif value is None or isinstance(value, float | int | str | bool | dict | tuple):
             found[prefix + name] = value
     groups = getattr(optimizer, "param_groups", None)
     if groups is not None:

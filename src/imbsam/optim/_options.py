@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypedDict, get_args
 
 from torch import nn
@@ -40,6 +40,7 @@ class Common(TypedDict, total=False):
     nonfinite: OnNonFinite
     climb: Climb
     sharp_from: int
+    perturb: str | Sequence[str]
 
 
 def check_base(base: Optimizer) -> None:

@@ -75,8 +75,11 @@ class Pass:
 
     @property
     def needs_gradient(self) -> bool:
-        """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``."""
-        return bool(self._planned.uses)
+        """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``.
+
+        Of a pass that only moves running statistics, parameters of others get the gradient of the mean loss.
+        """
+        return bool(self._planned.uses) or (self._planned.counted is not None and self._step.serves_others)
 
     @outside_graphs
     def backward(self, losses: Tensor, *, by: Backward | None = None) -> None:

@@ -16,6 +16,7 @@ from imbsam.optim._misuse import refuse_scaler
 from imbsam.optim._modules import SHARDED_AFTERWARDS, Modules
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
+from imbsam.optim._perturbed import ALL, checked_perturb
 from imbsam.optim._plan import BatchStatistics
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._several import Base, Several
@@ -71,6 +72,9 @@ class SharpnessAware(Counting):
         sharp_from: Steps until the weights are perturbed at all; before, a step costs one forward-backward of every row
             and is the base optimizer's, as with rho 0 (Late SAM, Zhou et al., ICLR 2025, for SAM). What a loss weighs,
             it weighs from the first step on.
+        perturb: Which parameters are perturbed: ``"all"``; ``"norms"``, those of normalisation layers alone (SAM-ON,
+            Mueller et al., NeurIPS 2023: rho 0.5 there, and 10 for ASAM); or names, where ``*`` stands for anything, as
+            ``"head.*"`` or a list of several. The length of a direction is that over these alone.
         radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
 
     Attributes:
@@ -108,6 +112,7 @@ class SharpnessAware(Counting):
         nonfinite: OnNonFinite = "raise",
         climb: Climb = "together",
         sharp_from: int = 0,
+        perturb: str | Sequence[str] = ALL,
         radii: Mapping[str, float] | None = None,
     ) -> None:
         base = base if isinstance(base, Optimizer) else Several(base)
@@ -136,6 +141,7 @@ class SharpnessAware(Counting):
         self.nonfinite = nonfinite
         self.climb = climb
         self.sharp_from = sharp_from
+        self.perturb = checked_perturb(perturb)
         self._bind()
 
     def bind(self, model: nn.Module) -> None:
@@ -171,7 +177,8 @@ class SharpnessAware(Counting):
         self._modules = Modules(self.model)
         self._strangers = Strangers()
         self._ranks = Ranks(self.model)
-        self._weights = Weights(self.model)
+        self._weights = Weights(self.model, self.perturb)
+        self._weights.check(self.param_groups)
         if self._spends is not None:
             self._spends.remove()
         self._spends = self.base.register_step_post_hook(leave_gradients)

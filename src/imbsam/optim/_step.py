@@ -93,7 +93,7 @@ class Step:
         if modules.look():
             if method.model is not None:
                 method._check_model(method.model)
-            method._weights = Weights(method.model)
+            method._weights = Weights(method.model, method.perturb)
         batchnorms = modules.batchnorms
         context_rows = batchnorms.context_rows if method.context_rows is None else method.context_rows
         whole = method.rows == "all" or batchnorms.need_the_batch
@@ -222,6 +222,8 @@ class Step:
             fresh=self._fresh[k],
             keep=method.keeps_ascents,
             loss_scale=self._loss_scale,
+            state=method.state,
+            step=method.steps,
         )
         climbed = method._weights.climb(method.ascent, slopes, self._kept[k])
         self._gradients.collect(STEP)
@@ -286,6 +288,11 @@ class Step:
             self._gradients.collect(STEP)
             self._gradients.drop(UNUSED)
         return None
+
+    @property
+    def serves_others(self) -> bool:
+        """Whether parameters that are not the optimizer's may want the gradient of the mean loss."""
+        return bool(self._method._strangers) or self._method._modules.watched
 
     def _count(self, gradient: str, loss: Tensor) -> None:
         self._losses[gradient] = self._losses[gradient] + loss if gradient in self._losses else loss
@@ -361,7 +368,7 @@ class Step:
                 )
                 self._count(STEP, self._losses.pop(descent_of(k)))
                 self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
-        parts = self._gradients.parts(self._losses, method._ranks.mean)
+        parts = self._gradients.parts(self._losses, method._ranks.mean, loss_scale=self._loss_scale)
         combined = method.combine(parts) if parts.params else None
         if combined is not None:
             if combined.gradient is not None:

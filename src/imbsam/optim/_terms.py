@@ -77,3 +77,11 @@ def checked_tail(tail: Tensor) -> Tensor:
             f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() gives; got {got}."
         )
     return tail.detach().cpu().clone()
+
+
+def checked_weights(weights: Tensor) -> Tensor:
+    """A float64 copy on the CPU of the weights of classes, shape ``(C,)``."""
+    weights = torch.as_tensor(weights).detach().cpu().double()
+    if weights.ndim != 1 or not len(weights) or not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise OptionError("weights must hold one finite number of at least 0 for each class, shape (C,).")
+    return weights

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from imbsam.errors import PassError
+from imbsam.optim._perturbed import ALL, Perturbed
 from imbsam.optim._tensors import each, gathered_again, local
 from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
@@ -18,10 +19,12 @@ class Weights:
 
     Args:
         model: Names the parameters, and refuses ``state_dict`` while they are perturbed.
+        perturb: Which of them are perturbed, see :class:`Perturbed`.
     """
 
-    def __init__(self, model: nn.Module | None) -> None:
+    def __init__(self, model: nn.Module | None, perturb: Sequence[str] = (ALL,)) -> None:
         self._model = model
+        self._perturbed = Perturbed(perturb, model)
         self._named: Mapping[str, Tensor] = dict(model.named_parameters()) if model is not None else {}
         self._names = {p: name for name, p in self._named.items()}
         self._saved: dict[Tensor, Tensor] = {}
@@ -37,16 +40,24 @@ class Weights:
         return [p for p in self._named.values() if p not in own]
 
     def slopes(
-        self, groups: Sequence[ParamGroup], term: Term, *, fresh: bool, keep: bool, loss_scale: float
+        self,
+        groups: Sequence[ParamGroup],
+        term: Term,
+        *,
+        fresh: bool,
+        keep: bool,
+        loss_scale: float,
+        state: Mapping[Tensor, Mapping[str, object]],
+        step: int,
     ) -> list[Slope]:
         """What an ascent may move for a term, by group; groups without such a parameter are left out.
 
         ``fresh``: the ascent looks at the gradients in ``.grad``; ``keep``: they are needed later, so it gets copies.
+        ``state`` is the base optimizer's, ``step`` the number of steps made.
         """
         slopes = []
         for group in groups:
-            names: Sequence[str | None] | None = group.get("param_names")  # type: ignore[assignment]
-            pairs = zip(params_of(group), names or [self._names.get(p) for p in params_of(group)], strict=True)
+            pairs = [(p, name) for p, name in self._named_in(group) if self._perturbed.holds(p, name)]
             moved = [(p, name) for p, name in pairs if (p.grad is not None if fresh else p.requires_grad)]
             grads = [p.grad for p, _ in moved if p.grad is not None] if fresh else []
             if loss_scale != 1:
@@ -58,8 +69,20 @@ class Weights:
                 grads = [-g for g in grads]
             rho = float(group[term.radius]) * term.factor  # type: ignore[arg-type]
             if moved:
-                slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved]))
+                slopes.append(Slope(rho, [p for p, _ in moved], grads, [name for _, name in moved], state, group, step))
         return slopes
+
+    def check(self, groups: Sequence[ParamGroup]) -> None:
+        """See that some parameter of the groups is perturbed.
+
+        Raises:
+            OptionError: If none is.
+        """
+        self._perturbed.check([pair for group in groups for pair in self._named_in(group)])
+
+    def _named_in(self, group: ParamGroup) -> list[tuple[Tensor, str | None]]:
+        names: Sequence[str | None] | None = group.get("param_names")  # type: ignore[assignment]
+        return list(zip(params_of(group), names or [self._names.get(p) for p in params_of(group)], strict=True))
 
     @torch.no_grad()
     def climb(self, ascent: Ascent, slopes: Sequence[Slope], memory: Memory) -> Climbed:

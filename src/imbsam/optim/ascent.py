@@ -22,12 +22,18 @@ class Slope:
         params: Parameters, of any shapes.
         grads: Their ascent gradients, of the same shapes, which a rule may overwrite; empty for a rule that needs none.
         names: Their names, where known.
+        state: What the base optimizer keeps, by parameter, tensors of its shape among it; not to be changed.
+        options: Of the group, as ``lr`` and ``momentum``.
+        step: Steps made so far.
     """
 
     rho: float
     params: list[Tensor]
     grads: list[Tensor]
     names: list[str | None]
+    state: Mapping[Tensor, Mapping[str, object]] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+    step: int = 0
 
 
 @dataclass(frozen=True)

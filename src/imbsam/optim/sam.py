@@ -4,12 +4,16 @@ from typing import Literal, Unpack
 
 from torch import Tensor
 
+from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._terms import Term, mean_term
 from imbsam.optim.adaptive import Adaptive
 from imbsam.optim.friendly import Friendly
+from imbsam.optim.momentum import Momentum
+from imbsam.optim.rise import Rise
+from imbsam.optim.vasso import VarianceSuppressed
 
 
 class SAM(SharpnessAware):
@@ -81,3 +85,82 @@ class FriendlySAM(SAM):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(base, rho=rho, ascent=Friendly(sigma, decay), **common)
+
+
+class LESAM(SAM):
+    """Loss-equated SAM (Wang et al., ICML 2026, arXiv:2605.10183): SAM with :class:`Rise` as its ascent.
+
+    Costs two forward-backwards of every row.
+
+    Defaults are those of the official script, ``lesam.py``; its class has sigma 0.1 and rho 0.05, and the command of
+    its README sigma 0.35 and no bound, ``--lesam_rho_max 999``. The script lets sigma fall over the last fifth of 200
+    epochs, from epoch to epoch where this falls from step to step, and warms it up from 0 over the first ten:
+    ``Schedule(optimizer, "rise", linear(0, sigma, steps))`` does that.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        rho: rho_max, the longest perturbation; 0.3 there.
+        sigma: By how much the batch's mean loss is to rise, to first order, above 0; 0.35 there.
+        anneal_from: See :class:`Rise`.
+        anneal_to: See :class:`Rise`.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        *,
+        rho: float = 0.3,
+        sigma: float = 0.35,
+        anneal_from: int | None = None,
+        anneal_to: int | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        check_number("sigma", sigma, above=0)
+        ascent = Rise(sigma, anneal_from=anneal_from, anneal_to=anneal_to)
+        super().__init__(base, rho=rho, ascent=ascent, **common)
+
+
+class VaSSO(SAM):
+    """Variance-suppressed SAM (Li and Giannakis, NeurIPS 2023): SAM with :class:`VarianceSuppressed` as its ascent.
+
+    Costs two forward-backwards of every row, and a running mean of the gradient in memory.
+
+    Args:
+        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        rho: Neighbourhood size; 0.05 in the official code, 0.2 in its script.
+        theta: See :class:`VarianceSuppressed`; 0.9 in the official code.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range.
+    """
+
+    def __init__(self, base: Base, *, rho: float = 0.05, theta: float = 0.9, **common: Unpack[Common]) -> None:
+        super().__init__(base, rho=rho, ascent=VarianceSuppressed(theta), **common)
+
+
+class MSAM(SAM):
+    """Momentum SAM (Becker et al. 2024, arXiv:2401.12033): SAM with :class:`Momentum` as its ascent.
+
+    Costs one forward-backward of every row; beside BatchNorm a forward of every row more, at the weights, for its
+    statistics. The loss that a step returns is that at ``w + e``.
+
+    The weights are perturbed inside the passes alone: what is evaluated and saved is clean. The official code leaves
+    them perturbed between steps, to be moved back by hand before they are used, and decays the perturbed weights;
+    here the base decays the clean ones.
+
+    Args:
+        base: An optimizer with a momentum, as SGD or AdamW, or a list of several; it makes the step.
+        rho: Neighbourhood size; 0.3 in the official class (1 over AdamW), 3 in the commands of its README.
+        common: See :class:`SharpnessAware`.
+
+    Raises:
+        OptionError: If an option is out of range; in the first steps, if the base keeps no momentum.
+    """
+
+    def __init__(self, base: Base, *, rho: float = 0.3, **common: Unpack[Common]) -> None:
+        super().__init__(base, rho=rho, ascent=Momentum(), **common)

@@ -12,7 +12,7 @@ from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
 from imbsam.optim._targets import checked_classes, row_weights
-from imbsam.optim._terms import Term, mean_weights
+from imbsam.optim._terms import Term, checked_weights, mean_weights
 from imbsam.optim.ascent import Ascent
 from imbsam.priors import ClassPriors
 
@@ -52,9 +52,7 @@ class WeightedSAM(SharpnessAware):
         ascent: Ascent | None = None,
         **common: Unpack[Common],
     ) -> None:
-        weights = torch.as_tensor(weights).detach().cpu().double()
-        if weights.ndim != 1 or not len(weights) or not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise OptionError("weights must hold one finite number of at least 0 for each class, shape (C,).")
+        weights = checked_weights(weights)
         check_number("start", start, least=0, whole=True)
         super().__init__(base, rho=rho, ascent=ascent, **common)
         self.weights = weights

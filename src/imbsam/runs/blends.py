@@ -73,6 +73,11 @@ def check_blend(problem: Problem) -> None:
             f"--method {method} takes no {given[0]}: its members bring their own. For a network alone name the method, "
             "as --method imbsam."
         )
+    if options.method.anneal_from is not None or options.method.perturb != ("all",):
+        raise OptionError(
+            f"--method {method} takes no --anneal-from and --perturb: they are of one network's steps. For a network "
+            "alone name the method, as --method imbsam."
+        )
     if int(problem.priors.counts.min()) == 0:
         name = problem.dataset.classes[int(problem.priors.counts.argmin())]
         raise DataError(f"the class {name!r} has no training row, and --method {method} needs one of each class.")

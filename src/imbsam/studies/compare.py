@@ -15,7 +15,7 @@ from imbsam.storage.records import SCHEMA
 from imbsam.studies.comparison import Comparison
 from imbsam.studies.specs import read_spec
 from imbsam.studies.workers import HERE, Workers
-from imbsam.training.methods import NAMES, PLAIN, with_own_options
+from imbsam.training.methods import FAMILIES, with_own_options
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,12 @@ class Variant:
 
 
 def every_method(labels: Sequence[str]) -> list[str]:
-    """The labels, or where ``all`` stands alone every method; of the plain ones the usual base."""
-    return [name for name in NAMES if name not in PLAIN[1:]] if tuple(labels) == ("all",) else list(labels)
+    """The labels, with the methods of a family in the place of its name, but for those that stand there already."""
+    found: list[str] = []
+    for label in labels:
+        members = FAMILIES.get(label)
+        found += [label] if members is None else [n for n in members if n not in found and n not in labels]
+    return found
 
 
 @dataclass(frozen=True)

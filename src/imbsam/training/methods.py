@@ -17,6 +17,18 @@ PLAIN = ("sgd", "adamw", "muon")
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 """Methods that train a network."""
 
+ALONE = "sgd"
+"""Of the plain ones, that which stands beside the others where they are compared."""
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "all": (ALONE, *(name for name in METHODS if name != "plain")),
+    "plain": PLAIN,
+    "all-classes": tuple(name for name, method in METHODS.items() if method.family == "all-classes"),
+    "class-aware": tuple(name for name, method in METHODS.items() if method.family == "class-aware"),
+    "one-pass": (ALONE, *(n for n, method in METHODS.items() if n != "plain" and method.passes == "one pass")),
+}
+"""Methods by the names of their families."""
+
 AUTO = "auto"
 """What stands for the usual method of the data."""
 
@@ -85,6 +97,8 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.reweight_from is not None,
         options.training.average != "none",
         options.data.sampler != "shuffle",
+        options.method.anneal_from is not None,
+        options.method.perturb != ("all",),
         any(not pair.startswith("members=") for pair in options.method.method_options),
     )
     return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})
@@ -131,13 +145,24 @@ def make_optimizer(
             raise OptionError(f"{chosen.method} is plain: it takes no --ascent.")
         if chosen.sharp_from:
             raise OptionError(f"{chosen.method} is plain: it takes no --sharp-from.")
+        if chosen.perturb != ("all",):
+            raise OptionError(f"{chosen.method} is plain: it takes no --perturb.")
     else:
         statistics = {"batch_statistics": chosen.batch_statistics, "context_rows": chosen.context_rows}
         # The losses here are of each row by itself.
         late = {"sharp_from": round((chosen.sharp_from or 0.0) * total_steps)}
-        own = {"rho": chosen.rho, "check_rows": False, **statistics, **late, **own}
+        own = {"rho": chosen.rho, "perturb": chosen.perturb, "check_rows": False, **statistics, **late, **own}
     if chosen.ascent == "default" and chosen.ascent_options:
         raise OptionError(f"--ascent-options need an --ascent: {', '.join(ASCENTS)}.")
+    of_ascent = values_of(chosen.ascent_options, "--ascent-options", ascent_options(chosen.ascent))
+    if chosen.anneal_from is not None:
+        falling = {"anneal_from": round(chosen.anneal_from * total_steps), "anneal_to": total_steps}
+        if chosen.ascent == "default" and falling.keys() <= own_options(name).keys():
+            own = {**falling, **own}
+        elif falling.keys() <= ascent_options(chosen.ascent).keys():
+            of_ascent = {**falling, **of_ascent}
+        else:
+            raise OptionError("--anneal-from is of the ascent by rise: choose --ascent rise, or --method le-sam.")
     return create(
         name,
         model,
@@ -145,7 +170,7 @@ def make_optimizer(
         priors=priors,
         tail=tail,
         ascent=None if chosen.ascent == "default" else chosen.ascent,
-        ascent_options=values_of(chosen.ascent_options, "--ascent-options", ascent_options(chosen.ascent)),
+        ascent_options=of_ascent,
         total_steps=total_steps,
         lr=lr,
         momentum=momentum,
