@@ -15,7 +15,7 @@ from imbsam.report.drawing import Picture, drawing, to_svg
 from imbsam.report.figures import cost_against_gain, recall_by_count, shot_group_bars
 from imbsam.report.files import read_run, read_study
 from imbsam.runs.folder import RunFolder
-from made_records import made_epoch
+from made_records import made_epoch, made_metrics, made_result
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +36,17 @@ def test_bars_are_the_means_of_the_summary(comparison, tmp_path):
     study = read_study(comparison(tmp_path, seeds=2, epochs=1))
     summary = summarise([run.result for run in study.runs], labels=study.labels)
     axes = shot_group_bars(summary).figure.axes
-    for axis, group in zip(axes, ("many", "medium", "few"), strict=True):
+    shown = [group for group in ("many", "medium", "few", "tail") if summary.scores["sgd"][group]]
+    for axis, group in zip(axes, shown, strict=True):
         drawn = [bar.get_width() / 100 for bar in axis.patches]
         assert drawn == pytest.approx([summary.scores[label][group].mean for label in summary.labels])
+
+
+@pytest.mark.parametrize(("tail", "panels"), [(0.3, ["few-shot recall"]), (0.4, ["few-shot recall", "tail recall"])])
+def test_the_tail_has_bars_of_its_own_unless_it_is_the_few_shot_classes(tail, panels):
+    scores = {"many": None, "medium": None, "few": 0.3, "tail": tail}
+    summary = summarise([made_result("sgd", 0, made_metrics(**scores)), made_result("sam", 0, made_metrics(**scores))])
+    assert [axis.get_title(loc="left") for axis in shot_group_bars(summary).figure.axes] == panels
 
 
 def test_classes_are_placed_by_their_count_in_each_seed(comparison, tmp_path):

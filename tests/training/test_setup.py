@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from imbsam.config import Options
 from imbsam.errors import DataError, OptionError, PriorsWarning
 from imbsam.losses import Deferred
 from imbsam.optim import ImbSAM
@@ -89,3 +90,16 @@ def test_a_tail_rule_that_marks_nothing_warns_and_is_noted(problem):
     with pytest.warns(PriorsWarning, match="marks no class"):
         loaded = problem(tail="fewer-than=1")
     assert any("marks no class" in note for note in loaded.dataset.notes)
+
+
+def test_groups_follow_the_data_where_the_customary_bounds_say_nothing_and_a_note_says_so(pets):
+    found = setup.load_problem(str(pets), Options())
+    (note,) = [note for note in found.dataset.notes if "shot group" in note]
+    assert len(set(found.groups)) > 1
+    assert f"below {found.options.training.few_below:,}, is few-shot" in note
+    # The options of a run that is resumed are filled in.
+    again = setup.load_problem(str(pets), found.options)
+    assert (again.groups, again.dataset.notes) == (found.groups, found.dataset.notes)
+    bounded = setup.load_problem(str(pets), Options().updated({"few_below": 20}))
+    assert set(bounded.groups) == {"few"}
+    assert not [note for note in bounded.dataset.notes if "shot group" in note]

@@ -68,6 +68,8 @@ def decided(result: Result) -> list[str]:
     if found is None or likeliest is None or found.per_class == likeliest.per_class:
         return list(result.read.prices)
     shown: list[Measure] = [m for m in ("few", "medium", "many", "tail", "overall") if found.of(m) is not None]
+    if found.tail == found.few:
+        shown = [m for m in shown if m != "tail"]
     first, *others = (
         (f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)}", percent(likeliest.of(m) or 0.0)) for m in shown
     )
