@@ -71,6 +71,8 @@ evidence: $(VENV)/installed-dev  ## tables and figures of the studies, out of th
 	$(BIN)/python benchmarks/anomaly/collect.py
 	$(BIN)/python benchmarks/anomaly/collect.py --study blend
 	$(BIN)/python benchmarks/images/collect.py
+	$(BIN)/python benchmarks/images/ladder.py
+	$(BIN)/python benchmarks/images/long.py
 	$(BIN)/python benchmarks/tables/collect.py
 	$(BIN)/python benchmarks/tables/collect.py --study peers
 	$(BIN)/python benchmarks/speed/table.py --write

@@ -25,8 +25,11 @@ def half_width(differences: pd.Series) -> float:
 
 
 def interval(values: pd.Series, *, signed: bool = False) -> str:
-    """Mean and half the interval, like 1.2 ± 0.8 or +1.2 ± 0.8."""
-    return f"{values.mean():{'+' if signed else ''}.1f} ± {half_width(values):.1f}"
+    """Mean and half the interval, like 1.2 ± 0.8 or +1.2 ± 0.8; of one value the mean alone, of none a dash."""
+    if not len(values):
+        return "-"
+    mean = f"{values.mean():{'+' if signed else ''}.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {half_width(values):.1f}"
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

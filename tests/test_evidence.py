@@ -43,6 +43,15 @@ def test_a_study_s_tables_are_made_of_its_runs(tmp_path: Path, study: str, optio
     assert (tmp_path / made).read_text() == (results / made).read_text()
 
 
+@pytest.mark.parametrize("study", ["ladder", "long"])
+def test_the_tables_of_longer_schedules_are_made_of_their_runs(tmp_path: Path, study: str) -> None:
+    images = BENCHMARKS / "images"
+    shutil.copy(images / "results" / f"{study}.jsonl", tmp_path)
+    command = [sys.executable, images / f"{study}.py", "--runs", tmp_path / f"{study}.jsonl"]
+    subprocess.run(command, check=True)
+    assert (tmp_path / f"{study}.md").read_text() == (images / "results" / f"{study}.md").read_text()
+
+
 def test_the_page_of_evidence_is_made_of_the_studies(tmp_path: Path) -> None:
     subprocess.run([sys.executable, BENCHMARKS / "evidence.py", "--out", tmp_path], check=True)
     for made, held in (("evidence.md", "docs"), ("evidence.json", "benchmarks/results")):

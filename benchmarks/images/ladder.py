@@ -1,10 +1,10 @@
 """What each plain tool adds on top of the others, and what a step adds on each rung, by ../PROTOCOL.md.
 
-    PYTHONPATH=benchmarks/images OMP_NUM_THREADS=1 python benchmarks/images/ladder.py SOURCES [--jobs 1] [--seeds 5]
+    PYTHONPATH=benchmarks/images OMP_NUM_THREADS=1 python benchmarks/images/ladder.py SOURCES [--jobs 1] [--runs FILE]
 
 SOURCES is a folder with ``solar_infrared`` and ``cifar10`` (their Parquet files) and ``fashion-mnist`` (IDX files). A
-run is a line of results/ladder.jsonl; an interrupted study goes on, and is a smaller study before. The lines become
-results/ladder.md.
+run is a line of results/ladder.jsonl, or of FILE; an interrupted study goes on, and is a smaller study before. The
+lines become tables beside it; without SOURCES these alone are made.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from imbsam.runs.retraining import retrain
 from imbsam.runs.retraining_options import RetrainingOptions
 from imbsam.training.methods import with_own_options
 
-RESULTS = Path(__file__).parent / "results"
+RUNS = Path(__file__).parent / "results" / "ladder.jsonl"
 KEY = ("set", "rung", "method", "seed")
 SETS = {"solar_infrared": 12, "cifar10": 30, "fashion-mnist": 30}
 """Epochs on each set."""
@@ -110,7 +110,7 @@ def _pool(name: str, sources: Path) -> pools.Pool:
     return pools.read(name, sources)
 
 
-def make(missing: list[Job], sources: Path, workers: int) -> None:
+def make(missing: list[Job], sources: Path, workers: int, runs: Path) -> None:
     """Make the runs that are missing; one that fails does not take the others with it."""
     failed = []
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
@@ -121,16 +121,20 @@ def make(missing: list[Job], sources: Path, workers: int) -> None:
                 failed.append(f"{job}: {error!r}")
                 continue
             run = done.result()
-            lines.append(RESULTS / "ladder.jsonl", run)
+            lines.append(runs, run)
             print(f"{number}/{len(missing)}", *job, run["test"]["balanced"], run["test"]["tail"], flush=True)
-            (RESULTS / "ladder.md").write_text(tables())
+            write(runs)
     if failed:
         raise SystemExit("\n".join(["These failed:", *failed]))
 
 
-def tables() -> str:
+def write(runs: Path) -> None:
+    """Write the tables of the runs there are."""
+    runs.with_suffix(".md").write_text(tables(lines.frame(runs)))
+
+
+def tables(found: pd.DataFrame) -> str:
     """Balanced accuracy and tail recall of every rung, and the steps' differences to SGD on it."""
-    found = lines.frame(RESULTS / "ladder.jsonl")
     parts = ["# What the plain tools add, and the steps on top of them\n"]
     for name in [name for name in SETS if name in set(found.set)]:
         parts += [
@@ -166,15 +170,18 @@ def _table(runs: pd.DataFrame, title: str, measure: str) -> str:
 def main() -> None:
     """Make what is missing."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("sources", type=Path)
+    parser.add_argument("sources", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--runs", type=Path, default=RUNS)
     asked = parser.parse_args()
-    made = lines.finished(RESULTS / "ladder.jsonl", KEY)
-    wanted = [job for job in jobs(asked.seeds) if job[0] in asked.sets and job[2] in asked.methods]
-    make([job for job in wanted if job not in made], asked.sources.resolve(), asked.jobs)
+    if asked.sources is not None:
+        made = lines.finished(asked.runs, KEY)
+        wanted = [job for job in jobs(asked.seeds) if job[0] in asked.sets and job[2] in asked.methods]
+        make([job for job in wanted if job not in made], asked.sources.resolve(), asked.jobs, asked.runs)
+    write(asked.runs)
 
 
 if __name__ == "__main__":

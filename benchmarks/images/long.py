@@ -1,10 +1,10 @@
 """CIFAR-100-LT at 200 epochs, by ../PROTOCOL.md: each run is an `imbsam train`, in an order in which a part is a study.
 
-    python benchmarks/images/long.py CIFAR100 RUNS [--jobs 1]
+    python benchmarks/images/long.py CIFAR100 FOLDER [--jobs 1] [--runs FILE]
 
-CIFAR100 is a folder with the data set's Parquet files. RUNS is where the runs' folders go; one that was interrupted is
-gone on with. A finished run becomes a line of results/long.jsonl, and the lines become results/long.md beside what the
-papers report.
+CIFAR100 is a folder with the data set's Parquet files. FOLDER is where the runs go; one that was interrupted is gone on
+with. A finished run becomes a line of results/long.jsonl, or of FILE, and the lines become a table beside it with what
+the papers report; without CIFAR100 and FOLDER the table alone is made.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from paired import interval
 
 from imbsam.runs.folder import RunFolder
 
-RESULTS = Path(__file__).parent / "results"
+RUNS = Path(__file__).parent / "results" / "long.jsonl"
 KEY = ("loss", "method", "seed")
 METHODS = {"SGD": ["--method", "sgd"], "ImbSAM": ["--method", "imbsam"], "SAM": ["--method", "sam"]}
 FURTHER = {
@@ -78,18 +78,18 @@ def jobs() -> list[tuple[str, str, int]]:
     return usual + [("cross-entropy", method, seed) for seed, method in product(SEEDS, FURTHER)]
 
 
-def make(job: tuple[str, str, int], source: Path, runs: Path) -> None:
+def make(job: tuple[str, str, int], source: Path, place: Path, runs: Path) -> None:
     """Train, or go on with it, and keep what came out."""
     loss, method, seed = job
-    folder = runs / f"{loss}-{method.replace(' ', '-')}-{seed}"
+    folder = place / f"{loss}-{method.replace(' ', '-')}-{seed}"
     if not (folder / "result.json").exists():
         given = [str(source), *COMMON, *{**METHODS, **FURTHER}[method], "--loss", loss, "--seed", str(seed)]
         asked = ["--resume", str(folder)] if folder.exists() else [*given, "--out", str(folder)]
         subprocess.run([sys.executable, "-m", "imbsam", "train", *asked], check=True)
-    keep(folder, job)
+    keep(folder, job, runs)
 
 
-def keep(folder: Path, job: tuple[str, str, int]) -> None:
+def keep(folder: Path, job: tuple[str, str, int], runs: Path) -> None:
     """Add the line of a finished run."""
     found = RunFolder(folder).read_result()
     shown = {}
@@ -97,12 +97,11 @@ def keep(folder: Path, job: tuple[str, str, int]) -> None:
         assert scores is not None
         shown[split] = {measure: round(100 * (scores.of(measure) or 0.0), 3) for measure in (*MEASURES, "balanced")}
     cost = {"epoch": found.best_epoch, "cost": found.cost_ratio, "seconds": round(found.train_seconds)}
-    lines.append(RESULTS / "long.jsonl", {**dict(zip(KEY, job, strict=True)), **cost, **shown})
+    lines.append(runs, {**dict(zip(KEY, job, strict=True)), **cost, **shown})
 
 
-def table() -> str:
+def table(found: pd.DataFrame) -> str:
     """The runs there are, means over seeds, beside what others report."""
-    found = lines.frame(RESULTS / "long.jsonl")
     rows = []
     for loss in LOSSES:
         for method in (*METHODS, *FURTHER):
@@ -110,34 +109,42 @@ def table() -> str:
             if len(runs):
                 # The customary decision of each loss: by the likeliest class, or as logit adjustment has it.
                 split = "likeliest" if loss == "cross-entropy" else "test"
-                scores = [_mean(runs[f"{split}.{measure}"]) for measure in MEASURES]
-                balanced = _mean(runs["test.balanced"])
+                scores = [interval(runs[f"{split}.{measure}"]) for measure in MEASURES]
+                balanced = interval(runs["test.balanced"])
                 rows.append(
                     f"| {method}, {loss} | {' | '.join(scores)} | {balanced} | {runs.cost.mean():.2f} | {len(runs)} |"
                 )
     head = "| ResNet-20 | many | medium | few | all | all, decided as if classes were equally frequent | rows | seeds |"
-    title = "# CIFAR-100-LT, imbalance 100, 200 epochs\n\nTest recall in percent.\n"
+    title = (
+        "# CIFAR-100-LT, imbalance 100, 200 epochs\n\nTest recall in percent, by the likeliest class under "
+        "cross-entropy and as if classes were equally frequent under logit adjustment. The epoch is chosen by balanced "
+        "accuracy on validation data.\n"
+    )
     return "\n".join([title, head, "|---|---|---|---|---|---|---|---|", *rows, "", PAPERS])
 
 
-def _mean(values: pd.Series) -> str:
-    return f"{values.mean():.1f}" if len(values) < 2 else interval(values)
-
-
 def main() -> None:
-    """Make what is missing."""
+    """Make what is missing, and the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("source", type=Path)
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=RUNS)
     asked = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    asked.runs.mkdir(parents=True, exist_ok=True)
-    made = lines.finished(RESULTS / "long.jsonl", KEY)
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        for done in [pool.submit(make, job, asked.source, asked.runs) for job in jobs() if job not in made]:
-            done.result()
-            (RESULTS / "long.md").write_text(table())
+
+    def written() -> None:
+        asked.runs.with_suffix(".md").write_text(table(lines.frame(asked.runs)))
+
+    if asked.source is not None:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        asked.folder.mkdir(parents=True, exist_ok=True)
+        made = lines.finished(asked.runs, KEY)
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            missing = [job for job in jobs() if job not in made]
+            for done in [pool.submit(make, job, asked.source, asked.folder, asked.runs) for job in missing]:
+                done.result()
+                written()
+    written()
 
 
 if __name__ == "__main__":

@@ -27,12 +27,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Make the pages."""
     text = (Path(config.docs_dir) / OVERVIEW).read_text(encoding="utf-8")
     for name, section in SECTION.findall(text):
-        files.append(File.generated(config, page_of(name), content=written(name, section)))
+        files.append(File.generated(config, page_of(name), content=written(name, _from_below(section))))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """In the overview a table of links takes the place of the sections."""
+    """In the overview a table of links takes the place of the sections; links to a section lead to its page."""
+    if page.file.src_uri.startswith("methods/"):
+        return markdown
+    markdown = re.sub(r"\]\((?:methods\.md)?#([\w-]+)\)", _page_of_section, markdown)
     if page.file.src_uri != OVERVIEW:
         return markdown
     rows = [
@@ -43,6 +46,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     start = re.search(SECTION, markdown)
     assert start is not None
     return f"{markdown[: start.start()]}{table}\n\n{SECTION.sub('', markdown[start.start() :])}"
+
+
+def _page_of_section(link: re.Match[str]) -> str:
+    """A link to the section of a method as one to its page; any other as it is."""
+    return f"]({page_of(link[1])})" if link[1] in METHODS else link[0]
+
+
+def _from_below(section: str) -> str:
+    """A section's links as seen from its own page, which lies one folder down."""
+    section = re.sub(r"\]\(#([\w-]+)\)", lambda link: f"]({link[1]}.md)" if link[1] in METHODS else link[0], section)
+    return re.sub(r"\]\((?=[\w-]+\.md[#)])(?!(?:" + "|".join(METHODS) + r")\.md)", "](../", section)
 
 
 def page_of(name: str) -> str:
