@@ -191,7 +191,7 @@ def _work(
 
 
 _SAM = Counts.of("2 B")
-_ONCE = _work(Counts.of("B"), Counts.of("2 B", "B"), directions="0", settles=1, working="1")
+_ONCE = _work(Counts.of("B"), Counts.of("2 B", "B"), directions="0", settles=1)
 _UNIVERSAL = _work(Counts.of("B + n B"), directions="0", sums="1 + n", working="1 + n")
 
 WORK: Mapping[str, Work] = {
@@ -210,7 +210,7 @@ WORK: Mapping[str, Work] = {
         settles=1,
         remembers=True,
         kept=2,
-        working="2",
+        working="3",
     ),
     "looksam": _work(Counts.of("B + 1/k B"), directions="1/k", remembers=True, kept=2, working="2"),
     "esam": _work(

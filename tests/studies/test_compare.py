@@ -217,3 +217,9 @@ def test_the_families_hold_every_method():
     assert sorted([*aware, *other]) == sorted(every[1:])
     assert {"imbsam", "sam-a", "balanced-sam"} <= set(aware)
     assert {"sam", "msam", "le-sam"} <= set(other)
+
+
+def test_a_pattern_of_names_may_begin_with_a_star():
+    variant = Variant.parse("imbsam:perturb=*.weight,rho=0.1")
+    assert variant.values == {"method": "imbsam", "perturb": "*.weight", "rho": 0.1}
+    assert Variant.parse("sam:perturb=[norms,head.*]").values["perturb"] == ["norms", "head.*"]

@@ -26,7 +26,8 @@ def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
     for pair in re.split(r",(?=[\w-]+=)(?![^\[]*\])", rest) if rest else ():
         name, equals, value = pair.partition("=")
         try:
-            values[name.replace("-", "_")] = yaml.safe_load(value)
+            # A star begins an alias in YAML, and here a pattern of names, as *.weight.
+            values[name.replace("-", "_")] = value if value.startswith("*") else yaml.safe_load(value)
         except yaml.YAMLError:
             equals = ""
         if not equals or not name:
