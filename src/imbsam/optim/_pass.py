@@ -43,7 +43,7 @@ class Pass:
             Tensors of shape ``(R, ...)``.
         """
         whole = self._planned.rows is None and len(self.rows) == self._step.batch_size
-        return batch if whole else tuple(x[self.rows.to(x.device)] for x in batch)
+        return batch if whole else tuple(x[self.rows.to(x.device, non_blocking=True)] for x in batch)
 
     def split(self, size: int) -> Iterator["Pass"]:
         """Cut the pass into micro-batches; their gradients add up to the pass's.

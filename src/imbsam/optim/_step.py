@@ -257,7 +257,7 @@ class Step:
         self._rows_left -= len(losses)
         seen = losses.detach() if scale == 1 else losses.detach() / scale
         if planned.counted is not None:
-            self.loss = self.loss.to(losses.device) + weighted_sum(seen, planned.counted[span])
+            self.loss = self.loss.to(losses.device, non_blocking=True) + weighted_sum(seen, planned.counted[span])
         if self._check is not None:
             self._check.see(planned, span, seen)
         if self._looks and (planned.term is None or planned.select is not None):
