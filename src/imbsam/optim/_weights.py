@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from imbsam.errors import PassError
-from imbsam.optim._tensors import each, gathered_again, local
+from imbsam.optim._tensors import each, gathered_again, gathering, local
 from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
 
@@ -21,7 +21,8 @@ class Weights:
     """
 
     def __init__(self, model: nn.Module | None) -> None:
-        self._model = model
+        self._saved_by = _unwrapped(model)
+        self._gathering = gathering(model)
         self._named: Mapping[str, Tensor] = dict(model.named_parameters()) if model is not None else {}
         self._names = {p: name for name, p in self._named.items()}
         self._saved: dict[Tensor, Tensor] = {}
@@ -91,13 +92,13 @@ class Weights:
                 self._saved[p] = torch.empty_like(held)
         each("copy_", [self._saved[p] for p in params], own)
         # While they stand, a checkpoint can never hold perturbed weights.
-        self._guards = [m.register_state_dict_pre_hook(_refuse) for m in _unwrapped(self._model)]  # type: ignore[no-untyped-call]
+        self._guards = [m.register_state_dict_pre_hook(_refuse) for m in self._saved_by]  # type: ignore[no-untyped-call]
         self._moved = params
 
     def _changed(self) -> None:
         # Autocast keeps the weights it has cast, and the root of a sharded model those it has gathered.
         torch.clear_autocast_cache()
-        gathered_again(self._model)
+        gathered_again(self._gathering)
 
 
 def params_of(group: ParamGroup) -> list[Tensor]:
