@@ -60,7 +60,7 @@ class Step:
         self._loss: Tensor | None = None
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
-        self.own: set[Tensor] = set()
+        self.own: frozenset[Tensor] = frozenset()
         self.left: tuple[Tensor, int] | None = None
         self._method = method
         self._loss_scale = loss_scale
@@ -74,6 +74,7 @@ class Step:
         self._settles = 1
         self._rows_left = 0
         self._losses: dict[str, Tensor] = {}
+        self._looks_at_losses = method.combines or method.ascent.learns
         self._looks = any(p.select is not None for p in self._planned)
         if self._looks:
             self._before, self._after = torch.zeros(2, self.batch_size, dtype=torch.float64)
@@ -123,11 +124,9 @@ class Step:
         if self.life != "new":
             raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
         method = self._method
-        own = method._own_params()
-        self.own = set(own)
-        self._gradients = Gradients(
-            own, method._weights.guests(self.own), accumulate=self._accumulate, waiting=self._earlier is not None
-        )
+        reached = method._weights.reached(method._own_params())
+        self.own = reached.mine
+        self._gradients = Gradients(reached, accumulate=self._accumulate, waiting=self._earlier is not None)
         if self._earlier is not None:
             self._earlier.life = "dead"
             self._losses_before = [*self._earlier._losses_before, self._earlier.loss]
@@ -265,7 +264,7 @@ class Step:
                 self._method._strangers.gain()
             else:
                 self._method._strangers.forget()
-            if span is not None:
+            if span is not None and self._looks_at_losses:
                 self._count(use.gradient, value.detach() if scale == 1 else value.detach() / scale)
         if span is None:
             return
@@ -300,7 +299,9 @@ class Step:
             if torch.equal(use.weights[span], mean):
                 return use
         if losses.requires_grad and bool(mean.any()):
-            value = weighted_sum(losses, planned.counted, span, planned.evenly) * (1.0 if by is None else self._loss_scale)
+            value = weighted_sum(losses, planned.counted, span, planned.evenly) * (
+                1.0 if by is None else self._loss_scale
+            )
             self._gradients.collect(UNUSED)
             strangers.gain_from(value)
             self._gradients.collect(STEP)
@@ -354,7 +355,8 @@ class Step:
         method._ranks.send(gradients=True)
         try:
             if complete:
-                self._combine()
+                if self._looks_at_losses:
+                    self._combine()
                 self.life = "done"
         finally:
             done = self.life == "done"

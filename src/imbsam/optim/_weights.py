@@ -1,6 +1,8 @@
 """The weights of a method: perturbed along an ascent, and brought back bit for bit."""
 
-from collections.abc import Container, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,23 @@ from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
 
 ParamGroup = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The parameters that a backward may reach.
+
+    Args:
+        own: The optimizer's.
+        guests: The model's others.
+        mine: The optimizer's, as a set.
+        known: All of them, as a set.
+    """
+
+    own: list[Tensor]
+    guests: list[Tensor]
+    mine: frozenset[Tensor]
+    known: frozenset[Tensor]
 
 
 class Weights:
@@ -25,17 +44,27 @@ class Weights:
         self._gathering = gathering(model)
         self._named: Mapping[str, Tensor] = dict(model.named_parameters()) if model is not None else {}
         self._names = {p: name for name, p in self._named.items()}
+        self._reached: Reached | None = None
         self._saved: dict[Tensor, Tensor] = {}
         self._moved: list[Tensor] = []
+
+    def reached(self, own: list[Tensor]) -> Reached:
+        """The parameters that a backward may reach; found anew where the optimizer's have changed.
+
+        Args:
+            own: The optimizer's.
+        """
+        kept = self._reached
+        if kept is None or len(kept.own) != len(own) or not all(map(operator.is_, kept.own, own)):
+            mine = frozenset(own)
+            guests = [p for p in self._named.values() if p not in mine]
+            kept = self._reached = Reached(own, guests, mine, mine.union(guests))
+        return kept
 
     @property
     def perturbed(self) -> bool:
         """Whether the parameters differ from the step's weights."""
         return bool(self._moved)
-
-    def guests(self, own: Container[Tensor]) -> list[Tensor]:
-        """The model's parameters that are not the optimizer's: backward reaches them, too."""
-        return [p for p in self._named.values() if p not in own]
 
     def slopes(
         self, groups: Sequence[ParamGroup], term: Term, *, fresh: bool, keep: bool, loss_scale: float
@@ -72,14 +101,14 @@ class Weights:
         self._changed()
         return climbed
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Bring the weights back.
 
         Copied back, not subtracted: w + e - e differs from w in the last bit, and bf16 loses all of it.
         """
         if self._moved:
-            each("copy_", [local(p) for p in self._moved], [self._saved[p] for p in self._moved])
+            with torch.no_grad():
+                each("copy_", [local(p) for p in self._moved], [self._saved[p] for p in self._moved])
             self._changed()
             self._moved = []
             for handle in self._guards:
