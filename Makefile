@@ -7,7 +7,7 @@ PYTEST      := python -m pytest -n auto --dist worksteal
 QUICK       := -m "not slow"
 
 # What of the tests needs an extra, or tools of development: left out beside the required dependencies alone.
-NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations runs/tracking runs/test_export.py studies/test_journal.py \
+NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations device/test_integrations.py runs/tracking runs/test_export.py studies/test_journal.py \
 	studies/test_workers.py studies/test_tune.py cli/test_tune.py optim/test_peers.py reliability \
 	report/test_browser.py test_docstrings.py test_citation.py test_evidence.py test_site.py test_tutorials.py)
 

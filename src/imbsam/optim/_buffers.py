@@ -92,7 +92,8 @@ class Buffers:
             self._first = [(slot, slot.held, slot.before) for slot in self._slots]
             for slot in self._slots:
                 slot.before = None
-        _hold([slot for slot in self._slots if slot.before is None or slot.touched()])
+        if self._slots:
+            _hold([slot for slot in self._slots if slot.before is None or slot.touched()])
 
     def remember_new(self) -> None:
         """Keep the buffers of a module that is about to be called for the first time; others may have moved already."""
@@ -123,6 +124,8 @@ class Buffers:
                     place: dict[str, Tensor | None] = module._parameters  # type: ignore[assignment]
                     self._slots.append(Slot(module, name, place, False, moves=True, held=p, before=whole))
             self._frozen = []
+        if not self._slots:
+            return
         touched = []
         for slot in self._slots:
             slot.outcome = slot.now() if slot.touched() else None
@@ -130,14 +133,14 @@ class Buffers:
                 touched.append(slot)
         _keep(touched, "after", [slot.outcome for slot in touched])
 
-    @torch.no_grad()
     def rewind(self) -> None:
         """Put back the buffers from before the step, for another pass over the same function."""
         _put([(s, s.held, s.before) for s in self._slots if not s.normalises and s.touched()])
 
-    @torch.no_grad()
     def end(self, *, settled: bool) -> None:
         """Leave the outcome of the first pass, or, where nothing is settled, the buffers from before the passes."""
+        if not self._slots:
+            return
         touched = [slot for slot in self._slots if slot.touched()]
         if not settled:
             _put([(slot, slot.held, slot.before) for slot in touched])
@@ -145,7 +148,6 @@ class Buffers:
         # What moved in a later pass alone has no outcome: it stays as it was.
         _put([(s, s.held, s.before) if s.outcome is None else (s, s.outcome, s.after) for s in touched])
 
-    @torch.no_grad()
     def undo(self) -> None:
         """Put back the buffers from before the step, of all its micro-batches."""
         _put(self._first or [(slot, slot.held, slot.before) for slot in self._slots if slot.touched()])
@@ -201,6 +203,7 @@ def _keep(slots: Sequence[Slot], name: str, tensors: Sequence[Tensor | None]) ->
     _copy(kept, sources)
 
 
+@torch.no_grad()
 def _put(found: Sequence[tuple[Slot, Tensor | None, Tensor | None]]) -> None:
     """Put a tensor with kept contents back into its place."""
     kept = [(slot, tensor, contents) for slot, tensor, contents in found if tensor is not None and contents is not None]

@@ -10,6 +10,7 @@ from torch import Tensor
 from imbsam.errors import PassError
 from imbsam.optim._plan import STEP
 from imbsam.optim._strangers import add, is_left, owner_of, take_over, wait, waits
+from imbsam.optim._weights import Reached
 from imbsam.optim.ascent import Memory, global_norm
 
 MeanOverRanks = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -85,8 +86,8 @@ class Gradients:
     """The gradients of one step, while its passes are made.
 
     Args:
-        own: The optimizer's parameters; a gradient that passes of steps before have left is dropped.
-        guests: The model's other parameters; what they have is kept for :meth:`close`.
+        reached: The optimizer's parameters, of which a gradient that passes of steps before have left is dropped, and
+            the model's others; what these have is kept for :meth:`close`.
         accumulate: Whether the step's gradient is added to what the optimizer's parameters have.
         waiting: Whether what they have is of passes that wait for the same step.
 
@@ -94,13 +95,12 @@ class Gradients:
         PassError: If the optimizer's parameters have a gradient that is not of passes, and it is not to be added to.
     """
 
-    def __init__(
-        self, own: Sequence[Tensor], guests: Sequence[Tensor], *, accumulate: bool = False, waiting: bool = False
-    ) -> None:
+    def __init__(self, reached: Reached, *, accumulate: bool = False, waiting: bool = False) -> None:
+        own, guests = reached.own, reached.guests
         if not accumulate:
             _refuse_gradients_of_others(own)
         self._params = [*own, *guests]
-        self.known = set(self._params)
+        self.known = reached.known
         held = self._params if accumulate else guests
         self._held = {p: p.grad for p in held if p.grad is not None and (waiting or not is_left(p.grad))}
         self._own, self._guests = len(own), guests
@@ -175,6 +175,8 @@ class Gradients:
 
 def _refuse_gradients_of_others(own: Sequence[Tensor]) -> None:
     unknown = [p for p in own if p.grad is not None and not is_left(p.grad)]
+    if not unknown:
+        return
     others = [p.grad for p in take_over(unknown) if p.grad is not None and not waits(p.grad)]
     # Set to zero, they have been cleared, too.
     if others and not bool(global_norm(others) == 0):

@@ -1,7 +1,6 @@
 """The modules that a step calls: found anew where the model has changed, and watched where they are called first."""
 
 import sys
-from collections.abc import Iterator
 from typing import NoReturn
 
 from torch import nn
@@ -40,8 +39,8 @@ class Modules:
 
     def look(self) -> bool:
         """Find the modules as they are now, and tell whether any is new: a layer may have been put in since."""
-        modules = list(_below(self._model)) if self._model is not None else []
-        size = sum(len(module._buffers) for module in modules)
+        modules = _below(self._model) if self._model is not None else []
+        size = sum([len(module._buffers) for module in modules])
         if modules != self._all or size != self._size:
             self._all, self._size = modules, size
             self._find()
@@ -116,13 +115,13 @@ class Modules:
         )
 
 
-def _below(model: nn.Module) -> Iterator[nn.Module]:
+def _below(model: nn.Module) -> list[nn.Module]:
     """The module and all that it holds, each once; faster than ``modules()``, which joins names."""
-    seen, stack = {model}, [model]
-    while stack:
-        module = stack.pop()
-        yield module
+    seen, found = {model}, [model]
+    # Grows while it is gone through.
+    for module in found:
         for child in module._modules.values():
             if child is not None and child not in seen:
                 seen.add(child)
-                stack.append(child)
+                found.append(child)
+    return found

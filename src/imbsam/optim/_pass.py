@@ -1,6 +1,7 @@
 """One pass of a step, as the caller's loop sees it."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,19 +20,21 @@ Backward = Callable[..., object]
 
 
 class Pass:
-    """One forward and backward of a step, over some rows of the batch.
-
-    Attributes:
-        rows: Indices of the rows to forward, shape ``(R,)``, int64, on the targets' device.
-    """
+    """One forward and backward of a step, over some rows of the batch."""
 
     def __init__(self, step: "Step", planned: PlannedPass, span: slice, *, counts: bool = True) -> None:
         self._step = step
         self._planned = planned
         self._span = span
         self._counts = counts
+        self._size = span.stop - span.start
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Indices of the rows to forward, shape ``(R,)``, int64, on the targets' device."""
+        planned, span = self._planned, self._span
         rows = torch.arange(span.start, span.stop) if planned.rows is None else planned.rows[span]
-        self.rows = rows.to(step.device, non_blocking=True)
+        return rows.to(self._step.device, non_blocking=True)
 
     def select(self, *batch: Tensor) -> tuple[Tensor, ...]:
         """Take the pass's rows of tensors whose first dimension is the batch; without a copy where it is all of them.
@@ -42,8 +45,8 @@ class Pass:
         Returns:
             Tensors of shape ``(R, ...)``.
         """
-        whole = self._planned.rows is None and len(self.rows) == self._step.batch_size
-        return batch if whole else tuple(x[self.rows.to(x.device)] for x in batch)
+        whole = self._planned.rows is None and self._size == self._step.batch_size
+        return batch if whole else tuple(x[self.rows.to(x.device, non_blocking=True)] for x in batch)
 
     def split(self, size: int) -> Iterator["Pass"]:
         """Cut the pass into micro-batches; their gradients add up to the pass's.
@@ -95,9 +98,9 @@ class Pass:
         Raises:
             PassError: If the losses are not one per row, or this is not the pass in progress.
         """
-        if losses.shape != self.rows.shape:
+        if losses.shape != (self._size,):
             raise PassError(
-                f"backward() needs the loss of each of the {len(self.rows)} rows, shape ({len(self.rows)},); "
+                f"backward() needs the loss of each of the {self._size} rows, shape ({self._size},); "
                 f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none', and the mean over what a row "
                 "has besides, as losses.flatten(1).mean(1)."
             )

@@ -1,7 +1,8 @@
 """The plan of a step: which rows to forward at which weights, so that no row is forwarded for nothing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -41,6 +42,12 @@ class Use:
     weights: Tensor
     gradient: str
 
+    @cached_property
+    def even(self) -> float | None:
+        """The weight of every row, where all have the same."""
+        numbers = self.weights.tolist()
+        return numbers[0] if numbers and numbers.count(numbers[0]) == len(numbers) else None
+
 
 @dataclass(frozen=True)
 class PlannedPass:
@@ -52,6 +59,7 @@ class PlannedPass:
         term: The term whose perturbation is in force; ``None`` at the weights themselves.
         counted: Weight of these rows in the batch's mean loss, shape ``(R,)``: each row counts once, at ``w`` where it
             is forwarded there. ``None`` where none does.
+        evenly: The weight of each in it, where all have the same.
         own: How many of these rows, the first ones, are there for themselves; the others stand for all that are left
             out, and enter BatchNorm's statistics accordingly. ``None`` where the rows count alike.
         select: Turns the losses at ``w`` and at ``w + e`` into the weights of the pass that follows.
@@ -61,6 +69,7 @@ class PlannedPass:
     uses: tuple[Use, ...]
     term: int | None = None
     counted: Tensor | None = None
+    evenly: float | None = None
     own: int | None = None
     select: "Callable[[Tensor, Tensor], PlannedPass] | None" = None
 
@@ -159,6 +168,8 @@ class _Layout:
     context_rows: int
     row_multiple: int
     share: bool
+    supports: dict[int, Tensor] = field(default_factory=dict)
+    """The rows with a weight, by the weights' identity: a term's ascent and descent often are one tensor."""
 
     def shared_with_base(self, ascents: dict[int, Tensor], need_base: bool) -> list[int]:
         """Terms whose direction comes from the same forward as the unperturbed loss."""
@@ -175,8 +186,16 @@ class _Layout:
 
     def _is_cheaper_together(self, ascent: Tensor) -> bool:
         # A forward and two backwards of all the rows cost 5 each; a pass for either's own rows costs 3 each.
-        together = int(((ascent != 0) | (self.base != 0)).sum())
-        return 5 * together < 3 * (int(ascent.count_nonzero()) + int(self.base.count_nonzero()))
+        own, base = self._support(ascent).numel(), self._support(self.base).numel()
+        if 5 * max(own, base) >= 3 * (own + base):
+            return False
+        return 5 * int(((ascent != 0) | (self.base != 0)).sum()) < 3 * (own + base)
+
+    def _support(self, weights: Tensor) -> Tensor:
+        found = self.supports.get(id(weights))
+        if found is None:
+            found = self.supports[id(weights)] = weights.nonzero().squeeze(1)
+        return found
 
     def opening(self, uses: list[Use]) -> list[PlannedPass]:
         """The pass at the unperturbed weights that several uses share; one each where they may not."""
@@ -211,10 +230,11 @@ class _Layout:
         """The rows with a weight and evenly spaced others, context and padding; ``None`` where that is all rows."""
         if self.coupled and self.statistics == "batch":
             return None
-        rows = weights.nonzero().squeeze(1)
-        extra = max(self.context_rows if self.coupled else 0, int(not len(rows)))
-        extra += -(len(rows) + extra) % self.row_multiple
-        if len(rows) + extra >= len(weights):
+        rows = self._support(weights)
+        number = rows.numel()
+        extra = max(self.context_rows if self.coupled else 0, int(not number))
+        extra += -(number + extra) % self.row_multiple
+        if number + extra >= weights.numel():
             return None
         if extra:
             others = (weights == 0).nonzero().squeeze(1)
@@ -224,19 +244,34 @@ class _Layout:
 
 
 def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[PlannedPass]:
-    unseen = torch.ones(size, dtype=torch.float64)
+    unseen: Tensor | None = None
     left = size
     shares: dict[int, Tensor] = {}
+    all_of: dict[int, int] = {}
     # A random direction may leave rows that are never forwarded at the weights themselves: they count where they are.
     for index in sorted(range(len(passes)), key=lambda i: passes[i].term is not None):
         rows = passes[index].rows
-        fresh = unseen.clone() if rows is None else unseen[rows]
-        found = int(fresh.sum())
-        if found:
-            shares[index] = fresh
-            left -= found
+        number = size if rows is None else rows.numel()
+        if unseen is None:
+            found = all_of[index] = number
+        else:
+            fresh = unseen if rows is None else unseen[rows]
+            found = int(fresh.sum())
+            if found == number:
+                all_of[index] = number
+            elif found:
+                shares[index] = fresh.clone()
+        left -= found
         if not left:
             break
+        unseen = torch.ones(size, dtype=torch.float64) if unseen is None else unseen
         unseen[slice(None) if rows is None else rows] = 0
     total = size - left
-    return [replace(p, counted=shares[i] / total) if i in shares else p for i, p in enumerate(passes)]
+    counted = list(passes)
+    for index, number in all_of.items():
+        each = 1 / total
+        weights = torch.full((number,), each, dtype=torch.float64)
+        counted[index] = replace(passes[index], counted=weights, evenly=each)
+    for index, share in shares.items():
+        counted[index] = replace(passes[index], counted=share / total)
+    return counted

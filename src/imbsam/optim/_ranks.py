@@ -83,8 +83,11 @@ class Ranks:
 
     def agree(self, rows: int, terms: Sequence[Term], *, step: int = 0) -> tuple[float, Need]:
         """The mean batch size of the ranks, by which each divides as theirs are averaged, and what any rank needs."""
-        perturbed = [term.ascent is not None and bool(term.ascent.any()) for term in terms]
         present = [bool(term.descent.any()) for term in terms]
+        perturbed = [
+            there if term.ascent is term.descent else term.ascent is not None and bool(term.ascent.any())
+            for term, there in zip(terms, present, strict=True)
+        ]
         if self.size == 1:
             return float(rows), Need(tuple(perturbed), tuple(present))
         mine = torch.tensor([rows, *perturbed, *present], dtype=torch.float64, device=self._device)
@@ -102,12 +105,13 @@ class Ranks:
             together /= self.size
         return dict(zip(values, together.unbind(), strict=True))
 
-    def anywhere(self, found: Tensor) -> bool:
+    def anywhere(self, found: bool) -> bool:
         """Whether any rank found something: one that stepped while another refused to would never meet it again."""
-        if self.size > 1:
-            found = found.to(self._device, torch.float64)
-            dist.all_reduce(found, group=self._group)
-        return bool(found)
+        if self.size == 1:
+            return found
+        somewhere = torch.tensor(float(found), dtype=torch.float64, device=self._device)
+        dist.all_reduce(somewhere, group=self._group)
+        return bool(somewhere)
 
 
 def _refuse_a_part_of_the_ranks(model: nn.Module) -> None:

@@ -252,6 +252,11 @@ class SharpnessAware(Counting):
         """Whether the step perturbs the weights of any parameter group for the term."""
         return self.is_sharp and any(group[term.radius] for group in self.param_groups)
 
+    @property
+    def combines(self) -> bool:
+        """Whether the method has a :meth:`combine` of its own."""
+        return type(self).combine is not SharpnessAware.combine or "combine" in vars(self)
+
     def combine(self, parts: Parts) -> Combined | None:
         """Make the step's gradient of the gradients of the passes; by default it is their sum already.
 

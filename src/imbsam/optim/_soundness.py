@@ -1,6 +1,7 @@
 """What is looked at before a step is applied: numbers that are not finite, and gradients that somebody has cleared."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,19 +43,18 @@ def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
         PassError: If the gradient was set to zero since the passes.
     """
     grads = step.grads()
-    found: Mapping[str, list[Tensor]] = {
+    named: Mapping[str, list[Tensor]] = {
         "the loss of": step.all_losses,
         "an ascent gradient of": step.norms,
         "the gradient of": [global_norm(grads)] if grads else [],
     }
-    # Fetched together: an accelerator waits once.
-    values = [v.to(step.loss.device, torch.float64, non_blocking=True) for part in found.values() for v in part]
-    together = torch.stack(values)
-    if not ranks.anywhere(~together.isfinite().all()):
-        _refuse_zeroed(step, together)
+    values = _fetched([v for part in named.values() for v in part])
+    if not ranks.anywhere(not all(map(math.isfinite, values))):
+        _refuse_zeroed(step, values)
         return
     buffers.undo()
-    mine = (name for name, part in found.items() if not all(bool(v.isfinite()) for v in part))
+    names = [name for name, part in named.items() for _ in part]
+    mine = (name for name, value in zip(names, values, strict=True) if not math.isfinite(value))
     raise NonFiniteError(
         f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
         "statistics are those before it. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
@@ -62,9 +62,19 @@ def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
     )
 
 
-def _refuse_zeroed(step: Step, values: Tensor) -> None:
+def _fetched(values: Sequence[Tensor]) -> list[float]:
+    """Scalars as numbers; together, so that an accelerator waits once."""
+    if all(v.device.type == "cpu" for v in values):
+        return [float(v) for v in values]
+    home = values[0].device
+    together = torch.stack([v.to(home, torch.float64, non_blocking=True) for v in values])
+    numbers: list[float] = together.tolist()
+    return numbers
+
+
+def _refuse_zeroed(step: Step, values: Sequence[float]) -> None:
     # Changed since the passes, as clipping does, too; and zero, though the direction of an ascent was not.
     p, version = step.left or (None, 0)
     changed = p is not None and p.grad is not None and p.grad._version != version
-    if changed and step.norms and bool((values[-1] == 0) & (values[-2] != 0)):
+    if changed and step.norms and values[-1] == 0 and values[-2] != 0:
         raise PassError(CLEARED)

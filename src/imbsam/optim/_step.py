@@ -42,7 +42,6 @@ class Step:
     Attributes:
         own: The optimizer's parameters.
         life: Where the step is.
-        loss: Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes.
         batch_size: Rows of the batch.
         device: Where the targets, and so the rows' indices, are.
         memory: What ascent and method will keep, by name, once the step has been made.
@@ -58,10 +57,10 @@ class Step:
     ) -> None:
         check_number("loss_scale", loss_scale, above=0)
         self.life: Life = "new"
-        self.loss = torch.zeros(())
+        self._loss: Tensor | None = None
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
-        self.own: set[Tensor] = set()
+        self.own: frozenset[Tensor] = frozenset()
         self.left: tuple[Tensor, int] | None = None
         self._method = method
         self._loss_scale = loss_scale
@@ -75,8 +74,10 @@ class Step:
         self._settles = 1
         self._rows_left = 0
         self._losses: dict[str, Tensor] = {}
+        self._looks_at_losses = method.combines or method.ascent.learns
         self._looks = any(p.select is not None for p in self._planned)
-        self._before, self._after = torch.zeros(2, self.batch_size if self._looks else 0, dtype=torch.float64)
+        if self._looks:
+            self._before, self._after = torch.zeros(2, self.batch_size, dtype=torch.float64)
 
     def _plan(self, classes: Tensor) -> None:
         method, ranks = self._method, self._method._ranks
@@ -123,11 +124,9 @@ class Step:
         if self.life != "new":
             raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
         method = self._method
-        own = method._own_params()
-        self.own = set(own)
-        self._gradients = Gradients(
-            own, method._weights.guests(self.own), accumulate=self._accumulate, waiting=self._earlier is not None
-        )
+        reached = method._weights.reached(method._own_params())
+        self.own = reached.mine
+        self._gradients = Gradients(reached, accumulate=self._accumulate, waiting=self._earlier is not None)
         if self._earlier is not None:
             self._earlier.life = "dead"
             self._losses_before = [*self._earlier._losses_before, self._earlier.loss]
@@ -138,6 +137,15 @@ class Step:
         STEPS.add(self)
         self.life = "open"
         return self
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes."""
+        return torch.zeros(()) if self._loss is None else self._loss
+
+    @loss.setter
+    def loss(self, loss: Tensor) -> None:
+        self._loss = loss
 
     def __len__(self) -> int:
         return len(self._planned)
@@ -204,7 +212,7 @@ class Step:
         return Pass(self, planned, span, counts=counts)
 
     def _size(self, planned: PlannedPass) -> int:
-        return self.batch_size if planned.rows is None else len(planned.rows)
+        return self.batch_size if planned.rows is None else planned.rows.numel()
 
     def _is_needed_everywhere(self, planned: PlannedPass) -> bool:
         """Whether ranks need each other's part of a gradient now; a later pass may send the sum of several."""
@@ -244,22 +252,33 @@ class Step:
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
         scale = self._loss_scale if by is None else 1.0
         mean_by = self._strangers_gain(planned, span, losses, by)
+        found: dict[float, Tensor] = {}
         for use in planned.uses:
             self._gradients.collect(use.gradient)
-            value = (losses * 0).sum() if span is None else weighted_sum(losses, use.weights[span])
+            if span is None:
+                value = (losses * 0).sum()
+            else:
+                value = weighted_sum(losses, use.weights, span, use.even)
+                if use.even is not None and scale == 1:
+                    found[use.even] = value.detach()
             (by or Tensor.backward)(value, retain_graph=use is not planned.uses[-1])
             if use is mean_by:
                 self._method._strangers.gain()
             else:
                 self._method._strangers.forget()
-            if span is not None:
-                self._count(use.gradient, value.detach() / scale)
+            if span is not None and self._looks_at_losses:
+                self._count(use.gradient, value.detach() if scale == 1 else value.detach() / scale)
         if span is None:
             return
         self._rows_left -= len(losses)
         seen = losses.detach() if scale == 1 else losses.detach() / scale
         if planned.counted is not None:
-            self.loss = self.loss.to(losses.device) + weighted_sum(seen, planned.counted[span])
+            even = planned.evenly
+            # Of the weights that a backward had, the sum is there already.
+            part = found.get(even) if even is not None else None
+            part = weighted_sum(seen, planned.counted, span, even) if part is None else part
+            before = torch.zeros((), device=part.device) if self._loss is None else self._loss
+            self.loss = before.to(part.device, non_blocking=True) + part
         if self._check is not None:
             self._check.see(planned, span, seen)
         if self._looks and (planned.term is None or planned.select is not None):
@@ -282,7 +301,9 @@ class Step:
             if torch.equal(use.weights[span], mean):
                 return use
         if losses.requires_grad and bool(mean.any()):
-            value = weighted_sum(losses, mean) * (1.0 if by is None else self._loss_scale)
+            value = weighted_sum(losses, planned.counted, span, planned.evenly) * (
+                1.0 if by is None else self._loss_scale
+            )
             self._gradients.collect(UNUSED)
             strangers.gain_from(value)
             self._gradients.collect(STEP)
@@ -341,7 +362,8 @@ class Step:
         method._ranks.send(gradients=True)
         try:
             if complete:
-                self._combine()
+                if self._looks_at_losses:
+                    self._combine()
                 self.life = "done"
         finally:
             done = self.life == "done"
@@ -399,14 +421,16 @@ class _Outside:
         return next(self._passes)
 
 
-def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
-    """Sum of losses times weights, both of shape ``(R,)``; equal weights are applied as one number, without a copy."""
-    first = float(weights[0])
-    if bool((weights == first).all()):
+def weighted_sum(losses: Tensor, weights: Tensor, span: slice, even: float | None) -> Tensor:
+    """Sum of losses times the weights of a span, both of shape ``(R,)``.
+
+    Weights that are all ``even`` are applied as one number, without a copy.
+    """
+    if even is not None:
         # Multiplied before the sum: the losses get a dense gradient, as mean() gives, so that matmul rounds it alike.
-        return (losses * first).sum()
+        return (losses * even).sum()
     # Not `losses @ weights`: autocast would round both to half precision.
-    return (losses * weights.to(losses, non_blocking=True)).sum()
+    return (losses * weights[span].to(losses, non_blocking=True)).sum()
 
 
 def memory_name(k: int, term: Term) -> str:

@@ -107,7 +107,7 @@ def checked_classes(targets: Tensor, classes: int) -> None:
                 f"optimizer has {classes}; {SHARES}."
             )
         return
-    lowest, highest = int(targets.min()), int(targets.max())
+    lowest, highest = (int(bound) for bound in targets.aminmax())
     if lowest >= 0 and highest < classes:
         return
     wrong = f"target {lowest if lowest < 0 else highest} is outside the {classes} classes of the optimizer"

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 def each(
     operator: str, tensors: Sequence[Tensor], others: Sequence[Tensor] | Tensor | float, **options: object
@@ -47,7 +49,8 @@ def local(tensor: Tensor) -> Tensor:
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether other ranks hold parts of the tensor."""
-    return hasattr(tensor, "placements") and hasattr(tensor, "to_local")
+    # The plain kinds need no look for attributes that they lack, which takes longest where it finds none.
+    return type(tensor) not in _PLAIN and hasattr(tensor, "placements") and hasattr(tensor, "to_local")
 
 
 def summed_over_shards(own: Tensor, layout: Tensor) -> Tensor:
@@ -60,8 +63,16 @@ def summed_over_shards(own: Tensor, layout: Tensor) -> Tensor:
     return whole
 
 
-def gathered_again(model: nn.Module | None) -> None:
-    """Let the next forward gather the weights anew, where they have changed since the last one."""
-    for module in model.modules() if model is not None else ():
-        if hasattr(module, "reshard"):
-            module.reshard()  # type: ignore[operator]
+def gathering(model: nn.Module | None) -> list[nn.Module]:
+    """The modules that gather weights from all ranks for a forward."""
+    return [module for module in model.modules() if hasattr(module, "reshard")] if model is not None else []
+
+
+def gathered_again(modules: Sequence[nn.Module]) -> None:
+    """Let the next forward gather the weights anew, where they have changed since the last one.
+
+    Args:
+        modules: Of :func:`gathering`.
+    """
+    for module in modules:
+        module.reshard()  # type: ignore[operator]

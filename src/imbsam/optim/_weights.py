@@ -1,17 +1,36 @@
 """The weights of a method: perturbed along an ascent, and brought back bit for bit."""
 
-from collections.abc import Container, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from imbsam.errors import PassError
 from imbsam.optim._perturbed import ALL, Perturbed
-from imbsam.optim._tensors import each, gathered_again, local
+from imbsam.optim._tensors import each, gathered_again, gathering, local
 from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
 
 ParamGroup = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The parameters that a backward may reach.
+
+    Args:
+        own: The optimizer's.
+        guests: The model's others.
+        mine: The optimizer's, as a set.
+        known: All of them, as a set.
+    """
+
+    own: list[Tensor]
+    guests: list[Tensor]
+    mine: frozenset[Tensor]
+    known: frozenset[Tensor]
 
 
 class Weights:
@@ -23,21 +42,32 @@ class Weights:
     """
 
     def __init__(self, model: nn.Module | None, perturb: Sequence[str] = (ALL,)) -> None:
-        self._model = model
+        self._saved_by = _unwrapped(model)
+        self._gathering = gathering(model)
         self._perturbed = Perturbed(perturb, model)
         self._named: Mapping[str, Tensor] = dict(model.named_parameters()) if model is not None else {}
         self._names = {p: name for name, p in self._named.items()}
+        self._reached: Reached | None = None
         self._saved: dict[Tensor, Tensor] = {}
         self._moved: list[Tensor] = []
+
+    def reached(self, own: list[Tensor]) -> Reached:
+        """The parameters that a backward may reach; found anew where the optimizer's have changed.
+
+        Args:
+            own: The optimizer's.
+        """
+        kept = self._reached
+        if kept is None or len(kept.own) != len(own) or not all(map(operator.is_, kept.own, own)):
+            mine = frozenset(own)
+            guests = [p for p in self._named.values() if p not in mine]
+            kept = self._reached = Reached(own, guests, mine, mine.union(guests))
+        return kept
 
     @property
     def perturbed(self) -> bool:
         """Whether the parameters differ from the step's weights."""
         return bool(self._moved)
-
-    def guests(self, own: Container[Tensor]) -> list[Tensor]:
-        """The model's parameters that are not the optimizer's: backward reaches them, too."""
-        return [p for p in self._named.values() if p not in own]
 
     def slopes(
         self,
@@ -94,14 +124,14 @@ class Weights:
         self._changed()
         return climbed
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Bring the weights back.
 
         Copied back, not subtracted: w + e - e differs from w in the last bit, and bf16 loses all of it.
         """
         if self._moved:
-            each("copy_", [local(p) for p in self._moved], [self._saved[p] for p in self._moved])
+            with torch.no_grad():
+                each("copy_", [local(p) for p in self._moved], [self._saved[p] for p in self._moved])
             self._changed()
             self._moved = []
             for handle in self._guards:
@@ -114,13 +144,13 @@ class Weights:
                 self._saved[p] = torch.empty_like(held)
         each("copy_", [self._saved[p] for p in params], own)
         # While they stand, a checkpoint can never hold perturbed weights.
-        self._guards = [m.register_state_dict_pre_hook(_refuse) for m in _unwrapped(self._model)]  # type: ignore[no-untyped-call]
+        self._guards = [m.register_state_dict_pre_hook(_refuse) for m in self._saved_by]  # type: ignore[no-untyped-call]
         self._moved = params
 
     def _changed(self) -> None:
         # Autocast keeps the weights it has cast, and the root of a sharded model those it has gathered.
         torch.clear_autocast_cache()
-        gathered_again(self._model)
+        gathered_again(self._gathering)
 
 
 def params_of(group: ParamGroup) -> list[Tensor]:

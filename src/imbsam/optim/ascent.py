@@ -155,9 +155,12 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
         A scalar on the first tensor's device, float64 if any tensor is, else float32: half precision would
         overflow in the squares.
     """
-    values = [g.coalesce().values() if g.is_sparse else local(g) for g in grads]
-    values = [torch.view_as_real(v) if v.is_complex() else v for v in values]
-    dtype = torch.float64 if any(v.dtype == torch.float64 for v in values) else torch.float32
+    values, dtype = [], torch.float32
+    for g in grads:
+        value = g.coalesce().values() if g.is_sparse else local(g)
+        value = torch.view_as_real(value) if value.is_complex() else value
+        dtype = torch.float64 if value.dtype == torch.float64 else dtype
+        values.append(value)
     norms = each("norm", values, 2, dtype=dtype)
     if any(map(is_sharded, grads)):
         return _over_ranks([norm.square() for norm in norms], grads).sqrt()

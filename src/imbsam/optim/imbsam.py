@@ -64,6 +64,7 @@ class ImbSAM(SharpnessAware):
         """Head and tail: the head's mean loss as it is, the tail's perturbed along its own gradient."""
         checked_classes(targets, len(self.tail))
         in_tail = row_shares(targets, self.tail)
-        head, _ = divided(mean_weights(targets), in_tail)
-        _, tail = divided(mean_weights(targets, self.tail_weight), in_tail)
+        head, tail = divided(mean_weights(targets), in_tail)
+        if self.tail_weight != 1:
+            _, tail = divided(mean_weights(targets, self.tail_weight), in_tail)
         return [Term(head), Term(tail, ascent=tail)]
