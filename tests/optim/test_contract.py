@@ -67,16 +67,18 @@ def weights_of(model: nn.Module) -> list[Tensor]:
 def test_weights_after_the_passes_are_bitwise_those_before(name: str, groups: str, case: Case) -> None:
     model = case.model(torch.float32)
     optimizer = made(name, model, groups=groups)
-    step(optimizer, model, case, 0, torch.float32)
-    before = weights_of(model)
-    x, y = case.batch(HEAD_AND_TAIL, 1, dtype=torch.float32)
     moved = False
-    torch.manual_seed(1)
-    with optimizer.passes(y) as passes:
-        for p in passes:
-            moved = moved or not identical(before, weights_of(model))
-            p.backward(case.loss(model(x[p.rows]), y[p.rows]))
-    assert identical(before, weights_of(model))
+    # Some methods perturb in their first step, others need what an earlier one has left.
+    for number in range(2):
+        before = weights_of(model)
+        x, y = case.batch(HEAD_AND_TAIL, number, dtype=torch.float32)
+        torch.manual_seed(number)
+        with optimizer.passes(y) as passes:
+            for p in passes:
+                moved = moved or not identical(before, weights_of(model))
+                p.backward(case.loss(model(x[p.rows]), y[p.rows]))
+        assert identical(before, weights_of(model))
+        optimizer.step()
     assert moved == (name != "plain")
 
 
@@ -136,7 +138,7 @@ def test_the_loss_is_the_batch_mean_at_the_unperturbed_weights(name: str, target
         if identical(weights_of(model), weights_of(twin)):
             at_the_weights[rows] = True
         else:
-            elsewhere[rows] = losses.detach()
+            elsewhere[rows] = torch.where(elsewhere[rows] == 0, losses.detach(), elsewhere[rows])
         return losses
 
     loss = optimizer.step(closure, targets=y)

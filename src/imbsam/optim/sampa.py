@@ -85,13 +85,13 @@ class SAMPa(SharpnessAware):
         self.share = share
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """The mean loss, in two shares: at the perturbed weights and at the predicted ones."""
+        """The mean loss twice, each apart: at the perturbed weights, and at the predicted ones."""
         mean = mean_weights(targets)
         if not (self.is_sharp and self._has_radius and self.memory.get(KEPT)):
             return [Term(mean)]
-        perturbed = Term(mean * (1 - self.share), ascent=mean, label=0)
+        perturbed = Term(mean, ascent=mean, apart=True, label=0)
         # w - lr m: the step's own length, against the gradient.
-        predicted = Term(mean * self.share, ascent=mean, radius="lr", factor=-1.0, apart=True, label=0)
+        predicted = Term(mean, ascent=mean, radius="lr", factor=-1.0, apart=True, label=0)
         return [perturbed, predicted]
 
     @property
@@ -99,16 +99,16 @@ class SAMPa(SharpnessAware):
         return any(group["rho"] for group in self.param_groups)
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Add the two, and keep the gradient at the predicted weights; before the first, that at the weights."""
-        step = parts.gradient("step")
+        """Add the two by their shares, and keep the gradient at the predicted weights, or at first that at ``w``."""
         if "descent 1" in parts:
-            predicted = parts.gradient("descent 1")
-            return Combined([a + b for a, b in zip(step, predicted, strict=True)], self._kept_of(parts, predicted))
+            at_y = parts.gradient("descent 1")
+            # Here and not in the rows' weights: an ordinary closure backpropagates the mean loss as it is.
+            both = zip(parts.gradient("descent 0"), at_y, strict=True)
+            return Combined([(1 - self.share) * a + self.share * b for a, b in both], self._kept_of(parts, at_y))
         if not self._has_radius or self.steps + 1 < self.sharp_from:
             return None
-        return Combined(memory=self._kept_of(parts, step, share=1.0))
+        return Combined(memory=self._kept_of(parts, parts.gradient("step")))
 
-    def _kept_of(self, parts: Parts, gradient: Sequence[Tensor], *, share: float | None = None) -> dict[str, Memory]:
-        scale = (self.share if share is None else share) * parts.loss_scale
-        dense = [(g.to_dense() if g.is_sparse else g) / scale for g in gradient]
+    def _kept_of(self, parts: Parts, gradient: Sequence[Tensor]) -> dict[str, Memory]:
+        dense = [(g.to_dense() if g.is_sparse else g) / parts.loss_scale for g in gradient]
         return {KEPT: minimised(dict(zip(parts.params, dense, strict=True)), self.param_groups)}
