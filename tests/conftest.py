@@ -1,12 +1,14 @@
 """What every test starts from."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from device import simulated
 from imbsam.config import Options
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
@@ -18,6 +20,12 @@ settings.register_profile("any machine")
 settings.load_profile("any machine")
 
 QUICK = {"epochs": 2, "track": "none", "threads": 1, "method": "imbsam"}
+
+
+def pytest_configure() -> None:
+    """Tell torch of the simulated device before the first backward, which gives each device that there is a thread."""
+    with suppress(pytest.skip.Exception):
+        simulated._register()
 
 
 @pytest.fixture(autouse=True)
