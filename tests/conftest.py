@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from cases import DEVICE, MISSING, WANTED
 from imbsam.config import Options
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
@@ -18,6 +19,16 @@ settings.register_profile("any machine")
 settings.load_profile("any machine")
 
 QUICK = {"epochs": 2, "track": "none", "threads": 1, "method": "imbsam"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_cases_device() -> None:
+    """The device that was asked for is there, and computes the same twice."""
+    if MISSING:
+        pytest.skip(f"IMBSAM_TEST_DEVICE is {WANTED}, and torch finds no CUDA device here")
+    if DEVICE.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.fixture(autouse=True)
