@@ -11,9 +11,13 @@ NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations device/test_integratio
 	studies/test_workers.py studies/test_tune.py cli/test_tune.py optim/test_peers.py reliability \
 	report/test_browser.py test_docstrings.py test_citation.py test_evidence.py test_site.py test_tutorials.py)
 
+# What of the tests runs on the device that IMBSAM_TEST_DEVICE names; cpu where it is not set.
+DEVICE    ?= cuda
+ON_DEVICE := tests/gpu $(addprefix tests/optim/test_, contract.py promises.py precision.py accumulate.py compiled.py)
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-required test-oldest test-wheel lint format hooks docs evidence wheel clean
+.PHONY: help demo test test-all test-required test-oldest test-wheel gpu lint format hooks docs evidence wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 16
@@ -50,6 +54,9 @@ test-wheel: wheel  ## the same of the built wheel, where no source lies
 	.venv-wheel/bin/pip --disable-pip-version-check -q install -c $(CONSTRAINTS) "$$(echo dist/*.whl)[test]"
 	folder=$$(mktemp -d) && git archive HEAD | tar -x -C "$$folder" --exclude=src \
 		&& cd "$$folder" && $(CURDIR)/.venv-wheel/bin/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) && rm -r "$$folder"
+
+gpu: $(VENV)/installed-test  ## what every method promises, on an accelerator; DEVICE=cpu runs the same without one
+	IMBSAM_TEST_DEVICE=$(DEVICE) CUBLAS_WORKSPACE_CONFIG=:4096:8 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ON_DEVICE)
 
 lint: $(VENV)/installed-lint  ## style, types, layers
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The table of models, losses and batches that the optimizer's tests run through."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,6 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from device.simulated import enter
+
+WANTED = os.environ.get("IMBSAM_TEST_DEVICE", "cpu")
+"""Where the cases' models and batches are to be: ``make gpu`` says cuda."""
+MISSING = WANTED.startswith("cuda") and not torch.cuda.is_available()
+DEVICE = enter() if WANTED == "simulated" else torch.device("cpu" if MISSING else WANTED)
+"""Where they are; without CUDA on the CPU, and nothing runs."""
 CLASSES = 5
 TAIL = torch.tensor([False, False, False, True, True])
 
@@ -25,7 +33,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def adjusted_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    log_priors = torch.tensor([0.4, 0.3, 0.2, 0.06, 0.04], dtype=logits.dtype).log()
+    log_priors = torch.tensor([0.4, 0.3, 0.2, 0.06, 0.04], dtype=logits.dtype, device=logits.device).log()
     return F.cross_entropy(logits + log_priors, targets, reduction="none")
 
 
@@ -168,11 +176,11 @@ class Case:
 
     def model(self, dtype: torch.dtype = torch.float64) -> nn.Module:
         torch.manual_seed(1)
-        return self.build().to(dtype)
+        return self.build().to(DEVICE, dtype)
 
     def batch(self, targets: Tensor, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
         x = self.inputs(targets, torch.Generator().manual_seed(seed))
-        return (x.to(dtype) if x.is_floating_point() else x), targets
+        return x.to(DEVICE, dtype if x.is_floating_point() else None), targets.to(DEVICE)
 
     def batches(self, dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
         return [self.batch(targets, seed, dtype) for seed, targets in enumerate(BATCHES)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from cases import DEVICE, MISSING, WANTED
 from device import simulated
 from imbsam.config import Options
 from imbsam.runs.fit import fit
@@ -26,6 +27,16 @@ def pytest_configure() -> None:
     """Tell torch of the simulated device before the first backward, which gives each device that there is a thread."""
     with suppress(pytest.skip.Exception):
         simulated._register()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_cases_device() -> None:
+    """The device that was asked for is there, and computes the same twice."""
+    if MISSING:
+        pytest.skip(f"IMBSAM_TEST_DEVICE is {WANTED}, and torch finds no CUDA device here")
+    if DEVICE.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ class OnDevice(Tensor):
     """
 
     held: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "OnDevice":
@@ -66,7 +66,9 @@ class OnDevice(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
         # Views of tensors from before an inference mode are none of its own.
         with torch.inference_mode(False):
             return _computed(operator, args, kwargs or {})
@@ -78,7 +80,7 @@ class OnDevice(Tensor):
     def untyped_storage(self) -> torch.UntypedStorage:
         return self.held.untyped_storage()
 
-    def __repr__(self) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"OnDevice({self.held})"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -121,7 +123,7 @@ class _Module:
 @cache
 def _register() -> None:
     """Tell torch of the device, once in a process."""
-    register = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+    register: Any = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
     if register is None:
         pytest.skip(f"torch {torch.__version__} knows no devices written in Python")
 
@@ -146,15 +148,21 @@ def _register() -> None:
     others.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
 
 
-@contextmanager
-def present() -> Iterator[torch.device]:
-    """Let the device be there; who looks for an accelerator afterwards finds none."""
+def enter() -> torch.device:
+    """Let the device be there from now on."""
     _register()
     _present[0] = True
+    return DEVICE
+
+
+@contextmanager
+def present() -> Iterator[torch.device]:
+    """Let the device be there; who looks for an accelerator afterwards finds what there was before."""
+    before = _present[0]
     try:
-        yield DEVICE
+        yield enter()
     finally:
-        _present[0] = False
+        _present[0] = before
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def _follows_the_base(name: str, base: str, dtype: torch.dtype, case: Case) -> N
         losses = case.loss(twin(x), y)
         plain.zero_grad()
         if isinstance(optimizer, WeightedSAM):
-            (losses * (optimizer.weights[y] * (1 / len(y))).to(losses)).sum().backward()
+            (losses * (optimizer.weights.to(y.device)[y] * (1 / len(y))).to(losses)).sum().backward()
         else:
             losses.mean().backward()
         plain.step()
@@ -90,7 +90,7 @@ def rows_forwarded_equal_the_stated_cost(name: str) -> None:
     y = torch.tensor([0] * 6 + [1] * 5 + [2] * 4 + [3] * 3 + [4] * 2)
     costs = []
     for seed in range(steps):
-        counted = _Counted(model, MLP.loss, MLP.batch(y, seed)[0], y)
+        counted = _Counted(model, MLP.loss, *MLP.batch(y, seed))
         optimizer.step(counted, targets=y)
         costs.append((sum(counted.forwarded) + 2 * sum(counted.backpropagated)) / 3 / len(y))
     cycle = getattr(optimizer, "interval", 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import oracles
-from cases import BATCH_NORM, HEAD_AND_TAIL, MLP, TAIL, Case
+from cases import BATCH_NORM, DEVICE, HEAD_AND_TAIL, MLP, TAIL, Case
 from imbsam.errors import NonFiniteError, PassError
 from imbsam.optim import METHODS, SharpnessAware
 from optim.family import made
@@ -18,7 +18,7 @@ from optim.loops import contents, identical, imbsam, make_passes, sam, sgd, take
 EVERY = pytest.mark.parametrize("name", METHODS)
 X, Y = MLP.batch(HEAD_AND_TAIL.repeat(4))
 IMAGES = BATCH_NORM.batch(HEAD_AND_TAIL.repeat(4))[0]
-PARTS = list(torch.arange(len(Y)).split(len(HEAD_AND_TAIL)))
+PARTS = list(torch.arange(len(Y), device=DEVICE).split(len(HEAD_AND_TAIL)))
 
 
 def accumulated(
@@ -219,7 +219,7 @@ def test_a_gradient_that_is_zero_is_a_step() -> None:
 def test_a_step_that_a_scaler_left_out_may_be_dropped() -> None:
     model = MLP.model(torch.float32)
     optimizer = imbsam(MLP, model)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
+    scaler = torch.amp.GradScaler(DEVICE.type, init_scale=2.0**8)
     x = X.float()
     for number in range(3):
         with optimizer.passes(Y, loss_scale=scaler.get_scale()) as passes:

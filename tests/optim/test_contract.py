@@ -240,7 +240,8 @@ def test_groups_and_state_are_the_bases_and_hold_no_perturbation(name: str, base
     plain = BASES[base][0](twin.parameters())
     for number in range(2):
         step(optimizer, model, MLP, number, torch.float64)
-    MLP.loss(twin(MLP.batch(HEAD_AND_TAIL)[0]), HEAD_AND_TAIL).mean().backward()
+    x, y = MLP.batch(HEAD_AND_TAIL)
+    MLP.loss(twin(x), y).mean().backward()
     plain.step()
     assert optimizer.param_groups is optimizer.base.param_groups
     assert optimizer.state is optimizer.base.state

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cases import BATCH_NORM, HEAD_AND_TAIL, MLP, Case
+from cases import BATCH_NORM, DEVICE, HEAD_AND_TAIL, MLP, Case
 from imbsam.errors import PassError
 from imbsam.optim import METHODS, SharpnessAware
 from optim.family import made
@@ -37,7 +37,7 @@ def scaled_step(
     number = 0
     with optimizer.passes(y, loss_scale=scaler.get_scale()) as passes:
         for p in passes:
-            with torch.autocast("cpu", torch.float16):
+            with torch.autocast(DEVICE.type, torch.float16):
                 logits = model(x[p.rows])
             losses = case.loss(logits.float(), y[p.rows])
             # Finite in float32; its gradient leaves the range of float16.
@@ -58,7 +58,7 @@ def test_an_overflow_in_any_pass_leaves_everything_as_it_was_and_lowers_the_scal
 ) -> None:
     model = case.model(torch.float32)
     optimizer = made(name, model, groups=groups)
-    scaler = torch.amp.GradScaler("cpu", init_scale=SCALE, growth_interval=10**6)
+    scaler = torch.amp.GradScaler(DEVICE.type, init_scale=SCALE, growth_interval=10**6)
     # The second step of a method differs from the first: memory is there, passes are spared.
     for seed in range(2):
         passes = scaled_step(scaler, optimizer, model, case, seed=seed)
@@ -80,7 +80,7 @@ def test_an_overflow_in_any_pass_leaves_everything_as_it_was_and_lowers_the_scal
 def test_a_closure_given_to_the_scaler_is_refused_and_moves_nothing(name: str, given: str) -> None:
     model = MLP.model(torch.float32)
     optimizer = made(name, model)
-    scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
+    scaler = torch.amp.GradScaler(DEVICE.type, init_scale=SCALE)
     x, y = MLP.batch(HEAD_AND_TAIL, dtype=torch.float32)
 
     def closure() -> Tensor:
@@ -106,7 +106,7 @@ def test_a_closure_given_to_the_scaler_is_refused_and_moves_nothing(name: str, g
 def test_a_closure_over_rows_given_to_the_scaler_is_refused_too(name: str) -> None:
     model = MLP.model(torch.float32)
     optimizer = made(name, model)
-    scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
+    scaler = torch.amp.GradScaler(DEVICE.type, init_scale=SCALE)
     x, y = MLP.batch(HEAD_AND_TAIL, dtype=torch.float32)
     rows: Callable[[Tensor], Tensor] = rows_closure(model, MLP.loss, x, y)
     scaler.scale(rows(torch.arange(len(y))).mean()).backward()
