@@ -54,7 +54,7 @@ class TailSAMA(SharpnessAware):
     without a tail row makes the base optimizer's step, bit for bit; with every row in the tail it is SAM's. Each head
     row is forwarded once and each tail row twice where the rows do not see each other (no BatchNorm); head rows are
     not forwarded at ``w`` then, and enter the returned loss as they are at ``w + e``. The limit of :class:`SAMA` for
-    weights of 0 and 1; of this library, no paper has it.
+    weights of 0 and 1; of this library, as far as we know in no paper.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
