@@ -75,7 +75,7 @@ def test_tables_are_not_mixed(tmp_path, parts_csv, capsys):
     assert "--mix mixup is for images" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("values", [{"sampler": "balanced"}, {"label_smoothing": 0.1}])
+@pytest.mark.parametrize("values", [{"sampler": "balanced"}, {"label_smoothing": 0.1}, {"sharp_from": 0.5}])
 def test_a_blend_takes_no_option_of_a_network(tmp_path, train, parts_csv, values):
     with pytest.raises(OptionError, match=f"takes no --{next(iter(values)).replace('_', '-')}: its members"):
         train(tmp_path, parts_csv, target="kind", method="blend", **values)

@@ -67,16 +67,14 @@ def check_blend(problem: Problem) -> None:
         "--reweight-from": loss.reweight_from is not None,
         "--sampler": options.data.sampler != "shuffle",
         "--average": options.training.average != "none",
+        "--sharp-from": bool(options.method.sharp_from),
+        "--anneal-from": options.method.anneal_from is not None,
+        "--perturb": options.method.perturb != ("all",),
     }
     if given := [option for option, is_given in of_network.items() if is_given]:
         raise OptionError(
-            f"--method {method} takes no {given[0]}: its members bring their own. For a network alone name the method, "
-            "as --method imbsam."
-        )
-    if options.method.anneal_from is not None or options.method.perturb != ("all",):
-        raise OptionError(
-            f"--method {method} takes no --anneal-from and --perturb: they are of one network's steps. For a network "
-            "alone name the method, as --method imbsam."
+            f"--method {method} takes no {given[0]}: its members are trained each in its own way. For a network alone "
+            "name the method, as --method imbsam."
         )
     if int(problem.priors.counts.min()) == 0:
         name = problem.dataset.classes[int(problem.priors.counts.argmin())]

@@ -97,6 +97,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.reweight_from is not None,
         options.training.average != "none",
         options.data.sampler != "shuffle",
+        options.method.sharp_from is not None,
         options.method.anneal_from is not None,
         options.method.perturb != ("all",),
         any(not pair.startswith("members=") for pair in options.method.method_options),
