@@ -198,5 +198,5 @@ def test_a_class_without_a_training_row_is_named(parts_csv, options):
 @pytest.mark.parametrize("values", [{"anneal_from": 0.5}, {"perturb": ["norms"]}])
 def test_what_is_of_a_network_s_steps_is_refused(values, parts_csv, options):
     problem = setup.load_problem(str(parts_csv), options(target="kind", method="blend", **values))
-    with pytest.raises(OptionError, match="--method blend takes no --(anneal-from|perturb)"):
+    with pytest.raises(OptionError, match=r"--method blend takes no --(anneal-from|perturb)"):
         check_blend(problem)
