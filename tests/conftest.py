@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from cases import DEVICE, MISSING, WANTED
 from device import simulated
@@ -17,7 +17,7 @@ from imbsam.runs.records import Result
 from tiny_data import image_folder, table
 
 # How long an example takes hangs on what else the machine does.
-settings.register_profile("any machine")
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 QUICK = {"epochs": 2, "track": "none", "threads": 1, "method": "imbsam"}
