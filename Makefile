@@ -6,6 +6,9 @@ BIN         := $(VENV)/bin
 PYTEST      := python -m pytest -n auto --dist worksteal
 QUICK       := -m "not slow"
 
+# The simulated device has a thread for its backwards, beside which no process can be forked that makes any: its tests run apart.
+APART       := tests/device
+
 # What of the tests needs an extra, or tools of development: left out beside the required dependencies alone.
 NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations device/test_integrations.py runs/tracking runs/test_export.py studies/test_journal.py \
 	studies/test_workers.py studies/test_tune.py cli/test_tune.py optim/test_peers.py reliability \
@@ -36,14 +39,17 @@ demo: $(VENV)/installed-plain  ## SGD, SAM and ImbSAM on long-tailed digits: a t
 test test-all test-required test-wheel: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/installed-dev  ## the tests that are not slow, in parallel
-	$(BIN)/$(PYTEST) $(QUICK)
+	$(BIN)/$(PYTEST) $(QUICK) $(APART)
+	$(BIN)/$(PYTEST) $(QUICK) --ignore=$(APART)
 	@echo "The slow tests were left out: make test-all runs everything."
 
 test-all: $(VENV)/installed-dev  ## every test, in parallel
-	$(BIN)/$(PYTEST)
+	$(BIN)/$(PYTEST) $(APART)
+	$(BIN)/$(PYTEST) --ignore=$(APART)
 
 test-required: $(VENV)/installed-test  ## the tests that are not slow and need none of the extras
-	$(BIN)/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS)
+	$(BIN)/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) $(APART)
+	$(BIN)/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) --ignore=$(APART)
 
 test-oldest:  ## the same beside the oldest versions that pyproject.toml allows
 	$(MAKE) test-required VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
@@ -53,7 +59,7 @@ test-wheel: wheel  ## the same of the built wheel, where no source lies
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/pip --disable-pip-version-check -q install -c $(CONSTRAINTS) "$$(echo dist/*.whl)[test]"
 	folder=$$(mktemp -d) && git archive HEAD | tar -x -C "$$folder" --exclude=src \
-		&& cd "$$folder" && $(CURDIR)/.venv-wheel/bin/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) && rm -r "$$folder"
+		&& cd "$$folder" && $(CURDIR)/.venv-wheel/bin/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) --ignore=$(APART) && rm -r "$$folder"
 
 gpu: $(VENV)/installed-test  ## what every method promises, on an accelerator; DEVICE=cpu runs the same without one
 	IMBSAM_TEST_DEVICE=$(DEVICE) CUBLAS_WORKSPACE_CONFIG=:4096:8 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ON_DEVICE)

