@@ -142,7 +142,8 @@ def main() -> None:
         from sets import SETS
 
         frame, classes = SETS["yeast"]()
-        asked.folder.mkdir(parents=True, exist_ok=True)
+        for place in (asked.folder, asked.runs.parent):
+            place.mkdir(parents=True, exist_ok=True)
         kept = pd.Series(classes).map(pd.Series(classes).value_counts()) >= 10
         frame.assign(**{"class": classes})[kept.to_numpy()].to_csv(asked.folder / "yeast.csv", index=False)
         while jobs := missing(asked.runs):

@@ -99,9 +99,10 @@ def cost_of(problem: setup.Problem) -> Cost:
 
 
 def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
-    """The classes of the run's batches, with ones for samples; for the area of a box images are of their true size."""
+    """The classes of the run's batches, with ones for samples; mixed images have their size, for the boxes."""
     targets, chosen, spec = problem.dataset.train.targets, problem.options.data, problem.dataset.spec
-    shape = (spec.height, spec.width) if isinstance(spec, ImageSpec) else ()
+    mixing = setup.mixing_of(problem, number)
+    shape = (spec.height, spec.width) if mixing is not None and isinstance(spec, ImageSpec) else ()
     return data.batches(
         data.TensorSamples(torch.ones(()).expand(len(targets), 1, *shape), targets, [""] * len(targets)),
         batch_size=setup.batch_size_of(problem.options),
@@ -113,7 +114,7 @@ def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
         tail=problem.tail,
         tail_rows=chosen.tail_rows,
         repeat_threshold=chosen.repeat_threshold,
-        mixing=setup.mixing_of(problem, number),
+        mixing=mixing,
     )
 
 
