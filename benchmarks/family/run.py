@@ -112,6 +112,9 @@ def table(found: pd.DataFrame) -> str:
             runs = main_runs[main_runs.set == name]
             for measure in ("balanced", "tail"):
                 scores = wide(runs, f"test.{measure}")
+                if method not in scores:
+                    cells.append("-")
+                    continue
                 own = scores[method] if method == "sgd" else (scores[method] - scores["sgd"]).dropna()
                 cells.append(interval(own, signed=method != "sgd"))
         stated = METHODS["plain" if method == "sgd" else method].cost

@@ -8,6 +8,7 @@ lines become tables beside it; without SOURCES these alone are made.
 """
 
 import argparse
+import operator
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -174,12 +175,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=list(RUNGS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--runs", type=Path, default=RUNS)
     asked = parser.parse_args()
     if asked.sources is not None:
         made = lines.finished(asked.runs, KEY)
-        wanted = [job for job in jobs(asked.seeds) if job[0] in asked.sets and job[2] in asked.methods]
+        asked_for = (asked.sets, asked.rungs, asked.methods)
+        wanted = [job for job in jobs(asked.seeds) if all(map(operator.contains, asked_for, job[:3]))]
         make([job for job in wanted if job not in made], asked.sources.resolve(), asked.jobs, asked.runs)
     write(asked.runs)
 
