@@ -16,6 +16,7 @@ from imbsam.metrics import Metrics
 from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.optim.registry import Family, PassNumber
 from imbsam.report import MEASURES, Summary, answer, decided, summarise
+from imbsam.report.words import seeds
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.outcome import not_learnt
@@ -113,14 +114,14 @@ def summary_of(folder: Path, runs: Sequence[Path]) -> Summary:
 def comparison(summary: Summary, source: str) -> None:
     """Show a comparison: mean and interval of each method, and the answer in a sentence."""
     every = [estimate for scores in summary.scores.values() for estimate in scores.values() if estimate is not None]
-    seeds = max((estimate.n for estimate in every), default=0)
+    number = max((estimate.n for estimate in every), default=0)
     measures = [m for m in MEASURES if any(scores[m] is not None for scores in summary.scores.values())]
     names = {measure: title for measure, title in zip(MEASURES, MEASURE_TITLES, strict=True) if measure in measures}
     if "few" in names and all(scores["tail"] == scores["few"] for scores in summary.scores.values()):
         # The same classes need no column of their own.
         names["few"] = "few = tail"
         del names["tail"]
-    title = f"{source}: {summary.split} data, mean ± 95 % interval over {seeds} seeds, %"
+    title = f"{source}: {summary.split} data, mean ± 95 % interval over {seeds(number)}, %"
     table = _table(title, "method", list(names.values()))
     for label in summary.labels:
         cells = []
