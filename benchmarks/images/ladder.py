@@ -49,9 +49,14 @@ COMMON: Mapping[str, object] = {
     "threads": 1,
     "track": "none",
 }
-PLAIN: Mapping[str, object] = {"augment": "none", "loss": "cross-entropy", "class_prior": ["training"]}
+PLAIN: Mapping[str, object] = {
+    "sampler": "shuffle",
+    "augment": "none",
+    "loss": "cross-entropy",
+    "class_prior": ["training"],
+}
 CROPPED: Mapping[str, object] = {**PLAIN, "augment": "cifar"}
-ADJUSTED: Mapping[str, object] = {"augment": "cifar", "loss": "logit-adjustment"}
+ADJUSTED: Mapping[str, object] = {"sampler": "shuffle", "augment": "cifar", "loss": "logit-adjustment"}
 AVERAGED: Mapping[str, object] = {**ADJUSTED, "average": "ema", "average_decay": 0.99}
 RUNGS: Mapping[str, Mapping[str, object]] = {
     "plain": PLAIN,

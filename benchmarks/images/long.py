@@ -48,6 +48,7 @@ OPTIONS = {
     "threads": 1,
     "rho": 0.05,
     "sharp-from": 0,
+    "sampler": "shuffle",
     "track": "none",
 }
 COMMON = [word for name, value in OPTIONS.items() for word in (f"--{name}", str(value))]

@@ -12,6 +12,7 @@ COMMON: Configuration = {
     "tail": "rarest-classes=0.4",
     "class_prior": ["loss"],
     "sharp_from": 0.0,
+    "sampler": "shuffle",
     "threads": 1,
     "track": "none",
 }

@@ -79,10 +79,11 @@ class DataOptions:
     """Images: pad-crop-flip (cifar), random resized crop, flip and colour (imagenet). auto: by image size. trivial:
     crop and flip by image size, then one random operation of random strength (TrivialAugment wide); randaugment: two
     of strength 9 of 30."""
-    sampler: Literal["shuffle", "balanced", "square-root", "repeated", "gathered"] = "shuffle"
+    sampler: Literal["auto", "shuffle", "balanced", "square-root", "repeated", "gathered"] = "auto"
     """Order of the training samples. shuffle: each once an epoch; balanced: classes equally often; square-root: by the
     roots of their counts; repeated: each once, and copies of those of rare classes; gathered: each once, the tail's
-    together in some of the batches."""
+    together in some of the batches. auto: repeated for images of 16 pixels or more that are augmented and not
+    fine-tuned, else shuffle."""
     repeat_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """Sampler repeated: a class with a share below this is repeated sqrt(threshold / share) times. Default: 1 over the
     number of classes."""

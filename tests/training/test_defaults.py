@@ -45,6 +45,22 @@ def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):
 
 
 @pytest.mark.parametrize(
+    ("spec", "values", "sampler"),
+    [
+        (image(32), {}, "repeated"),
+        (image(224), {"method": "sgd"}, "repeated"),
+        (image(32), {"augment": "none"}, "shuffle"),
+        (image(32), {"finetune": True}, "shuffle"),
+        (image(32), {"sampler": "balanced"}, "balanced"),
+        (image(8), {}, "shuffle"),
+        (TableSpec(3, ()), {}, "shuffle"),
+    ],
+)
+def test_rare_images_are_repeated_where_augmentation_makes_others_of_them(spec, values, sampler):
+    assert resolved(Options().updated(values), "photos", spec, PRIORS).data.sampler == sampler
+
+
+@pytest.mark.parametrize(
     ("method", "side", "share"),
     [("auto", 32, 2 / 3), ("imbsam", 224, 2 / 3), ("imbsam", 8, 0.0), ("sam", 32, 0.0), ("sgd", 32, 0.0)],
 )

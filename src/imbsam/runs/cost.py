@@ -101,6 +101,7 @@ def cost_of(problem: setup.Problem) -> Cost:
 def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
     """The classes of the run's batches, with ones for samples; mixed images have their size, for the boxes."""
     targets, chosen, spec = problem.dataset.train.targets, problem.options.data, problem.dataset.spec
+    assert chosen.sampler != "auto"
     mixing = setup.mixing_of(problem, number)
     shape = (spec.height, spec.width) if mixing is not None and isinstance(spec, ImageSpec) else ()
     return data.batches(

@@ -102,6 +102,7 @@ class Training:
     def _batches(self, epoch: int, start: int = 0) -> data.Epoch:
         options, dataset = self.problem.options, self.problem.dataset
         assert options.data.augment != "auto"
+        assert options.data.sampler != "auto"
         return data.batches(
             dataset.train,
             batch_size=setup.batch_size_of(options),

@@ -69,6 +69,7 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
         "imbalance": imbalance(source, options),
         "lr": lr if base_of(options.method) == "sgd" else 1e-3,
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
+        "sampler": _sampler(options, spec),
         "sharp_from": LATE if options.method.method == NETWORK and kind_of(spec) in ("image", "large") else 0.0,
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
@@ -77,6 +78,12 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
     defaults["warmup"] = usual_warmup(epochs)
     return options.updated({name: value for name, value in defaults.items() if flat[name] in (None, "auto")})
+
+
+def _sampler(options: Options, spec: InputSpec) -> str:
+    """Copies of rare images are worth a forward where augmentation makes others of them."""
+    is_augmented = kind_of(spec) in ("image", "large") and options.data.augment != "none"
+    return "repeated" if is_augmented and not is_finetuning(options) else "shuffle"
 
 
 def _shot_bounds(options: Options, priors: ClassPriors) -> tuple[int, int]:

@@ -96,7 +96,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.label_smoothing,
         loss.reweight_from is not None,
         options.training.average != "none",
-        options.data.sampler != "shuffle",
+        options.data.sampler not in ("auto", "shuffle"),
         options.method.sharp_from is not None,
         options.method.anneal_from is not None,
         options.method.perturb != ("all",),
