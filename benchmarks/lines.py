@@ -2,10 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
+
+Key = tuple[object, ...]
+Job = TypeVar("Job")
 
 
 def read(results: Path) -> list[dict[str, object]]:
@@ -30,6 +36,39 @@ def append(results: Path, run: Mapping[str, object]) -> None:
         os.write(file, (json.dumps(run) + "\n").encode())
     finally:
         os.close(file)
+
+
+def make(
+    jobs: Mapping[Key, Job],
+    carry_out: Callable[[Job], dict[str, object]],
+    runs: Path,
+    workers: int,
+    scores: Callable[[dict[str, object]], str],
+) -> None:
+    """Make runs side by side and keep each; one that fails does not take the others with it.
+
+    Args:
+        jobs: By what they go by.
+        carry_out: Makes a run, in whatever process it is called.
+        runs: Where their lines go.
+        workers: Processes.
+        scores: What is printed of a run.
+
+    Raises:
+        SystemExit: At the end, where a run has failed.
+    """
+    failed = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        waiting = {pool.submit(carry_out, job): key for key, job in jobs.items()}
+        for number, done in enumerate(as_completed(waiting), start=1):
+            key = waiting[done]
+            if (error := done.exception()) is not None:
+                failed.append(f"{key}: {error!r}")
+                continue
+            append(runs, run := done.result())
+            print(f"{number}/{len(jobs)}", *key, scores(run), flush=True)
+    if failed:
+        raise SystemExit("\n".join(["These failed:", *failed]))
 
 
 def replace(results: Path, runs: Iterable[Mapping[str, object]], key: str) -> None:

@@ -11,8 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -94,12 +93,9 @@ def missing(runs: Path) -> list[Job]:
     return [job for job in main_runs if job not in done]
 
 
-def make(jobs: Sequence[Job], folder: Path, workers: int, runs: Path) -> None:
-    """Make these runs."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        for number, done in enumerate(as_completed([pool.submit(carry_out, job, folder) for job in jobs]), start=1):
-            lines.append(runs, run := done.result())
-            print(f"{number}/{len(jobs)}", *(run[part] for part in KEY), run["test"]["balanced"], flush=True)
+def score(run: Mapping[str, object]) -> str:
+    """Balanced accuracy on test data."""
+    return str(run["test"]["balanced"])
 
 
 def table(found: pd.DataFrame) -> str:
@@ -150,7 +146,8 @@ def main() -> None:
         kept = pd.Series(classes).map(pd.Series(classes).value_counts()) >= 10
         frame.assign(**{"class": classes})[kept.to_numpy()].to_csv(asked.folder / "yeast.csv", index=False)
         while jobs := missing(asked.runs):
-            make(jobs, asked.folder.resolve(), asked.jobs, asked.runs)
+            carried = partial(carry_out, folder=asked.folder.resolve())
+            lines.make({job: job for job in jobs}, carried, asked.runs, asked.jobs, score)
     asked.runs.with_suffix(".md").write_text(table(lines.frame(asked.runs)))
 
 

@@ -12,10 +12,8 @@ import operator
 import sys
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
+from functools import cache, partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -118,22 +116,9 @@ def _pool(name: str, sources: Path) -> pools.Pool:
     return pools.read(name, sources)
 
 
-def make(missing: list[Job], sources: Path, workers: int, runs: Path) -> None:
-    """Make the runs that are missing; one that fails does not take the others with it."""
-    failed = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        waiting = {pool.submit(carry_out, job, sources): job for job in missing}
-        for number, done in enumerate(as_completed(waiting), start=1):
-            job = waiting[done]
-            if (error := done.exception()) is not None:
-                failed.append(f"{job}: {error!r}")
-                continue
-            run = done.result()
-            lines.append(runs, run)
-            print(f"{number}/{len(missing)}", *job, run["test"]["balanced"], run["test"]["tail"], flush=True)
-            write(runs)
-    if failed:
-        raise SystemExit("\n".join(["These failed:", *failed]))
+def scores(run: Mapping[str, object]) -> str:
+    """Balanced accuracy and tail recall on test data."""
+    return f"{run['test']['balanced']} {run['test']['tail']}"
 
 
 def write(runs: Path) -> None:
@@ -190,7 +175,8 @@ def main() -> None:
         made = lines.finished(asked.runs, KEY)
         asked_for = (asked.sets, asked.rungs, asked.methods)
         wanted = [job for job in jobs(asked.seeds) if all(map(operator.contains, asked_for, job[:3]))]
-        make([job for job in wanted if job not in made], asked.sources.resolve(), asked.jobs, asked.runs)
+        missing = {job: job for job in wanted if job not in made}
+        lines.make(missing, partial(carry_out, sources=asked.sources.resolve()), asked.runs, asked.jobs, scores)
     write(asked.runs)
 
 

@@ -10,11 +10,9 @@ run is added to results/runs.jsonl, or FILE; `collect.py` makes tables and figur
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -129,25 +127,14 @@ def _pool(name: str, sources: Path) -> pools.Pool:
 
 
 def make(jobs: Sequence[Job], sources: Path, workers: int, runs: Path) -> None:
-    """Make the runs that are missing; one that fails does not take the others with it.
-
-    Raises:
-        SystemExit: At the end, where a run has failed.
-    """
+    """Make the runs that are missing."""
     made = lines.finished(runs, KEY)
-    left, failed = [job for job in jobs if job.key not in made], []
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        waiting = {pool.submit(carry_out, job, sources): job for job in left}
-        for number, done in enumerate(as_completed(waiting), start=1):
-            if (error := done.exception()) is not None:
-                failed.append(f"{waiting[done].key}: {error!r}")
-                continue
-            run = done.result()
-            lines.append(runs, run)
-            scores = f"{run['test']['balanced']:.1f} / {run['test']['few']:.1f}, {run['seconds']} s"
-            print(f"{number}/{len(left)}", *waiting[done].key, scores, flush=True)
-    if failed:
-        raise SystemExit("\n".join(["These failed:", *failed]))
+
+    def scores(run: Mapping[str, object]) -> str:
+        return f"{run['test']['balanced']:.1f} / {run['test']['few']:.1f}, {run['seconds']} s"
+
+    left = {job.key: job for job in jobs if job.key not in made}
+    lines.make(left, partial(carry_out, sources=sources), runs, workers, scores)
 
 
 def stages(only: Sequence[str] | None = None) -> dict[str, object]:

@@ -117,8 +117,7 @@ def comparison(summary: Summary, source: str) -> None:
     number = max((estimate.n for estimate in every), default=0)
     measures = [m for m in MEASURES if any(scores[m] is not None for scores in summary.scores.values())]
     names = {measure: title for measure, title in zip(MEASURES, MEASURE_TITLES, strict=True) if measure in measures}
-    if "few" in names and all(scores["tail"] == scores["few"] for scores in summary.scores.values()):
-        # The same classes need no column of their own.
+    if "few" in names and summary.tail_is_few:
         names["few"] = "few = tail"
         del names["tail"]
     title = f"{source}: {summary.split} data, mean ± 95 % interval over {seeds(number)}, %"

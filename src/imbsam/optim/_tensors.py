@@ -47,6 +47,12 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
+def real_parts(tensor: Tensor) -> Tensor:
+    """The real numbers that a tensor on this rank is made of, to be drawn or changed in place."""
+    own = local(tensor)
+    return torch.view_as_real(own) if own.is_complex() else own
+
+
 def is_sharded(tensor: Tensor) -> bool:
     """Whether other ranks hold parts of the tensor."""
     # The plain kinds need no look for attributes that they lack, which takes longest where it finds none.

@@ -8,7 +8,7 @@ import torch
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
-from imbsam.optim._tensors import local
+from imbsam.optim._tensors import real_parts
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
 from imbsam.optim.sam import SAM
 
@@ -45,8 +45,7 @@ class ClampedNoise(Ascent):
         for slope in slopes:
             halvings = slope.step // self.halve_every if self.halve_every is not None else 0
             for p in slope.params:
-                own = local(p)
-                parts = torch.view_as_real(own) if own.is_complex() else own
+                parts = real_parts(p)
                 noise = torch.empty_like(parts).normal_(std=1 / 3).clamp_(-1, 1)
                 parts.add_(noise, alpha=slope.rho * self.scale * 0.5**halvings)
         return Climbed()

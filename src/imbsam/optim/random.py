@@ -8,7 +8,7 @@ from torch import Tensor
 
 from imbsam.errors import OptionError
 from imbsam.optim._numbers import check_number
-from imbsam.optim._tensors import local
+from imbsam.optim._tensors import real_parts
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 
 Sampler = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -60,10 +60,10 @@ class Random(Ascent):
         drawn = [torch.empty_like(p) for p in params]
         if self.sampler == "cube":
             for x in drawn:
-                _parts(x).uniform_().mul_(2).sub_(1).mul_(self.half_width)
+                real_parts(x).uniform_().mul_(2).sub_(1).mul_(self.half_width)
             return drawn
         for x in drawn:
-            _parts(x).normal_()
+            real_parts(x).normal_()
         if self.sampler == "sphere":
             length = global_norm(drawn)
             drawn = [x / length.to(x) for x in drawn]
@@ -71,9 +71,3 @@ class Random(Ascent):
 
     def __repr__(self) -> str:
         return f"Random(sampler={self.sampler!r}, half_width={self.half_width})"
-
-
-def _parts(x: Tensor) -> Tensor:
-    """The real numbers that a tensor on this rank is made of, to be drawn in place."""
-    own = local(x)
-    return torch.view_as_real(own) if own.is_complex() else own

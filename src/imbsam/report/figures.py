@@ -38,8 +38,7 @@ def shot_group_bars(summary: Summary) -> Picture | None:
     """Recall of the many-, medium- and few-shot classes and of the tail; None if no class was evaluated."""
     groups: list[Measure] = [*SHOT_GROUPS, "tail"]
     shown = [group for group in groups if any(summary.scores[label][group] for label in summary.labels)]
-    if all(scores["tail"] == scores["few"] for scores in summary.scores.values()):
-        # The same classes need not be drawn twice.
+    if summary.tail_is_few:
         shown = [group for group in shown if group != "tail"]
     if not shown:
         return None

@@ -65,6 +65,11 @@ class Summary:
         return self.labels[0]
 
     @property
+    def tail_is_few(self) -> bool:
+        """Whether the tail scores as the few-shot classes do everywhere: the same classes need not be shown twice."""
+        return all(scores["tail"] == scores["few"] for scores in self.scores.values())
+
+    @property
     def primary(self) -> Measure:
         """The measure to judge by: few-shot recall, or that of the tail, or balanced accuracy, the first there is."""
         groups: tuple[Measure, ...] = ("few", "tail")
