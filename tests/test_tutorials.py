@@ -15,7 +15,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 WRITTEN = {
     "index.md": ["runs/digits/report.html", "runs/first/report.html", "predictions.csv"],
     "commands.md": ["runs/first/report.html", "runs/compared/report.html", "predictions.csv", "decided.csv"],
-    "imbsam.md": [],
+    "what_imbsam_is.md": [],
     "choosing.md": ["runs/choice/report.html"],
     "methods.md": [],
     "touches.md": [],

@@ -1,4 +1,4 @@
-"""The drawing of the passes of an ImbSAM step, for the page docs/imbsam.md: ``python docs/images/passes.py``."""
+"""The drawing of the passes of an ImbSAM step, for the page docs/what_imbsam_is.md: ``python docs/images/passes.py``."""
 
 from pathlib import Path
 
