@@ -1,7 +1,7 @@
 """A classifier for tables whose rare classes matter, with scikit-learn's face."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import ClassVar, Literal, Self
 
@@ -62,6 +62,9 @@ class SharpClassifier(DecidingClassifier):
         method_options: Further options of the method by name, see :func:`imbsam.optim.options_of`.
         ascent: Another direction of the perturbation, a name of :data:`imbsam.optim.ASCENTS`; None: the method's own.
         ascent_options: Its options by name, as ``{"damping": 0.3}``.
+        sharp_from: Share of the steps that are plain before the method perturbs anything, from 0 to 1, as in Late SAM.
+        perturb: Parameters that are perturbed: ``"all"``, ``"norms"``, a pattern of names such as ``"out.*"``, or
+            several.
         loss: A name of :data:`imbsam.losses.LOSSES`.
         loss_options: Its options by name, as ``{"tau": 1.5}``.
         reweight_from: Share of the epochs after which classes are re-weighted (DRW); None: never.
@@ -145,6 +148,8 @@ class SharpClassifier(DecidingClassifier):
         method_options: Mapping[str, object] | None = None,
         ascent: str | None = None,
         ascent_options: Mapping[str, object] | None = None,
+        sharp_from: float = 0.0,
+        perturb: str | Sequence[str] = "all",
         loss: str = "logit-adjustment",
         loss_options: Mapping[str, float] | None = None,
         reweight_from: float | None = None,
@@ -176,6 +181,8 @@ class SharpClassifier(DecidingClassifier):
         self.method_options = method_options
         self.ascent = ascent
         self.ascent_options = ascent_options
+        self.sharp_from = sharp_from
+        self.perturb = perturb
         self.loss = loss
         self.loss_options = loss_options
         self.reweight_from = reweight_from
@@ -349,6 +356,9 @@ class SharpClassifier(DecidingClassifier):
         if self.method != "plain":
             usual = float(str(DEFAULTS["table"]["rho"]))
             options["rho"] = rho_of(MethodOptions(method=self.method), usual) if self.rho is None else self.rho
+            options |= {"sharp_from": round(self.sharp_from * steps), "perturb": self.perturb}
+        elif self.sharp_from or self.perturb != "all":
+            raise OptionError("plain perturbs nothing: it takes neither sharp_from nor perturb.")
         return create(
             self.method,
             model,
