@@ -1,4 +1,4 @@
-"""The drawing of the passes of an ImbSAM step, for the page docs/what_imbsam_is.md: ``python docs/images/passes.py``."""
+"""Draws the passes of an ImbSAM step for docs/what_imbsam_is.md: ``python docs/images/passes.py`` writes the SVG."""
 
 from pathlib import Path
 
