@@ -286,7 +286,7 @@ class Options:
         return {name: value for name, value in self.flat().items() if name not in WITHOUT_EFFECT}
 
     def differing(self, held: Mapping[str, object]) -> list[str]:
-        """Which of the deciding options a run was made with other values of.
+        """Return which of the deciding options a run was made with other values of.
 
         Args:
             held: Its options by name, as :meth:`flat` gives them. One that is not among them came later, and its

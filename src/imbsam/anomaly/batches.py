@@ -16,7 +16,7 @@ class Batching:
 
     Args:
         size: Samples in a batch, at least 2.
-        anomalies: Of them, how many hold a labelled anomaly; 0 leaves it to chance. A few labels are then
+        anomalies: Anomalies of them, how many hold a labelled anomaly; 0 leaves it to chance. A few labels are then
             repeated from batch to batch, and within one where it asks for more than there are.
 
     Raises:
@@ -39,7 +39,7 @@ def row_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> Ite
     """Batches of rows, in which every row that is not a labelled anomaly stands exactly once.
 
     Args:
-        kinds: Of each row, shape ``(N,)``.
+        kinds: Kinds of each row, shape ``(N,)``.
         batching: With ``anomalies=0``, or without a labelled anomaly, labelled anomalies too stand exactly once.
         draw: Source of the order.
 
@@ -66,7 +66,7 @@ def pair_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> It
     half have two, where there are two.
 
     Args:
-        kinds: Of each row, shape ``(N,)``, at least one labelled anomaly and one other row among them.
+        kinds: Kinds of each row, shape ``(N,)``, at least one labelled anomaly and one other row among them.
         batching: ``anomalies`` pairs of each batch hold a labelled anomaly.
         draw: Source of the pairs.
 
@@ -93,7 +93,7 @@ def pair_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> It
 
 
 def pair_counts(kinds: Tensor) -> Tensor:
-    """How many pairs there are with no, one and two labelled anomalies, shape ``(3,)``."""
+    """Return how many pairs there are with no, one and two labelled anomalies, shape ``(3,)``."""
     labelled = int((kinds == ANOMALY).sum())
     others = len(kinds) - labelled
     return torch.tensor([others * others, 2 * others * labelled, labelled * labelled])

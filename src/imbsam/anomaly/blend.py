@@ -24,10 +24,10 @@ class Blend(Objective):
     better a forest: ``w_F`` is a twentieth of their number, within 1/4 and 1.
 
     Args:
-        shape: Of a row, ``(columns,)``.
+        shape: Shape of a row, ``(columns,)``.
         networks: At least 1; two are trained on one half of the other rows each, and so on.
-        isolation_trees: Of I, at least 1.
-        forest_trees: Of F, at least 1.
+        isolation_trees: Isolation trees of I, at least 1.
+        forest_trees: Forest trees of F, at least 1.
         forest_weight: w_F, at least 0; None: by the number of labelled anomalies.
         isolation_weight: w_I, at least 0.
 

@@ -36,8 +36,9 @@ class Fitted:
 
     Args:
         blend: In evaluation mode.
-        scaling: Of its rows.
-        scores: Of the training rows, by the parts that were not trained on each where there are some, shape ``(N,)``.
+        scaling: Scaling of its rows.
+        scores: Scores of the training rows, by the parts that were not trained on each where there are some, shape
+            ``(N,)``.
         honest: Which rows a network was not trained on, shape ``(N,)``.
     """
 

@@ -17,7 +17,7 @@ class BCE(Objective):
     """``-log p`` of labelled anomalies, ``-log(1 - p)`` of other rows, ``p = sigmoid(o)``; the score is o.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
     """
 
@@ -41,7 +41,7 @@ class Focal(Objective):
     """``-(1 - q)^gamma log q`` with q the probability of what a row counts as (Lin et al. 2017); the score is o.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         gamma: At least 0; 0 is :class:`BCE`.
         hidden: Units of each hidden layer.
 

@@ -43,7 +43,8 @@ class Result:
 
     Args:
         plan: What was left out when.
-        labels: Of the detectors that did not fail, in the order asked for; the first is what the others are held to.
+        labels: Labels of the detectors that did not fail, in the order asked for; the first is what the others are held
+            to.
         scores: Means over the labelled anomalies by detector and measure.
         differences: To the first detector at the same anomalies, by detector and measure.
         seconds: That a fit with its scoring took, by detector.

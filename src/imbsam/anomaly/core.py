@@ -31,7 +31,7 @@ class Member:
 
     Args:
         objective: In evaluation mode.
-        scaling: Of its rows.
+        scaling: Scaling of its rows.
         shift: Mean score of its training rows that are no labelled anomalies; 0 where it is the only member.
         spread: Their standard deviation; 1 where it is the only member.
     """
@@ -47,10 +47,10 @@ class Member:
 
         Args:
             block: Shape ``(B, *shape)``, unscaled.
-            settings: Of the detector.
+            settings: Settings of the detector.
 
         Returns:
-            Shape ``(B,)``, float64, on the CPU.
+            Tensor of shape ``(B,)``, float64, on the CPU.
         """
         rows = self.scaling(block, settings.dtype).to(settings.device)
         return (self.objective.score(rows).double().cpu() - self.shift) / self.spread
@@ -64,10 +64,10 @@ class Detector:
         members: Networks, whose standardised scores are averaged.
         threshold: From which score on a row is an anomaly.
         objective: Its name; the unsupervised one where there was no labelled anomaly.
-        shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
+        shape: Shape of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
         settings: It was fitted with.
-        training_scores: Of the training rows, by parts that were not trained on each where there are some, shape
-            ``(N,)``; None where there are none such, or the detector was read from a file.
+        training_scores: Training scores of the training rows, by parts that were not trained on each where there are
+            some, shape ``(N,)``; None where there are none such, or the detector was read from a file.
     """
 
     members: tuple[Member, ...]
@@ -78,13 +78,13 @@ class Detector:
     training_scores: Tensor | None = None
 
     def score(self, table: Tensor) -> Tensor:
-        """How anomalous rows are.
+        """Return how anomalous rows are.
 
         Args:
             table: Shape ``(N, *shape)``, finite.
 
         Returns:
-            Shape ``(N,)``, float64, higher is more anomalous.
+            Tensor of shape ``(N,)``, float64, higher is more anomalous.
 
         Raises:
             DataError: If the rows have another shape.
@@ -92,13 +92,13 @@ class Detector:
         return torch.cat(list(self.score_blocks(table))) if len(table) else torch.zeros(0, dtype=torch.float64)
 
     def scores_of_fit(self, table: Tensor) -> Tensor:
-        """How anomalous the rows of the fit are, by parts that were not trained on each where there are some.
+        """Return how anomalous the rows of the fit are, by parts that were not trained on each where there are some.
 
         Args:
             table: The same rows, shape ``(N, *shape)``.
 
         Returns:
-            Shape ``(N,)``, float64.
+            Tensor of shape ``(N,)``, float64.
         """
         return self.score(table) if self.training_scores is None else self.training_scores
 
@@ -215,7 +215,7 @@ def named(objective: str, shape: Sequence[int]) -> str:
 
     Args:
         objective: As asked for.
-        shape: Of a row.
+        shape: Shape of a row.
     """
     if objective != "auto":
         return objective

@@ -18,7 +18,7 @@ class DeepSAD(Sphere):
     ``s`` is 1 for a known normal row and -1 for a known anomaly (section 3 and the released code).
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         eta: Weight of labelled rows, above 0.
         layers: Units of each dense layer, see :class:`Sphere`.
 

@@ -13,7 +13,7 @@ class DeepSVDD(Sphere):
     It is Deep SAD without labels (Ruff et al. 2020), with its network, pre-training and centre.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         layers: Units of each dense layer, see :class:`Sphere`.
     """
 

@@ -19,17 +19,18 @@ class AnomalyDetector(OutlierMixin, ArrayDetector):  # type: ignore[misc]
     Args:
         objective: Network, loss and score, one of :data:`~imbsam.anomaly.OBJECTIVES`; ``"auto"``: ``"blend"`` for
             tables, several networks and a forest, ``"devnet"`` for images.
-        objective_options: Of the objective, see :func:`~imbsam.anomaly.objective_options`.
+        objective_options: Objective options of the objective, see :func:`~imbsam.anomaly.objective_options`.
         method: One of :data:`imbsam.optim.METHODS`; ``"plain"`` is the base optimizer alone.
-        method_options: Of the method, see :func:`imbsam.optim.options_of`.
+        method_options: Method options of the method, see :func:`imbsam.optim.options_of`.
         rho: Neighbourhood size; by default what suits the objective, or the method where its rho is no length.
-        damping: Of the ascent: a perturbation is ``rho * g / (|g| + damping)``, short where the gradient is.
+        damping: Damping of the ascent: a perturbation is ``rho * g / (|g| + damping)``, short where the gradient is.
         base: Base optimizer, a name of :func:`imbsam.optim.create`.
         lr: Learning rate; by default what suits the objective.
-        weight_decay: Of the base optimizer; by default what suits the objective.
-        steps: Of the training, and of the auto-encoder's before it where there is one, however many rows there are.
+        weight_decay: Weight decay of the base optimizer; by default what suits the objective.
+        steps: Steps of the training, and of the auto-encoder's before it where there is one, however many rows there
+            are.
         epochs: Instead of ``steps``: each goes over the rows that are no labelled anomalies once.
-        pretraining_epochs: Of the auto-encoder, instead of ``epochs`` or ``steps``.
+        pretraining_epochs: Pretraining epochs of the auto-encoder, instead of ``epochs`` or ``steps``.
         batch_size: Rows (or pairs) in a batch, at least 2; fewer rows than that make one batch.
         anomalies_per_batch: How many of them are, or hold, labelled anomalies; 0 leaves it to chance. By default the
             objective's share of the batch.
@@ -86,7 +87,7 @@ class AnomalyDetector(OutlierMixin, ArrayDetector):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: ArrayLike) -> Scores:
-        """How normal rows are: lower is more abnormal.
+        """Return how normal rows are: lower is more abnormal.
 
         Args:
             X: Rows, shape ``(n_samples, n_features)``, finite numbers.
@@ -97,7 +98,7 @@ class AnomalyDetector(OutlierMixin, ArrayDetector):  # type: ignore[misc]
         return -self._scores(X)
 
     def decision_function(self, X: ArrayLike) -> Scores:
-        """How normal rows are, below 0 for anomalies.
+        """Return how normal rows are, below 0 for anomalies.
 
         Args:
             X: Rows, shape ``(n_samples, n_features)``, finite numbers.

@@ -22,11 +22,11 @@ class DevNet(Objective):
     what the few labels say. ``hidden=(20,), linear=False, trees=0`` is the published one.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
         margin: Above 0.
         linear: Whether a linear layer stands beside the hidden ones.
-        trees: Of the isolation forest; 0 for none. Images have none.
+        trees: Trees of the isolation forest; 0 for none. Images have none.
 
     Raises:
         OptionError: If ``margin`` is not above 0, or ``trees`` below 0.

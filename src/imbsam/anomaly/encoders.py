@@ -20,7 +20,7 @@ def encoder(shape: Sequence[int], dense: Callable[[int], nn.Module], *, bias: bo
     to other sizes: convolutions of 5 x 5, each of which halves the image, until no side is longer than 7, at least two.
 
     Args:
-        shape: Of a row, ``(columns,)`` or ``(channels, height, width)``.
+        shape: Shape of a row, ``(columns,)`` or ``(channels, height, width)``.
         dense: Makes the dense layers, given how many numbers they see.
         bias: ``True``: convolutions with one, and ReLU; ``False``: as published, without any bias, with BatchNorm
             without scale and shift, and leaky ReLU.
@@ -45,7 +45,7 @@ def decoder(shape: Sequence[int], dense: Callable[[int], nn.Module], *, bias: bo
     """The mirror of :func:`encoder`, back to rows.
 
     Args:
-        shape: Of a row, ``(columns,)`` or ``(channels, height, width)``.
+        shape: Shape of a row, ``(columns,)`` or ``(channels, height, width)``.
         dense: Makes the dense layers, given how many numbers they return.
         bias: As of the encoder.
 

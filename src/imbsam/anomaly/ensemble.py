@@ -25,7 +25,7 @@ class Ensemble(Objective):
     The samples of a batch are as many rows as there are networks, all of one kind, each from the network's own rows.
 
     Args:
-        networks: Of one class and shape; :meth:`part` gives them the weights that were learnt.
+        networks: Networks of one class and shape; :meth:`part` gives them the weights that were learnt.
         own: Which rows each is trained on, bool, shape ``(networks, N)``.
         shares: Neighbourhood size of each, over the method's rho.
     """
@@ -104,7 +104,7 @@ class Apart(Ascent):
     """The normalised gradient of each of several networks, ``e_k = share_k * rho * g_k / (|g_k| + d)``.
 
     Args:
-        shares: Of the neighbourhood size, for each position of the first axis of all parameters.
+        shares: Shares of the neighbourhood size, for each position of the first axis of all parameters.
         damping: d, see :class:`~imbsam.optim.Gradient`.
     """
 
@@ -125,11 +125,11 @@ class Apart(Ascent):
 
 
 def can_be_trained_together(own: Tensor, kinds: Tensor, settings: Settings) -> bool:
-    """Whether a step of all networks is the step of each.
+    """Return whether a step of all networks is the step of each.
 
     Args:
         own: Which rows each is trained on, bool, shape ``(networks, N)``.
-        kinds: Of the rows, shape ``(N,)``.
+        kinds: Kinds of the rows, shape ``(N,)``.
         settings: The options.
     """
     aligned = settings.anomalies_per_batch != 0 and bool((own & (kinds == ANOMALY)).any(dim=1).all())

@@ -108,7 +108,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
         return table
 
     def _scores(self, X: ArrayLike) -> Scores:
-        """How anomalous rows are, higher is more, shape ``(n_samples,)``."""
+        """Return how anomalous rows are, higher is more, shape ``(n_samples,)``."""
         check_is_fitted(self)
         scores: Scores = self.detector_.score(self._table(X, reset=False)).numpy()
         return scores

@@ -20,7 +20,7 @@ class FeaWAD(Objective):
     direction ``r / |r|`` and of the length ``|r|``.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         layers: Units of the encoder's dense layers; the decoder mirrors them.
         hidden: Units of the score's hidden layers.
         margin: Above 0.

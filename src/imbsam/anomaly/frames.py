@@ -90,7 +90,7 @@ def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def most_categories(frame: pd.DataFrame) -> int:
-    """How many texts of a column get a column of 0 and 1 of their own."""
+    """Return how many texts of a column get a column of 0 and 1 of their own."""
     texts = sum(isinstance(frame[name].dtype, pd.CategoricalDtype) for name in frame.columns)
     return max(16, min(MOST_CATEGORIES, LARGEST_CODES // (4 * len(frame) * max(1, texts))))
 
@@ -100,7 +100,7 @@ def one_hot_rows(frame: pd.DataFrame, columns: Columns, rows: Sequence[object], 
 
     Args:
         frame: Read by the schema of ``columns``.
-        columns: Of the training.
+        columns: Columns of the training.
         rows: What each row is called in messages, length N.
         found: What training never saw is counted here.
 

@@ -18,9 +18,9 @@ class HSC(Objective):
     SAD's inverse distance explodes. A known normal row counts as an unlabelled one.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
-        dimensions: Of z.
+        dimensions: Dimensions of z.
     """
 
     rho = 0.1

@@ -21,7 +21,7 @@ class IsolationForest(CompleteTrees):
     stops growing; the rows that share a leaf add ``c`` of their number to it.
 
     Args:
-        columns: Of a row.
+        columns: Columns of a row.
         trees: At least 1.
     """
 
@@ -71,7 +71,7 @@ class IsolationForest(CompleteTrees):
         self.length[tree] = cuts + _unsuccessful(torch.bincount(place, minlength=SAMPLE)).to(cuts)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """How anomalous each row is, shape ``(B,)``, in (0, 1)."""
+        """Return how anomalous each row is, shape ``(B,)``, in (0, 1)."""
         return torch.exp2(-self.mean_of(self.length, rows) / self.usual)
 
 

@@ -24,7 +24,7 @@ def grow(trees: ClassifyingTrees, rows: ScaledRows, seed: int) -> Tensor:
     Either kind weighs half. So a tree costs the same however many rows there are, and most rows are out of its bag.
 
     Args:
-        trees: Of two classes, at least 1; filled.
+        trees: Trees of two classes, at least 1; filled.
         rows: The training rows, at least one labelled anomaly and one other.
         seed: All randomness follows from it.
 

@@ -23,7 +23,7 @@ def kinds_of(y: ArrayLike | None, rows: int, *, others: OtherLabels = "error") -
 
     Args:
         y: Shape ``(rows,)``, of 1, 0 and -1, as numbers or booleans; ``None`` leaves every row unlabelled.
-        rows: Of the table.
+        rows: Rows of the table.
         others: What to do with other numbers, NaN among them: refuse them, or take their rows for unlabelled.
 
     Returns:

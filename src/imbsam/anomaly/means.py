@@ -16,7 +16,7 @@ class Mean:
 
     Args:
         value: The mean.
-        half_width: Of its 95 % interval, Student's t.
+        half_width: Half width of its 95 % interval, Student's t.
     """
 
     value: float

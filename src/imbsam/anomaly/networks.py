@@ -19,7 +19,7 @@ def mlp(widths: Sequence[int], *, bias: bool = True) -> nn.Sequential:
     """Linear layers with ReLU between them.
 
     Args:
-        widths: Of the input, each hidden layer and the output, at least two.
+        widths: Widths of the input, each hidden layer and the output, at least two.
         bias: Whether the layers have one.
 
     Raises:
@@ -38,7 +38,7 @@ def bias_free(widths: Sequence[int]) -> nn.Sequential:
     Without any bias the network cannot map every row to the centre by ignoring its input (Ruff et al. 2018, prop. 2).
 
     Args:
-        widths: Of the input, each hidden layer and the output, at least two.
+        widths: Widths of the input, each hidden layer and the output, at least two.
 
     Raises:
         OptionError: If a width is below 1.
@@ -56,7 +56,7 @@ def bias_free_decoder(widths: Sequence[int]) -> nn.Sequential:
     """The mirror of :func:`bias_free`, back from its output to its input.
 
     Args:
-        widths: Of the encoder, input first.
+        widths: Widths of the encoder, input first.
     """
     back = list(widths)[::-1]
     normalised = [nn.BatchNorm1d(back[0], eps=1e-4, affine=False), nn.LeakyReLU(0.01)]
@@ -69,9 +69,9 @@ class WithLinearPath(nn.Module):
     Rows ``(B, columns)`` give ``(B, outputs)``.
 
     Args:
-        columns: Of the input.
+        columns: Columns of the input.
         hidden: Units of each hidden layer; empty for the linear layer alone.
-        outputs: Of both.
+        outputs: Outputs of both.
     """
 
     def __init__(self, columns: int, hidden: Sequence[int], outputs: int) -> None:

@@ -38,7 +38,7 @@ class Objective(nn.Module):
         rho: Neighbourhood size that suits the loss.
         lr: Learning rate that suits it.
         weight_decay: That suits it.
-        scaling: Of the columns, what the network is made for.
+        scaling: Scaling of the columns, what the network is made for.
         anomaly_share: Share of each batch that holds a labelled anomaly, unless asked otherwise; 0 leaves it to chance.
     """
 
@@ -68,13 +68,13 @@ class Objective(nn.Module):
         return
 
     def counts(self, kinds: Tensor) -> Tensor:
-        """How many samples of each kind there are to train on.
+        """Return how many samples of each kind there are to train on.
 
         Args:
-            kinds: Of each training row, shape ``(N,)``.
+            kinds: Kinds of each training row, shape ``(N,)``.
 
         Returns:
-            Shape ``(len(tail),)``.
+            Tensor of shape ``(len(tail),)``.
         """
         return torch.bincount(kinds, minlength=len(self.tail))
 
@@ -82,7 +82,7 @@ class Objective(nn.Module):
         """The batches of an epoch.
 
         Args:
-            kinds: Of each training row, shape ``(N,)``.
+            kinds: Kinds of each training row, shape ``(N,)``.
             batching: Sizes.
             draw: Source of random numbers.
 
@@ -100,12 +100,12 @@ class Objective(nn.Module):
             draw: Source of random numbers.
 
         Returns:
-            Shape ``(B, ...)``.
+            Tensor of shape ``(B, ...)``.
         """
         return rows
 
     def ascent(self, damping: float) -> Ascent:
-        """Where the perturbation points under a method that leaves it open.
+        """Return where the perturbation points under a method that leaves it open.
 
         Args:
             damping: Keeps the perturbation short where the gradient is.
@@ -117,21 +117,21 @@ class Objective(nn.Module):
 
         Args:
             outputs: What :meth:`forward` gave, shape ``(B, ...)``.
-            kinds: Of each sample, shape ``(B,)``.
+            kinds: Kinds of each sample, shape ``(B,)``.
 
         Returns:
-            Shape ``(B,)``.
+            Tensor of shape ``(B,)``.
         """
         raise NotImplementedError
 
     def score(self, rows: Tensor) -> Tensor:
-        """How anomalous each scaled row is, higher is more; by default what :meth:`forward` gives.
+        """Return how anomalous each scaled row is, higher is more; by default what :meth:`forward` gives.
 
         Args:
             rows: Shape ``(B, *shape)``.
 
         Returns:
-            Shape ``(B,)``.
+            Tensor of shape ``(B,)``.
         """
         scores: Tensor = self(rows)
         return scores

@@ -21,9 +21,9 @@ class PReNet(Objective):
     the pairs that hold a labelled anomaly, half of each batch by default.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of the encoder's hidden layers.
-        dimensions: Of an encoding.
+        dimensions: Dimensions of an encoding.
     """
 
     tail = (False, True, True)

@@ -64,9 +64,9 @@ def create_objective(name: str, shape: Sequence[int], *, draw: torch.Generator, 
 
     Args:
         name: One of :data:`OBJECTIVES`.
-        shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
+        shape: Shape of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
         draw: Source of the weights.
-        options: Of the objective, see :func:`objective_options`.
+        options: Options of the objective, see :func:`objective_options`.
 
     Raises:
         OptionError: If the name or an option is unknown or out of range.

@@ -26,9 +26,9 @@ class RoSAS(Objective):
     pairs, so that each sample has a loss of its own and the tail are the samples that hold a labelled anomaly.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of the encoder's hidden layers.
-        dimensions: Of an encoding, at least 2.
+        dimensions: Dimensions of an encoding, at least 2.
         margin: Above 0.
 
     Raises:

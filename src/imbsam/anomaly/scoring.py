@@ -79,7 +79,7 @@ class ScoredLabels:
 
     Args:
         evaluation: Scores against labels.
-        scores: Shape ``(N,)``.
+        scores: Scores, shape ``(N,)``.
         anomalous: Shape ``(N,)``.
         top: Rows with the highest scores.
         notes: What could not be read, was filled in or ignored, a sentence each.

@@ -33,7 +33,7 @@ class Block:
     Args:
         rows: Shape ``(n, columns)``, float32, or images ``(n, channels, height, width)``, uint8.
         kinds: What is known of each, shape ``(n,)``; ``None`` where the source has no labels.
-        names: Of each row: its number from 1, its value in the column asked for, or its file.
+        names: Names of each row: its number from 1, its value in the column asked for, or its file.
         table: The rows as they stand in a table.
     """
 
@@ -69,7 +69,7 @@ def read_training(
         source: Tables, or a folder of images with a subfolder for each word.
         labels: The column with the labels; ``y`` by default of an npz, without meaning for images.
         words: How labels are written.
-        request: Of a table: what to ignore, what is text or missing, and how it is written.
+        request: Request of a table: what to ignore, what is text or missing, and how it is written.
         image_size: Side of the square that images are resized to.
 
     Returns:
@@ -133,7 +133,7 @@ def read_further(
         words: How labels are written.
         labelled: Labels are needed; otherwise they are not looked at.
         names: Column of a table that names its rows.
-        request: Of a table: how it is written.
+        request: Request of a table: how it is written.
         notes: What could not be read, was filled in or ignored is added here after the last row, counted over all.
 
     Yields:
@@ -173,7 +173,7 @@ def read_further(
 
 
 def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
-    """Which places of a row stand for each column of the table, in the columns' order."""
+    """Return which places of a row stand for each column of the table, in the columns' order."""
     columns = Columns.of(preprocess)
     groups = {column["name"]: [place] for place, column in enumerate(columns.numeric)}
     place = len(columns.numeric)

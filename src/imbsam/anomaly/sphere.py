@@ -16,7 +16,7 @@ class Sphere(Objective):
     """Squared distances ``d = |phi(x) - c|^2`` to a fixed centre, the score as well.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         layers: Units of each dense layer; by default those published: 128-64-32 for arrhythmia's 274 columns (here:
             more than 64), 32-16-8 for other tables, 128-64 for Fashion-MNIST's images.
     """

@@ -33,7 +33,7 @@ def by_share(scores: Tensor, share: float) -> Threshold:
     """Call this share of the rows anomalies.
 
     Args:
-        scores: Of the training rows, shape ``(N,)``.
+        scores: Scores of the training rows, shape ``(N,)``.
         share: In (0, 0.5].
     """
     return Threshold(float(quantile(scores, 1 - share)))
@@ -48,7 +48,7 @@ def calibrated(scores: Tensor, anomalous: Tensor) -> Threshold:
     was chosen by, so with few labelled anomalies the recall is optimistic.
 
     Args:
-        scores: Of held-out rows, shape ``(N,)``.
+        scores: Scores of held-out rows, shape ``(N,)``.
         anomalous: Which of them are labelled anomalies, bool, shape ``(N,)``; some, and not all.
     """
     anomalies, others = scores[anomalous].sort().values, scores[~anomalous].sort().values

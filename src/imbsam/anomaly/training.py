@@ -40,8 +40,8 @@ class Subset:
 
     Args:
         table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``.
-        indices: Of the rows to use, shape ``(n,)``.
-        kinds: Of these rows, shape ``(n,)``.
+        indices: Indices of the rows to use, shape ``(n,)``.
+        kinds: Kinds of these rows, shape ``(n,)``.
         beside: Further columns of these rows that need no scaling, shape ``(n, more)``.
     """
 
@@ -71,7 +71,7 @@ def trained(name: str, rows: Subset, settings: Settings, *, seed: int) -> tuple[
     """Train an objective.
 
     Args:
-        name: Of the objective.
+        name: Name of the objective.
         rows: To train on.
         settings: The options.
         seed: All randomness follows from it; torch's global generator is left as it was.
@@ -95,7 +95,7 @@ def fitted(objective: Objective, scaling: ColumnScaling, rows: Subset, settings:
 
     Args:
         objective: With fresh weights.
-        scaling: Of its rows.
+        scaling: Scaling of its rows.
         rows: To train on.
         settings: The options.
         seed: All randomness follows from it; torch's global generator is left as it was.
@@ -123,7 +123,7 @@ class Scaled:
 
     Args:
         rows: As they are.
-        scaling: Of their columns.
+        scaling: Scaling of their columns.
         settings: Which say where and in which precision.
     """
 
@@ -200,7 +200,7 @@ class _Trainer(Scaled):
 
 
 def block_rows(shape: Sequence[int]) -> int:
-    """How many rows of this shape to handle at once outside of training."""
+    """Return how many rows of this shape to handle at once outside of training."""
     numbers, pixels = shape[0], prod(shape[1:])
     return max(1, min(BLOCK, BLOCK_NUMBERS // numbers, BLOCK_PIXELS // pixels if len(shape) > 1 else BLOCK))
 
@@ -217,7 +217,7 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
         objective: What it trains.
         counts: Samples of each kind, shape ``(len(objective.tail),)``.
         settings: The options.
-        total_steps: Of the training.
+        total_steps: Total steps of the training.
 
     Raises:
         OptionError: If an option is unknown or out of range.

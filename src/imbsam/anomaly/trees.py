@@ -28,7 +28,7 @@ class CompleteTrees(nn.Module):
 
     Args:
         trees: At least 1.
-        depth: Of each.
+        depth: Depth of each.
     """
 
     column: Tensor
@@ -44,11 +44,11 @@ class CompleteTrees(nn.Module):
         """Mean over the trees of the values of the leaves that rows come to.
 
         Args:
-            values: Of each leaf, from the left, shape ``(trees, leaves, ...)``.
+            values: Values of each leaf, from the left, shape ``(trees, leaves, ...)``.
             rows: Shape ``(B, columns)``, finite.
 
         Returns:
-            Shape ``(B, ...)``.
+            Tensor of shape ``(B, ...)``.
         """
         each, shape = values.flatten(0, 1), values.shape[2:]
         return torch.cat(
@@ -62,7 +62,7 @@ class CompleteTrees(nn.Module):
             rows: Shape ``(B, columns)``, finite.
 
         Returns:
-            Shape ``(trees, B)``, int64.
+            Tensor of shape ``(trees, B)``, int64.
         """
         first = torch.arange(len(self.cut), device=self.cut.device)[:, None] << self.depth
         return torch.cat(self._of_blocks(rows, lambda at: at - first), dim=1)
@@ -106,7 +106,7 @@ class ClassifyingTrees(CompleteTrees):
 
     Args:
         trees: At least 1.
-        depth: Of each.
+        depth: Depth of each.
         classes: At least 1.
     """
 

@@ -74,7 +74,7 @@ def _carried_out(words: list[str]) -> int:
 
 
 def several_processes() -> bool:
-    """Whether torchrun started this process beside others."""
+    """Return whether torchrun started this process beside others."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     return all(os.environ.get(name, "").isdigit() for name in names) and int(os.environ["WORLD_SIZE"]) > 1
 

@@ -123,7 +123,7 @@ def _score(command: AnomalyScore) -> Answer:
 
 
 def _later(command: AnomalyScore | AnomalyEvaluate) -> Request:
-    """How later files are to be read."""
+    """Return how later files are to be read."""
     return Request(skip_bad=command.skip_bad, dialect=command.file.dialect())
 
 

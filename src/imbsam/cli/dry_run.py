@@ -15,7 +15,7 @@ def tried(found: DryRun, source: str, seeds: int = 1) -> Answer:
     """What a dry run found.
 
     Args:
-        found: Of one run of each method.
+        found: Found of one run of each method.
         source: The data.
         seeds: How many runs of each method there will be.
     """

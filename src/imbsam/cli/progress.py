@@ -60,9 +60,9 @@ class RunProgress:
 
         Args:
             done: Steps made of the epoch.
-            steps: Of the epoch.
+            steps: Steps of the epoch.
             epoch: Which it is, from 1.
-            epochs: Of the run.
+            epochs: Epochs of the run.
         """
         if self._live:
             self._bar.update(
@@ -100,7 +100,7 @@ class ComparisonProgress:
     """A bar over the epochs of all runs, read off their folders; plain lines where there is no terminal.
 
     Args:
-        folders: Of the runs.
+        folders: Folders of the runs.
         quiet: Show nothing.
     """
 
@@ -170,7 +170,7 @@ class Written:
     """What a run has written of its epochs; read again only when the file has grown.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
 
     Attributes:
         label: Its method.

@@ -85,7 +85,7 @@ def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:
 
 
 def _expected(run: RunSharpness) -> str:
-    """How much there is to do, before it is done."""
+    """Return how much there is to do, before it is done."""
     steps = run.todo()
     if not steps:
         return "measured before."

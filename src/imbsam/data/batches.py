@@ -108,7 +108,7 @@ class Epoch:
 
     Args:
         loader: Gives batches, or the errors that workers met.
-        rows: Of each whole batch.
+        rows: Rows of each whole batch.
     """
 
     loader: "DataLoader[Batch | DataError]"
@@ -152,7 +152,7 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         return full + (rest > 0 and not joins_the_last)
 
     def rows(self, number: int) -> int:
-        """How many rows a batch has, all its shards together."""
+        """Return how many rows a batch has, all its shards together."""
         begin = number * self.batch_size
         return len(self.order) - begin if number == len(self) - 1 else self.batch_size
 

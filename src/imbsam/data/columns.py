@@ -223,7 +223,7 @@ def _check_columns(frame: pd.DataFrame) -> None:
 
 
 def is_constant(column: pd.Series) -> bool:
-    """Whether all cells of a column that was read hold the same, a missing value among what they may hold."""
+    """Return whether all cells of a column that was read hold the same, a missing value among what they may hold."""
     values = column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
     return not len(values) or bool((values == values[0]).all() or column.isna().all())
 

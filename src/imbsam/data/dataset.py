@@ -43,7 +43,7 @@ class TensorSamples:
 
     Args:
         values: uint8 images ``(N, C, H, W)`` or float32 rows ``(N, F)``.
-        targets: Shape ``(N,)``, int64.
+        targets: Class of each sample, shape ``(N,)``, int64.
         names: N names.
     """
 

@@ -11,7 +11,7 @@ class RowDraws:
     """A source of draws for some rows of a batch: each gets those it would get among all of them.
 
     Args:
-        generator: Source of the draws of the whole batch.
+        generator: Source of the random draws of the whole batch.
         rows: Places of these rows in it, shape ``(r,)``.
         of: How many rows it has.
     """
@@ -28,10 +28,10 @@ def uniform(shape: tuple[int, ...], rows: int, generator: Draws, dtype: torch.dt
     """Draws in 0..1 of a shape whose dimension ``rows`` is the batch.
 
     Args:
-        shape: Of the result.
+        shape: Shape of the result.
         rows: Which of its dimensions is the batch.
-        generator: Source of the draws.
-        dtype: Of the result.
+        generator: Source of the random draws.
+        dtype: Dtype of the result.
     """
     if not isinstance(generator, RowDraws):
         return torch.rand(shape, generator=generator, dtype=dtype)
@@ -45,7 +45,7 @@ def whole_numbers(below: int, count: int, generator: Draws) -> Tensor:
     Args:
         below: One more than the largest.
         count: How many images there are.
-        generator: Source of the draws.
+        generator: Source of the random draws.
     """
     if not isinstance(generator, RowDraws):
         return torch.randint(below, (count,), generator=generator)

@@ -52,7 +52,7 @@ class ImageFiles:
 
     Args:
         content: Encoded images.
-        targets: Shape ``(N,)``, int64.
+        targets: Class of each sample, shape ``(N,)``, int64.
         names: N names.
         sizes: Height and width of each, shape ``(N, 2)``, int64.
         geometry: What each becomes.

@@ -24,7 +24,7 @@ class Layout:
         samples: Images of each part.
         classes: How many.
         largest: Training images of the most frequent class.
-        smallest: Of the rarest.
+        smallest: Smallest of the rarest.
         lists: Whether the parts are list files, ``path label`` a line; else it is a CIFAR python archive.
         needed: What has to be there, and where to get it.
     """

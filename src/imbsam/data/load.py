@@ -71,7 +71,7 @@ def load(
         validation_is_test: The source's validation part is to be tested on; it must have no test part.
         image_size: Side of the square that images are resized to.
         skip_bad: Leave out samples that cannot be used instead of raising.
-        seed: Of the splits and the long tail.
+        seed: Seed of the splits and the long tail.
         open_all: Open every image file at once, so that one that cannot be read is told now. Otherwise files are opened
             when a batch asks for them, as RGB images; then ``image_size`` must be given.
 

@@ -14,7 +14,7 @@ Subset = Literal["drawn", "first"]
 
 
 def long_tail_counts(available: Tensor, imbalance: float, profile: Profile = "exponential") -> Tensor:
-    """How many samples each class keeps, most frequent class first (Cui et al. 2019; Cao et al. 2019).
+    """Return how many samples each class keeps, most frequent class first (Cui et al. 2019; Cao et al. 2019).
 
     Exponential: ``n_i = int(n_max * mu^(i / (C - 1)))``. Step: ``n_max`` for the first half of the classes,
     ``int(n_max * mu)`` for the second; the middle one of an odd number counts to the first. ``mu = 1 / imbalance``.
@@ -25,7 +25,7 @@ def long_tail_counts(available: Tensor, imbalance: float, profile: Profile = "ex
         profile: Shape of the tail.
 
     Returns:
-        Shape ``(C,)``, int64: at least 1 and at most what the class has.
+        Tensor of shape ``(C,)``, int64: at least 1 and at most what the class has.
 
     Raises:
         OptionError: If ``imbalance`` is below 1 or not finite, or the profile is unknown.
@@ -56,7 +56,7 @@ def long_tail(
     With the same generator state a stronger imbalance keeps a subset of what a weaker one keeps.
 
     Args:
-        targets: Shape ``(N,)``, int64, every class of 0..C-1 present.
+        targets: Class of each sample, shape ``(N,)``, int64, every class of 0..C-1 present.
         imbalance: Most frequent over rarest, at least 1.
         profile: See :func:`long_tail_counts`.
         rare: ``"last"``: the higher the class index, the rarer. ``"random"``: the order of rarity is drawn.

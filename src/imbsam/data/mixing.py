@@ -24,8 +24,8 @@ class Mixing:
 
     Args:
         how: ``"mixup"``, ``"cutmix"``, or ``"both"``, one of them by a coin thrown for each batch.
-        num_classes: C.
-        alpha: Of the beta distribution, above 0; 1 is uniform.
+        num_classes: Number of classes C.
+        alpha: Alpha of the beta distribution, above 0; 1 is uniform.
 
     Raises:
         OptionError: If an option is out of range.
@@ -45,8 +45,8 @@ class Mixing:
         """Draw how a batch is mixed.
 
         Args:
-            rows: Of the whole batch.
-            generator: Source of the draws.
+            rows: Rows of the whole batch.
+            generator: Source of the random draws.
 
         Returns:
             The partner of each row, and the rule.
@@ -67,8 +67,8 @@ class Blending:
     Args:
         partners: The row that each row is mixed with, shape ``(b,)``.
         share: lam, the share of a row that is its own.
-        centre: Of CutMix's box, as shares of height and width; None for mixup.
-        num_classes: C.
+        centre: Centre of CutMix's box, as shares of height and width; None for mixup.
+        num_classes: Number of classes C.
     """
 
     partners: Tensor
@@ -81,7 +81,7 @@ class Blending:
 
         Args:
             own: float32, shape ``(b, ...)``; with a centre ``(b, C, H, W)``.
-            others: Of the partners, same shape.
+            others: Others of the partners, same shape.
         """
         if self.centre is None:
             return own * self.share + others * (1 - self.share)
@@ -95,7 +95,7 @@ class Blending:
 
         Args:
             own: Classes, int64, shape ``(b,)``.
-            others: Of the partners.
+            others: Others of the partners.
             inputs: The mixed rows, for their size.
 
         Returns:

@@ -21,7 +21,7 @@ class Operation:
     """What may be done to an image, and how much of it.
 
     Args:
-        name: Of the operation.
+        name: Name of the operation.
         apply: Does it.
         low: The amount at strength 0.
         high: The amount at strength 1.
@@ -39,7 +39,7 @@ def operations(spec: ImageSpec, *, wide: bool) -> tuple[Operation, ...]:
     """Every operation that an image of this kind can take, at the strengths of a policy.
 
     Args:
-        spec: Of the images. Grey ones have no colour to change, and lack that operation.
+        spec: Specification of the images. Grey ones have no colour to change, and lack that operation.
         wide: The strengths of TrivialAugment wide (Müller and Hutter 2021, table 7); there shifts are of up to 32
             pixels, here never more than the side. Otherwise those of RandAugment (Cubuk et al. 2020), shifts of up to
             150 / 331 of the side.

@@ -23,7 +23,7 @@ class Policy:
     Args:
         operations: To draw from.
         number: How many an image goes through.
-        strength: Of each, 0 to 30; None draws it.
+        strength: Strength of each, 0 to 30; None draws it.
     """
 
     operations: tuple[Operation, ...]
@@ -35,7 +35,7 @@ class Policy:
 
         Args:
             images: Values 0..255, uint8 or float, shape ``(b, C, H, W)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
 
         Returns:
             uint8, same shape.
@@ -66,7 +66,7 @@ def policy(name: PolicyName, spec: ImageSpec) -> Policy:
     Args:
         name: ``"trivial"``: TrivialAugment wide, one operation of a strength drawn (Müller and Hutter 2021);
             ``"randaugment"``: two operations of strength 9 of 30 (Cubuk et al. 2020).
-        spec: Of the images.
+        spec: Specification of the images.
     """
     if name == "trivial":
         return Policy(operations(spec, wide=True))

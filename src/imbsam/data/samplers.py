@@ -18,7 +18,7 @@ def check_sampler(sampler: str, *, shuffle: bool, tail: Tensor | None, tail_rows
         sampler: One of :data:`Sampler`.
         shuffle: Whether the order is drawn at all.
         tail: Marks the tail classes, bool, shape ``(C,)``; ``"gathered"`` needs it.
-        tail_rows: Of ``"gathered"``.
+        tail_rows: Tail rows of ``"gathered"``.
 
     Raises:
         OptionError: If it is so.
@@ -46,11 +46,11 @@ def epoch_order(
     Args:
         sampler: Which one, checked.
         targets: Class of each sample, shape ``(N,)``, int64.
-        generator: Source of the draws.
+        generator: Source of the random draws.
         batch_size: Rows per batch.
         tail: Marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
         tail_rows: Tail samples that stand together, for ``"gathered"``.
-        repeat_threshold: Of :meth:`imbsam.priors.ClassPriors.repeat_factors`, for ``"repeated"``.
+        repeat_threshold: Repeat threshold of :meth:`imbsam.priors.ClassPriors.repeat_factors`, for ``"repeated"``.
 
     Returns:
         Indices of samples, int64; N of them, and more for ``"repeated"``.
@@ -70,8 +70,8 @@ def class_weighted(targets: Tensor, generator: torch.Generator, *, power: float)
     """Draw samples with replacement, first a class and then one of its samples (Kang et al. 2020, section 3.1).
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
-        generator: Source of the draws.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
+        generator: Source of the random draws.
         power: A class is drawn in proportion to its count to this power: 0 balances the classes.
 
     Returns:
@@ -98,9 +98,9 @@ def repeated(targets: Tensor, generator: torch.Generator, *, threshold: float | 
     left. The further copies are drawn systematically: every epoch has as many samples.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
-        generator: Source of the draws.
-        threshold: Of :meth:`imbsam.priors.ClassPriors.repeat_factors`.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
+        generator: Source of the random draws.
+        threshold: Threshold of :meth:`imbsam.priors.ClassPriors.repeat_factors`.
 
     Returns:
         At least N indices, as many in each epoch.
@@ -125,7 +125,7 @@ def gathered(in_tail: Tensor, generator: torch.Generator, *, batch_size: int, to
 
     Args:
         in_tail: Whether each sample is of a tail class, bool, shape ``(N,)``.
-        generator: Source of the draws.
+        generator: Source of the random draws.
         batch_size: Rows per batch.
         together: Tail samples in a batch that has any, about.
 

@@ -25,10 +25,10 @@ class Shard:
     parts: int = 1
 
     def repeats(self, rows: int) -> int:
-        """How many times each row of the batch is in some shard.
+        """Return how many times each row of the batch is in some shard.
 
         Args:
-            rows: Of the batch.
+            rows: Rows of the batch.
         """
         return 1 if self.parts == 1 else -(-max(rows, FEWEST_ROWS * self.parts) // rows)
 
@@ -36,7 +36,7 @@ class Shard:
         """Places of the shard's rows in the batch, shape ``(r,)``.
 
         Args:
-            rows: Of the batch, at least 1.
+            rows: Rows of the batch, at least 1.
         """
         return torch.arange(rows).repeat(self.repeats(rows)).tensor_split(self.parts)[self.number]
 
@@ -44,7 +44,7 @@ class Shard:
         """The share of the batch that this shard is; those of all shards add up to 1.
 
         Args:
-            rows: Of the batch.
+            rows: Rows of the batch.
         """
         return len(self.positions(rows)) / (rows * self.repeats(rows))
 

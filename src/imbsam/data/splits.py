@@ -13,11 +13,11 @@ def random_ranks(targets: Tensor, generator: torch.Generator) -> Tensor:
     """Shuffle each class for itself.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
         generator: Where the shuffling comes from.
 
     Returns:
-        Shape ``(N,)``: each sample's place, from 0, in the random order of its class.
+        Tensor of shape ``(N,)``: each sample's place, from 0, in the random order of its class.
     """
     shuffled = torch.randperm(len(targets), generator=generator)
     ranks = torch.empty_like(targets)
@@ -29,10 +29,10 @@ def ranks_in_order(targets: Tensor) -> Tensor:
     """Count each class for itself.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
 
     Returns:
-        Shape ``(N,)``: how many samples of the same class stand before each.
+        Tensor of shape ``(N,)``: how many samples of the same class stand before each.
     """
     by_class = targets.argsort(stable=True)
     counts = torch.bincount(targets)
@@ -48,7 +48,7 @@ def stratified_split(targets: Tensor, fraction: float, generator: torch.Generato
     A class of three samples or more gives at least one and keeps at least one; a smaller class gives none.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
         fraction: Share of each class to hold out, in [0, 1).
         generator: Where the choice comes from.
 

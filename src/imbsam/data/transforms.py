@@ -110,7 +110,7 @@ class CifarAugmentation:
 
         Args:
             images: uint8, shape ``(b, C, H, W)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
 
         Returns:
             float32, same shape.
@@ -152,7 +152,7 @@ class ImageNetAugmentation:
 
         Args:
             images: uint8, shape ``(b, C, H, W)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
 
         Returns:
             float32, shape ``(b, C, spec.height, spec.width)``.
@@ -173,7 +173,7 @@ class ImageNetAugmentation:
 
         Args:
             sizes: Height and width of each image, shape ``(b, 2)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
             attempts: Windows drawn per image, the first that fits is taken.
 
         Returns:
@@ -203,7 +203,7 @@ class ImageNetAugmentation:
 
         Args:
             images: uint8, shape ``(b, C, spec.height, spec.width)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
 
         Returns:
             float32, same shape.

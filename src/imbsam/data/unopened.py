@@ -25,7 +25,7 @@ class UnopenedImages:
 
     Args:
         content: Encoded images.
-        targets: Shape ``(N,)``, int64.
+        targets: Class of each sample, shape ``(N,)``, int64.
         names: N names.
         geometry: What each becomes.
     """

@@ -37,7 +37,7 @@ class Calibration:
 
         Args:
             evidence: e, shape ``(N, C)``.
-            log_priors: Of the training rows, shape ``(C,)``.
+            log_priors: Log priors of the training rows, shape ``(C,)``.
         """
         return self.evidence * evidence + (self.priors - 1) * log_priors
 
@@ -53,8 +53,8 @@ def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors:
 
     Args:
         evidence: Shape ``(N, C)``, N may be 0.
-        targets: Shape ``(N,)``.
-        log_priors: Of the training rows, shape ``(C,)``.
+        targets: Class of each sample, shape ``(N,)``.
+        log_priors: Log priors of the training rows, shape ``(C,)``.
 
     Returns:
         The calibration; near a = b = 1 on few rows.

@@ -32,11 +32,11 @@ def shift_of_drawn(
     """The shift of a loss, where the sampler changed how often it met the classes.
 
     Args:
-        shift: Of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
-        priors: Of the training rows.
+        shift: Shift of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
+        priors: Class priors of the training rows.
         sampler: ``"balanced"``: the loss met the classes equally often; ``"square-root"``: by the roots of their
             counts; ``"repeated"``: the rare ones more often; else as often as they are.
-        repeat_threshold: Of ``"repeated"``, see :meth:`imbsam.priors.ClassPriors.repeat_factors`.
+        repeat_threshold: Repeat threshold of ``"repeated"``, see :meth:`imbsam.priors.ClassPriors.repeat_factors`.
     """
     training = log_training_priors(priors)
     if sampler == "balanced":
@@ -59,12 +59,13 @@ def log_class_prior(
         asked: ``"training"``: as in the training rows. ``"balanced"``: all equally frequent. ``"loss"``: those that
             the loss aims at, so that a network's outputs are taken as they are. Or a frequency above 0 for each class,
             by its name or in the order of ``classes``; they are divided by their sum.
-        priors: Of the training rows.
+        priors: Class priors of the training rows.
         classes: Their names, length C.
-        training_shift: Of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
+        training_shift: Training shift of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for
+            none.
 
     Returns:
-        Shape ``(C,)``, float64.
+        Tensor of shape ``(C,)``, float64.
 
     Raises:
         OptionError: If there is no such name, or the frequencies are not one above 0 for each class.

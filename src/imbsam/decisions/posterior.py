@@ -21,10 +21,10 @@ class Posterior:
     Args:
         training: Logarithm of the classes' shares of the training rows, shape ``(C,)``, float64.
         told: Logarithm of the class prior of the probabilities, shape ``(C,)``.
-        weights: Of the decision, shape ``(C,)``.
+        weights: Weights of the decision, shape ``(C,)``.
         shift: Shape ``(C,)``.
         scale: Above 0.
-        calibration: Of the evidence.
+        calibration: Calibration of the evidence.
     """
 
     training: Tensor
@@ -38,7 +38,7 @@ class Posterior:
         """Give the calibrated evidence e, shape ``(N, C)``, float64.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return self.calibration.balanced(self.scale * outputs.double() + self.shift, self.training)
 
@@ -46,7 +46,7 @@ class Posterior:
         """Logarithm of the probabilities under the prior that was asked for, shape ``(N, C)``, float64.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return (self.evidence(outputs) + self.told).log_softmax(dim=1)
 
@@ -54,7 +54,7 @@ class Posterior:
         """The same under the priors of the training rows, shape ``(N, C)``.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return (self.evidence(outputs) + self.training).log_softmax(dim=1)
 
@@ -62,7 +62,7 @@ class Posterior:
         """What is decided by: the class with the highest one is chosen, shape ``(N, C)``, float64.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return self.evidence(outputs) + self.weights
 
@@ -70,8 +70,8 @@ class Posterior:
         """Fit the calibration on rows that were not trained on, of whatever class frequencies.
 
         Args:
-            outputs: Shape ``(N, C)``.
-            targets: Shape ``(N,)``, int64; without rows nothing changes.
+            outputs: Outputs, shape ``(N, C)``.
+            targets: Class of each sample, shape ``(N,)``, int64; without rows nothing changes.
         """
         if not len(targets):
             return self
@@ -103,14 +103,14 @@ def posterior_under(
     Args:
         asked: See :func:`~imbsam.decisions.class_prior.log_class_prior`; None: probabilities are told under the
             training priors, and decisions made as if all classes were equally frequent.
-        priors: Of the training rows.
+        priors: Class priors of the training rows.
         classes: Their names, length C.
         scale: What outputs are multiplied by to be logits.
         training_shift: What then makes them logits of the posterior under the training priors, shape ``(C,)``; None
             where they are that as they come.
-        costs: Of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under the
-            prior of the probabilities.
-        calibration: Of the evidence; under the class prior of the loss, outputs are taken as they come.
+        costs: Costs of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under
+            the prior of the probabilities.
+        calibration: Calibration of the evidence; under the class prior of the loss, outputs are taken as they come.
 
     Raises:
         OptionError: If the class prior cannot be used.

@@ -16,9 +16,9 @@ class Share:
 
     Args:
         hits: Rows that it counts.
-        rows: Of how many.
-        low: Of its 95 % interval (Clopper and Pearson).
-        high: Of the same.
+        rows: Rows of how many.
+        low: Low of its 95 % interval (Clopper and Pearson).
+        high: High of the same.
     """
 
     hits: int
@@ -44,10 +44,10 @@ class Price:
     """A class for which something was wanted, on held-out rows.
 
     Args:
-        name: Of the class.
+        name: Name of the class.
         wanted: What was.
-        recall: Of the class.
-        precision: Of the class; None where no row is called it.
+        recall: Recall of the class.
+        precision: Precision of the class; None where no row is called it.
         recall_before: Without what was wanted.
         precision_before: The same.
         balanced: Mean recall of the classes.
@@ -81,7 +81,7 @@ def prices(before: Tensor, after: Tensor, targets: Tensor, wanted: Sequence[Want
     Args:
         before: Scores without what is wanted, shape ``(N, C)``.
         after: Scores with it, shape ``(N, C)``.
-        targets: Shape ``(N,)``, int64; some.
+        targets: Class of each sample, shape ``(N,)``, int64; some.
         wanted: What is.
     """
     found = []

@@ -19,9 +19,9 @@ class Wanted:
     """What a class is to reach.
 
     Args:
-        measure: Of the class.
-        index: Of the class.
-        name: Of the class.
+        measure: Measure of the class.
+        index: Index of the class.
+        name: Name of the class.
         share: In (0, 1].
     """
 
@@ -63,7 +63,7 @@ def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
         classes: Names, length C.
 
     Returns:
-        Shape ``(C,)``, 1 for classes that are not named; None for no words.
+        Tensor of shape ``(C,)``, 1 for classes that are not named; None for no words.
 
     Raises:
         OptionError: If a word has another form, there is no such class, or a cost is not above 0.
@@ -84,11 +84,11 @@ def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) ->
 
     Args:
         scores: What is decided by, of rows not trained on, shape ``(N, C)``.
-        targets: Shape ``(N,)``, int64.
-        wanted: Of some classes.
+        targets: Class of each sample, shape ``(N,)``, int64.
+        wanted: Wanted of some classes.
 
     Returns:
-        Shape ``(C,)``, float64.
+        Tensor of shape ``(C,)``, float64.
 
     Raises:
         OptionError: If there is no row of a class, or it cannot be reached.

@@ -57,8 +57,8 @@ class BlendClassifier(DecidingClassifier):
         class_prior: Under which class frequencies probabilities are told and decisions made. None: probabilities as in
             the training rows, decisions as if classes were equally frequent. ``"training"`` or ``"balanced"``, for
             both; or a frequency for each class, by label or in the order of ``classes_``.
-        cost: Of missing a row of a class, by its label, 1 for the others: decisions are those of least expected cost
-            under the prior of the probabilities.
+        cost: Cost of missing a row of a class, by its label, 1 for the others: decisions are those of least expected
+            cost under the prior of the probabilities.
         at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
             found on training rows that the models did not see, and ``prices_`` says what others pay.
         folds: In how many parts the rows are divided; every part is judged by a model trained on the others. Then each

@@ -22,7 +22,7 @@ class HeldOut:
 
     Args:
         evidence: Shape ``(n, C)``.
-        targets: Shape ``(n,)``.
+        targets: Class of each sample, shape ``(n,)``.
         scores: Balanced accuracy of each member, and of ``"blend"``; none without such rows.
     """
 
@@ -38,7 +38,7 @@ class Blended:
     Args:
         models: The members that could be trained.
         pool: How they are put together.
-        log_priors: Of the training rows, shape ``(C,)``.
+        log_priors: Log priors of the training rows, shape ``(C,)``.
         failed: Why each of the others could not be, by name.
         held_out: What it says of rows that no model saw.
     """
@@ -76,7 +76,7 @@ def blended(
         targets: Their classes, ``0 .. C-1``, all of which are there.
         setting: What members are made for.
         folds: In how many parts the rows are divided, see :func:`~imbsam.estimators.folds.folds_of`.
-        weights: Of each member by name; None: fitted.
+        weights: Weights of each member by name; None: fitted.
         verbose: Print a line for each model.
 
     Raises:

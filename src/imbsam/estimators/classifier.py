@@ -70,17 +70,17 @@ class SharpClassifier(DecidingClassifier):
             Probabilities are told under it, and the class is the one with the highest. None: probabilities are told
             under the priors of the training rows, and decisions are made as if all classes were equally frequent, so
             that a rare class counts as much as a frequent one.
-        cost: Of missing a row of a class, by its label, 1 for the others: decisions are those of least expected cost
-            under the prior of the probabilities.
+        cost: Cost of missing a row of a class, by its label, 1 for the others: decisions are those of least expected
+            cost under the prior of the probabilities.
         at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
             found on held-out rows, ``validation_fraction`` of each class, and ``prices_`` says what others pay.
         hidden: Units of each hidden layer; empty for a linear model.
         base: The optimizer under the method: ``"sgd"``, ``"adam"``, ``"adamw"``, ``"rmsprop"``, or
             ``"muon"``: Muon for the 2-D weights of hidden layers, AdamW for the rest.
         lr: Learning rate; None: 0.1 for sgd, 0.001 for the others.
-        momentum: Of sgd, rmsprop and muon.
-        weight_decay: Of the base optimizer; never part of the perturbation.
-        schedule: Of the learning rate after a warm-up of 5 % of the epochs: ``"cosine"``, ``"step"`` or
+        momentum: Momentum of sgd, rmsprop and muon.
+        weight_decay: Weight decay of the base optimizer; never part of the perturbation.
+        schedule: Schedule of the learning rate after a warm-up of 5 % of the epochs: ``"cosine"``, ``"step"`` or
             ``"constant"``.
         clip_norm: Largest norm of the gradient; None: unbounded, and sgd may then diverge on tables of many columns.
         max_iter: Epochs.

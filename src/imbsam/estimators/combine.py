@@ -36,10 +36,10 @@ class Pool:
 
         Args:
             members: Evidence of each, shape ``(M, N, C)``.
-            log_priors: Of the training rows, shape ``(C,)``.
+            log_priors: Log priors of the training rows, shape ``(C,)``.
 
         Returns:
-            Shape ``(N, C)``.
+            Array of shape ``(N, C)``.
         """
         return np.asarray(np.tensordot(self.weights, voices(members), axes=1) + (self.priors - 1) * log_priors)
 
@@ -56,8 +56,8 @@ def fitted_pool(members: Floats, targets: NDArray[np.int64], log_priors: Floats)
 
     Args:
         members: Evidence of each, shape ``(M, N, C)``, N may be 0.
-        targets: Shape ``(N,)``.
-        log_priors: Of the training rows, shape ``(C,)``.
+        targets: Class of each sample, shape ``(N,)``.
+        log_priors: Log priors of the training rows, shape ``(C,)``.
     """
     number = len(members)
     usual = np.append(np.full(number, 1 / number), 1.0)

@@ -41,13 +41,13 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def decision_function(self, X: object) -> "np.ndarray":
-        """How much speaks for each class, in logits: the class with the most is the one that ``predict`` gives.
+        """Return how much speaks for each class, in logits: the class with the most is the one that ``predict`` gives.
 
         Args:
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``; with two classes ``(N,)``, the second class's minus the first one's.
+            Array of shape ``(N, C)``; with two classes ``(N,)``, the second class's minus the first one's.
         """
         scores = self._posterior().scores(self._outputs(X))
         return np.asarray(scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores)
@@ -59,7 +59,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``, columns in the order of ``classes_``.
+            Array of shape ``(N, C)``, columns in the order of ``classes_``.
         """
         return np.asarray(self._posterior().log_probabilities(self._outputs(X)).exp())
 
@@ -70,7 +70,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``.
+            Array of shape ``(N, C)``.
         """
         return np.asarray(self._posterior().log_probabilities(self._outputs(X)))
 
@@ -81,7 +81,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N,)``; ties go to the first class.
+            Array of shape ``(N,)``; ties go to the first class.
         """
         places = self._posterior().scores(self._outputs(X)).argmax(dim=1).numpy()
         return np.asarray(self.classes_[places])
@@ -124,7 +124,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
+            Array of shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
         """
         return np.asarray(self._posterior().evidence(self._outputs(X)))
 
@@ -161,8 +161,8 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             base: For its scale and shift.
-            outputs: Of rows that were not trained on, shape ``(n, C)``, n may be 0.
-            targets: Shape ``(n,)``.
+            outputs: Outputs of rows that were not trained on, shape ``(n, C)``, n may be 0.
+            targets: Class of each sample, shape ``(n,)``.
             is_calibrated: The outputs are calibrated on these rows already.
         """
         calibrated = base if is_calibrated else base.calibrated(outputs, targets)

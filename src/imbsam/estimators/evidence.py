@@ -46,7 +46,7 @@ def evidence_of(probabilities: Floats, priors: Floats, *, votes: int) -> Floats:
         votes: On which they rest: the trees of a forest, or the training rows.
 
     Returns:
-        Shape ``(N, C)``.
+        Array of shape ``(N, C)``.
     """
     return np.asarray(np.log((votes * probabilities.astype(np.float64) + priors) / (votes + 1)) - np.log(priors))
 
@@ -71,7 +71,7 @@ def implied_priors(estimator: Classifier, counts: NDArray[np.int64]) -> Floats:
         counts: Training rows of each class, shape ``(C,)``, all above 0.
 
     Returns:
-        Shape ``(C,)``; sums to 1.
+        Array of shape ``(C,)``; sums to 1.
 
     Raises:
         OptionError: If the classifiers inside weigh the classes differently, or resample to frequencies of their own.

@@ -35,9 +35,9 @@ def folds_of(targets: Rows, number: int, seed: int) -> list[Fold]:
     A class of one row is trained on in every fold. Above :data:`MANY_ROWS` rows there is one fold.
 
     Args:
-        targets: Shape ``(N,)``, classes from 0.
+        targets: Class of each sample, shape ``(N,)``, classes from 0.
         number: Folds, at least 2.
-        seed: Of the random order.
+        seed: Seed of the random order.
 
     Returns:
         The folds that hold a row out; one that holds none out where there is no such.

@@ -48,12 +48,12 @@ class Setting:
     """What a classifier is made for.
 
     Args:
-        labels: Of the classes, length C.
+        labels: Labels of the classes, length C.
         rows: Number of training rows.
         rarest: Training rows of the rarest class.
         cardinalities: Codes of each column, 0 for a number.
-        seed: Of its random numbers.
-        device: Of networks.
+        seed: Seed of its random numbers.
+        device: Device of networks.
         n_jobs: Threads of trees.
     """
 

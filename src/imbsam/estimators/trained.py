@@ -42,7 +42,7 @@ class Model:
     """A member, trained.
 
     Args:
-        name: Of the member.
+        name: Name of the member.
         view: What it reads.
         classifier: Trained on classes ``0 .. C-1``.
         priors: Under which its probabilities are told, shape ``(C,)``.

@@ -29,10 +29,10 @@ class Course:
         epochs: Passes over the rows, at most.
         batch_size: Rows per step.
         sampler: ``"shuffle"`` or ``"balanced"``, as in :func:`imbsam.data.batches`.
-        schedule: Of the learning rate, as in :func:`imbsam.training.schedule.factor`.
+        schedule: Schedule of the learning rate, as in :func:`imbsam.training.schedule.factor`.
         clip_norm: Largest norm of the gradient.
         patience: Epochs without a better score after which training stops.
-        seed: Of the order of the rows.
+        seed: Seed of the order of the rows.
         first_epoch: Epochs made before; each epoch has an order of its own.
         verbose: Print a line an epoch.
     """
@@ -150,7 +150,7 @@ def outputs_of(model: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
         device: Where to compute.
 
     Returns:
-        Shape ``(N, C)``, on the CPU, float64 (float32 where the device has no other).
+        Tensor of shape ``(N, C)``, on the CPU, float64 (float32 where the device has no other).
     """
     precision = torch.float32 if device.type == "mps" else torch.float64
     weights = {name: value.to(device, precision) for name, value in model.state_dict().items()}

@@ -33,7 +33,7 @@ class Rows:
     Args:
         codes: Numbers, standardised and filled, then the code of each category, shape ``(N, F)``.
         numeric: How many of the columns are numbers.
-        one_hot_encoder: Of the codes; None where there are none.
+        one_hot_encoder: One hot encoder of the codes; None where there are none.
     """
 
     codes: Matrix
@@ -85,7 +85,7 @@ class Reading:
 
     Args:
         columns: How each column is read.
-        one_hot_encoder: Of the codes of categories; None where there are none.
+        one_hot_encoder: One hot encoder of the codes of categories; None where there are none.
     """
 
     columns: Columns

@@ -88,7 +88,7 @@ class SharpnessAwareMixin:
             batch: The batch.
 
         Returns:
-            Shape ``(B,)``, or what else the method takes.
+            Tensor of shape ``(B,)``, or what else the method takes.
         """
         return targets_of(batch)
 

@@ -30,9 +30,9 @@ class PyODDetector(ArrayDetector, BaseDetector):
     normal rows. As in PyOD ``contamination`` may also be a thresholder of PyThresh.
 
     Attributes:
-        decision_scores_: Of the training rows, shape ``(n_samples,)``.
+        decision_scores_: Decision scores of the training rows, shape ``(n_samples,)``.
         threshold_: A row is an anomaly where its score is greater; the thresholder's own where there is one.
-        labels_: Of the training rows by this threshold, shape ``(n_samples,)``.
+        labels_: Labels of the training rows by this threshold, shape ``(n_samples,)``.
         contamination: The parameter. Once fitted, what PyOD goes by: under ``"auto"`` the share of training rows above
             the threshold, and of a thresholder the fitted copy; ``get_params`` gives the parameter even then.
         recall_: See :class:`~imbsam.anomaly.AnomalyDetector`, as the further attributes.
@@ -81,7 +81,7 @@ class PyODDetector(ArrayDetector, BaseDetector):
         return self
 
     def decision_function(self, X: ArrayLike) -> Scores:
-        """How anomalous rows are, higher is more.
+        """Return how anomalous rows are, higher is more.
 
         Args:
             X: Rows, shape ``(n_samples, n_features)``, finite numbers.

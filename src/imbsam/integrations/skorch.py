@@ -93,7 +93,7 @@ class SharpnessAwareMixin:
             y: Its targets.
 
         Returns:
-            Shape ``(B,)``, or what else the method takes.
+            Tensor of shape ``(B,)``, or what else the method takes.
 
         Raises:
             DataError: If ``y`` is not a tensor.

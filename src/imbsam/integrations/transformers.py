@@ -37,12 +37,12 @@ class SharpnessAwareMixin:
     The logged loss is the mean loss at the unperturbed weights.
 
     Args:
-        args: Of ``Trainer``.
+        args: Args of ``Trainer``.
         compute_loss_func: As ``Trainer``'s, ``(outputs, labels, num_items_in_batch)``, but it gives the loss of each
             row, shape ``(B,)``. By default what the ``problem_type`` of the model's ``config`` says, of
             ``outputs.logits``: cross-entropy with the ``label_smoothing_factor``, or, for several labels a row and for
             regression, the mean over a row's logits; without labels the model's own ``loss``, one for each row.
-        kwargs: Of ``Trainer``.
+        kwargs: Kwargs of ``Trainer``.
 
     Example:
         >>> class SharpTrainer(SharpnessAwareMixin, Trainer): ...  # doctest: +SKIP
@@ -95,7 +95,7 @@ class SharpnessAwareMixin:
             inputs: The batch.
 
         Returns:
-            Shape ``(B,)``, or what else the method takes.
+            Tensor of shape ``(B,)``, or what else the method takes.
         """
         return targets_of(inputs)
 

@@ -25,7 +25,7 @@ class FineTune:
         tune: ``"lora"``: adapters beside the linear layers, or else the convolutions, and the head; ``"last"``: the
             head; ``"all"``: everything;
             None: ``"lora"`` where the model has linear layers before its head, else ``"last"``.
-        rank: Of the adapters.
+        rank: Rank of the adapters.
         pretrained: Whether timm, torchvision and folders of Hugging Face give their weights. False makes the bare
             structure, whose weights are loaded later.
         architecture: What a model of Hugging Face is built by where its folder is not asked.
@@ -77,9 +77,9 @@ def finetuned(name: str, model: nn.Module, num_classes: int, chosen: FineTune, *
     """Freeze a model but for what is tuned, and give it a cosine head.
 
     Args:
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         model: With its pretrained weights; changed in place.
-        num_classes: C.
+        num_classes: Number of classes C.
         chosen: What is tuned.
         cosines: The head gives bare cosines, as the LDAM loss takes them, else logits.
 
@@ -108,7 +108,7 @@ def finetuned(name: str, model: nn.Module, num_classes: int, chosen: FineTune, *
 
 
 def tuned_parameters(model: nn.Module) -> tuple[int, int]:
-    """How many parameters require a gradient, and how many there are."""
+    """Return how many parameters require a gradient, and how many there are."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(size for size, tuned in sizes if tuned), sum(size for size, _ in sizes)
 

@@ -36,7 +36,7 @@ class Classifier(nn.Module):
 
 
 def is_folder(name: str) -> bool:
-    """Whether a model's name is a folder that transformers wrote."""
+    """Return whether a model's name is a folder that transformers wrote."""
     return (Path(name) / CONFIG).is_file()
 
 
@@ -65,7 +65,7 @@ def hugging_face_model(
 
     Args:
         name: The folder.
-        num_classes: C.
+        num_classes: Number of classes C.
         pretrained: Load the folder's weights; a classifier of other classes is made anew.
         architecture: What to build it by where it is not pretrained.
 

@@ -27,7 +27,7 @@ def imported_model(
             and puts out logits ``(B, num_classes)``. Its module is looked for like any import, then in the
             working directory, which stays on ``sys.path``.
         spec: What one sample looks like.
-        num_classes: C.
+        num_classes: Number of classes C.
         cosine_classifier: Replace the model's last layer by a :class:`CosineClassifier`; a model that has one
             already stays as it is.
         pretrained: Let timm and torchvision give the weights they have for the model, from their cache or the net.
@@ -53,7 +53,7 @@ def imported_model(
 
 
 def is_user_code(name: str) -> bool:
-    """Whether the model is made by a module of the user's, ``package.module:callable``.
+    """Return whether the model is made by a module of the user's, ``package.module:callable``.
 
     Args:
         name: As :func:`build` takes it.
@@ -149,10 +149,10 @@ def try_out(name: str, model: nn.Module, spec: InputSpec, num_classes: int) -> N
     """Forward two samples of zeros, and leave the model in eval mode.
 
     Args:
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         model: To try.
         spec: What one sample looks like.
-        num_classes: C.
+        num_classes: Number of classes C.
 
     Raises:
         ModelError: If it fails, or puts out anything but logits ``(2, C)``.

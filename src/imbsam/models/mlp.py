@@ -18,7 +18,7 @@ class MLP(nn.Module):
 
     Args:
         spec: What one sample looks like.
-        num_classes: C.
+        num_classes: Number of classes C.
         hidden: Units of each hidden layer; empty for a linear model.
         cosine_classifier: End in a :class:`CosineClassifier`.
 

@@ -16,8 +16,8 @@ class Expected:
     """What a model's weights were trained on; None for what is not known.
 
     Args:
-        mean: Of each channel, of pixel values in [0, 1].
-        std: Of each channel.
+        mean: Mean of each channel, of pixel values in [0, 1].
+        std: Std of each channel.
         size: Pixels of each side.
         architecture: What a model of Hugging Face is built by.
     """

@@ -43,7 +43,7 @@ def build(
         name: One of :data:`MODELS`; ``package.module:callable`` is called as
             ``callable(spec, num_classes=num_classes)``.
         spec: What one sample looks like.
-        num_classes: C.
+        num_classes: Number of classes C.
         cosine_classifier: End in a :class:`CosineClassifier`, as the LDAM loss needs.
         weights: File to start from, ``.safetensors``, ``.pt`` or ``.pth``. A classifier in it that does not fit, as
             one of other classes, is left out with a warning; all else must fit.

@@ -32,8 +32,8 @@ class ResNet(nn.Module):
     resolution; global average pooling takes any image size.
 
     Args:
-        channels: Of the images.
-        num_classes: C.
+        channels: Channels of the images.
+        num_classes: Number of classes C.
         widths: Channels that each stage gives.
         depths: Blocks of each stage.
         bottleneck: Blocks are :class:`Bottleneck`, else :class:`BasicBlock`.
@@ -87,9 +87,9 @@ class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut (He et al. 2016, figure 5 left).
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         width: Channels of the output.
-        stride: Of the first convolution and the shortcut.
+        stride: Stride of the first convolution and the shortcut.
         projection: Kind of the shortcut where shapes differ, see :class:`ResNet`.
         make_norm: Function from a number of channels to a normalisation layer.
     """
@@ -117,9 +117,9 @@ class Bottleneck(nn.Module):
     has it in the first one.
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         width: Channels of the output, four times those inside.
-        stride: Of the 3 x 3 convolution and the shortcut.
+        stride: Stride of the 3 x 3 convolution and the shortcut.
         projection: Kind of the shortcut where shapes differ, see :class:`ResNet`.
         make_norm: Function from a number of channels to a normalisation layer.
     """
@@ -187,8 +187,8 @@ def resnet(
 
     Args:
         name: One of :data:`RESNETS`.
-        channels: Of the images.
-        num_classes: C.
+        channels: Channels of the images.
+        num_classes: Number of classes C.
         width: Factor on the channels of every stage, above 0.
         norm: Normalisation, ``"batch"`` or ``"group"``.
         cosine_classifier: End in a :class:`CosineClassifier`.

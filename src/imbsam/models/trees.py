@@ -15,8 +15,8 @@ class Nodes:
         feature: Column that a node asks, shape ``(n,)``, int64; -1 for a leaf.
         threshold: A row goes left if its value is at most this, shape ``(n,)``, float64.
         left: Place of the left child, shape ``(n,)``, int64.
-        right: Of the right one.
-        values: Of the leaves and, unused, of the other nodes, shape ``(n, K)``.
+        right: Right of the right one.
+        values: Values of the leaves and, unused, of the other nodes, shape ``(n, K)``.
         depth: Steps from the root to the deepest leaf.
         codes: For a node that asks for a category, by its place: whether a row of each code goes left.
     """
@@ -93,7 +93,7 @@ class Trees(nn.Module):
         }
 
     def leaves(self, rows: Tensor) -> Tensor:
-        """Where each row ends in each tree: the place of its leaf among the values, shape ``(B, T)``."""
+        """Return where each row ends in each tree: the place of its leaf among the values, shape ``(B, T)``."""
         at = self.roots.expand(rows.shape[0], -1)
         for _ in range(self.levels):
             asked = rows.gather(1, self.feature[at])

@@ -1,4 +1,4 @@
-"""The options that every method has, and what they may be."""
+"""Options that every method has, and their allowed values."""
 
 import inspect
 import re
@@ -29,7 +29,7 @@ _SECOND_ORDER = {"compute_hutchinson_hessian", "set_hessian", "get_trace", "hutc
 
 
 class Common(TypedDict, total=False):
-    """The options that every method passes on to :class:`SharpnessAware`."""
+    """Options that every method passes on to :class:`SharpnessAware`."""
 
     model: nn.Module | None
     batch_statistics: BatchStatistics
@@ -44,7 +44,7 @@ class Common(TypedDict, total=False):
 
 
 def check_base(base: Optimizer) -> None:
-    """Refuse what cannot make a step along a gradient that lies in ``.grad``."""
+    """Refuse a base optimizer that cannot make a step along a gradient in ``.grad``."""
     if not isinstance(base, Optimizer):
         raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
     if "rho" in base.defaults:
@@ -80,7 +80,7 @@ def _source(function: Callable[..., object]) -> str:
 
 
 def check_choices(given: Mapping[str, str]) -> None:
-    """See that each option is one of its :data:`CHOICES`."""
+    """Check that each option is one of its :data:`CHOICES`."""
     for name, value in given.items():
         *others, last = map(repr, CHOICES[name])
         if value not in CHOICES[name]:
@@ -88,7 +88,7 @@ def check_choices(given: Mapping[str, str]) -> None:
 
 
 def check_numbers(given: Mapping[str, int | None]) -> None:
-    """See that each number, if there is one, is at least 1."""
+    """Check that each number, if given, is at least 1."""
     for name, number in given.items():
         if number is not None:
             check_number(name, number, least=1, whole=True)

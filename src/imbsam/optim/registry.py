@@ -1,4 +1,4 @@
-"""Every method by its name, with its cost and its source."""
+"""Registry of the methods by name, each with its cost and its source."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,16 +41,16 @@ class Method:
     """One method of the family.
 
     Args:
-        kind: The optimizer's class.
-        does: What it does, in a line.
-        take: When to take it, in a line.
+        kind: Class of the optimizer.
+        does: One line that says what the method does.
+        take: One line that says when to choose it.
         cost: Forward-backwards of a row per step, where rows do not see each other; t is the tail's share.
         source: Paper.
-        link: Paper or official code.
-        classes: What a class-aware method takes after the base optimizer, made of the class priors.
-        late: Options that are a number of steps, and the share of the run's steps that paper or code gives each.
-        own_length: Whether rho is something else than the length of a normalised gradient step, so that a default of
-            the data does not suit.
+        link: Address of the paper or the official code.
+        classes: Makes, from the class priors, the arguments that a class-aware method takes after the base optimizer.
+        late: Options that are a number of steps, with the share of the run's steps that paper or code gives each.
+        own_length: Whether rho is not the length of a normalised gradient, so that the default for the data does not
+            apply.
     """
 
     kind: type[SharpnessAware]
@@ -65,12 +65,12 @@ class Method:
 
     @property
     def family(self) -> Family:
-        """Whose loss is made flat: nobody's, that of all classes alike, or that of some more than of others."""
+        """Whose loss the method makes flat: nobody's, all classes' alike, or some classes' more than others'."""
         return "plain" if self.kind is Plain else "class-aware" if self.kind.class_aware else "all-classes"
 
     @property
     def passes(self) -> PassNumber:
-        """How often a row is forwarded in a step: once, once and some of them again, or at least twice."""
+        """Return how often a row is forwarded in a step: once, once with some rows again, or at least twice."""
         if self.cost == "1":
             return "one pass"
         return "one pass and a part" if self.cost in ("1 + t", "1 + 1/k") else "two passes or more"
@@ -297,12 +297,12 @@ ASCENTS: Mapping[str, Callable[..., Ascent]] = {
 
 
 def list_methods() -> dict[str, str]:
-    """What each method does, in a line, by name."""
+    """List what each method does, in a line, by name."""
     return {name: method.does for name, method in METHODS.items()}
 
 
 def options_of(name: str) -> dict[str, object]:
-    """The options of a method and their defaults, without those that every method has.
+    """Return the options of a method and their defaults, without those that every method has.
 
     Args:
         name: One of :data:`METHODS`.
@@ -316,7 +316,7 @@ def options_of(name: str) -> dict[str, object]:
 
 
 def known_method(name: str) -> Method:
-    """A method by its name.
+    """Return a method by its name.
 
     Args:
         name: One of :data:`METHODS`.

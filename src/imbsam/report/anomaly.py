@@ -59,7 +59,7 @@ class AnomalyStudy:
         detector: Whose scores they are.
         source: The labelled data.
         evaluation: Scores against labels.
-        scores: Shape ``(N,)``.
+        scores: Scores, shape ``(N,)``.
         anomalous: Shape ``(N,)``.
         top: Rows with the highest scores.
     """
@@ -233,10 +233,10 @@ def histogram(
     """Scores of anomalies beside the others.
 
     Args:
-        scores: Shape ``(N,)``.
+        scores: Scores, shape ``(N,)``.
         anomalous: Shape ``(N,)``.
         threshold: The detector's.
-        name: Of the picture's file.
+        name: Name of the picture's file.
         anomalies: What to call the anomalies.
         others: What to call the others.
 

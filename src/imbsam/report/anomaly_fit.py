@@ -25,7 +25,7 @@ class FitStudy:
     Args:
         detector: What was fitted.
         threshold: On the scores.
-        scores: Of the rows of the fit, shape ``(N,)``.
+        scores: Scores of the rows of the fit, shape ``(N,)``.
         anomalous: The labelled anomalies, shape ``(N,)``.
         top: The rows with the highest scores that are not labelled.
         seconds: What the fit took.

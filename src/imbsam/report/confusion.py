@@ -39,17 +39,17 @@ class _Confusion:
 
     @property
     def labelled(self) -> bool:
-        """Whether there is room for the names of the classes."""
+        """Return whether there is room for the names of the classes."""
         return self.classes <= MAX_LABELLED_CLASSES
 
 
 def confusion_matrix(runs: Sequence[Run], split: Split, *, name: str, label: str) -> Picture | None:
-    """Where each class's samples are put, in percent; None if no run has a confusion matrix.
+    """Return where each class's samples are put, in percent; None if no run has a confusion matrix.
 
     Args:
-        runs: Of one method; their matrices are summed after each is ordered by its own training counts.
+        runs: Runs of one method; their matrices are summed after each is ordered by its own training counts.
         split: The set evaluated.
-        name: Of the picture's file.
+        name: Name of the picture's file.
         label: The method.
 
     Returns:

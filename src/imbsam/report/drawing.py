@@ -44,7 +44,7 @@ class Picture:
     """A figure with the words that go with it.
 
     Args:
-        name: Of the PNG file, without its suffix.
+        name: Name of the PNG file, without its suffix.
         title: What is shown; unique in the report.
         alt: What a reader who does not see it needs to know.
         caption: How to read it.
@@ -135,8 +135,8 @@ def points_to_hover(
         axis: Where the line is.
         x: Shape ``(points,)``.
         y: Shape ``(points,)``, within the axis where finite; marks are put at some of its finite points.
-        gid: Of the marks, one of the figure's own.
-        colour: Of the line.
+        gid: Gid of the marks, one of the figure's own.
+        colour: Colour of the line.
         label: What the words begin with.
         words: What follows, with a place for x and one for y.
 

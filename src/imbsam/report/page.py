@@ -58,7 +58,7 @@ def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], c
 
     Args:
         folder: Where.
-        name: Of the page.
+        name: Name of the page.
         draw: Draws the figures.
         content: What stands in the page beside them; see the template.
 

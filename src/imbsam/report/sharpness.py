@@ -80,7 +80,7 @@ def _against_head(study: SharpnessStudy, label: str, part: str, name: str) -> st
 
 
 def _paired(study: SharpnessStudy, label: str, part: str, name: str) -> str:
-    """How many seeds agree: with numbers that differ by powers of ten a mean of differences says little."""
+    """Return how many seeds agree: with numbers that differ by powers of ten a mean of differences says little."""
     base = {run.seed: number(run, part, name) for run in study.runs_of(study.labels[0])}
     pairs = [
         (own, base[run.seed])

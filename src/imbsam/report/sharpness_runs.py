@@ -109,11 +109,11 @@ def losses_of(run: SharpnessRecord, classes: Sequence[int], losses: Sequence[Seq
 
     Args:
         run: Whose.
-        classes: The part.
+        classes: Classes of the part.
         losses: Points by classes.
 
     Returns:
-        Shape ``(points,)``; infinite where the loss of a class is.
+        Array of shape ``(points,)``; infinite where the loss of a class is.
     """
     present = [index for index in classes if run.drawn[index]]
     shares = np.array([run.sizes[index] for index in present], dtype=np.float64)

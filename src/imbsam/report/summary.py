@@ -66,7 +66,7 @@ class Summary:
 
     @property
     def tail_is_few(self) -> bool:
-        """Whether the tail scores as the few-shot classes do everywhere: the same classes need not be shown twice."""
+        """Return whether the tail scores as the few-shot classes do everywhere: the same classes need not be shown twice."""
         return all(scores["tail"] == scores["few"] for scores in self.scores.values())
 
     @property
@@ -93,7 +93,7 @@ def summarise(results: Sequence[Result], *, labels: Sequence[str] | None = None)
     set, or a measure that is None there, is left out of that mean.
 
     Args:
-        results: Of the runs, in any order.
+        results: Results of the runs, in any order.
         labels: Labels in order, baseline first; by default the order in which they appear. Labels that appear
             besides are put behind.
 

@@ -59,7 +59,7 @@ def decided(result: Result) -> list[str]:
     """Say how classes were decided on, and what that gives the rare ones and takes from the frequent ones.
 
     Args:
-        result: Of a finished run.
+        result: Result of a finished run.
 
     Returns:
         Sentences.
@@ -106,7 +106,7 @@ def answer(summary: Summary) -> list[str]:
     """Say what came out, the answer first.
 
     Args:
-        summary: Of one method or several.
+        summary: Summary of one method or several.
 
     Returns:
         Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in

@@ -32,7 +32,7 @@ class TrainedBlend:
     """What a run of a blend trains.
 
     Args:
-        state: Of a :class:`imbsam.models.blend.Blend`.
+        state: State of a :class:`imbsam.models.blend.Blend`.
         seconds: How long it took.
         members: Those that could be trained.
         notes: Which could not.

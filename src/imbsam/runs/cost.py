@@ -54,7 +54,7 @@ def expected_cost(source: str, options: Options) -> Cost:
 
     Args:
         source: The data, as ``imbsam train`` takes them.
-        options: Of the run.
+        options: Options of the run.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.

@@ -34,8 +34,8 @@ def confused_examples(
         posterior: How outputs are read.
         outputs: For every sample, shape ``(N, C)``.
         samples: N samples.
-        spec: Of the model's inputs.
-        confusion: Of the decisions, C x C counts; None if none was kept.
+        spec: Specification of the model's inputs.
+        confusion: Confusion of the decisions, C x C counts; None if none was kept.
         counts: Training samples of each class, length C.
 
     Returns:

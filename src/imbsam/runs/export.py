@@ -66,7 +66,7 @@ class TableColumns(nn.Module):
     """Raw rows to what the network sees, as :func:`imbsam.data.columns.encoded` does it: filled, standardised, marked.
 
     Args:
-        columns: Of the run.
+        columns: Columns of the run.
     """
 
     def __init__(self, columns: Columns) -> None:

@@ -61,7 +61,7 @@ class RunFolder:
 
     @property
     def second_stage(self) -> Path:
-        """How the classifier was made anew; there is none of a run as it was trained."""
+        """Return how the classifier was made anew; there is none of a run as it was trained."""
         return self.path / "second-stage.json"
 
     @property
@@ -74,11 +74,11 @@ class RunFolder:
         return self.path / f"sharpness-{split}.json"
 
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Return whether a run was begun here."""
         return (self.path / "config.yaml").exists()
 
     def has_checkpoint(self) -> bool:
-        """Whether there is something to resume from."""
+        """Return whether there is something to resume from."""
         return self.checkpoint.exists() or self.previous.exists()
 
     def clear(self) -> None:
@@ -151,7 +151,7 @@ class RunFolder:
         write_record(self.second_stage, stage)
 
     def read_second_stage(self) -> SecondStage | None:
-        """How the classifier was made anew; None of a run as it was trained.
+        """Return how the classifier was made anew; None of a run as it was trained.
 
         Raises:
             RunError: If the file is damaged.

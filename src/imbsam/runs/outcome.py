@@ -37,7 +37,7 @@ class Made:
         rows: Rows trained on.
         rows_forward: Rows forwarded for them; 0 where nothing is.
         notes: What is to be said of it, a sentence each.
-        members: Of a blend.
+        members: Members of a blend.
         second: How the classifier was made anew after training; None where it was not.
     """
 
@@ -74,8 +74,8 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
     """Measure a model, keep images of what it confuses most, and sum the run up.
 
     Args:
-        problem: Of the run.
-        folder: Of the run.
+        problem: Data and options of the run.
+        folder: Folder of the run.
         label: What to call the variant in reports.
         model: With the weights that are kept.
         made: What its training came to.
@@ -137,7 +137,7 @@ def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
     """Say that the tail is not learnt, where it is so.
 
     Args:
-        found: Of validation data, or else of test data; None without any.
+        found: Found of validation data, or else of test data; None without any.
         tail: Whether each class is tail.
 
     Returns:

@@ -33,9 +33,9 @@ class World:
     """The processes of a run; as it stands, the one process that there is.
 
     Args:
-        rank: Of this process.
+        rank: Rank of this process.
         size: How many there are.
-        local_rank: Of this process on its machine.
+        local_rank: Local rank of this process on its machine.
         store: Where a rank that fails leaves word; ``None`` where there is one process.
     """
 
@@ -46,7 +46,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process prints, writes and measures."""
+        """Return whether this process prints, writes and measures."""
         return self.rank == 0
 
     def agree(self, signal: int | None = None) -> int | None:
@@ -77,7 +77,7 @@ class World:
 
         Args:
             signals: What this rank got.
-            number: Of the signal.
+            number: Number of the signal.
 
         Raises:
             Stopped: Always.

@@ -28,7 +28,7 @@ class DataRecord:
     """``data.json``: what later commands need of the data; the lists over classes have one length.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         classes: Names, as they are.
         counts: Training samples of each class.
         groups: Shot group of each class.
@@ -72,7 +72,7 @@ class EpochRecord:
 
     Args:
         epoch: Which it is, from 1.
-        epochs: Of the run.
+        epochs: Epochs of the run.
         lr: Learning rate of its first step.
         rho: Neighbourhood size of its first step.
         train_loss: Mean loss of the training rows, as they were trained on.
@@ -96,7 +96,7 @@ class Read:
     """What was learnt from validation data of how outputs are read.
 
     Args:
-        calibration: Of the evidence.
+        calibration: Calibration of the evidence.
         weights: Added to each class's score so that it reaches what was wanted, length C; nothing without wishes.
         prices: What each class reaches of which something was wanted, and what others pay, a sentence each.
     """
@@ -112,7 +112,7 @@ class BlendMember:
 
     Args:
         name: By which it was asked for.
-        share: Of all weights, from 0 to 1.
+        share: Share of all weights, from 0 to 1.
         score: Its own balanced accuracy on training rows that it was not trained on; None without such rows.
     """
 
@@ -126,11 +126,11 @@ class Result:
     """``result.json``: the outcome of a finished run; the lists over classes have one length.
 
     Args:
-        schema: Of the file.
-        name: Of the folder.
+        schema: Schema of the file.
+        name: Name of the folder.
         method: By its name.
         label: What reports call the variant.
-        seed: Of everything random.
+        seed: Seed of everything random.
         source: The data.
         config: Every option as it was used.
         classes: Names.
@@ -145,13 +145,13 @@ class Result:
         train_seconds: Epochs times the median of how long one took.
         rows_forward: Rows forwarded, every pass counted.
         cost_ratio: For each row trained on; None if there was none.
-        versions: Of the packages at work.
+        versions: Versions of the packages at work.
         device: Where it was computed.
         finished: When, ISO 8601.
         likeliest: Scores on the test data, else the validation data, if each sample were given to its likeliest class
             with classes as frequent as in training: what decisions otherwise made gain and pay.
         read: How outputs are read.
-        members: Of a blend.
+        members: Members of a blend.
         second_stage: How the classifier was made anew after training; epochs and seconds are then those of that.
     """
 
@@ -210,7 +210,7 @@ class Example:
     """An image that was taken for something else.
 
     Args:
-        name: Of the sample.
+        name: Name of the sample.
         probability: That the model gave to the class it took it for.
         png: The image, in base64.
     """
@@ -240,7 +240,7 @@ class Examples:
     """``examples.json``: images of the worst confusions.
 
     Args:
-        schema: Of the file.
+        schema: Schema of the file.
         split: The data they are of.
         confused: The worst pair first.
     """

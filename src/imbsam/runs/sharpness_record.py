@@ -18,8 +18,8 @@ class Spectrum:
         largest_residual: How far the largest is from being one.
         smallest_residual: How far the smallest is.
         converged: Whether both residuals are small.
-        nodes: Of the spectral density.
-        weights: Of the nodes; they sum to 1.
+        nodes: Nodes of the spectral density.
+        weights: Weights of the nodes; they sum to 1.
     """
 
     largest: float
@@ -37,7 +37,7 @@ class HessianTrace:
 
     Args:
         value: The mean over the probes.
-        standard_error: Of the mean; None for one probe.
+        standard_error: Standard error of the mean; None for one probe.
         samples: One for each probe; a group has none of its own.
     """
 
@@ -51,7 +51,7 @@ class Ascents:
     """What a SAM step and an adaptive one do to a part's loss.
 
     Args:
-        rise: Of the loss, by SAM's step.
+        rise: Rise of the loss, by SAM's step.
         adaptive_rise: By ASAM's.
         loss: At the weights.
         gradient_norm: There.
@@ -110,7 +110,7 @@ class Drawing:
     Args:
         epoch: Whose weights.
         rows: Most rows of each class.
-        seed: Of the rows, the directions and the probes.
+        seed: Seed of the rows, the directions and the probes.
         float64: Whether in double precision.
     """
 
@@ -125,10 +125,10 @@ class SharpnessRecord:
     """The whole file; the lists over classes have one length.
 
     Args:
-        schema: Of the file.
-        name: Of the run's folder.
+        schema: Schema of the file.
+        name: Name of the run's folder.
         label: What reports call the variant.
-        seed: Of the run.
+        seed: Seed of the run.
         source: Its data.
         loss: That it minimised.
         split: The part of the data that the rows are of.

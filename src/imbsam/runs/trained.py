@@ -57,7 +57,7 @@ class Trained:
         options: As used in training.
         model: With the weights of the chosen epoch.
         classes: Names, length C.
-        priors: Of the training data.
+        priors: Class priors of the training data.
         groups: Shot group of each class.
         tail: Whether each class is tail.
         preprocess: How to read further data the same way.

@@ -43,10 +43,10 @@ def sam_sharpness(
     2021, eq. 7-8), which does not change when a layer is scaled and the next one scaled back.
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
         rho: Radius, at least 0.
-        steps: Of the ascent.
+        steps: Steps of the ascent.
         adaptive: Measure distance relative to the weights.
         eta: Added to the size of each weight in adaptive sharpness.
 

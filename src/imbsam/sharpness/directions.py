@@ -36,10 +36,10 @@ def filter_normalised(surface: LossSurface, direction: Tensor) -> Tensor:
 
     Args:
         surface: Whose weights to go by.
-        direction: Shape ``(P,)``.
+        direction: Direction, shape ``(P,)``.
 
     Returns:
-        Shape ``(P,)``.
+        Tensor of shape ``(P,)``.
     """
     scaled = []
     for name, part in surface.shaped(direction).items():

@@ -32,8 +32,8 @@ class HessianProduct:
     product is then one backward through it. Rows whose graph is not kept are forwarded anew for each product.
 
     Args:
-        surface: Where.
-        classes: The part.
+        surface: Loss surface to measure on.
+        classes: Classes of the part.
     """
 
     def __init__(self, surface: LossSurface, classes: Sequence[int]) -> None:
@@ -46,10 +46,10 @@ class HessianProduct:
         """The product.
 
         Args:
-            vector: Shape ``(P,)``, of the surface's dtype.
+            vector: Vector, shape ``(P,)``, of the surface's dtype.
 
         Returns:
-            Shape ``(P,)``.
+            Tensor of shape ``(P,)``.
 
         Raises:
             NonFiniteError: If it is NaN or infinite.

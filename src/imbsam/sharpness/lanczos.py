@@ -16,7 +16,7 @@ class Tridiagonal:
     """What k steps gave: ``A Q = Q T + beta_k q_(k+1) e_k^T`` (Golub and Van Loan 2013, section 10.1).
 
     Args:
-        diagonal: Of T, shape ``(k,)``, float64.
+        diagonal: Diagonal of T, shape ``(k,)``, float64.
         beside: Beside the diagonal of T, shape ``(k - 1,)``, float64.
         beta: The last coefficient, beta_k; 0 where the recursion came to an end.
         basis: Q^T, orthonormal rows, shape ``(k, P)``.
@@ -65,7 +65,7 @@ def lanczos(
 
     Args:
         product: ``v -> A v`` of a symmetric matrix, shapes ``(P,)``.
-        start: Shape ``(P,)``, not zero.
+        start: Start, shape ``(P,)``, not zero.
         steps: Most products; the basis holds as many vectors.
         stop: Asked after each step whether what is there is enough.
 

@@ -23,7 +23,7 @@ def line(
         on_point: Called after each point with how many are done, and of how many.
 
     Returns:
-        Shape ``(len(offsets), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
+        Tensor of shape ``(len(offsets), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
 
     Raises:
         NonFiniteError: If the loss of a class with rows is NaN.
@@ -42,14 +42,15 @@ def plane(
     """Loss of each class at ``w + a d_1 + b d_2``; one pass over the rows for each point.
 
     Args:
-        surface: Where.
+        surface: Loss surface to measure on.
         directions: d_1 and d_2, each of shape ``(P,)``.
         across: The a.
         up: The b.
         on_point: Called after each point with how many are done, and of how many.
 
     Returns:
-        Shape ``(len(up), len(across), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
+        Tensor of shape ``(len(up), len(across), C)``, float64; NaN for a class without rows; infinite where the loss
+        overflows.
 
     Raises:
         NonFiniteError: If the loss of a class with rows is NaN.

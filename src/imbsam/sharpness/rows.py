@@ -16,7 +16,7 @@ class Rows:
 
     Args:
         fetch: Inputs of the rows with these indices, shape ``(b, ...)``; called anew for each pass.
-        indices: Of the rows that were drawn, sorted by class, shape ``(M,)``, int64.
+        indices: Indices of the rows that were drawn, sorted by class, shape ``(M,)``, int64.
         targets: Their classes, shape ``(M,)``, int64, ascending.
         sizes: Rows of each class in the data set they were drawn from, shape ``(C,)``, int64.
     """
@@ -39,11 +39,11 @@ class Rows:
         """Draw rows of each class, without replacement.
 
         Args:
-            inputs: Of all rows, shape ``(N, ...)``; or a function that gives those at some indices.
+            inputs: Inputs of all rows, shape ``(N, ...)``; or a function that gives those at some indices.
             targets: Class of each row, shape ``(N,)``, integers in ``[0, C)``.
-            num_classes: C; by default the largest target plus one.
+            num_classes: Number of classes C; by default the largest target plus one.
             per_class: At most so many of each class; by default all.
-            seed: Of the draw.
+            seed: Seed of the draw.
 
         Returns:
             The rows.
@@ -76,7 +76,7 @@ class Rows:
 
         Args:
             batches: Inputs, shape ``(b, ...)``, and classes, ``(b,)``; a loader that shuffles gives a random draw.
-            num_classes: C; by default the largest target plus one.
+            num_classes: Number of classes C; by default the largest target plus one.
             per_class: At most so many of each class; by default all.
 
         Returns:
@@ -126,7 +126,7 @@ class Rows:
             classes: Indices of classes, at least one of which has a row.
 
         Returns:
-            Shape ``(C,)``, float64, sums to one, zero outside ``classes``.
+            Tensor of shape ``(C,)``, float64, sums to one, zero outside ``classes``.
 
         Raises:
             OptionError: If a class is none of the C.
@@ -139,7 +139,7 @@ class Rows:
         return chosen / chosen.sum()
 
     def places(self, classes: Sequence[int]) -> Tensor:
-        """Where the rows of some classes are among those drawn, ascending.
+        """Return where the rows of some classes are among those drawn, ascending.
 
         Args:
             classes: Indices of classes.
@@ -164,7 +164,7 @@ class Rows:
             places: Among those drawn, shape ``(b,)``.
 
         Returns:
-            Shape ``(b, ...)``.
+            Tensor of shape ``(b, ...)``.
         """
         return self.fetch(self.indices[places])
 

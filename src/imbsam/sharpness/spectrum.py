@@ -57,7 +57,7 @@ class SpectralDensity:
             width: Standard deviation of the Gaussians, above 0.
 
         Returns:
-            Shape ``(n,)``, float64; its integral is one.
+            Tensor of shape ``(n,)``, float64; its integral is one.
         """
         apart = (points.double()[:, None] - self.nodes) / width
         return (-0.5 * apart**2).exp() @ self.weights / (width * math.sqrt(2 * math.pi))
@@ -75,12 +75,12 @@ def extreme_eigenvalues(
     """Find the largest and the smallest eigenvalue of the Hessian of a part's loss.
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
         steps: Most Hessian products.
         tolerance: Stop when both residuals are within this share of the largest absolute eigenvalue.
         vectors: Whether to give the eigenvectors.
-        seed: Of the start vector.
+        seed: Seed of the start vector.
 
     Returns:
         The eigenvalues and how far they are converged.
@@ -116,12 +116,13 @@ def spectrum(
     over probes is unbiased in the moments up to degree ``2 * steps - 1``.
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
         steps: Hessian products for each probe.
         probes: Start vectors. The extremes are those of the one that reaches farthest.
-        tolerance: Of the extremes, see :func:`extreme_eigenvalues`; it says what is converged and stops nothing.
-        seed: Of the start vectors.
+        tolerance: Tolerance of the extremes, see :func:`extreme_eigenvalues`; it says what is converged and stops
+            nothing.
+        seed: Seed of the start vectors.
 
     Returns:
         The extremes, without vectors, and the density.

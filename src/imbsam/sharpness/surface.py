@@ -76,14 +76,14 @@ class LossSurface:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
         return self.weights.device
 
     def shaped(self, vector: Tensor) -> dict[str, Tensor]:
         """A vector as tensors of the weights' names and shapes; they share its memory.
 
         Args:
-            vector: Shape ``(P,)``.
+            vector: Vector, shape ``(P,)``.
         """
         parts = torch.split(vector, [shape.numel() for shape in self.shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
@@ -93,11 +93,11 @@ class LossSurface:
 
         Args:
             point: The tensors of the point by name, of the weights' shapes.
-            inputs: Shape ``(b, ...)``.
-            targets: Shape ``(b,)``.
+            inputs: Inputs, shape ``(b, ...)``.
+            targets: Class of each sample, shape ``(b,)``.
 
         Returns:
-            Shape ``(b,)``.
+            Tensor of shape ``(b,)``.
 
         Raises:
             OptionError: If the criterion does not give one loss a row.
@@ -125,12 +125,12 @@ class LossSurface:
         """Mean loss of each class at a point: one pass over the rows serves all classes and groups.
 
         Args:
-            point: Shape ``(P,)``; by default the model's weights.
-            classes: Of which classes; by default of all that have rows.
+            point: Point, shape ``(P,)``; by default the model's weights.
+            classes: Classes of which classes; by default of all that have rows.
 
         Returns:
-            Shape ``(C,)``, float64, on the CPU; NaN for a class without rows or that was not asked for. Far from the
-            weights a loss may be infinite.
+            Tensor of shape ``(C,)``, float64, on the CPU; NaN for a class without rows or that was not asked for. Far
+            from the weights a loss may be infinite.
         """
         tensors = self.shaped(self.weights if point is None else point)
         sums = torch.zeros(self.rows.num_classes, dtype=torch.float64)
@@ -148,10 +148,10 @@ class LossSurface:
 
         Args:
             class_losses: Shape ``(..., C)``, from :meth:`class_losses`.
-            classes: The part.
+            classes: Classes of the part.
 
         Returns:
-            Shape ``(...)``, float64.
+            Tensor of shape ``(...)``, float64.
         """
         shares = self.rows.shares(classes)
         present = shares > 0
@@ -161,8 +161,8 @@ class LossSurface:
         """Loss of a part of the classes at a point.
 
         Args:
-            classes: The part.
-            point: Shape ``(P,)``; by default the model's weights.
+            classes: Classes of the part.
+            point: Point, shape ``(P,)``; by default the model's weights.
         """
         return float(self.mean_loss(self.class_losses(point, self._present(classes)), classes))
 
@@ -170,8 +170,8 @@ class LossSurface:
         """Loss of a part of the classes and its gradient.
 
         Args:
-            classes: The part.
-            point: Shape ``(P,)``; by default the model's weights.
+            classes: Classes of the part.
+            point: Point, shape ``(P,)``; by default the model's weights.
 
         Returns:
             The loss, and the gradient, shape ``(P,)``.
@@ -195,8 +195,8 @@ class LossSurface:
 
         Args:
             point: The tensors of a point by name, of the weights' shapes.
-            places: Of the rows among those drawn, shape ``(b,)``.
-            classes: The part.
+            places: Places of the rows among those drawn, shape ``(b,)``.
+            classes: Classes of the part.
 
         Returns:
             A scalar.
@@ -207,10 +207,10 @@ class LossSurface:
         return losses @ each[targets].to(losses)
 
     def batches(self, classes: Sequence[int]) -> Sequence[Tensor]:
-        """Where the rows of a part are among those drawn, cut into batches.
+        """Return where the rows of a part are among those drawn, cut into batches.
 
         Args:
-            classes: The part.
+            classes: Classes of the part.
         """
         return torch.split(self.rows.places(classes), self.batch_size)
 
@@ -218,7 +218,7 @@ class LossSurface:
         """The tensors of a point, to take gradients by.
 
         Args:
-            point: Shape ``(P,)``; by default the model's weights.
+            point: Point, shape ``(P,)``; by default the model's weights.
         """
         shaped = self.shaped(self.weights if point is None else point)
         return {name: part.detach().requires_grad_() for name, part in shaped.items()}
@@ -227,9 +227,9 @@ class LossSurface:
         """Refuse values that are NaN or infinite.
 
         Args:
-            values: Of any shape.
+            values: Values of any shape.
             what: Their name in the message.
-            classes: Of which they are.
+            classes: Classes of which they are.
 
         Raises:
             NonFiniteError: Naming the first of the classes whose own loss is not finite.

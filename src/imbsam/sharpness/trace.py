@@ -19,7 +19,7 @@ class Trace:
 
     Args:
         value: Mean over the probes.
-        standard_error: Of the mean; None for one probe.
+        standard_error: Standard error of the mean; None for one probe.
     """
 
     value: float
@@ -30,7 +30,7 @@ class Trace:
         """Sum up the samples of the probes.
 
         Args:
-            samples: Shape ``(probes,)``.
+            samples: Samples, shape ``(probes,)``.
         """
         error = float(samples.std()) / math.sqrt(len(samples)) if len(samples) > 1 else None
         return cls(float(samples.mean()), error)
@@ -40,10 +40,10 @@ def trace(surface: LossSurface, classes: Sequence[int] | None = None, *, probes:
     """Estimate the trace of the Hessian of a part's loss (Hutchinson 1990).
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
         probes: Random vectors.
-        seed: Of the vectors.
+        seed: Seed of the vectors.
 
     Returns:
         The estimate.
@@ -63,13 +63,13 @@ def trace_samples(surface: LossSurface, classes: Sequence[int], *, probes: int =
     samples of a group out of those of its classes.
 
     Args:
-        surface: Where.
-        classes: The part.
+        surface: Loss surface to measure on.
+        classes: Classes of the part.
         probes: How many.
-        seed: Of the vectors.
+        seed: Seed of the vectors.
 
     Returns:
-        Shape ``(probes,)``, float64.
+        Tensor of shape ``(probes,)``, float64.
 
     Raises:
         DataError: If none of the classes has a row.

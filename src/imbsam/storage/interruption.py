@@ -13,7 +13,7 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the command to end.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:

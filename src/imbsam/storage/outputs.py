@@ -47,7 +47,7 @@ def check_folder(folder: Path, files: Iterable[str]) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether there is something that is written to as it stands: a pipe, a terminal, ``/dev/null``."""
+    """Return whether there is something that is written to as it stands: a pipe, a terminal, ``/dev/null``."""
     try:
         kind = path.stat().st_mode
     except OSError:
@@ -56,12 +56,12 @@ def is_stream(path: Path) -> bool:
 
 
 def end_of(path: Path) -> Path:
-    """Where a path leads, links followed."""
+    """Return where a path leads, links followed."""
     return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError where links lead in a circle.
 
 
 def aside_of(path: Path) -> Path:
-    """Where to write what is to take the place of a file; however long its name is."""
+    """Return where to write what is to take the place of a file; however long its name is."""
     return path.with_name(f".{path.name[:32]}.{os.getpid()}.part")
 
 

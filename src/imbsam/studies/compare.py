@@ -107,7 +107,7 @@ def compare(
     """Make every run that is not finished yet, and say how each ended.
 
     Args:
-        folder: Of the comparison.
+        folder: Folder of the comparison.
         source: The data.
         runs: From :func:`plan_runs`.
         workers: Who makes them.
@@ -165,7 +165,7 @@ def _make(work: tuple[str, PlannedRun, int | None, Store | None]) -> Outcome:
 
 
 def state_of(run: PlannedRun, source: str) -> str:
-    """Whether a run is finished, begun, or new.
+    """Return whether a run is finished, begun, or new.
 
     Raises:
         RunError: If its folder holds a run of other options.

@@ -14,7 +14,7 @@ class Comparison:
     """The runs of a comparison, finished or not.
 
     Args:
-        schema: Of the file.
+        schema: Schema of the file.
         source: The data.
         methods: Labels in order, the baseline first.
         seeds: In order.
@@ -31,7 +31,7 @@ class Comparison:
 
     @staticmethod
     def stands_in(folder: Path) -> bool:
-        """Whether a folder is that of a comparison."""
+        """Return whether a folder is that of a comparison."""
         return (folder / NAME).is_file()
 
     @classmethod

@@ -44,7 +44,7 @@ class Network:
 
     Args:
         rows: How many it was tried on.
-        shape: Of a row.
+        shape: Shape of a row.
         parameters: How many.
         kept: Bytes of activations that a forward of one row keeps for its backward.
         samples_per_second: Training rows of plain steps.
@@ -64,12 +64,12 @@ class Forecast:
     """What one run of a method will take.
 
     Args:
-        loss: Of the step that was made, at the unperturbed weights.
+        loss: Loss of the step that was made, at the unperturbed weights.
         network: What was trained.
-        cost: Of its steps beside plain ones.
-        steps: Of the whole run.
+        cost: Cost of its steps beside plain ones.
+        steps: Steps of the whole run.
         memory: Bytes of weights, gradients, the optimizer's buffers and the activations of a batch, at most.
-        seconds: Of training, with validation after each epoch and the test at the end.
+        seconds: Seconds of training, with validation after each epoch and the test at the end.
     """
 
     loss: float
@@ -112,7 +112,7 @@ def dry_run(
     Args:
         source: The data.
         runs: One of each method.
-        samples_per_second: Of plain steps on the machine that will train; by default measured here.
+        samples_per_second: Samples per second of plain steps on the machine that will train; by default measured here.
         open_all: Open every image file, as a run does, and not only those of the step; see :func:`imbsam.data.load`.
 
     Raises:

@@ -11,7 +11,7 @@ class Journal(JournalFileBackend):
     """Optuna's journal in a file that no other process writes to.
 
     Args:
-        path: Of the file, in a folder that the caller is :func:`~imbsam.storage.files.alone` in.
+        path: Path of the file, in a folder that the caller is :func:`~imbsam.storage.files.alone` in.
 
     Raises:
         RunError: If the file cannot be read or written.

@@ -46,7 +46,7 @@ class Recipe:
     Args:
         name: One of :data:`RECIPES`, or what a file of one's own is called.
         head: What it says of itself.
-        settings: Of the comparison, as ``imbsam compare --config FILE`` reads them.
+        settings: Settings of the comparison, as ``imbsam compare --config FILE`` reads them.
         text: The whole file.
     """
 

@@ -12,7 +12,7 @@ def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
 
     Args:
         label: As the user wrote it, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
-        option: Of the command, for the message.
+        option: Option of the command, for the message.
 
     Returns:
         The name, and its options.

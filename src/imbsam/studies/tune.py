@@ -37,7 +37,7 @@ class Range:
     """What an option is searched in.
 
     Args:
-        name: Of the option.
+        name: Name of the option.
         values: The lowest and the highest number, or the choices.
         kind: ``"log"`` and ``"linear"`` ranges of floats, ``"choice"``.
     """
@@ -138,7 +138,7 @@ class Search:
     Args:
         ranges: Options and where they are searched.
         trials: How many trials the study is to have.
-        seeds: Of each trial's runs.
+        seeds: Seeds of each trial's runs.
         objective: Score on the validation data, of the epoch that a run keeps.
         storage: Address of an Optuna storage that other machines share; by default a file in the folder.
     """
@@ -167,7 +167,7 @@ def tune(
     with. Test data are not looked at.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
         source: The data.
         options: Those that are not searched.
         search: What is looked for.
@@ -227,7 +227,7 @@ def write_best(folder: Path, options: Options, best: Tried) -> Path:
     """Write the options of the best trial, as ``--config`` reads them.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
         options: Those that were not searched.
         best: The trial.
 

@@ -31,10 +31,10 @@ class Workers:
     """Who makes the runs.
 
     Args:
-        jobs: Of this machine: processes; by default one a core. Of a cluster: how many of its workers at most.
+        jobs: Jobs of this machine: processes; by default one a core. Of a cluster: how many of its workers at most.
         backend: ``"local"``, or ``"dask"`` or ``"ray"`` for a cluster. Its workers need this library and the same
             folders; each makes one run at a time.
-        address: Of the cluster's scheduler.
+        address: Address of the cluster's scheduler.
 
     Raises:
         OptionError: If ``jobs`` is below 1, or an address is missing or not needed.
@@ -54,7 +54,7 @@ class Workers:
             raise OptionError(f"--backend {self.backend} needs the address of the cluster, as --address {example}.")
 
     def number(self, work: int) -> int:
-        """How many run at once of so many pieces of work, on this machine."""
+        """Return how many run at once of so many pieces of work, on this machine."""
         return min(self.jobs or cores(), work)
 
     def threads(self, work: int) -> int | None:

@@ -58,7 +58,7 @@ def warm_decay(decay: float, steps: int) -> float:
     """The decay after some steps: short at first, so that the initial weights do not outlast a short run.
 
     Args:
-        decay: Of a long run.
+        decay: Decay of a long run.
         steps: Averaged before; the first step's weights are copied.
     """
     return min(decay, (1 + steps) / (10 + steps))
@@ -68,6 +68,6 @@ def averaged_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state of the model itself in that of its average.
 
     Args:
-        state: Of :func:`average_of`'s.
+        state: State of :func:`average_of`'s.
     """
     return {name.removeprefix(MODULE): tensor for name, tensor in state.items() if name.startswith(MODULE)}

@@ -12,8 +12,8 @@ def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
     """The per-sample loss of a run on the CPU, with deferred re-weighting where asked for.
 
     Args:
-        options: Of the run.
-        priors: Of its training data.
+        options: Options of the run.
+        priors: Class priors of its training data.
 
     Raises:
         OptionError: If the loss or one of its options is unknown.
@@ -29,8 +29,8 @@ def loss_of(options: Options, priors: ClassPriors) -> nn.Module:
     """The per-sample loss of a run without deferred re-weighting, its targets smoothed where asked for.
 
     Args:
-        options: Of the run.
-        priors: Of its training data.
+        options: Options of the run.
+        priors: Class priors of its training data.
 
     Raises:
         OptionError: If the loss or one of its options is unknown.

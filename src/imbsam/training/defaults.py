@@ -43,7 +43,7 @@ def kind_of(spec: InputSpec) -> Kind:
 
 
 def rare_classes(source: str, options: Options) -> Literal["last", "random"]:
-    """Which classes the long-tail maker makes rare."""
+    """Return which classes the long-tail maker makes rare."""
     rare = options.data.rare
     return rare if rare != "auto" else "random" if is_bundled(source) else "last"
 
@@ -97,7 +97,7 @@ def tail_classes(rule: str, priors: ClassPriors, classes: Sequence[str]) -> Tens
 
     Args:
         rule: ``auto``, ``fewer-than=N``, ``rarest-classes=SHARE``, ``rarest-samples=SHARE`` or ``classes=NAME,NAME``.
-        priors: Of the training data.
+        priors: Class priors of the training data.
         classes: Names, length C.
 
     Returns:

@@ -33,8 +33,8 @@ def outputs_of(
     Args:
         model: Left in the mode it was in.
         samples: What to score.
-        spec: Of the model's inputs.
-        options: Of the run.
+        spec: Specification of the model's inputs.
+        options: Options of the run.
         tta: flip: the mean of the outputs for an image and for its mirror.
 
     Returns:
@@ -75,12 +75,12 @@ def posterior_of(
     """What outputs mean, as far as no held-out sample is needed to know it.
 
     Args:
-        options: Of the run.
-        priors: Of its training data.
+        options: Options of the run.
+        priors: Class priors of its training data.
         classes: Names, length C.
         epoch: Whose weights the model has, from 1: re-weighting that is deferred may not have begun.
         decision: Another one than that of the options.
-        calibration: Of the evidence.
+        calibration: Calibration of the evidence.
         second: How the classifier was made anew after training; its outputs then stand for balanced priors.
 
     Raises:

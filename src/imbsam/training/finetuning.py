@@ -22,7 +22,7 @@ ARCHITECTURE = "architecture"
 
 
 def is_finetuning(options: Options) -> bool:
-    """Whether a pretrained model is fine-tuned."""
+    """Return whether a pretrained model is fine-tuned."""
     return options.model.finetune
 
 
@@ -57,7 +57,7 @@ def held_inputs(preprocess: Mapping[str, object]) -> Expected:
     """What a run's images are read by, so that no model has to be asked again.
 
     Args:
-        preprocess: Of the run.
+        preprocess: Preprocess of the run.
     """
     spec = data.spec_of(preprocess)
     if not isinstance(spec, ImageSpec):
@@ -100,8 +100,8 @@ def finetune_of(options: Options, preprocess: Mapping[str, object], *, pretraine
     """What :func:`imbsam.models.build` needs to make the model; None where it is trained from scratch.
 
     Args:
-        options: Of the run.
-        preprocess: Of its data.
+        options: Options of the run.
+        preprocess: Preprocess of its data.
         pretrained: Whether weights are to be loaded by the model's library.
     """
     if not is_finetuning(options):
@@ -124,9 +124,9 @@ def class_means(
     Args:
         model: Left in training mode.
         train: Training samples.
-        spec: Of the model's inputs.
-        num_classes: C.
-        precision: Of the forwards.
+        spec: Specification of the model's inputs.
+        num_classes: Number of classes C.
+        precision: Precision of the forwards.
 
     Returns:
         float64 on the CPU, shape ``(C, features)``, each row of length 1; zeros for a class without a sample.

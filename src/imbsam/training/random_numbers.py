@@ -18,7 +18,7 @@ def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
     One thread at a time is inside; the others wait.
 
     Args:
-        seed: Of both generators.
+        seed: Seed of both generators.
         device: Where the computing is done.
     """
     cuda = device.type == "cuda"

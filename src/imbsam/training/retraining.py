@@ -31,8 +31,8 @@ class Cut:
 
     Args:
         model: Changed in place: nothing but the last layer's weights takes a gradient.
-        name: Of the model, for messages.
-        num_classes: C.
+        name: Name of the model, for messages.
+        num_classes: Number of classes C.
 
     Attributes:
         layer: The last layer.
@@ -75,7 +75,7 @@ class Cut:
         """What the last layer gets, float32, shape ``(B, F)``.
 
         Args:
-            inputs: Shape ``(B, ...)``, on the model's device.
+            inputs: Inputs, shape ``(B, ...)``, on the model's device.
         """
         return self._forwarded(inputs)[1].float()
 
@@ -101,7 +101,7 @@ def usual_lr(options: Options, how: str) -> float:
     """The learning rate of the second stage where none is given.
 
     Args:
-        options: Of the first stage.
+        options: Options of the first stage.
         how: crt or smoothed.
     """
     if how == "smoothed":
@@ -120,7 +120,7 @@ def retrained(cut: Cut, problem: Problem, stage: SecondStage) -> Iterator[tuple[
 
     Args:
         cut: Changed in place.
-        problem: Of the first stage.
+        problem: Data and options of the first stage.
         stage: ``how``, ``epochs`` and ``lr`` are followed.
 
     Yields:
@@ -176,7 +176,7 @@ def reset(layer: nn.Linear | CosineClassifier, seed: int) -> None:
 
     Args:
         layer: Changed in place.
-        seed: Of the run.
+        seed: Seed of the run.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(seed, 0, CLASSIFIER).initial_seed())
@@ -220,9 +220,9 @@ def best_tau(features: Tensor, targets: Tensor, weight: Tensor) -> float:
     """The tau of best balanced accuracy if outputs are decided by as they come; of equal ones the smallest.
 
     Args:
-        features: Of rows that were not trained on, shape ``(N, F)``.
+        features: Features of rows that were not trained on, shape ``(N, F)``.
         targets: Their classes, shape ``(N,)``.
-        weight: Shape ``(C, F)``.
+        weight: Weight, shape ``(C, F)``.
     """
     counts = torch.bincount(targets, minlength=len(weight))
 
@@ -241,7 +241,7 @@ def features_of(cut: Cut, samples: data.Samples, problem: Problem) -> Tensor:
     Args:
         cut: The network.
         samples: What to look at.
-        problem: Of the run.
+        problem: Data and options of the run.
     """
     return outputs_of(Features(cut).eval(), samples, problem.dataset.spec, problem.options)
 
@@ -263,9 +263,9 @@ class Features(nn.Module):
 
 
 def spread(outputs: Tensor) -> float:
-    """How far the logits of a row are apart: the root of their mean square about the row's mean.
+    """Return how far the logits of a row are apart: the root of their mean square about the row's mean.
 
     Args:
-        outputs: Shape ``(N, C)``.
+        outputs: Outputs, shape ``(N, C)``.
     """
     return float((outputs.double() - outputs.double().mean(dim=1, keepdim=True)).square().mean().sqrt())

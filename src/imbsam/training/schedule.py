@@ -18,7 +18,7 @@ def factor(
     Args:
         schedule: After the warm-up: a half cosine to 0; a tenth after 80 % of the epochs and again after 90 %
             (Cao et al. 2019: 160 and 180 of 200); or constant.
-        epochs: Of the whole run.
+        epochs: Epochs of the whole run.
         warmup: Epochs of linear rise, part of ``epochs``.
         steps_per_epoch: Optimizer steps in an epoch.
 

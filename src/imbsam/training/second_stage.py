@@ -21,7 +21,7 @@ class SecondStage:
         how: What was done.
         epochs: Trained; 0 where nothing is.
         lr: Learning rate of the first step; None where nothing is trained.
-        tau: Of tau-norm, else None.
+        tau: Tau of tau-norm, else None.
         scale: What outputs are multiplied by beside the scale of the loss. Tau-norm and smoothing change how far
             logits are apart and not what they are to mean: it makes them spread as those of the first stage do.
     """

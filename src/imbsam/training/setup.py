@@ -30,7 +30,7 @@ class Problem:
         source: As given by the user.
         options: With every open option filled in.
         dataset: What was loaded.
-        priors: Of the training samples.
+        priors: Class priors of the training samples.
         groups: Shot group of each class.
         tail: Tail classes, bool, shape ``(C,)``.
         device: Where to compute.
@@ -62,7 +62,7 @@ def load_problem(source: str, options: Options, *, held: Mapping[str, object] | 
 
     Args:
         source: The data.
-        options: Of the run.
+        options: Options of the run.
         held: Preprocessing of the run where it was begun: a pretrained model is then not asked what it expects.
 
     Raises:
@@ -79,7 +79,7 @@ def load_data(
 
     Args:
         source: The data.
-        options: Of the run.
+        options: Options of the run.
         open_all: Open every image file at once, see :func:`imbsam.data.load`.
         held: See :func:`load_problem`.
 
@@ -118,7 +118,7 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
 
     Args:
         source: Where the data are from.
-        options: Of the run.
+        options: Options of the run.
         dataset: Loaded as the options say.
 
     Raises:
@@ -167,10 +167,10 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
 
 
 def mixing_of(problem: Problem, epoch: int) -> Mixing | None:
-    """How the images of an epoch are mixed.
+    """Return how the images of an epoch are mixed.
 
     Args:
-        problem: Of the run.
+        problem: Data and options of the run.
         epoch: Counted from 0.
     """
     chosen = problem.options.data
@@ -199,7 +199,7 @@ def build_model(problem: Problem, *, pretrained: bool = True) -> nn.Module:
     """The model on its device; its random weights depend on the seed alone.
 
     Args:
-        problem: Of the run.
+        problem: Data and options of the run.
         pretrained: False leaves a model that is fine-tuned without its weights, for those of a checkpoint.
 
     Raises:
@@ -223,7 +223,7 @@ def build_model(problem: Problem, *, pretrained: bool = True) -> nn.Module:
 
 
 def channels_last(problem: Problem) -> bool:
-    """Whether image batches lie with their channels last."""
+    """Return whether image batches lie with their channels last."""
     return problem.options.training.channels_last and kind_of(problem.dataset.spec) in ("image", "large")
 
 

@@ -25,8 +25,8 @@ def train_step(
         model: In training mode.
         criterion: Called with logits and targets; gives the loss of each row.
         optimizer: The method.
-        inputs: Shape ``(B, ...)``, on the model's device.
-        targets: Shape ``(B,)``, on the CPU or the model's device.
+        inputs: Inputs, shape ``(B, ...)``, on the model's device.
+        targets: Class of each sample, shape ``(B,)``, on the CPU or the model's device.
         precision: Entered around each forward, as ``torch.autocast``.
         clip_norm: Largest norm of the combined gradient.
 

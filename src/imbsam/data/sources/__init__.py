@@ -67,7 +67,7 @@ def read(source: str, request: Request) -> Raw:
 
 
 def is_bundled(source: str) -> bool:
-    """Whether a source is scikit-learn's digits: what lies here under that name goes before them."""
+    """Return whether a source is scikit-learn's digits: what lies here under that name goes before them."""
     return source == DIGITS and not Path(source).exists()
 
 
@@ -120,7 +120,7 @@ def _divided(folder: Path) -> list[Path]:
 
 
 def _means_images(folder: Path, entries: Sequence[Path], request: Request) -> bool:
-    """Whether a folder that holds a table too is one of images: they are there, and no column is asked for."""
+    """Return whether a folder that holds a table too is one of images: they are there, and no column is asked for."""
     if request.target is not None or not request.labels_needed:
         return request.target is None and holds_images(folder)
     full = [path for path in entries if path.is_dir() and holds_images(path)]

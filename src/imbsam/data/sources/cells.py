@@ -83,7 +83,7 @@ class Reader:
                 return _unless_nan(spans(known), known)
 
     def _plain(self, texts: pa.ChunkedArray) -> bool:
-        """Whether a point, where there is one, is the decimal mark."""
+        """Return whether a point, where there is one, is the decimal mark."""
         has_point = any(pc.any(pc.match_substring(part, ".")).as_py() for part in (texts.slice(0, 1024), texts))
         return not has_point or self.decimal() == "."
 
@@ -132,7 +132,7 @@ class Reader:
 
 
 def _is_empty(column: pa.ChunkedArray) -> bool:
-    """Whether all values are missing, so that their type says nothing: pandas reads such a column as numbers."""
+    """Return whether all values are missing, so that their type says nothing: pandas reads such a column as numbers."""
     return bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())
 
 
@@ -153,7 +153,7 @@ def meaning(name: str) -> str:
 
 
 def value_text(value: object) -> str:
-    """How a category or class is called: whole numbers without a fraction, so that 1 and 1.0 are the same."""
+    """Return how a category or class is called: whole numbers without a fraction, so that 1 and 1.0 are the same."""
     if isinstance(value, decimal.Decimal) and value.is_finite():
         value = int(value) if value == int(value) else float(value)
     if isinstance(value, float) and value.is_integer():

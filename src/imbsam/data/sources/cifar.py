@@ -27,7 +27,7 @@ Record = dict[str, object]
 
 
 def is_cifar_folder(folder: Path) -> bool:
-    """Whether the folder holds the files of an unpacked archive."""
+    """Return whether the folder holds the files of an unpacked archive."""
     names = {path.name for path in visible(folder) if path.is_file()}
     return CIFAR10_TRAIN[0] in names or {CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META} <= names
 

@@ -27,7 +27,7 @@ class AmbiguousDatesError(ValueError):
 
 
 def date_format(words: pa.Array) -> str | None:
-    """How dates are written.
+    """Return how dates are written.
 
     Args:
         words: Different texts, none null.
@@ -83,7 +83,7 @@ def spans(texts: pa.Array) -> NDArray[np.float64]:
 
 
 def zones(words: pa.Array) -> bool | None:
-    """Whether dates have a zone; ``None`` where some have and others have not."""
+    """Return whether dates have a zone; ``None`` where some have and others have not."""
     with_zone = matching(words, ZONE)
     return bool(with_zone.all()) if with_zone.all() or not with_zone.any() else None
 

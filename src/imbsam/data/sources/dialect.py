@@ -94,7 +94,7 @@ class Cut:
         return len(fitting) / max(len(self.rows), 1) / (2 if nameless else 1)
 
     def clean(self, others: str) -> bool:
-        """Whether no cell holds one of the ``others``, but as a decimal comma or before a space."""
+        """Return whether no cell holds one of the ``others``, but as a decimal comma or before a space."""
         cells = (_NO_SEPARATOR.sub("", cell) for row in self.rows for cell in row)
         return not any(mark in cell for cell in cells for mark in others)
 

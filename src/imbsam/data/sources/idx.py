@@ -18,7 +18,7 @@ LARGEST = 2**31
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Whether the folder holds the training images."""
+    """Return whether the folder holds the training images."""
     return _found(folder, NAMES["train"][0]) is not None
 
 

@@ -43,7 +43,7 @@ class UnfitError(ValueError):
 
     Args:
         message: What it holds, to stand behind its name.
-        place: Of the first row that shows it.
+        place: Place of the first row that shows it.
     """
 
     def __init__(self, message: str, place: int | None = None) -> None:
@@ -56,8 +56,8 @@ class ColumnType:
     """What a column is.
 
     Args:
-        name: Of the column.
-        kind: Of its values.
+        name: Name of the column.
+        kind: Kind of its values.
         form: How its dates are written in a text file: ``"ISO8601"`` or a format of ``strptime``.
         zoned: Its dates have a time zone.
         marks: Words that stand for a missing value beside the usual ones.
@@ -76,7 +76,7 @@ def text_type(name: str, texts: pa.ChunkedArray, missing: Collection[str], *, gu
     """What a column of a text file is.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         texts: Its cells, null where empty.
         missing: Words for a missing value.
         guess: Whether other words that usually stand for one may do so among numbers and dates.
@@ -130,7 +130,7 @@ def _distinct(texts: pa.ChunkedArray, missing: Collection[str]) -> tuple[pa.Arra
 
 
 def _has_codes(texts: pa.ChunkedArray, values: NDArray[np.float64]) -> bool:
-    """Whether a text begins with a zero that no number has in front."""
+    """Return whether a text begins with a zero that no number has in front."""
     zero = np.asarray(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), False))
     suspicious = zero & ((np.abs(values) >= 1) | (values == 0))
     if not suspicious.any():
@@ -144,7 +144,7 @@ def _truths(values: NDArray[np.float64]) -> bool:
 
 
 def _are_truths(words: pa.Array) -> bool:
-    """Whether words say true or false, numbers among them or not."""
+    """Return whether words say true or false, numbers among them or not."""
     lower = {word.lower() for word in words.to_pylist()} - BITS.keys()
     return any(lower and lower <= pair.keys() for pair in TRUTHS)
 
@@ -192,7 +192,7 @@ def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str] = MI
     """What a column is whose values have a type already, in a Parquet file or a data frame.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         column: Its values.
         missing: Words for a missing value.
 
@@ -230,7 +230,7 @@ def _typed_text(name: str, column: pa.ChunkedArray, missing: Collection[str]) ->
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of this type are texts."""
+    """Return whether values of this type are texts."""
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 

@@ -47,13 +47,13 @@ CODE = r"^[+-]?0\d"
 
 
 def matching(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    """Which texts match a regular expression of RE2, shape ``(N,)``; a null does not."""
+    """Return which texts match a regular expression of RE2, shape ``(N,)``; a null does not."""
     found = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
     return np.asarray(found)
 
 
 def is_number(texts: pa.Array) -> NDArray[np.bool_]:
-    """Which texts are numbers with either decimal mark, shape ``(N,)``."""
+    """Return which texts are numbers with either decimal mark, shape ``(N,)``."""
     return matching(texts, GRAMMAR["."]) | matching(texts, GRAMMAR[","])
 
 
@@ -83,7 +83,7 @@ def decimal_mark(columns: Iterable[pa.ChunkedArray]) -> tuple[Decimal | None, bo
 
 
 def marks_in(texts: pa.ChunkedArray) -> int:
-    """How many of the texts stand for a missing value."""
+    """Return how many of the texts stand for a missing value."""
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     return int(pc.sum(pc.is_in(lower, pa.array(MARKS, lower.type))).as_py())
 

@@ -25,9 +25,9 @@ class OpenTable:
     """A table's file.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         is_text: Whether its cells are texts, of which nobody has said what they are.
-        names: Of the columns, all different.
+        names: Names of the columns, all different.
         notes: What was decided in reading it; whole after the last row.
         rows: A function that gives the rows, at most so many at a time.
         every: A function that gives all rows.
@@ -88,7 +88,7 @@ class OpenTable:
 
 
 def is_table(path: Path) -> bool:
-    """Whether the file's ending is that of a table; ``.txt`` is not, which may be anything."""
+    """Return whether the file's ending is that of a table; ``.txt`` is not, which may be anything."""
     return is_text_table(path) or path.suffix.lower() in OTHER_ENDINGS
 
 
@@ -96,7 +96,7 @@ def open_table(path: Path, dialect: Dialect, *, skip_bad: bool = False) -> OpenT
     """Open a table's file.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         dialect: How it is written, if it is a text file; what is left open is found out.
         skip_bad: Leave out rows of a text file that have too many or too few fields.
 

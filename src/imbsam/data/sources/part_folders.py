@@ -51,12 +51,12 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether an image lies in the folder or below it."""
+    """Return whether an image lies in the folder or below it."""
     return next(Walk(folder).images(folder), None) is not None
 
 
 def _holds_class_folders(folder: Path) -> bool:
-    """Whether all images of the folder lie in folders of their own."""
+    """Return whether all images of the folder lie in folders of their own."""
     return holds_images(folder) and not any(path.is_file() and is_image(path) for path in visible(folder))
 
 

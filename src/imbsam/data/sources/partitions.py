@@ -15,7 +15,7 @@ NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def divided(folder: Path) -> bool:
-    """Whether a folder holds folders that are named ``column=value``, and no other."""
+    """Return whether a folder holds folders that are named ``column=value``, and no other."""
     inside = [path.name for path in visible(folder) if path.is_dir()]
     return bool(inside) and all(name.find("=") > 0 for name in inside)
 
@@ -77,5 +77,5 @@ def column(value: str | None, rows: int, *, is_number: bool) -> pa.Array:
 
 
 def are_numbers(values: Sequence[str | None]) -> bool:
-    """Whether all values are whole numbers, none with a zero in front."""
+    """Return whether all values are whole numbers, none with a zero in front."""
     return all(value is None or re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values)

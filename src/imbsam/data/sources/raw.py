@@ -66,7 +66,7 @@ class Part:
 
     @property
     def labelled(self) -> bool:
-        """Whether any sample has a class."""
+        """Return whether any sample has a class."""
         return bool((self.targets != UNLABELLED).any())
 
 
@@ -144,7 +144,7 @@ NOTHING_ASKED = Request()
 
 
 def part_of(name: str) -> PartName | None:
-    """Which part a file or folder name speaks of, as in ``ImageNet_LT_val.txt`` or ``train-00000-of-00002.parquet``."""
+    """Return which part a file or folder name speaks of, as in ``ImageNet_LT_val.txt`` or ``train-00000-of-00002.parquet``."""
     words = re.split(r"[^a-z]+", name.lower())
     for part, pattern in _PART_WORDS.items():
         if any(re.fullmatch(pattern, word) for word in words):

@@ -80,7 +80,7 @@ def read_records(
 
 
 def _likely_ends(text: bytes) -> Iterator[int]:
-    """Where the last whole record may end: after the last line end outside quotes, if quotes stand around cells alone.
+    """Return where the last whole record may end: after the last line end outside quotes, if quotes stand around cells alone.
 
     The second place is the last line end inside of them, for where a quote stands within a cell.
     """

@@ -21,7 +21,7 @@ class Schema:
     """What each column is.
 
     Args:
-        columns: Of the features, in order.
+        columns: Columns of the features, in order.
         missing: Words for a missing value; ``"auto"`` stands for the usual ones.
     """
 

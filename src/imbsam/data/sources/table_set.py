@@ -72,7 +72,7 @@ class TableSet:
 
     @property
     def is_text(self) -> bool:
-        """Whether cells are texts, of which nobody has said what they are."""
+        """Return whether cells are texts, of which nobody has said what they are."""
         return self.files[0].is_text
 
     @property
@@ -92,7 +92,7 @@ class TableSet:
         return [f"{name} row " if self.several else "" for name in names]
 
     def has(self, name: str | None) -> bool:
-        """Whether there is such a column."""
+        """Return whether there is such a column."""
         return name in self.names
 
     def having(self, name: str | None) -> list[str]:

@@ -22,8 +22,8 @@ class Rows:
 
     Args:
         files: From which they are.
-        table: Of the features, each cell as it is in the files.
-        names: Of the rows.
+        table: Table of the features, each cell as it is in the files.
+        names: Names of the rows.
         labels: Class of each; empty where the part has none.
     """
 

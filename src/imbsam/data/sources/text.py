@@ -22,7 +22,7 @@ TEXT_ENDINGS = tuple(ending + packed for ending in _ENDINGS for packed in ("", *
 
 
 def is_text_table(path: Path) -> bool:
-    """Whether the file's ending is that of a text table, packed or not; or it is a zip archive of such files alone."""
+    """Return whether the file's ending is that of a text table, packed or not; or it is a zip archive of such files alone."""
     if path.name.lower().endswith(TEXT_ENDINGS):
         return True
     names = members(path) if path.suffix.lower() == ".zip" else []
@@ -36,7 +36,7 @@ class TextTable:
     An empty cell is null, whether quoted or not; every other cell is verbatim. Blank lines are no rows.
 
     Args:
-        names: Of the columns.
+        names: Names of the columns.
         notes: What was decided, a sentence each; rows that are left out are said once they have been read.
         text: The file.
         cut: Its separator and first rows.
@@ -65,7 +65,7 @@ class TextTable:
         """Some rows at a time.
 
         Args:
-            rows: Of each block but the last, which may have fewer.
+            rows: Rows of each block but the last, which may have fewer.
 
         Raises:
             DataError: As :meth:`whole`.

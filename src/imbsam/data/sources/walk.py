@@ -30,7 +30,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file has an image's ending, or else begins like an image."""
+    """Return whether a file has an image's ending, or else begins like an image."""
     return _has_image_ending(path) or _begins_like_image(path)
 
 
@@ -109,7 +109,7 @@ class Walk:
         return tuple(f"{sentence}: {what}." for sentence, what in sentences if what)
 
     def name(self, path: Path) -> str:
-        """How a path is called in notes: relative to the root."""
+        """Return how a path is called in notes: relative to the root."""
         return str(path.relative_to(self.root))
 
     def _images(self, folder: Path, way: tuple[str, ...], deeper: bool, seen: dict[str, Path]) -> Iterator[Path]:
@@ -136,7 +136,7 @@ class Walk:
                 self.others.append(path)
 
     def _way_to(self, folder: Path) -> tuple[str, ...]:
-        """Where the folders from the root to this one really are."""
+        """Return where the folders from the root to this one really are."""
         steps = folder.relative_to(self.root).parts
         return tuple(os.path.realpath(self.root.joinpath(*steps[:number])) for number in range(len(steps) + 1))
 

@@ -64,7 +64,7 @@ def _wait_for_a_later_name(folder: Path) -> None:
 
 
 def _held_whole(folder: Path, epochs: Sequence[Step]) -> int:
-    """How many of the epochs, from the first, event files have with all their scalars."""
+    """Return how many of the epochs, from the first, event files have with all their scalars."""
     from tensorboard.backend.event_processing import event_accumulator
 
     found = event_accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()

@@ -37,7 +37,7 @@ class Store:
     """Where a run is tracked.
 
     Args:
-        uri: Of a tracking server or of a file, as MLflow takes it.
+        uri: Uri of a tracking server or of a file, as MLflow takes it.
         experiment: Its name.
         artifacts: Folder for the files of its runs; None: where the server keeps them.
         parent: The MLflow run of the comparison or the study that it lies under.
@@ -53,7 +53,7 @@ class Store:
         """What ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say, else a file in a folder.
 
         Args:
-            folder: Of a run of its own, a comparison or a study.
+            folder: Folder of a run of its own, a comparison or a study.
             source: The data of the run, which are its experiment; a comparison or a study is one itself.
         """
         root = folder.resolve()
@@ -75,7 +75,7 @@ class MlflowRun:
 
     Args:
         store: Where.
-        folder: Of what is tracked; its mark tells the run again.
+        folder: Folder of what is tracked; its mark tells the run again.
         tags: Shown beside it.
 
     Raises:

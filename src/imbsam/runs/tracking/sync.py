@@ -43,7 +43,7 @@ def sync(folder: RunFolder, trackers: Sequence[Tracker], result: Result | None =
     A run goes on without an MLflow that is lost on the way, with a warning; a later call writes what it misses.
 
     Args:
-        folder: Of a run, a comparison or a study.
+        folder: Folder of a run, a comparison or a study.
         trackers: Its own, from :func:`opened`.
         result: What ``result.json`` is about to say. Told before it is written: a process that is killed in between
             leaves a run to go on with, and the next one does both.
@@ -63,7 +63,7 @@ def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str
 
     Args:
         track: Which.
-        folder: Of the run, the comparison or the study.
+        folder: Folder of the run, the comparison or the study.
         store: Where in MLflow.
         tags: What MLflow shows beside it.
 
@@ -111,7 +111,7 @@ def together(track: Sequence[Track], folder: Path, source: str, command: str) ->
 
     Args:
         track: Which.
-        folder: Of the comparison or the study.
+        folder: Folder of the comparison or the study.
         source: The data.
         command: What the user typed.
 
@@ -137,7 +137,7 @@ def keep_reports(track: Sequence[Track], store: Store, folders: Sequence[Path]) 
     Args:
         track: Which trackers were written to.
         store: Where in MLflow.
-        folders: Of runs, comparisons, studies; those that MLflow does not know are left out.
+        folders: Folders of runs, comparisons, studies; those that MLflow does not know are left out.
     """
     try:
         for folder in folders if "mlflow" in track else ():
