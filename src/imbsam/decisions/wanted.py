@@ -1,4 +1,4 @@
-"""Recall or precision that a class is to have at least, and the threshold on held-out rows that gives it."""
+"""Goals for the recall or precision of a class, and thresholds from held-out rows that reach them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ ROUNDS = 50
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a class is to reach.
+    """Recall or precision that a class is to reach.
 
     Args:
-        measure: Measure of the class.
+        measure: ``"recall"`` or ``"precision"`` of the class.
         index: Index of the class.
         name: Name of the class.
-        share: In (0, 1].
+        share: Least value of the measure, in (0, 1].
     """
 
     measure: Literal["recall", "precision"]
@@ -35,11 +35,11 @@ class Wanted:
 
 
 def parsed_wanted(words: Sequence[str], classes: Sequence[str]) -> tuple[Wanted, ...]:
-    """Read what is wanted as it is written on the command line.
+    """Read goals from the words of the command line.
 
     Args:
-        words: ``recall:CLASS=SHARE`` or ``precision:CLASS=SHARE`` each.
-        classes: Names, length C.
+        words: Goals, each ``recall:CLASS=SHARE`` or ``precision:CLASS=SHARE``.
+        classes: Names of the classes, length C.
 
     Raises:
         OptionError: If a word has another form, or there is no such class.
@@ -59,8 +59,8 @@ def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
     """Read the costs of missing a row of a class.
 
     Args:
-        words: ``CLASS=COST`` each.
-        classes: Names, length C.
+        words: Costs, each ``CLASS=COST``.
+        classes: Names of the classes, length C.
 
     Returns:
         Tensor of shape ``(C,)``, 1 for classes that are not named; None for no words.
@@ -77,21 +77,21 @@ def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
 
 
 def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) -> Tensor:
-    """What to add to each class's scores so that every class reaches what is wanted of it, and no more.
+    """Find what to add to each class's scores so that every class reaches its goal, and no more.
 
-    A class's weight moves to the nearest value, on either side, at which its recall and precision on the rows are
-    those wanted; where several classes are named this is repeated until all hold together.
+    The weight of a class moves to the nearest value, up or down, at which its recall and precision on the rows reach
+    the goal. With several classes this is repeated until all goals hold together.
 
     Args:
-        scores: What is decided by, of rows not trained on, shape ``(N, C)``.
+        scores: Scores that decide the class, on held-out rows, shape ``(N, C)``.
         targets: Class of each sample, shape ``(N,)``, int64.
-        wanted: Wanted of some classes.
+        wanted: Goals of some classes.
 
     Returns:
-        Tensor of shape ``(C,)``, float64.
+        Addend of each class, shape ``(C,)``, float64.
 
     Raises:
-        OptionError: If there is no row of a class, or it cannot be reached.
+        OptionError: If there is no row of a class, or its goal cannot be reached.
     """
     weights = torch.zeros(scores.shape[1], dtype=torch.float64)
     by_class = {index: [each for each in wanted if each.index == index] for index in sorted({w.index for w in wanted})}
@@ -108,7 +108,7 @@ def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) ->
 
 
 def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: float) -> float:
-    """The weight of one class at which it reaches what is wanted, nearest to the one it has now."""
+    """Find the weight of one class that reaches its goal and is nearest to the present weight."""
     index = wanted[0].index
     others = scores.double().clone()
     others[:, index] = -torch.inf

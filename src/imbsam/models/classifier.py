@@ -1,4 +1,4 @@
-"""The last layer of a network: linear or cosine, and where it is in a model others wrote."""
+"""The last layer of a network: linear or cosine layers, and the search for it in models of other libraries."""
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ def classifier_layer(in_features: int, num_classes: int, *, cosine: bool) -> nn.
     Args:
         in_features: Length of the feature vectors.
         num_classes: Number of classes C.
-        cosine: Cosine rather than linear.
+        cosine: Make a cosine layer instead of a linear one.
 
     Returns:
         The layer.

@@ -12,7 +12,7 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 
 
 class Adaptive(Ascent):
-    """Adaptive ascent, ``e = rho * T^2 g / (|T g| + d)`` with ``T = |w| + eta`` (Kwon et al., ICML 2021, eq. 7-8; d = 0 there).
+    """Adaptive ascent, ``e = rho * T^2 g / (|T g| + d)`` with ``T = |w| + eta`` (Kwon et al., ICML 2021, eq. 7-8).
 
     Unlike the plain gradient's, this neighbourhood is unchanged when a layer is scaled and the next one scaled back.
 
@@ -20,7 +20,7 @@ class Adaptive(Ascent):
         eta: Added to the size of each weight, at least 0; 0.01 in the official class, 0 on its command line.
         scope: ``"weights"`` sets T to 1 for parameters whose name has no ``"weight"`` in it, as in the official code;
             the names come from ``model=`` or from parameters given by name. ``"all"`` treats every parameter alike.
-        damping: d, see :class:`Gradient`.
+        damping: d, see :class:`Gradient`; 0 in the paper.
 
     Raises:
         OptionError: If an option is out of range; when climbing, if ``"weights"`` finds a parameter without a name.

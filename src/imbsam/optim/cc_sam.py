@@ -17,7 +17,7 @@ from imbsam.priors import ClassPriors
 
 
 class ClassConditional(Ascent):
-    """Class-conditional ascent of CC-SAM (CVPR 2023), which goes further where the weights are large and the gradient is small.
+    """Class-conditional ascent of CC-SAM (CVPR 2023): longer where the weights are large and the gradient is small.
 
     ``e = s * sqrt(P) * g / |g|`` with ``s = rho * sqrt(|w| / (2 |g|)) * P^(-1/4)``.
     ``P`` is the number of entries of all parameters that are perturbed; a group whose rho is 0 is not. The factor

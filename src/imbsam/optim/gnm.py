@@ -14,8 +14,9 @@ from imbsam.optim.sam import SAM
 
 
 class ClampedNoise(Ascent):
-    """Ascent of GNM: ``e = rho * scale * 0.5^floor(t / halve_every) * x``, entries of ``x`` normal of deviation 1/3, clamped to +-1.
+    """Ascent of GNM: ``e = rho * scale * 0.5^floor(t / halve_every) * x`` with clamped normal noise ``x``.
 
+    The entries of ``x`` are normal of deviation 1/3, clamped to +-1.
     ``x`` is drawn anew for each term of each step from torch's global generator. No gradient is needed, so no pass is
     spent on the direction. The returned loss takes a row that no pass forwards at ``w`` at ``w + e`` instead.
 

@@ -21,7 +21,7 @@ KEPT = "ascent 0"
 
 
 class Predicted(Ascent):
-    """Ascent ``e = rho * m / |m|`` or, where rho is negative, ``e = rho * m``; ``m`` is the method's memory of the term.
+    """Ascent ``e = rho * m / |m|``, or ``e = rho * m`` where rho is negative; ``m`` is the method's memory of the term.
 
     No gradient of this step is needed, so that no pass waits for the direction.
     """
@@ -99,7 +99,7 @@ class SAMPa(SharpnessAware):
         return any(group["rho"] for group in self.param_groups)
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Add both gradients by their shares, and keep that at the predicted weights, or in the first step that at ``w``."""
+        """Add both gradients by their shares, and keep that at the predicted weights (in the first step, at ``w``)."""
         if "descent 1" in parts:
             at_y = parts.gradient("descent 1")
             # Here and not in the rows' weights: an ordinary closure backpropagates the mean loss as it is.

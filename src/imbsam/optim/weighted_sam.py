@@ -68,11 +68,11 @@ class WeightedSAM(SharpnessAware):
 
 
 def class_balanced(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
-    """Compute weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, that sum to C (Cui et al. 2019).
+    """Compute weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, that sum to C.
 
     Args:
         priors: Class priors of the training data; every class needs a sample.
-        beta: Parameter of the effective number, in [0, 1).
+        beta: Parameter of the effective number, in [0, 1) (Cui et al. 2019).
 
     Returns:
         Weight of each class, shape ``(C,)``, float64.

@@ -66,7 +66,7 @@ class Summary:
 
     @property
     def tail_is_few(self) -> bool:
-        """Return whether the tail scores as the few-shot classes do everywhere: the same classes need not be shown twice."""
+        """Return whether tail and few-shot classes score alike everywhere: the same classes need not be shown twice."""
         return all(scores["tail"] == scores["few"] for scores in self.scores.values())
 
     @property

@@ -84,7 +84,7 @@ def keep_as(path: Path, other: Path) -> None:
 
 @contextlib.contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """Return where to make what takes the place of a file when the block ends; nothing of it is left where that fails."""
+    """Yield a path to write to; the result replaces the file when the block ends, and is removed if the block fails."""
     with _told(path, "What stood there before is kept."):
         place = end_of(path) if path.is_symlink() else path
         aside = aside_of(place)

@@ -1,4 +1,4 @@
-"""The loss of a run: from its options, with smoothed targets and deferred re-weighting."""
+"""The loss of a run, made from its options, with smoothed targets and deferred re-weighting."""
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from imbsam.priors import ClassPriors
 
 
 def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
-    """The per-sample loss of a run on the CPU, with deferred re-weighting where asked for.
+    """Make the per-sample loss of a run on the CPU, with deferred re-weighting if chosen.
 
     Args:
         options: Options of the run.
@@ -26,7 +26,7 @@ def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
 
 
 def loss_of(options: Options, priors: ClassPriors) -> nn.Module:
-    """The per-sample loss of a run without deferred re-weighting, its targets smoothed where asked for.
+    """Make the per-sample loss of a run without deferred re-weighting, with smoothed targets if chosen.
 
     Args:
         options: Options of the run.
@@ -43,10 +43,10 @@ def loss_of(options: Options, priors: ClassPriors) -> nn.Module:
 
 
 def loss_values(options: Options) -> dict[str, float]:
-    """The parameters given to the loss.
+    """Read the parameters given to the loss.
 
     Raises:
-        OptionError: If one is not NAME=NUMBER.
+        OptionError: If a parameter is not of the form NAME=NUMBER.
     """
     values: dict[str, float] = {}
     for pair in options.loss.loss_options:
@@ -59,10 +59,10 @@ def loss_values(options: Options) -> dict[str, float]:
 
 
 def check_soft_targets(options: Options) -> None:
-    """Refuse mixed or smoothed targets where the loss takes none, and options of mixing without it.
+    """Refuse mixed or smoothed targets for a loss that cannot use them, and options of mixing without mixing.
 
     Raises:
-        OptionError: If it is so.
+        OptionError: If the options conflict in this way.
     """
     chosen, usual = options.data, DataOptions()
     for name in ("mix_alpha", "mix_until"):

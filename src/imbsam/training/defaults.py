@@ -1,4 +1,4 @@
-"""Defaults that depend on the data: the options a user left open, and the tail rule."""
+"""Defaults that depend on the data: the options that the user left open, and the tail rule."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -24,18 +24,18 @@ DEFAULTS: dict[Kind, dict[str, object]] = {
     "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "batch_size": 128, "rho": 0.05},
     "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
 }
-"""What was measured for rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
+"""Measured defaults of rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
 
 
 LATE = 2 / 3
 """Share of the steps after which the tail of images is perturbed; measured in docs/evidence.md."""
 
 FINETUNING: dict[str, object] = {"epochs": 10, "batch_size": 128}
-"""With the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
+"""Defaults of fine-tuning, with the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
 
 
 def kind_of(spec: InputSpec) -> Kind:
-    """What defaults a data set takes: tables, and images below 16, up to 96, or more pixels."""
+    """Return the kind of data that chooses the defaults: tables, and images below 16, up to 96, or more pixels."""
     if not isinstance(spec, ImageSpec):
         return "table"
     size = max(spec.height, spec.width)
@@ -49,12 +49,12 @@ def rare_classes(source: str, options: Options) -> Literal["last", "random"]:
 
 
 def imbalance(source: str, options: Options) -> float | None:
-    """The imbalance factor to make; the bundled digits are balanced, so they are always made long-tailed."""
+    """Return the imbalance factor to make; the bundled digits are balanced, so they are always made long-tailed."""
     return 50.0 if options.data.imbalance is None and is_bundled(source) else options.data.imbalance
 
 
 def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors) -> Options:
-    """Fill in every option that was left open, so that the run's file says what was used."""
+    """Fill in every option that was left open, so that the run's file records what was used."""
     options = usual_method(options, is_table=kind_of(spec) == "table")
     defaults = dict(DEFAULTS[kind_of(spec)])
     lr = 0.1
@@ -81,13 +81,13 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
 
 
 def _sampler(options: Options, spec: InputSpec) -> str:
-    """Copies of rare images are worth a forward where augmentation makes others of them."""
+    """Choose the sampler: copies of rare images are worth their forward only where augmentation varies them."""
     is_augmented = kind_of(spec) in ("image", "large") and options.data.augment != "none"
     return "repeated" if is_augmented and not is_finetuning(options) else "shuffle"
 
 
 def _shot_bounds(options: Options, priors: ClassPriors) -> tuple[int, int]:
-    """Those of the data; the customary ones where the user gives one of the two."""
+    """Return the bounds for the data, or the customary ones where the user gives one of the two."""
     training = options.training
     return priors.shot_bounds() if training.few_below is None and training.many_above is None else CUSTOMARY_BOUNDS
 
@@ -98,7 +98,7 @@ def tail_classes(rule: str, priors: ClassPriors, classes: Sequence[str]) -> Tens
     Args:
         rule: ``auto``, ``fewer-than=N``, ``rarest-classes=SHARE``, ``rarest-samples=SHARE`` or ``classes=NAME,NAME``.
         priors: Class priors of the training data.
-        classes: Names, length C.
+        classes: Names of the classes, length C.
 
     Returns:
         Boolean mask over classes, shape ``(C,)``.

@@ -1,4 +1,4 @@
-"""Text files as they lie on the disk: packed or not, in whatever encoding."""
+"""Text files on disk: compressed or not, in any encoding."""
 
 import bz2
 import codecs
@@ -33,12 +33,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text file and its encoding, in which all of it can be read.
+    """Text file with an encoding in which all of it can be read.
 
     Args:
         path: The file.
-        encoding: As Python names it.
-        quoted: Whether a quote stands anywhere in it.
+        encoding: Python's name of the encoding.
+        quoted: Whether a quote occurs anywhere in it.
     """
 
     path: Path
@@ -46,22 +46,22 @@ class Encoded:
     quoted: bool
 
     def chunks(self) -> Iterator[bytes]:
-        """Its text as UTF-8 without a byte-order mark, some of it at a time."""
+        """Yield the text as UTF-8 without a byte-order mark, in chunks."""
         return _utf8(self.path, self.encoding)
 
 
 def find_encoding(path: Path, asked: str | None, notes: list[str]) -> Encoded:
-    """Find the encoding in which the whole file can be read.
+    """Find an encoding in which the whole file can be read.
 
-    A byte-order mark tells it, or the zeros of UTF-16; else it is UTF-8, and else cp1252 or latin-1.
+    It is decided by a byte-order mark or the zeros of UTF-16; else UTF-8 is tried, and then cp1252 and latin-1.
 
     Args:
-        path: The file, packed or not.
-        asked: The encoding to take.
-        notes: Said here where it is not UTF-8.
+        path: The file, compressed or not.
+        asked: Encoding to use.
+        notes: List to which a note is added if the encoding is not UTF-8.
 
     Raises:
-        DataError: If the file is empty, no text, or not in the encoding asked for.
+        DataError: If the file is empty, not a text, or not in the encoding given.
     """
     with unpacked(path) as file:
         head = file.read(4096)
@@ -87,10 +87,10 @@ def find_encoding(path: Path, asked: str | None, notes: list[str]) -> Encoded:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, unpacked where its ending says that it is packed.
+    """Open a file, decompressed if its ending says that it is compressed.
 
     Raises:
-        DataError: If it cannot be opened or is damaged, here or while it is read.
+        DataError: If the file cannot be opened or is damaged, also later while it is read.
     """
     try:
         with _open(path) as file:
@@ -100,7 +100,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
 
 
 def members(path: Path) -> list[str]:
-    """The files in a zip archive, without those that an operating system adds for itself; none where it is no zip."""
+    """Return the files in a zip archive, without those that an operating system adds; none if it is not an archive."""
     if not zipfile.is_zipfile(path):
         return []
     with zipfile.ZipFile(path) as archive:
@@ -133,7 +133,7 @@ def _open_member(path: Path) -> IO[bytes]:
 
 
 def _marked(head: bytes) -> str | None:
-    """The encoding that the first bytes tell: by a byte-order mark, or by zeros in every other place."""
+    """Return the encoding that the first bytes show: by a byte-order mark, or by zeros at every other place."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding
@@ -163,7 +163,7 @@ def _legacy(path: Path) -> Encoded:
 
 
 def _not_damaged(path: Path, error: UnicodeError) -> None:
-    """Raise where most of what is beyond ASCII is good UTF-8: such a file is not in another encoding, it is damaged."""
+    """Raise an error if most of what is beyond ASCII is valid UTF-8: then the file is damaged, not in another encoding."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     good = bad = 0
     with unpacked(path) as file:

@@ -1,4 +1,4 @@
-"""The IDX files of MNIST, Fashion-MNIST, KMNIST and their kin, plain or gzipped."""
+"""Reader of the IDX files of MNIST, Fashion-MNIST, KMNIST and similar sets, plain or gzipped."""
 
 import gzip
 import math
@@ -14,11 +14,11 @@ from imbsam.errors import DataError
 STEMS: dict[PartName, str] = {"train": "train", "test": "t10k"}
 NAMES = {part: (f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte") for part, stem in STEMS.items()}
 LARGEST = 2**31
-"""Bytes of an unpacked file; MNIST's largest has 47 million."""
+"""Largest size of an unpacked file in bytes; MNIST's largest has 47 million."""
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Return whether the folder holds the training images."""
+    """Return whether the folder contains the training images."""
     return _found(folder, NAMES["train"][0]) is not None
 
 
@@ -26,8 +26,8 @@ def read_idx(folder: Path) -> Raw:
     """Read the four files.
 
     Args:
-        folder: With ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and, where there is test data, the same
-            under ``t10k``; each with or without ``.gz``.
+        folder: Folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and, if there are test data, the
+            same under ``t10k``; each with or without ``.gz``.
 
     Returns:
         Training and test part, uint8 ``(N, 1, H, W)``.
