@@ -225,7 +225,7 @@ def processors() -> int:
 
 
 def in_threads(function: Callable[[int], T], count: int, threads: int) -> list[T]:
-    """Return ``[function(0), ..., function(count - 1)]``, computed in threads; Pillow decodes outside the interpreter's lock."""
+    """Return ``[function(0), ..., function(count - 1)]``, computed in threads: Pillow decodes outside the GIL."""
     if threads == 1 or count < 2:
         return [function(number) for number in range(count)]
     size = max(1, min(64, -(-count // threads)))

@@ -167,7 +167,8 @@ def boosting_state(boosting: HistGradientBoostingClassifier, cardinalities: tupl
 
 
 def _goes_left(node: np.void, bitsets: NDArray[np.uint32], known: NDArray[np.float64], cardinality: int) -> list[bool]:
-    """Return whether a row of each code goes left at a categorical split; codes it has not seen go with the missing ones."""
+    """Return whether each code goes left at a categorical split; codes not seen in training go with the missing
+    value."""
     found = [bool(node["missing_go_to_left"])] * cardinality
     bits = bitsets[node["bitset_idx"]]
     for place, code in enumerate(known.astype(int)):

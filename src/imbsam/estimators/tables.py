@@ -146,7 +146,7 @@ _PLAIN = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 
 
 def _is_plain(X: object, texts: bool) -> bool:
-    """Return whether all of X is numbers, so that scikit-learn's own checks say it best; as float64 a long code is another."""
+    """Return whether X is all numbers, to be checked by scikit-learn; long codes would change as float64."""
     if isinstance(X, pd.DataFrame):
         is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
         return not texts and all(is_number(dtype) and not is_bool(dtype) for dtype in X.dtypes)

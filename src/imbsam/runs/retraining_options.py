@@ -1,4 +1,4 @@
-"""How a run's classifier is made anew: the options, their defaults and their limits."""
+"""Options of retraining a run's classifier: their defaults and their limits."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class RetrainingOptions:
     """Of tau-norm. Default: the one of 0, 0.1, ..., 2 with the best balanced accuracy on validation data."""
 
     def check(self) -> None:
-        """Refuse options that cannot be.
+        """Refuse options that are not valid.
 
         Raises:
-            OptionError: Naming each, or one that has no effect.
+            OptionError: If an option is out of range or has no effect; the message names it.
         """
         checked(RetrainingOptions, dataclasses.asdict(self))
         if self.how == "tau-norm":

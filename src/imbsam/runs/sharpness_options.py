@@ -1,4 +1,4 @@
-"""What to measure of the sharpness of a run: the options, their defaults and their limits."""
+"""Options of measuring the sharpness of a run: their defaults and their limits."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -61,9 +61,9 @@ class SharpnessOptions:
     """Most rows forwarded at once."""
 
     def check(self) -> None:
-        """Refuse options that cannot be.
+        """Refuse options that are not valid.
 
         Raises:
-            OptionError: Naming each.
+            OptionError: If options are out of range; the message names each.
         """
         checked(SharpnessOptions, dataclasses.asdict(self))

@@ -1,4 +1,4 @@
-"""The loss surface: the mean loss of some classes as a function of the weights, and its gradient."""
+"""Loss surface: the mean loss of some classes as a function of the weights, and its gradient."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ class LossSurface:
 
     The loss of a part of the classes is the mean over the rows that they have in the data set,
     ``L = sum_c (n_c / n) mean_i l_i``; each class mean is estimated on the rows that were drawn of it. A point is a
-    vector of all trainable weights in a row, shape ``(P,)``.
+    vector of all trainable weights, shape ``(P,)``.
 
-    The model is called with other tensors in the place of its weights, which are never written; its mode and its
-    buffers are those from before after each call, also when it raises.
+    The model is called with other tensors in place of its weights, which are never written. After each call its mode
+    and its buffers are the same as before, also if it raises an error.
 
     Args:
-        model: Whose rows do not see each other in evaluation mode.
-        criterion: Called with the model's output and targets ``(b,)``; returns losses ``(b,)``.
-        rows: What the losses are of.
-        batch_size: Most rows forwarded at once.
-        dtype: To compute in; by default that of the weights. ``torch.float64`` for reference values.
-        graph_bytes: Memory in which Hessian products may keep graphs from one product to the next, about.
+        model: Model whose rows do not see each other in evaluation mode.
+        criterion: Function of the model's output and targets ``(b,)`` that returns losses ``(b,)``.
+        rows: Rows whose losses are computed.
+        batch_size: Largest number of rows forwarded at once.
+        dtype: Dtype to compute in; by default that of the weights. Use ``torch.float64`` for reference values.
+        graph_bytes: Approximate memory in which Hessian products may keep graphs from one product to the next.
 
     Attributes:
-        forwarded: Rows forwarded so far.
+        forwarded: Number of rows forwarded so far.
 
     Raises:
         ModelError: If no weight is trainable, or a BatchNorm normalises by the batch in evaluation mode too.
@@ -76,11 +76,11 @@ class LossSurface:
 
     @property
     def device(self) -> torch.device:
-        """Return where the weights are."""
+        """Device of the weights."""
         return self.weights.device
 
     def shaped(self, vector: Tensor) -> dict[str, Tensor]:
-        """A vector as tensors of the weights' names and shapes; they share its memory.
+        """Return a vector as tensors with the weights' names and shapes, which share its memory.
 
         Args:
             vector: Vector, shape ``(P,)``.
@@ -89,18 +89,18 @@ class LossSurface:
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def losses(self, point: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each row at a point.
+        """Compute the loss of each row at a point.
 
         Args:
-            point: The tensors of the point by name, of the weights' shapes.
+            point: Tensors of the point by name, with the weights' shapes.
             inputs: Inputs, shape ``(b, ...)``.
             targets: Class of each sample, shape ``(b,)``.
 
         Returns:
-            Tensor of shape ``(b,)``.
+            Losses, shape ``(b,)``.
 
         Raises:
-            OptionError: If the criterion does not give one loss a row.
+            OptionError: If the criterion does not return one loss per row.
         """
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         if inputs.is_floating_point():
@@ -122,7 +122,7 @@ class LossSurface:
 
     @torch.no_grad()
     def class_losses(self, point: Tensor | None = None, classes: Sequence[int] | None = None) -> Tensor:
-        """Mean loss of each class at a point: one pass over the rows serves all classes and groups.
+        """Compute the mean loss of each class at a point: one pass over the rows serves all classes and groups.
 
         Args:
             point: Point, shape ``(P,)``; by default the model's weights.
@@ -144,10 +144,10 @@ class LossSurface:
         return sums.masked_fill(absent, torch.nan)
 
     def mean_loss(self, class_losses: Tensor, classes: Sequence[int]) -> Tensor:
-        """Loss of a part out of the losses of its classes.
+        """Compute the loss of a part from the losses of its classes.
 
         Args:
-            class_losses: Shape ``(..., C)``, from :meth:`class_losses`.
+            class_losses: Losses from :meth:`class_losses`, shape ``(..., C)``.
             classes: Classes of the part.
 
         Returns:
@@ -158,7 +158,7 @@ class LossSurface:
         return class_losses[..., present] @ shares[present]
 
     def loss(self, classes: Sequence[int], point: Tensor | None = None) -> float:
-        """Loss of a part of the classes at a point.
+        """Compute the loss of a part of the classes at a point.
 
         Args:
             classes: Classes of the part.
@@ -167,7 +167,7 @@ class LossSurface:
         return float(self.mean_loss(self.class_losses(point, self._present(classes)), classes))
 
     def gradient(self, classes: Sequence[int], point: Tensor | None = None) -> tuple[float, Tensor]:
-        """Loss of a part of the classes and its gradient.
+        """Compute the loss of a part of the classes and its gradient.
 
         Args:
             classes: Classes of the part.
@@ -191,11 +191,11 @@ class LossSurface:
         return total, gradient
 
     def weighted_loss(self, point: Mapping[str, Tensor], places: Tensor, classes: Sequence[int]) -> Tensor:
-        """What some of a part's rows add to its loss, with a graph.
+        """Compute the contribution of some of a part's rows to its loss, with a graph.
 
         Args:
-            point: The tensors of a point by name, of the weights' shapes.
-            places: Places of the rows among those drawn, shape ``(b,)``.
+            point: Tensors of a point by name, with the weights' shapes.
+            places: Indices of the rows among those drawn, shape ``(b,)``.
             classes: Classes of the part.
 
         Returns:
@@ -207,7 +207,7 @@ class LossSurface:
         return losses @ each[targets].to(losses)
 
     def batches(self, classes: Sequence[int]) -> Sequence[Tensor]:
-        """Return where the rows of a part are among those drawn, cut into batches.
+        """Return the indices of a part's rows among those drawn, cut into batches.
 
         Args:
             classes: Classes of the part.
@@ -215,7 +215,7 @@ class LossSurface:
         return torch.split(self.rows.places(classes), self.batch_size)
 
     def leaves(self, point: Tensor | None = None) -> dict[str, Tensor]:
-        """The tensors of a point, to take gradients by.
+        """Return the tensors of a point, as leaves to take gradients by.
 
         Args:
             point: Point, shape ``(P,)``; by default the model's weights.
@@ -228,7 +228,7 @@ class LossSurface:
 
         Args:
             values: Values of any shape.
-            what: Their name in the message.
+            what: Name of the values, for the message.
             classes: Classes of which they are.
 
         Raises:
@@ -250,7 +250,7 @@ class LossSurface:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each module is in the mode it was in."""
+    """Set evaluation mode, and restore the mode of each module afterwards."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

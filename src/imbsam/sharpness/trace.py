@@ -1,4 +1,4 @@
-"""The trace of the Hessian: the sum of its eigenvalues."""
+"""Trace of the Hessian: the sum of its eigenvalues."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from imbsam.sharpness.surface import LossSurface
 
 @dataclass(frozen=True)
 class Trace:
-    """An estimate of the trace.
+    """Estimate of the trace.
 
     Args:
         value: Mean over the probes.
@@ -27,7 +27,7 @@ class Trace:
 
     @classmethod
     def of(cls, samples: Tensor) -> "Trace":
-        """Sum up the samples of the probes.
+        """Summarise the samples of the probes.
 
         Args:
             samples: Samples, shape ``(probes,)``.
@@ -42,7 +42,7 @@ def trace(surface: LossSurface, classes: Sequence[int] | None = None, *, probes:
     Args:
         surface: Loss surface to measure on.
         classes: Classes of the part; by default every class.
-        probes: Random vectors.
+        probes: Number of random vectors.
         seed: Seed of the vectors.
 
     Returns:
@@ -57,15 +57,15 @@ def trace(surface: LossSurface, classes: Sequence[int] | None = None, *, probes:
 
 
 def trace_samples(surface: LossSurface, classes: Sequence[int], *, probes: int = 10, seed: int = 0) -> Tensor:
-    """``v^T H v`` for random vectors v of -1 and 1, each unbiased for the trace.
+    """Compute ``v^T H v`` for random vectors v of -1 and 1, each an unbiased estimate of the trace.
 
-    The vectors depend on the seed alone, so ``surface.mean_loss``, which weighs classes by their rows, makes the
-    samples of a group out of those of its classes.
+    The vectors depend on the seed alone, so ``surface.mean_loss``, which weights classes by their rows, computes the
+    samples of a group from those of its classes.
 
     Args:
         surface: Loss surface to measure on.
         classes: Classes of the part.
-        probes: How many.
+        probes: Number of random vectors.
         seed: Seed of the vectors.
 
     Returns:

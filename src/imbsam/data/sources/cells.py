@@ -146,7 +146,7 @@ def plain_number(word: str) -> float | None:
 
 
 def meaning(name: str) -> str:
-    """Return the meaning of a label: ``1.0`` and ``1`` with a space are ``1``, ``TRUE`` is ``true``; ``01`` and ``1E0`` stay."""
+    """Return the meaning of a label: ``1.0`` and ``1`` with a space are ``1``, ``TRUE`` is ``true``; ``01`` is kept."""
     name = name.strip()
     whole = re.fullmatch(r"(-?(?:0|[1-9]\d*))(?:\.0+)?", name)
     return whole[1] if whole else name.lower() if name.lower() in ("true", "false") else name

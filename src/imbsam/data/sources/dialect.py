@@ -79,7 +79,7 @@ class Cut:
 
     @property
     def width(self) -> int:
-        """Number of fields of a row: that of the header, or one more or less if most rows, or the header, end in a separator."""
+        """Number of fields of a row: that of the header, or one more or less if rows or header end in a separator."""
         names = len(self.header)
         counts = Counter(len(row) for row in self.rows)
         possible = [names, names + 1] if self.header[-1] else [names, names + 1, names - 1]

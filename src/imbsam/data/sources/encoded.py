@@ -163,7 +163,7 @@ def _legacy(path: Path) -> Encoded:
 
 
 def _not_damaged(path: Path, error: UnicodeError) -> None:
-    """Raise an error if most of what is beyond ASCII is valid UTF-8: then the file is damaged, not in another encoding."""
+    """Raise an error if most of what is beyond ASCII is valid UTF-8: the file is then damaged."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     good = bad = 0
     with unpacked(path) as file:

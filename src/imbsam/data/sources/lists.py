@@ -1,4 +1,4 @@
-"""Reader of list files with lines ``relative/path label``, the form in which ImageNet-LT and iNaturalist are published."""
+"""Reader of list files with lines ``relative/path label``, as ImageNet-LT and iNaturalist publish them."""
 
 import os
 import re

@@ -88,7 +88,7 @@ def marks_in(texts: pa.ChunkedArray) -> int:
 
 
 def plain_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
-    """Convert texts to numbers if all are plain: at most a point, no thousands, no space; NaN where null. Else ``None``."""
+    """Convert plain texts (at most a point, no thousands, no space) to numbers, NaN where null. Else ``None``."""
     try:
         return np.asarray(pc.cast(texts, pa.float64()).to_numpy(), np.float64)
     except pa.ArrowInvalid:

@@ -144,7 +144,7 @@ NOTHING_ASKED = Request()
 
 
 def part_of(name: str) -> PartName | None:
-    """Return the part that a file or folder name stands for: ``ImageNet_LT_val.txt``, ``train-00000-of-00002.parquet``."""
+    """Return the part that a name stands for: ``ImageNet_LT_val.txt``, ``train-00000-of-00002.parquet``."""
     words = re.split(r"[^a-z]+", name.lower())
     for part, pattern in _PART_WORDS.items():
         if any(re.fullmatch(pattern, word) for word in words):

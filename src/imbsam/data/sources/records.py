@@ -80,7 +80,7 @@ def read_records(
 
 
 def _likely_ends(text: bytes) -> Iterator[int]:
-    """Return where the last whole record may end: after the last line end outside quotes, if quotes enclose whole cells.
+    """Return where the last whole record may end: after the last line end outside quotes, if quotes enclose cells.
 
     The second place is the last line end inside quotes, for texts with a quote within a cell.
     """
