@@ -1,4 +1,4 @@
-"""What a fit learns beside the weights: how rows are read, and which network reads them."""
+"""What a fit learns besides the weights: the encoding of the rows, and the network for them."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from imbsam.estimators.training import outputs_of
 
 @dataclass(frozen=True)
 class Learnt:
-    """The road from features to a network's outputs, the weights apart.
+    """Encoding and network structure of a fit, without the weights.
 
     Args:
-        columns: How each column is read.
-        classes: How many there are, C.
-        hidden: Units of each hidden layer.
+        columns: Encoding of each column.
+        classes: Number of classes C.
+        hidden: Number of units of each hidden layer.
         cosine: Whether the network ends in cosines.
     """
 
@@ -28,7 +28,7 @@ class Learnt:
     cosine: bool
 
     def new_model(self) -> nn.Module:
-        """A network with random weights, from torch's global generator.
+        """Make a network with random weights, from torch's global generator.
 
         Raises:
             OptionError: If ``hidden`` is out of range.
@@ -38,7 +38,7 @@ class Learnt:
         )
 
     def check_goes_on(self, before: "Learnt") -> None:
-        """Refuse to go on from weights of another network.
+        """Refuse to continue from weights of another network.
 
         Raises:
             OptionError: If the layers differ.
@@ -50,5 +50,5 @@ class Learnt:
             )
 
     def outputs(self, model: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-        """Outputs for features ``(N, F)``: shape ``(N, C)``, on the CPU, float64 where the device has it."""
+        """Compute outputs for features ``(N, F)``: shape ``(N, C)``, on the CPU, float64 if the device has it."""
         return outputs_of(model, rows, device)

@@ -63,7 +63,7 @@ class Deployed(nn.Module):
 
 
 class TableColumns(nn.Module):
-    """Encoding of raw rows for the network, as :func:`imbsam.data.columns.encoded` does it: filled, standardised, marked.
+    """Encoding of raw rows for the network, like :func:`imbsam.data.columns.encoded`: filled, standardised, marked.
 
     Args:
         columns: Columns of the run.

@@ -223,7 +223,7 @@ class RunFolder:
         write_atomically(self.weights, sealed_tensors(state, {"epoch": str(epoch), "run": self._digest()}))
 
     def _digest(self) -> str:
-        """Compute a digest of what a model is built from and fed, in ``config.yaml``, ``data.json`` and ``second-stage.json``."""
+        """Compute a digest of what builds and feeds a model: ``config.yaml``, ``data.json``, ``second-stage.json``."""
         held = self.read_data()
         # Not where the data lie: the same run in two places has the same bytes.
         how = {name: value for name, value in held.preprocess.items() if name != "source"}

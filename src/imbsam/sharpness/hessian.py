@@ -83,7 +83,7 @@ class HessianProduct:
 
 
 def _derivative(slope: _Slope, along: Mapping[str, Tensor], *, keep: bool) -> Tensor:
-    """Compute the derivative of the gradient in a direction, shape ``(P,)``: by symmetry that of <gradient, direction>."""
+    """Compute the derivative of the gradient in a direction, shape ``(P,)``, as that of <gradient, direction>."""
     leaves = list(slope.leaves.values())
     if not slope.gradients:
         return torch.cat([torch.zeros_like(leaf).flatten() for leaf in leaves])

@@ -1,4 +1,4 @@
-"""The finished runs behind folders that a user names."""
+"""Finished runs in the folders that a user names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ from imbsam.studies.comparison import Comparison
 
 
 def finished_runs(paths: Sequence[Path]) -> list[Path]:
-    """Folders of runs; that of a comparison stands for its finished runs.
+    """Return folders of finished runs; that of a comparison stands for its finished runs.
 
     Args:
-        paths: As named by the user.
+        paths: Paths that the user named.
 
     Raises:
         OptionError: If a run is named twice.
-        RunError: If a folder holds no run, or no run of a comparison is finished.
+        RunError: If a folder contains no run, or no run of a comparison is finished.
     """
     folders = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""What the command calls ``NAME:OPTION=VALUE,...``: one of several things with options of its own."""
+"""Syntax ``NAME:OPTION=VALUE,...`` of the command line: a name with options of its own."""
 
 import re
 
@@ -8,10 +8,10 @@ from imbsam.errors import OptionError
 
 
 def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
-    """Read one.
+    """Read a name with options.
 
     Args:
-        label: As the user wrote it, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
+        label: Text of the user, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
         option: Option of the command, for the message.
 
     Returns:
