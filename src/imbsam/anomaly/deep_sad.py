@@ -13,7 +13,7 @@ EPS = 1e-6
 
 
 class DeepSAD(Sphere):
-    """``l = d`` of unlabelled rows, ``eta * (d + 1e-6)^s`` of others; ``d = |phi(x) - c|^2`` is the score.
+    """Deep SAD: ``l = d`` of unlabelled rows, ``eta * (d + 1e-6)^s`` of others; ``d = |phi(x) - c|^2`` is the score.
 
     ``s`` is 1 for a known normal row and -1 for a known anomaly (section 3 and the released code).
 
@@ -35,7 +35,7 @@ class DeepSAD(Sphere):
         self.eta = eta
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of d."""
+        """Compute the losses from d."""
         known = outputs + EPS
         labelled = self.eta * torch.where(kinds == ANOMALY, 1 / known, known)
         return torch.where(kinds == UNLABELLED, outputs, labelled)

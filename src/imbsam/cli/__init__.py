@@ -1,4 +1,4 @@
-"""The command ``imbsam``: parse, call, print. Nothing heavy is imported before a command needs it."""
+"""The command ``imbsam``: parse, call, print. Nothing slow is imported before a command needs it."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from imbsam.storage.interruption import exit_code, raised
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit.
 
-    The exit code is 0 when all is done, 1 where some run of several failed, 2 where the input cannot be used or the
-    machine fails (memory, disk), 130, 141 or 143 where a signal ended it.
+    The exit code is 0 on success, 1 if some of several runs failed, 2 if the input cannot be used or the machine fails
+    (memory, disk), and 130, 141 or 143 if a signal ended the command.
 
     Args:
-        arguments: By default those of the process.
+        arguments: Arguments of the command line; by default those of the process.
     """
     if arguments is None:
         begin_in_utf8()
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _carried_out(words: list[str]) -> int:
-    """Do what the words ask for, and give the exit code."""
+    """Run the command in the arguments, and return the exit code."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if words else 2
@@ -80,7 +80,7 @@ def several_processes() -> bool:
 
 
 def usage() -> str:
-    """What the command can do, a line each."""
+    """Return the help on all commands, a line each."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {kind.summary()}" for name, kind in COMMANDS.items()]
     return "\n".join(

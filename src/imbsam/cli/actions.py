@@ -1,4 +1,4 @@
-"""What each command does: call the library, print what came out."""
+"""Actions of the commands: call the library, print the result."""
 
 import sys
 import warnings
@@ -54,14 +54,14 @@ from imbsam.training.methods import AUTO, usual_method
 
 
 def act(command: Command, words: Sequence[str], world: World | None = None) -> int:
-    """Run a command that the user typed as ``words``, and give the exit code."""
+    """Run a command that the user typed as ``words``, and return the exit code."""
     warnings.showwarning = show.warning
     found = _acted(command, words, world or World())
     return found if isinstance(found, int) else found.give(as_json=command.json)
 
 
 def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int:
-    """What a command found out, or the exit code of one that was interrupted."""
+    """Return the answer of a command, or the exit code of one that was interrupted."""
     match command:
         case Train():
             return train(command, world)
@@ -114,7 +114,7 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
 
 
 def train(command: Train, world: World) -> Answer | int:
-    """Train one model, or go on with one."""
+    """Train one model, or resume a run."""
     folder, source, options = world.from_first(lambda: _asked(command))
     if command.dry.dry_run:
         # Of a table it is refused once the data are read: a blend makes no steps.
@@ -149,7 +149,7 @@ def train(command: Train, world: World) -> Answer | int:
 
 
 def _asked(command: Train) -> tuple[RunFolder, str, Options]:
-    """The folder, the source and the options of the run."""
+    """Return the folder, the source and the options of the run."""
     command.dry.check()
     if command.resume is not None:
         if command.source is not None or command.out is not None or command.overwrite or command.dry.dry_run:
@@ -187,7 +187,7 @@ def cost(command: Cost) -> Answer:
 
 
 def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
-    """Make the classifier of a run anew."""
+    """Retrain the classifier of a run."""
     command.options.check()
     out = command.out or free(command.run.resolve().with_name(f"{command.run.resolve().name}-{command.options.how}"))
     check_first(command.run, out)
@@ -218,7 +218,7 @@ def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
 
 
 def evaluate(command: Evaluate) -> Answer:
-    """Measure a trained run."""
+    """Evaluate a trained run."""
     trained = _opened(command, command.device)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad, dialect=command.file.dialect())
     content = {**asdict(metrics), "prices": list(trained.read.prices), "tta": trained.tta}
@@ -267,7 +267,7 @@ def export_run(command: Export) -> Answer:
 
 
 def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
-    """The run, deciding as the user asks for now."""
+    """Return the run, with the decisions that the user asks for now."""
     trained = Trained.open(command.run, device=device, model=command.model)
     if not isinstance(command, Export):
         trained = trained.averaged_over(command.tta)

@@ -1,4 +1,4 @@
-"""The commands of anomaly detection: fit, score, evaluate."""
+"""Commands of anomaly detection: fit, score, evaluate."""
 
 import sys
 import time
@@ -79,7 +79,7 @@ def _fit(command: AnomalyFit) -> Answer:
 
 
 def labelled_rows(command: LabelledRows) -> tuple[Block, Preprocess, tuple[str, ...]]:
-    """Read the rows that a command names: as :func:`imbsam.anomaly.sources.read_training`."""
+    """Read the rows that a command names, see :func:`imbsam.anomaly.sources.read_training`."""
     request = Request(
         skip_bad=command.skip_bad,
         ignore=command.ignore,
@@ -90,7 +90,7 @@ def labelled_rows(command: LabelledRows) -> tuple[Block, Preprocess, tuple[str, 
 
 
 def _with_own_options(settings: Settings, shape: Sequence[int]) -> Settings:
-    """The options for rows of a shape: the objective named, its options and the method's read, typed as texts."""
+    """Return the options with the name of the objective, and with its options and the method's parsed from text."""
 
     def read(typed: Mapping[str, object], option: str, defaults: Mapping[str, object]) -> dict[str, object]:
         return values_of([f"{name}={value}" for name, value in typed.items()], option, defaults)
@@ -123,7 +123,7 @@ def _score(command: AnomalyScore) -> Answer:
 
 
 def _later(command: AnomalyScore | AnomalyEvaluate) -> Request:
-    """Return how later files are to be read."""
+    """Return the options of reading later files."""
     return Request(skip_bad=command.skip_bad, dialect=command.file.dialect())
 
 

@@ -19,7 +19,7 @@ FILE = "detectors.json"
 
 
 def compare_anomaly(command: AnomalyCompare) -> Answer:
-    """Compare, and report."""
+    """Compare detectors, and report."""
     source, detectors = command.source, contenders(command.detectors)
     folder = command.out or RUNS / f"anomaly-compare-{called_by(source)}"
     check_folder(folder, (FILE, *REPORT_FILES))

@@ -1,4 +1,4 @@
-"""``imbsam compare``, with a recipe or without, and ``imbsam reproduce``, its short name."""
+"""The command ``imbsam compare``, with or without a recipe, and ``imbsam reproduce``, its short form."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def _made(
 
 
 def _named(command: Compare, recipe: Recipe | None) -> str:
-    """The data that the user named."""
+    """Return the data that the user named."""
     if command.source is not None:
         return command.source
     if recipe is None:
@@ -105,7 +105,7 @@ def _named(command: Compare, recipe: Recipe | None) -> str:
 
 
 def _with_recipe(recipe: Recipe | None, found: Answer) -> Answer:
-    """What was found, beside what the recipe says of itself."""
+    """Add the recipe's own description to the answer."""
     if recipe is None:
         return found
     head = recipe.head

@@ -1,13 +1,13 @@
-"""What the machine did not let the command do, in one sentence: no memory, a file or a folder that fails."""
+"""Failures of the machine in one sentence: no memory, or a file or folder that fails."""
 
 from imbsam.storage.texts import printable
 
 
 def sentence(error: Exception) -> str | None:
-    """Say what the user can mend; ``None`` of a fault of the program, which is worth a traceback.
+    """Describe a failure that the user can correct; ``None`` for a bug of the program, which needs a traceback.
 
     Args:
-        error: That nobody has caught.
+        error: Uncaught error.
     """
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or _no_memory(error):
         return (

@@ -20,7 +20,7 @@ from imbsam.studies.tune import Range, Search, Tried, best_of, tune, usual_searc
 from imbsam.studies.workers import Workers
 
 SHOWN = 10
-"""Trials in the table."""
+"""Number of trials in the table."""
 
 
 def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str]) -> Answer | int:

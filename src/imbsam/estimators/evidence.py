@@ -90,7 +90,7 @@ def implied_priors(estimator: Classifier, counts: NDArray[np.int64]) -> Floats:
 
 
 def _deciding(estimator: Classifier) -> tuple[Classifier | None, bool]:
-    """Return the classifier whose weights decide, None behind a calibration; and whether classes are resampled before."""
+    """Return the classifier whose weights decide, None behind a calibration; and whether classes are resampled."""
     steps = getattr(estimator, "steps", None)
     if steps:
         deciding, resampled = _deciding(steps[-1][1])

@@ -1,4 +1,4 @@
-"""The report of an anomaly detector against labels: areas, curves, histograms, thresholds, the rows that stand out."""
+"""Report of an anomaly detector against labels: areas, curves, histograms, thresholds, rows with high scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from imbsam.storage.texts import printable
 ANOMALIES, OTHERS = COLOURS[2], COLOURS[0]
 CURVE = COLOURS[1]
 MOST_POINTS = 2000
-"""Of a curve; more cannot be told apart on a page."""
+"""Largest number of points of a curve; more cannot be distinguished on a page."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The detector that a report is about.
+    """Description of the detector in a report.
 
     Args:
-        objective: What it was trained for.
-        method: Its optimizer.
-        source: What it was fitted on.
+        objective: Objective that it was trained for.
+        method: Method of its training.
+        source: Source that it was fitted on.
         counts: Rows of the fit: unlabelled, anomalies, normal.
-        estimate: What is known of its threshold, a sentence without a full stop.
+        estimate: Sentence on its threshold, without a full stop.
     """
 
     objective: str
@@ -45,7 +45,7 @@ class Fitted:
 
     @classmethod
     def of(cls, saved: SavedDetector) -> "Fitted":
-        """What is told of a saved detector."""
+        """Describe a saved detector."""
         detector = saved.detector
         method, estimate = detector.settings.method, about_threshold(detector)
         return cls(detector.objective, method, saved.source, saved.counts, estimate)
@@ -53,14 +53,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class AnomalyStudy:
-    """What the report is about.
+    """Content of the report.
 
     Args:
-        detector: Whose scores they are.
+        detector: Detector that gave the scores.
         source: The labelled data.
         evaluation: Scores against labels.
         scores: Scores, shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
         top: Rows with the highest scores.
     """
 
@@ -73,7 +73,7 @@ class AnomalyStudy:
 
 
 def about_threshold(detector: Detector) -> str:
-    """What is known of a detector's threshold, in a sentence without a full stop."""
+    """Describe a detector's threshold in a sentence without a full stop."""
     threshold = detector.threshold
     if threshold.anomalies:
         return (
@@ -90,8 +90,8 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     """Write ``report.html`` and its figures.
 
     Args:
-        folder: Where.
-        study: What it is about.
+        folder: Folder to write to.
+        study: Content of the report.
 
     Returns:
         The path of the page.
@@ -169,7 +169,7 @@ def _thresholds(found: Evaluation) -> Table:
 
 
 def top_table(rows: Sequence[Outstanding], *, labels: bool = True) -> Table:
-    """The rows with the highest scores, and what stands out in them."""
+    """Make the table of the rows with the highest scores, and the columns that contribute most."""
 
     def shown(row: Outstanding) -> str:
         parts = [f"{printable(name)} = {printable(value)} ({loss:+.3g})" for name, value, loss in row.columns]
@@ -230,15 +230,15 @@ def histogram(
     anomalies: str,
     others: str,
 ) -> Picture:
-    """Scores of anomalies beside the others.
+    """Draw a histogram of the scores of anomalies and of the others.
 
     Args:
         scores: Scores, shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
-        threshold: The detector's.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
+        threshold: Threshold of the detector.
         name: Name of the picture's file.
-        anomalies: What to call the anomalies.
-        others: What to call the others.
+        anomalies: Name of the anomalies.
+        others: Name of the others.
 
     Returns:
         The picture.

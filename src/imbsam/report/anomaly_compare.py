@@ -1,4 +1,4 @@
-"""The report of a comparison of anomaly detectors: a figure of the differences, a table of the scores."""
+"""Report of a comparison of anomaly detectors: a figure of the differences, a table of the scores."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMES = {"average_precision": "average precision", "auroc": "AUROC"}
 
 
 def said_of(result: Result) -> list[str]:
-    """What came out, in sentences; the first is the answer."""
+    """Describe the result in sentences; the first is the answer."""
     first, *others = result.labels
     differences = {label: result.differences[label]["average_precision"] for label in others}
     clear = {label: found for label, found in differences.items() if found.clear}
@@ -48,10 +48,10 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
     """Write ``report.html`` and its figure.
 
     Args:
-        folder: Where.
-        source: The rows.
-        result: What came out.
-        seed: The first one.
+        folder: Folder to write to.
+        source: Source of the rows.
+        result: Result of the comparison.
+        seed: First seed.
 
     Returns:
         The path of the page.
@@ -155,7 +155,7 @@ def _intervals(result: Result) -> Picture:
 
 
 def _about(number: int) -> str:
-    """Two digits: it rests on a spread that few labelled anomalies tell."""
+    """Round to two digits: a spread over few labelled anomalies does not give more."""
     return f"about {float(f'{number:.2g}'):,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The confusion matrix of one method, summed over its seeds."""
+"""Confusion matrix of one method, summed over its seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ POOLS = 50
 
 @dataclass(frozen=True)
 class _Confusion:
-    """Summed counts, shape (cells, cells), and what its rows are called."""
+    """Summed counts, shape (cells, cells), and the names of its rows."""
 
     counts: Floats
     names: Sequence[str]
@@ -31,7 +31,7 @@ class _Confusion:
 
     @property
     def shares(self) -> Floats:
-        """Each row in percent of its sum; NaN where there was no sample."""
+        """Return each row in percent of its sum; NaN where there was no sample."""
         totals = self.counts.sum(axis=1, keepdims=True)
         shares = np.full(self.counts.shape, np.nan)
         np.divide(100.0 * self.counts, totals, out=shares, where=totals > 0)
@@ -44,7 +44,7 @@ class _Confusion:
 
 
 def confusion_matrix(runs: Sequence[Run], split: Split, *, name: str, label: str) -> Picture | None:
-    """Return where each class's samples are put, in percent; None if no run has a confusion matrix.
+    """Draw the confusion matrix in percent of each true class; None if no run has one.
 
     Args:
         runs: Runs of one method; their matrices are summed after each is ordered by its own training counts.
@@ -101,7 +101,7 @@ def _summed(runs: Sequence[Run], split: Split) -> _Confusion | None:
 
 
 def _by_count(run: Run, split: Split) -> tuple[Floats, list[str]] | None:
-    """A run's matrix and class names, the most frequent class first."""
+    """Return a run's matrix and class names, the most frequent class first."""
     metrics = run.result.scores(split)
     confusion = None if metrics is None else metrics.confusion
     if confusion is None:

@@ -20,17 +20,17 @@ MAX_OTHERS = 3
 
 
 def short(text: str, limit: int = 24) -> str:
-    """Cut a printable text to at most ``limit`` characters, with an ellipsis where something is missing."""
+    """Shorten a printable text to at most ``limit`` characters, with an ellipsis where something is missing."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def seeds(number: int) -> str:
-    """Count seeds in words, ``1 seed`` or ``3 seeds``."""
+    """Return the number of seeds in words, ``1 seed`` or ``3 seeds``."""
     return f"{number} seed" if number == 1 else f"{number} seeds"
 
 
 def percent(share: float) -> str:
-    """Format a share of 1 as percent, ``0.725`` as ``72.5 %`` with a blank that does not break."""
+    """Format a share of 1 as percent, ``0.725`` as ``72.5 %`` with a non-breaking space."""
     return f"{100 * share:.1f}\u00a0%"
 
 
@@ -47,7 +47,7 @@ def plus_minus(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Say the 95 % interval of a paired difference in words."""
+    """Describe the 95 % interval of a paired difference in words."""
     if estimate.half_width is None:
         return "one seed, so no interval"
     low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
@@ -56,7 +56,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def decided(result: Result) -> list[str]:
-    """Say how classes were decided on, and what that gives the rare ones and takes from the frequent ones.
+    """Describe how classes were decided, and what that gives rare classes and takes from frequent ones.
 
     Args:
         result: Result of a finished run.
@@ -79,14 +79,14 @@ def decided(result: Result) -> list[str]:
 
 
 def averaged(result: Result) -> str:
-    """Say how the kept weights were averaged over training; nothing where they were not."""
+    """Describe how the kept weights were averaged over training; empty if they were not."""
     if result.config.get("average", "none") == "none":
         return ""
     return f"exponential moving average, decay {result.config.get('average_decay')}"
 
 
 def how(result: Result) -> str:
-    """Say by which class prior a run decides."""
+    """Describe the class prior by which a run decides."""
     if result.config.get("cost"):
         return "by least expected cost"
     asked = result.config.get("class_prior")
@@ -103,15 +103,15 @@ _DECIDED = {
 
 
 def answer(summary: Summary) -> list[str]:
-    """Say what came out, the answer first.
+    """Describe the result, the answer first.
 
     Args:
         summary: Summary of one method or several.
 
     Returns:
-        Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in
-        overall accuracy, then each other method against the baseline; where these are many, that the leader
-        is a choice among them. Of one method alone: its scores.
+        Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in overall
+        accuracy, then each other method against the baseline; if these are many, that the leader was chosen among them.
+        For a single method: its scores.
     """
     if len(summary.labels) == 1:
         return [_scores_alone(summary, summary.baseline)]

@@ -284,7 +284,7 @@ class Training:
             self.folder.keep_metrics(self.progress.epoch)
 
     def _set_random_state(self, held: Sequence[Mapping[str, Tensor]]) -> None:
-        """Restore each rank's state if the number of ranks is the same, else the first's, and draw anew on the others."""
+        """Restore each rank's state if there are as many ranks, else the first's, and draw anew on the others."""
         if self.world.first or len(held) == self.world.size:
             set_random_state(held[self.world.rank], self.problem.device)
         else:

@@ -144,7 +144,7 @@ def _remade(
     on_step: Callable[[int, int, int, int], None] | None,
     on_epoch: OnEpoch | None,
 ) -> tuple[SecondStage, float]:
-    """Retrain the classifier, writing a line of metrics for each epoch; return what was done and its time in seconds."""
+    """Retrain the classifier, and write a line of metrics per epoch; return what was done and its time in seconds."""
     began, dataset = time.perf_counter(), problem.dataset
     held_out = dataset.train if dataset.validation is None else dataset.validation
     some = torch.arange(min(4, len(held_out)))

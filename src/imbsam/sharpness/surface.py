@@ -126,7 +126,7 @@ class LossSurface:
 
         Args:
             point: Point, shape ``(P,)``; by default the model's weights.
-            classes: Classes of which classes; by default of all that have rows.
+            classes: Classes to measure; by default all that have rows.
 
         Returns:
             Tensor of shape ``(C,)``, float64, on the CPU; NaN for a class without rows or that was not asked for. Far
