@@ -14,7 +14,7 @@ from imbsam.errors import OptionError
 
 
 class FeaWAD(Objective):
-    """FeaWAD: ``|o| + |r|`` of rows, ``max(0, margin - o) + max(0, margin - |r|)`` of labelled anomalies; o is its score.
+    """FeaWAD: ``|o| + |r|`` of rows, ``max(0, margin - o) + max(0, margin - |r|)`` of labelled anomalies; score o.
 
     ``r`` is the reconstruction residual of a pre-trained auto-encoder; o is the output of a network that sees the
     encoding, the direction ``r / |r|`` and the length ``|r|``.

@@ -68,7 +68,7 @@ class CompleteTrees(nn.Module):
         return torch.cat(self._of_blocks(rows, lambda at: at - first), dim=1)
 
     def _of_blocks(self, rows: Tensor, then: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Apply a function to the leaves of each block of rows, int32, shape ``(trees, b)``, numbered over all trees."""
+        """Apply a function to the leaves of each block of rows, int32, shape ``(trees, b)``, counted over all trees."""
         trees, levels = len(self.cut), [2**level for level in range(self.depth)]
         columns = [part.flatten() for part in torch.split(self.column.int(), levels, dim=1)]
         cuts = [part.flatten() for part in torch.split(below(self.cut), levels, dim=1)]

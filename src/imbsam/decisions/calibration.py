@@ -39,7 +39,7 @@ class Calibration:
         Args:
             evidence: e, shape ``(N, C)``.
             log_priors: Log priors of the training rows, shape ``(C,)``.
-    """
+        """
         return self.evidence * evidence + (self.priors - 1) * log_priors
 
 
