@@ -112,7 +112,8 @@ class SharpClassifier(DecidingClassifier):
         tail_: Labels of the tail classes.
         model_: The network, a torch module.
         posterior_: :class:`~imbsam.decisions.Posterior`, from outputs to probabilities and decisions.
-        prices_: What each class of ``at_least`` reaches, and what the others pay; empty without ``at_least``.
+        prices_: Recall and precision of each class of ``at_least``, and what the others pay; empty without
+            ``at_least``.
         loss_curve_: Mean training loss of each epoch.
         validation_scores_: Balanced accuracy on the held-out rows after each epoch; None without early stopping.
         best_validation_score_: Balanced accuracy of the epoch whose weights were kept; None without early stopping.

@@ -23,7 +23,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         posterior_: :class:`~imbsam.decisions.Posterior`, from outputs to probabilities and decisions.
-        prices_: What each class of ``at_least`` reaches on held-out rows, and what the others pay.
+        prices_: Recall and precision of each class of ``at_least`` on held-out rows, and what the others pay.
     """
 
     classes_: "np.ndarray"

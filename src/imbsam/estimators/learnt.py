@@ -1,4 +1,4 @@
-"""What a fit learns besides the weights: the encoding of the rows, and the network for them."""
+"""Encoding and network that a fit learns besides the weights."""
 
 from dataclasses import dataclass
 

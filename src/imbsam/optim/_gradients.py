@@ -25,10 +25,11 @@ class Parts:
 
     Args:
         params: Every parameter that may have a gradient, of any shapes.
-        gradients: By name, aligned with ``params`` and of their shapes; ``None`` where backward did not reach one.
+        gradients: Gradients by name, aligned with ``params`` and of their shapes; ``None`` where backward did not
+            reach.
         losses: Weighted loss of this rank's rows by name, shape ``()`` each.
         mean: Averages such losses over the ranks.
-        loss_scale: What losses given to ``backward``, and so the gradients, were multiplied by.
+        loss_scale: Factor of the losses given to ``backward``, and so of the gradients.
 
     Attributes:
         params: The parameters that some gradient has reached, of any shapes.

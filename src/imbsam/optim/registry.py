@@ -47,7 +47,8 @@ class Method:
         cost: Forward-backwards of a row per step, where rows do not see each other; t is the tail's share.
         source: Paper.
         link: Address of the paper or the official code.
-        classes: Makes, from the class priors, the arguments that a class-aware method takes after the base optimizer.
+        classes: Function from the class priors to the arguments that a class-aware method takes after the base
+            optimizer.
         late: Options that are a number of steps, with the share of the run's steps that paper or code gives each.
         own_length: Whether rho is not the length of a normalised gradient, so that the default for the data does not
             apply.
@@ -65,12 +66,12 @@ class Method:
 
     @property
     def family(self) -> Family:
-        """Whose loss the method makes flat: nobody's, all classes' alike, or some classes' more than others'."""
+        """Family of the method, by whose loss it makes flat: nobody's, all classes' alike, or some more than others."""
         return "plain" if self.kind is Plain else "class-aware" if self.kind.class_aware else "all-classes"
 
     @property
     def passes(self) -> PassNumber:
-        """Return how often a row is forwarded in a step: once, once with some rows again, or at least twice."""
+        """Number of forwards of a row in a step: one, one with some rows again, or at least two."""
         if self.cost == "1":
             return "one pass"
         return "one pass and a part" if self.cost in ("1 + t", "1 + 1/k") else "two passes or more"

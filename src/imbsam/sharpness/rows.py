@@ -42,7 +42,7 @@ class Rows:
             inputs: Inputs of all rows, shape ``(N, ...)``; or a function that returns those at given indices.
             targets: Class of each row, shape ``(N,)``, integers in ``[0, C)``.
             num_classes: Number of classes C; by default the largest target plus one.
-            per_class: At most so many of each class; by default all.
+            per_class: Largest number of rows of each class; by default all.
             seed: Seed of the draw.
 
         Returns:
@@ -77,7 +77,7 @@ class Rows:
         Args:
             batches: Inputs, shape ``(b, ...)``, and classes, ``(b,)``; a loader that shuffles gives a random draw.
             num_classes: Number of classes C; by default the largest target plus one.
-            per_class: At most so many of each class; by default all.
+            per_class: Largest number of rows of each class; by default all.
 
         Returns:
             The rows, in memory.

@@ -232,7 +232,7 @@ class LossSurface:
             classes: Classes of which they are.
 
         Raises:
-            NonFiniteError: Naming the first of the classes whose own loss is not finite.
+            NonFiniteError: If a value is NaN or infinite; the message names the first class whose own loss is.
         """
         if bool(values.isfinite().all()):
             return

@@ -61,7 +61,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its error, or ``None``."""
+    """Outcome of a run: its error, or ``None``."""
 
     run: PlannedRun
     error: str | None

@@ -27,7 +27,7 @@ def train_step(
         optimizer: The method.
         inputs: Inputs, shape ``(B, ...)``, on the model's device.
         targets: Class of each sample, shape ``(B,)``, on the CPU or the model's device.
-        precision: Makes the context of each forward, such as ``torch.autocast``.
+        precision: Function that makes the context of each forward, such as ``torch.autocast``.
         clip_norm: Largest norm of the combined gradient.
 
     Returns:

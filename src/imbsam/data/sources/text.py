@@ -137,7 +137,7 @@ def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTabl
 
     Args:
         path: The file, compressed or not.
-        asked: What the user has given of the format.
+        asked: Format as far as the user gave it.
         skip_bad: Leave out rows that have another number of fields than the header instead of raising an error.
 
     Returns:
