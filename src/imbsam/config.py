@@ -356,7 +356,9 @@ def read_yaml(path: Path) -> dict[str, object]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise OptionError(f"{path} must hold one mapping of options, as `rho: 0.1`; got {type(content).__name__}.")
+        raise OptionError(
+            f"{path} must contain a single mapping of options, such as `rho: 0.1`; got {type(content).__name__}."
+        )
     return content
 
 

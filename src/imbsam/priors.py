@@ -240,7 +240,7 @@ class ClassPriors:
         for index in torch.as_tensor(classes).tolist():
             if not isinstance(index, int) or isinstance(index, bool):
                 raise PriorsError(
-                    f"classes must be the indices of the tail classes, as [3, 7]; got {index!r} among them."
+                    f"classes must be the indices of the tail classes, such as [3, 7]; got {index!r} among them."
                 )
             if not 0 <= index < self.num_classes:
                 raise PriorsError(f"tail class {index} is outside the {self.num_classes} classes of the priors.")
@@ -255,12 +255,12 @@ class ClassPriors:
         shown = ", ".join(map(str, ordered[:10])) + (", ..." if len(ordered) > 10 else "")
         rarer = int((self.counts < self.counts.max()).sum())
         marked = min(int(self._rarest_classes(1 / 3).sum()), rarer)
-        advice = "classes=[...], the classes you mean: no count tells them apart"
+        advice = "classes=[...], the classes you mean: their counts are equal"
         if marked:
             advice = f"fewer_than={ordered[marked - 1] + 1} (marks {marked} of {self.num_classes} classes)"
         warnings.warn(
             f"the tail rule {rule} marks {marks}, so ImbSAM equals {like} here. "
-            f"Samples per class, rarest first: {shown}. Choose for instance {advice}.",
+            f"Samples per class, rarest first: {shown}. Choose, for example, {advice}.",
             PriorsWarning,
             stacklevel=3,
         )

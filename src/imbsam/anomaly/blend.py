@@ -53,7 +53,9 @@ class Blend(Objective):
     ) -> None:
         super().__init__()
         if len(shape) > 1:
-            raise OptionError("blend is for tables, and these rows are images: choose another objective, as devnet.")
+            raise OptionError(
+                "blend is for tables, and these rows are images: choose another objective, for example devnet."
+            )
         counts = {"networks": networks, "isolation_trees": isolation_trees, "forest_trees": forest_trees}
         wrong = [name for name, value in counts.items() if not (hasattr(value, "__index__") and value >= 1)]
         if wrong:

@@ -77,7 +77,7 @@ def planned(kinds: Tensor, repeats: int | None = None) -> Plan:
             "and one to find. Label more rows, or name the word that stands for them: --anomaly WORD."
         )
     if others < 2 * folds:
-        raise DataError(f"{others} rows are no labelled anomalies: a comparison needs {2 * folds} of them at least.")
+        raise DataError(f"{others} rows are not labelled anomalies: a comparison needs {2 * folds} of them at least.")
     if repeats is not None and repeats < 1:
         raise OptionError(f"--seeds must be at least 1; got {repeats}.")
     return Plan(anomalies, others, folds, repeats or (5 if anomalies < 10 else 3 if anomalies < 50 else 1))
@@ -131,7 +131,7 @@ def compare_detectors(
         seconds[label] += (time.perf_counter() - began) / (plan.repeats * plan.folds)
     if len(detectors) - len(failed) < 2:
         said = "; ".join(f"{label}: {reason}" for label, reason in failed.items())
-        raise RunError(f"{len(failed)} of {len(detectors)} detectors failed, nothing is left to compare. {said}")
+        raise RunError(f"{len(failed)} of {len(detectors)} detectors failed, so there is nothing to compare. {said}")
     # Over the repeats first: it is labelled anomalies that there are few of.
     each = dict(zip(seconds, found.mean(axis=2), strict=True))
     first, *others = left = tuple(label for label in seconds if label not in failed)

@@ -201,11 +201,11 @@ def objective_for(kinds: Tensor, settings: Settings) -> str:
     if labelled < least:
         raise DataError(
             f"{settings.objective} learns from pairs of two different labelled anomalies; y has {labelled}. "
-            "Label another one, or choose an objective that can do with one, as hsc or deep-sad."
+            "Label another one, or choose an objective that needs only one, such as hsc or deep-sad."
         )
     if labelled == len(kinds):
         raise DataError(
-            f"all {labelled} rows are labelled as anomalies: there is nothing to tell them from. {ENCODING}."
+            f"all {labelled} rows are labelled as anomalies: there are no other rows to separate them from. {ENCODING}."
         )
     return settings.objective
 
@@ -250,7 +250,7 @@ def _folds(kinds: Tensor, least: int, seed: int) -> Tensor | None:
         warnings.warn(
             f"contamination='auto' holds labelled anomalies out to choose the threshold, and {labelled} of "
             f"{len(kinds)} rows are too few for that: {USUAL_SHARE:.0%} of the rows are called anomalies instead. "
-            "Give contamination a share of your own.",
+            "Set contamination to a share to choose it yourself.",
             DataWarning,
             stacklevel=5,
         )

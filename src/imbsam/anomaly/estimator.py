@@ -163,7 +163,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
             )
         if 2 * labelled > len(kinds):
             warnings.warn(
-                f"y labels {labelled} of {len(kinds)} rows as anomalies, which should be the rare ones. Mind the "
+                f"y labels {labelled} of {len(kinds)} rows as anomalies, but anomalies should be rare. Check the "
                 "encoding: 1 is a known anomaly, 0 unlabelled, -1 known to be normal; predict() of scikit-learn's "
                 "outlier detectors has 1 for the normal rows.",
                 DataWarning,
@@ -174,8 +174,8 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
             names = None if self.image_shape else getattr(self, "feature_names_in_", None)
             shown = ", ".join(str(column) if names is None else repr(str(names[column])) for column in constant[:5])
             warnings.warn(
-                f"constant {'channels' if self.image_shape else 'columns'} tell nothing and are ignored, in new rows "
-                f"too: {shown}"
+                f"constant {'channels' if self.image_shape else 'columns'} carry no information and are ignored, in "
+                f"new rows too: {shown}"
                 f"{', ...' if len(constant) > 5 else ''}.",
                 DataWarning,
                 stacklevel=4,

@@ -56,7 +56,7 @@ class FeaWAD(Objective):
         """Compute o and ``|r|``, shape ``(B, 2)``."""
         code = self.encoder(rows)
         residual = (self.decoder(code) - rows).flatten(1)
-        # Not vector_norm: its gradient at a row reconstructed exactly is not a number once it is divided by.
+        # Not vector_norm: its gradient at a row reconstructed exactly is not a number once it is partitioned by.
         length = (residual.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
         score = self.scorer(torch.cat([code, residual / length, length], dim=1))
         return torch.cat([score, length], dim=1)

@@ -43,17 +43,17 @@ def learnt_columns(train: pd.DataFrame) -> Columns:
         _warn([f"columns without any value in the training rows were left out: {empty}."])
         train = train.drop(columns=empty)
     if not len(train.columns):
-        raise DataError("no column of X holds a value.")
+        raise DataError("every column of X is empty.")
     table = arrow_table(train)
     schema, notes = learn(table, is_file=False)
     reading = frame_reading(schema, table)
     frame = reading.frame(table, train.index)
     useless = [str(name) for name in frame if is_constant(frame[name])]
     if useless:
-        _warn([f"constant columns tell nothing and are ignored, in new rows too: {', '.join(useless)}."])
+        _warn([f"constant columns carry no information and are ignored, in new rows too: {', '.join(useless)}."])
         frame, schema = frame.drop(columns=useless), schema.without(useless)
     if not len(frame.columns):
-        raise DataError("no column of X tells the rows apart.")
+        raise DataError("every column of X is constant.")
     columns, said = fit_columns(frame, schema, train.index, most=most_categories(frame))
     _warn([*notes, *reading.notes(), *said])
     return columns

@@ -139,7 +139,7 @@ class SavedDetector:
         except (KeyError, TypeError, ValueError, RuntimeError, OSError, ValidationError, ImbsamError) as error:
             reason = str(error).partition("\n")[0]
             raise RunError(
-                f"the detector in {folder} is damaged ({type(error).__name__}: {reason}). Fit it anew."
+                f"the detector in {folder} is damaged ({type(error).__name__}: {reason}). Fit it again."
             ) from None
 
 

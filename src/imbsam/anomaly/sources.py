@@ -102,7 +102,7 @@ def read_training(
     frame = reading.frame(table, rows)
     useless = [str(name) for name in frame if is_constant(frame[name])]
     if useless:
-        notes.append(f"columns that are the same in every row tell nothing and are ignored: {listed(useless)}.")
+        notes.append(f"columns that are the same in every row carry no information and are ignored: {listed(useless)}.")
         frame, schema = frame.drop(columns=useless), schema.without(useless)
     if not len(frame.columns):
         raise DataError(f"{source}: no column is left to learn from.")
@@ -144,7 +144,9 @@ def read_further(
     """
     files = open_tables(source, request)
     if (files is None) != (preprocess["kind"] == "image"):
-        raise DataError(f"{source}: the detector was fitted on {preprocess['kind']}s, and this is something else.")
+        raise DataError(
+            f"{source}: the detector was fitted on {preprocess['kind']}s, but this source is something else."
+        )
     if files is None:
         yield _further_images(source, preprocess, words, labelled=labelled, skip_bad=request.skip_bad, notes=notes)
         return
@@ -221,7 +223,7 @@ def _further_images(
     samples, has_labels, said = load_further(source, read, skip_bad=skip_bad)
     notes += said
     if labelled and not has_labels:
-        raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} that say what is known.")
+        raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} for labelled images.")
     classes = tuple(cast(list[str], preprocess["classes"]))
     return _image_block(samples, classes if labelled else None, words, source)
 

@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(141) from None
     except OutputLostError as error:
         end_output()
-        raise SystemExit(_complain(f"cannot write to standard output: {error}. Files written are whole.")) from None
+        raise SystemExit(
+            _complain(f"cannot write to standard output: {error}. Files written before are complete.")
+        ) from None
     except KeyboardInterrupt as error:
         print("interrupted.", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
@@ -50,15 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _carried_out(words: list[str]) -> int:
     """Run the command in the arguments, and return the exit code."""
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words:
+        print(first_steps())
+        return 2
+    if words[0] in ("-h", "--help", "help"):
         print(usage())
-        return 0 if words else 2
+        return 0
     if words[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"imbsam {version('imbsam')}")
         return 0
     if words[0] == "anomaly":
+        if words[1:2] in ([], ["-h"], ["--help"]):
+            print("usage: imbsam anomaly COMMAND ...\n", *_listed("anomaly "), sep="\n")
+            return 0 if words[1:] else 2
         words[:2] = [" ".join(words[:2])]
     if words[0] not in COMMANDS:
         return _complain(f"there is no command {words[0]!r}.\n\n{usage()}")
@@ -79,10 +87,27 @@ def several_processes() -> bool:
     return all(os.environ.get(name, "").isdigit() for name in names) and int(os.environ["WORLD_SIZE"]) > 1
 
 
+def first_steps() -> str:
+    """Return the three usual commands, for a command line without any."""
+    return "\n".join(
+        [
+            "Sharpness-aware training for data where some classes are rare.",
+            "",
+            "A folder of images: compare SGD, SAM and ImbSAM, with a report",
+            "  imbsam compare photos/",
+            "A table: train a classifier and report its scores on the rare classes",
+            "  imbsam train table.csv --target COLUMN",
+            "Anomalies: fit a detector with a few labelled anomalies",
+            "  imbsam anomaly fit table.csv --labels COLUMN",
+            "",
+            "Without data of your own: imbsam train digits. All commands: imbsam --help.",
+        ]
+    )
+
+
 def usage() -> str:
     """Return the help on all commands, a line each."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {kind.summary()}" for name, kind in COMMANDS.items()]
+    lines = _listed()
     return "\n".join(
         [
             "usage: imbsam COMMAND ...",
@@ -95,14 +120,20 @@ def usage() -> str:
             "as on Hugging Face, a CIFAR-10/100 archive, or a folder with ImageNet-LT style lists.",
             "",
             "  imbsam train digits                     a first run, in seconds",
-            "  imbsam compare photos/ --seeds 3        sgd, sam and imbsam on your images, with a report",
-            "  imbsam train table.csv --target defect  a table",
-            "  imbsam anomaly fit log.csv --labels y   a detector from a few labelled anomalies",
+            "  imbsam compare photos/ --seeds 3        SGD, SAM and ImbSAM on your images, with a report",
+            "  imbsam train table.csv --target defect  a classifier for a table",
+            "  imbsam anomaly fit log.csv --labels y   an anomaly detector from a few labelled anomalies",
             "  torchrun --nproc-per-node 2 -m imbsam train photos/   one run shared by two processes",
             "",
             "imbsam COMMAND --help shows the options of a command.",
         ]
     )
+
+
+def _listed(prefix: str = "") -> list[str]:
+    chosen = {name: kind for name, kind in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, chosen))
+    return [f"  {name:<{width}}  {kind.summary()}" for name, kind in chosen.items()]
 
 
 def _complain(message: str) -> int:

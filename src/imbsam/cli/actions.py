@@ -154,8 +154,7 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     if command.resume is not None:
         if command.source is not None or command.out is not None or command.overwrite or command.dry.dry_run:
             raise OptionError(
-                "--resume goes on with the source and folder of the run; give neither SOURCE, --out, --overwrite nor "
-                "--dry-run."
+                "--resume uses the source and folder of the run; leave out SOURCE, --out, --overwrite nor --dry-run."
             )
         folder, source, options = begun(command.resume, command.options)
         check_run(folder.path, source)
@@ -167,8 +166,8 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     folder = RunFolder(command.out or free(RUNS / usual))
     if (folder.has_checkpoint() or folder.result.exists()) and not command.overwrite:
         raise RunError(
-            f"{folder.path} holds a run already. Go on with it: imbsam train --resume {quoted(str(folder.path))}; "
-            "or begin anew with --overwrite."
+            f"{folder.path} holds a run already. Resume it: imbsam train --resume {quoted(str(folder.path))}; or start "
+            "again with --overwrite."
         )
     if not command.dry.dry_run:
         check_run(folder.path, source)
@@ -204,7 +203,7 @@ def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
             )
     except KeyboardInterrupt as error:
         typed = " ".join(["imbsam", *map(quoted, words)])
-        print(f"\ninterrupted. The first run stands; the second stage begins anew with:\n  {typed}", file=sys.stderr)
+        print(f"\ninterrupted. The first run stands; start the second stage again with:\n  {typed}", file=sys.stderr)
         return exit_code(error)
     page = write_report(out)
 
@@ -261,7 +260,7 @@ def export_run(command: Export) -> Answer:
     check_export(out)
     trained = _opened(command, "cpu")
     difference = export(trained, out)
-    text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it."
+    text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} describes inputs and outputs."
     content = {"out": out, "about": about(out), "difference": difference, "prices": list(trained.read.prices)}
     return Answer(content, lambda: show.lines([*trained.read.prices, text]))
 
@@ -277,7 +276,7 @@ def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
 def _source(source: str | None, command: str) -> str:
     if source is None:
         raise OptionError(
-            f"name what to {command} on: imbsam {command} SOURCE, for instance `digits` or a folder of images."
+            f"name what to {command} on: imbsam {command} SOURCE, for example `digits` or a folder of images."
         )
     return source
 

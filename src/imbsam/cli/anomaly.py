@@ -53,7 +53,8 @@ def _fit(command: AnomalyFit) -> Answer:
     objective = objective_for(training.known, settings)
     if objective != settings.objective:
         print(
-            f"warning: no row is labelled as an anomaly ({words.anomaly!r}): {objective} is fitted, which needs none.",
+            f"warning: no row is labelled as an anomaly ({words.anomaly!r}): {objective} is fitted, which needs no "
+            "labels.",
             file=sys.stderr,
         )
     began = time.perf_counter()
@@ -156,7 +157,9 @@ def _sentences(evaluation: Evaluation) -> list[str]:
     auroc, precision, chosen = evaluation.auroc, evaluation.average_precision, evaluation.chosen
     share = evaluation.anomalies / evaluation.rows
     of_alarms = (
-        "no row is called one" if chosen.alarms == 0 else f"{show.percent(chosen.precision)} of its alarms are right"
+        "no row is called an anomaly"
+        if chosen.alarms == 0
+        else f"{show.percent(chosen.precision)} of its alarms are anomalies"
     )
     return [
         f"{evaluation.anomalies} anomalies among {evaluation.rows} rows ({show.percent(share)})",

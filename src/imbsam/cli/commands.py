@@ -46,7 +46,9 @@ class DryRunOptions:
         """
         checked(DryRunOptions, dataclasses.asdict(self))
         if self.samples_per_second is not None and not self.dry_run:
-            raise OptionError("--samples-per-second is for the prediction of --dry-run; training takes its time.")
+            raise OptionError(
+                "--samples-per-second is used only by the prediction of --dry-run: add --dry-run, or leave it out."
+            )
 
 
 FlatDryRun = Annotated[DryRunOptions, OmitArgPrefixes, arg(name="")]

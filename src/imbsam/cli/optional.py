@@ -57,5 +57,5 @@ def _pairs(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def _pair(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals:
-        raise ValueError(f"give NAME=VALUE, as alpha=0.4; got {word!r}")
+        raise ValueError(f"give NAME=VALUE, for example alpha=0.4; got {word!r}")
     return name, value

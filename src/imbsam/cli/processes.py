@@ -28,5 +28,5 @@ def act_together(words: Sequence[str]) -> int:
         if not world.first:
             sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  As long as the process lives.
         if words[0] != "train":
-            raise OptionError(f"imbsam {words[0]} is no work for several processes: run it without torchrun.")
+            raise OptionError(f"imbsam {words[0]} does not run in several processes: start it without torchrun.")
         return act(parse(words), words, world)

@@ -62,7 +62,7 @@ def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:
         named = ", ".join(run.without_rows[:5]) + (", ..." if len(run.without_rows) > 5 else "")
         err.print(
             f"note: {folder.name}: the {command.options.split} data have no rows of {named}; groups are measured "
-            "without.",
+            "without these classes.",
         )
     bar = Progress(
         TextColumn("{task.description}", markup=False),

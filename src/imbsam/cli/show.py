@@ -86,7 +86,7 @@ def result(found: Result) -> None:
     split: Split = "test" if found.test is not None else "validation"
     scores = found.scores(split)
     if scores is None:
-        out.print("no test or validation data: nothing was measured.")
+        out.print("no test or validation data: nothing was evaluated.")
         return
     epoch = "" if found.best_epoch is None else f", epoch {found.best_epoch}"
     table = _table(f"{found.label} on {found.source}, {split} data{epoch}", "")
@@ -149,8 +149,8 @@ def costs(found: Mapping[str, Cost]) -> None:
         table.add_row(label, f"{cost.forwards:.2f}", f"{cost.backwards:.2f}", f"{cost.ratio:.2f}")
     out.print(table)
     out.print(
-        f"Counted on the classes of real batches; {percent(one.with_tail)} of them hold a tail row. "
-        + ("The model has BatchNorm: a tail pass takes context rows along. " if one.couples_rows else "")
+        f"Counted on the classes of real batches; {percent(one.with_tail)} of them contain a tail row. "
+        + ("The model has BatchNorm: a tail pass includes context rows. " if one.couples_rows else "")
         + "A backward counts as two forwards."
     )
 
@@ -225,11 +225,11 @@ def methods() -> None:
                 for line in (f"take it: {method.take}", options, f"{method.source}, {method.link}"):
                     print(f"{'':<28}{line}")
     print("\nfor tables")
-    print(f"{BLENDS[0]:<28}our network, boosting and a forest together, members={MEMBERS}")
-    print(f"{', '.join(BLENDS[1:]):<28}scikit-learn's classifiers alone, calibrated and decided as the blend is")
+    print(f"{BLENDS[0]:<28}our network, boosting and a forest combined, members={MEMBERS}")
+    print(f"{', '.join(BLENDS[1:]):<28}scikit-learn's classifiers alone, calibrated like the blend")
     print("\ncost: forward-backwards of a row in a step where rows do not see each other; t: share of tail rows.")
     print(f"ascents, for --ascent: {', '.join(ASCENTS)}.")
-    print(f"families, for --methods of imbsam compare: {', '.join(FAMILIES)}.")
+    print(f"families, usable in --methods of imbsam compare: {', '.join(FAMILIES)}.")
 
 
 def lines(sentences: Sequence[str]) -> None:

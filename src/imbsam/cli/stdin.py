@@ -28,7 +28,7 @@ def path_of(source: str) -> Iterator[str]:
         yield source
         return
     if sys.stdin is None or sys.stdin.isatty():
-        raise DataError("- is standard input, on which nothing comes: imbsam ... - < FILE.")
+        raise DataError("- is standard input, but no data arrive there: use imbsam ... - < FILE.")
     with tempfile.TemporaryDirectory(prefix="imbsam-") as folder:
         kept = Path(folder) / "stdin"
         with kept.open("wb") as file:

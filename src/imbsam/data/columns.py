@@ -218,7 +218,7 @@ def _check_columns(frame: pd.DataFrame) -> None:
         what = [f"empty in every row: {listed(empty, 40)}"] * bool(empty)
         what += [f"the same in every row: {listed(constant, 40)}"] * bool(constant)
         raise DataError(
-            f"columns that tell nothing, {'; '.join(what)}. Leave them out: --ignore {shlex.join(empty + constant)}."
+            f"columns without information, {'; '.join(what)}. Leave them out: --ignore {shlex.join(empty + constant)}."
         )
 
 
@@ -234,7 +234,10 @@ def _numbers(column: pd.Series, rows: Sequence[object]) -> "np.ndarray":
     infinite = np.isinf(values)
     if infinite.any():
         row = rows[int(infinite.argmax())]
-        raise DataError(f"row {row}: column {column.name!r} is infinite. Mend the cell, or leave it empty if unknown.")
+        raise DataError(
+            f"row {row}: column {column.name!r} is infinite. Correct the cell, or leave it empty if the value is "
+            "unknown."
+        )
     return values
 
 
@@ -267,13 +270,13 @@ def _fit_categorical(column: pd.Series, most: int) -> tuple[CategoricalColumn, l
         if len(counts) > MOST_CATEGORIES and len(counts) > len(column) / 2:
             raise DataError(
                 f"column {column.name!r} has {len(counts)} different texts in {len(column)} training rows: it names "
-                f"the rows, and says nothing of others. Leave it out: --ignore {shlex.quote(str(column.name))}."
+                f"the rows, and says nothing about other rows. Leave it out: --ignore {shlex.quote(str(column.name))}."
             )
         # By frequency, then by name: no order of rows decides.
         counts = counts.sort_index().sort_values(ascending=False, kind="stable").head(most)
         notes = [
-            f"column {column.name!r} has more than {most} different texts; the {most} most frequent are told apart, "
-            "the others share the code of texts that do not occur in training."
+            f"column {column.name!r} has more than {most} different texts; the {most} most frequent have codes of "
+            "their own, the others share the code of texts that do not occur in training."
         ]
     values = sorted(str(text) for text in counts.index)
     return CategoricalColumn(name=str(column.name), values=values, missing=bool(column.isna().any())), notes
@@ -351,7 +354,7 @@ def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
         if column["date"]:
             notes.append(f"column {column['name']!r} holds dates; read as days.")
         if is_constant(train[column["name"]]):
-            notes.append(f"column {column['name']!r} is the same in all training rows that are left.")
+            notes.append(f"column {column['name']!r} is constant in the remaining training rows.")
         if column["name"] == SAVED_INDEX:
             notes.append(f"column {SAVED_INDEX!r} looks like a saved row number: --ignore {shlex.quote(SAVED_INDEX)}?")
     for category in columns.categorical:

@@ -213,9 +213,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or of a kind that Pillow does not read"
+        return "not an image, or in a format that Pillow does not read"
     if isinstance(error, Image.DecompressionBombError):
-        return f"too large for an image, and refused ({error})"
+        return f"too large for an image ({error})"
     return f"cannot be read as an image ({error})"
 
 

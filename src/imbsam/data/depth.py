@@ -162,7 +162,8 @@ def ranges_for(found: Sequence[Measured], trained: Ranges) -> dict[Depth, Range]
             low, high = own[one.depth]
             raise DataError(
                 f"{one.name}: holds {one.depth} values ({low:g} to {high:g}), and no training image does: "
-                "which of them is black and which white cannot be known. Save it as they are, or with 8 bits."
+                "so it is unknown which value is black and which is white. Save it in the format of the training "
+                "images, or with 8 bits."
             )
         ranges[one.depth] = WHOLE_16_BITS
     return ranges

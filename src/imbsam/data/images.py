@@ -141,7 +141,7 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
         for name, (part, headers) in scanned.items()
     }
     if lazy:
-        notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded anew for each batch.")
+        notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded again for each batch.")
         notes += spot_notes(samples["train"])
     mean, std = _statistics(samples["train"], geometry.channels, notes)
     spec = ImageSpec(geometry.channels, geometry.height, geometry.width, mean, std)
@@ -229,7 +229,7 @@ def _attempted(read: Callable[[int], T], part: Part, skip_bad: bool) -> list[T |
         others = f" {len(failures) - 1} more of {len(part)} images fail too." if len(failures) > 1 else ""
         raise DataError(
             f"{part.names[first]}: {reason(failures[first])}.{others} "
-            "Remove or mend what fails, or skip bad samples (--skip-bad)."
+            "Remove or repair these files, or skip bad samples (--skip-bad)."
         ) from failures[first]
     return results
 

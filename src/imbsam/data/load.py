@@ -99,9 +99,7 @@ def load(
     elif open_all or isinstance(whole.content, Tensor):
         ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
     elif image_size is None:
-        raise OptionError(
-            "open_all=False needs image_size: without opening the images nobody knows how large they are."
-        )
+        raise OptionError("open_all=False needs image_size, because the size of unopened images is unknown.")
     else:
         ready = unopened_parts(raw.parts, image_size)
     _check_classes_left(raw.classes, ready.samples["train"])
@@ -175,7 +173,9 @@ def load_further(
     if len(part) == 0:
         raise DataError(f"{source}: there are no samples.")
     if isinstance(part.content, pd.DataFrame) != is_table:
-        raise DataError(f"{source}: the model was trained on {'a table' if is_table else 'images'}, this is not one.")
+        raise DataError(
+            f"{source}: the model was trained on {'a table' if is_table else 'images'}, but this source is not."
+        )
     part = _renumbered(source, part, raw.classes, cast(Sequence[str], preprocess["classes"]))
     notes = raw.notes
     if name == "train" and _canonical(source) == preprocess["source"]:
@@ -183,7 +183,7 @@ def load_further(
             seed, fraction = cast(int, preprocess["seed"]), cast(float, preprocess["test_fraction"])
             part = part.take(stratified_split(part.targets, fraction, generator(seed, TEST))[1])
         else:
-            notes += ("these are the data that the model was trained on; results on them say little.",)
+            notes += ("these are the data that the model was trained on, so results on them say little.",)
     if is_table:
         samples, more = further_rows(part, preprocess)
     else:
@@ -217,9 +217,9 @@ def _check_fractions(validation: float, test: float) -> None:
 
 def _check_kind(is_table: bool, ignore: Sequence[str], image_size: int | None) -> None:
     if is_table and image_size is not None:
-        raise OptionError("image_size is for images, the data are a table. Leave the option out.")
+        raise OptionError("image_size is for images, but the data are a table. Leave the option out.")
     if not is_table and ignore:
-        raise OptionError("ignore names columns of a table, the data are images. Leave the option out.")
+        raise OptionError("ignore names columns of a table, but the data are images. Leave the option out.")
     if image_size is not None and image_size < 1:
         raise OptionError(f"image_size must be at least 1; got {image_size}.")
 
@@ -238,12 +238,12 @@ def _checked(raw: Raw) -> Raw:
         if absent:
             classes = listed([repr(raw.classes[index]) for index in absent])
             raise DataError(
-                f"{raw.name}: the {name} part has samples of {classes}, of which there are none to train on. "
+                f"{raw.name}: the {name} part has samples of {classes}, which has no training samples. "
                 "Add training samples or remove the class."
             )
     raw = _without_empty_classes(raw)
     if len(raw.classes) < 2:
-        raise DataError(f"{raw.name}: there is one class only ({listed(raw.classes)}); telling apart needs two.")
+        raise DataError(f"{raw.name}: there is only one class ({listed(raw.classes)}); a classifier needs two.")
     return raw
 
 
@@ -261,7 +261,7 @@ def _without_empty_classes(raw: Raw) -> Raw:
 
 def _tested_on_validation(raw: Raw) -> Raw:
     if "test" in raw.parts or "validation" not in raw.parts:
-        found = "has a test part of its own" if "test" in raw.parts else "has no validation part"
+        found = "has its own test part" if "test" in raw.parts else "has no validation part"
         raise OptionError(f"{raw.name} {found}, so its validation part cannot be the test (--validation-is-test).")
     parts: dict[PartName, Part] = {"train": raw.train, "test": raw.parts["validation"]}
     return replace(raw, parts=parts).noting("the source's validation part is the test part.")
@@ -309,7 +309,7 @@ def _check_classes_left(classes: Sequence[str], train: Samples) -> None:
     counts = torch.bincount(train.targets, minlength=len(classes)).tolist()
     gone = [repr(name) for name, count in zip(classes, counts, strict=True) if count == 0]
     if gone:
-        raise DataError(f"no training image of the classes {listed(gone)} can be read. Mend or remove these classes.")
+        raise DataError(f"no training image of the classes {listed(gone)} can be read. Repair or remove these classes.")
 
 
 def _renumbered(source: str, part: Part, classes: Sequence[str], trained: Sequence[str]) -> Part:

@@ -49,10 +49,10 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
     if augment == "none":
         return evaluation_transform(spec)
     if not isinstance(spec, ImageSpec):
-        raise OptionError(f"augment={augment!r} is for images, the data are a table. Use augment='none'.")
+        raise OptionError(f"augment={augment!r} is for images, but the data are a table. Use augment='none'.")
     if augment != "cifar" and spec.channels not in (1, 3):
         raise OptionError(
-            f"augment={augment!r} takes grey or RGB images, and these have {spec.channels} channels. "
+            f"augment={augment!r} takes grey or RGB images, but these have {spec.channels} channels. "
             "Use augment='cifar'."
         )
     if augment == "cifar":

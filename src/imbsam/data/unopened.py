@@ -64,7 +64,7 @@ class UnopenedImages:
         try:
             return read(self.content[number])
         except UNREADABLE as error:
-            raise DataError(f"{self.names[number]}: {reason(error)}. Remove or mend it.") from error
+            raise DataError(f"{self.names[number]}: {reason(error)}. Remove or repair it.") from error
 
 
 def unopened_parts(parts: Mapping[PartName, Part], image_size: int) -> ImageParts:

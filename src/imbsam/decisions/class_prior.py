@@ -147,6 +147,6 @@ def _frequencies(asked: Mapping[object, float] | ArrayLike | None, classes: Sequ
         place = int((~((values > 0) & values.isfinite())).nonzero()[0])
         raise OptionError(
             f"class_prior: the frequency of {classes[place]!r} must be above 0 and finite; got {float(values[place])}. "
-            "For a class that hardly occurs give a small one, as 1e-6."
+            "For a class that hardly occurs give a small one, for example 1e-6."
         )
     return values / values.sum()

@@ -65,13 +65,13 @@ class Price:
 
     def __str__(self) -> str:
         def before(share: Share | None) -> str:
-            return "none is called it" if share is None else f"{100 * share.hits / share.rows:.1f} %"
+            return "no row is predicted as it" if share is None else f"{100 * share.hits / share.rows:.1f} %"
 
         return (
             f"{self.name}, at least {' and '.join(self.wanted)}: on the held-out rows recall {self.recall}, before "
             f"{before(self.recall_before)}; precision {self.precision}, before {before(self.precision_before)}; "
             f"balanced accuracy {100 * self.balanced:.1f} %, before {100 * self.balanced_before:.1f} %. The threshold "
-            "was chosen on these rows, so that recall and precision on others tend to be a little lower."
+            "was chosen on these rows, so recall and precision on other rows tend to be a little lower."
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from imbsam.decisions.class_prior import parsed_numbers
 from imbsam.errors import OptionError
 
-FORM = "recall:CLASS=SHARE or precision:CLASS=SHARE, as recall:melanoma=0.9"
+FORM = "recall:CLASS=SHARE or precision:CLASS=SHARE, for example recall:melanoma=0.9"
 ROUNDS = 50
 
 
@@ -50,7 +50,7 @@ def parsed_wanted(words: Sequence[str], classes: Sequence[str]) -> tuple[Wanted,
         if measure not in ("recall", "precision") or not name:
             raise OptionError(f"--at-least {word}: give {FORM}.")
         if not 0 < share <= 1:
-            raise OptionError(f"--at-least {word}={share:g}: the share must lie in (0, 1], as 0.9.")
+            raise OptionError(f"--at-least {word}={share:g}: the share must be in (0, 1], for example 0.9.")
         found.append(Wanted("recall" if measure == "recall" else "precision", _index(name, classes), name, share))
     return tuple(found)
 
@@ -69,7 +69,7 @@ def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
         OptionError: If a word has another form, there is no such class, or a cost is not above 0.
     """
     costs = torch.ones(len(classes), dtype=torch.float64)
-    for name, cost in parsed_numbers("--cost", words, "CLASS=COST, as melanoma=10").items():
+    for name, cost in parsed_numbers("--cost", words, "CLASS=COST, for example melanoma=10").items():
         if not 0 < cost < float("inf"):
             raise OptionError(f"--cost {name}={cost:g}: a cost must be above 0.")
         costs[_index(name, classes)] = cost
@@ -97,7 +97,7 @@ def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) ->
     by_class = {index: [each for each in wanted if each.index == index] for index in sorted({w.index for w in wanted})}
     for index, its in by_class.items():
         if not bool((targets == index).any()):
-            raise OptionError(f"--at-least {its[0]}: no held-out row is of this class. Hold out more rows.")
+            raise OptionError(f"--at-least {its[0]}: no held-out row has this class. Hold out more rows.")
     for _ in range(ROUNDS):
         before = weights.clone()
         for index, its in by_class.items():
@@ -127,7 +127,7 @@ def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: floa
         best = {each: float(shares[each.measure][last].max()) for each in wanted}
         reached = ", ".join(f"{each.measure} {share:.2f}" for each, share in best.items())
         raise OptionError(
-            f"--at-least {' '.join(map(str, wanted))}: no threshold reaches it on the {len(targets)} held-out rows; "
+            f"--at-least {' '.join(map(str, wanted))}: no threshold reaches this on the {len(targets)} held-out rows; "
             f"the most is {reached}{' each by itself' if len(wanted) > 1 else ''}."
         )
     # Of two classes with one score the first is chosen: either way has to do.

@@ -264,7 +264,7 @@ class SharpClassifier(DecidingClassifier):
     def _classes_of(self, labels: "np.ndarray", before: Learnt | None) -> tuple["np.ndarray", Tensor]:
         classes, targets = self._numbered(labels)
         if before and not np.array_equal(classes, self.classes_):
-            raise DataError(f"warm_start goes on with the classes {self.classes_}; y has {classes}.")
+            raise DataError(f"warm_start continues with the classes {self.classes_}; y has {classes}.")
         return classes, targets
 
     def _split(self, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -273,7 +273,8 @@ class SharpClassifier(DecidingClassifier):
         kept, held = stratified_split(targets, fraction, generator(seed, SPLIT))
         if self.early_stopping and not len(held):
             warnings.warn(
-                "early_stopping finds no row to hold out: every class has fewer than 3. Training runs to max_iter.",
+                "early_stopping has no row to hold out: every class has fewer than 3. Training makes all max_iter "
+                "epochs.",
                 DataWarning,
                 stacklevel=3,
             )
@@ -287,7 +288,7 @@ class SharpClassifier(DecidingClassifier):
 
     def _to_learn(self, columns: Columns, num_classes: int, before: Learnt | None) -> Learnt:
         if not all(isinstance(units, Integral) for units in self.hidden):
-            raise OptionError(f"hidden must be whole numbers of units, as (128, 128); got {self.hidden!r}.")
+            raise OptionError(f"hidden must be whole numbers of units, for example (128, 128); got {self.hidden!r}.")
         cosine = losses.needs_cosine_classifier(self.loss)
         learnt = Learnt(columns, num_classes, tuple(map(int, self.hidden)), cosine)
         if before:

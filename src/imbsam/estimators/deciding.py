@@ -151,7 +151,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = np.asarray(y)
         places = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         if (self.classes_[places] != labels).any():
-            raise OptionError("y holds a label that was not there in fit.")
+            raise OptionError("y has a label that was not in fit.")
         return torch.from_numpy(places.astype(np.int64))
 
     def _note_posterior(
@@ -221,7 +221,9 @@ def _wanted(at_least: AtLeast, classes: Sequence[object]) -> tuple[Wanted, ...]:
     found = []
     for measure, shares in (at_least or {}).items():
         if measure not in ("recall", "precision"):
-            raise OptionError(f"at_least has recall and precision, as {{'recall': {{label: 0.9}}}}; got {measure!r}.")
+            raise OptionError(
+                f"at_least has recall and precision, for example {{'recall': {{label: 0.9}}}}; got {measure!r}."
+            )
         for name, share in shares.items():
             if not 0 < share <= 1:
                 raise OptionError(f"at_least: {measure} of {name!r} must lie in (0, 1]; got {share!r}.")

@@ -84,7 +84,9 @@ def implied_priors(estimator: Classifier, counts: NDArray[np.int64]) -> Floats:
             if weights is not None:
                 found.append(weights / weights.sum())
     if any(not np.allclose(weights, found[0]) for weights in found[1:]):
-        raise OptionError("the classifiers inside weigh the classes differently; give all the same class_weight.")
+        raise OptionError(
+            "the classifiers inside weight the classes differently; give all of them the same class_weight."
+        )
     priors = counts * (found[0] if found else 1.0)
     return np.asarray(priors / priors.sum(), dtype=np.float64)
 
@@ -126,5 +128,5 @@ def _weights(name: str, value: object, counts: NDArray[np.int64]) -> Floats | No
         case "sampling_strategy", str():
             return inverse
         case ("sampling_strategy", object()) | ("class_prior", Mapping() | "loss"):
-            raise OptionError(f"{name}={value!r} inside a member: its class priors cannot be told. Leave it out.")
+            raise OptionError(f"{name}={value!r} inside a member: its class priors are unknown. Leave it out.")
     return None

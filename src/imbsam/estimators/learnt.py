@@ -45,8 +45,8 @@ class Learnt:
         """
         if (self.hidden, self.cosine) != (before.hidden, before.cosine):
             raise OptionError(
-                f"warm_start goes on with the network of the fit before, hidden={before.hidden}"
-                f"{' ending in cosines' if before.cosine else ''}; set warm_start=False to begin with another one."
+                f"warm_start continues with the network of the last fit, hidden={before.hidden}"
+                f"{' ending in cosines' if before.cosine else ''}; set warm_start=False to start with another one."
             )
 
     def outputs(self, model: nn.Module, rows: Tensor, device: torch.device) -> Tensor:

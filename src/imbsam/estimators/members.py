@@ -112,12 +112,14 @@ def names_of(members: Sequence[Member], taken: Sequence[str]) -> list[str]:
     """
     names = [member.name for member in members]
     if not names:
-        raise OptionError("members is empty: name at least one, as ('imbsam', 'boosting', 'forest').")
+        raise OptionError("members is empty: name at least one, for example ('imbsam', 'boosting', 'forest').")
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise OptionError(f"two members are called {name!r}: give one another name, as ('other', {name!r}'s own).")
+            raise OptionError(
+                f"two members are called {name!r}: give one another name, for example ('other', {name!r}'s own)."
+            )
         if name in taken or "__" in name or not name:
-            raise OptionError(f"a member cannot be called {name!r}: it is read as a parameter. Give it another name.")
+            raise OptionError(f"a member cannot be called {name!r}, the name of a parameter. Give it another name.")
     return names
 
 
@@ -220,9 +222,7 @@ def _own(name: str, estimator: Classifier) -> Member:
     is_boosting = isinstance(estimator, HistGradientBoostingClassifier)
     asked = estimator.get_params(deep=False).get("categorical_features")
     if (is_network and not _is(asked, "auto")) or (is_boosting and not _is(asked, "from_dtype")):
-        raise OptionError(
-            f"member {name!r}: categorical_features are said once, on the blend; leave them out of the member."
-        )
+        raise OptionError(f"member {name!r}: categorical_features belong to the blend; leave them out of the member.")
     return Member(
         name,
         lambda setting: _made(estimator, setting, is_boosting=is_boosting),

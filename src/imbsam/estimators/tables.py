@@ -99,7 +99,7 @@ def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Col
         )
         train = train.drop(columns=empty)
     if not len(train.columns):
-        raise DataError("no column of X holds a value.")
+        raise DataError("every column of X is empty.")
     table = arrow_table(train)
     schema, _ = learn(table, is_file=False, texts=chosen or ())
     if chosen is not None:

@@ -83,7 +83,7 @@ class Model:
     def of_probabilities(self, probabilities: Floats) -> Floats:
         """Compute the evidence from the classifier's probabilities."""
         if probabilities.shape[1:] != self.priors.shape or not np.isfinite(probabilities).all():
-            raise DataError(f"it gave no probability for each of the {len(self.priors)} classes.")
+            raise DataError(f"it did not give a probability for each of the {len(self.priors)} classes.")
         return evidence_of(probabilities, self.priors, votes=self.votes)
 
 

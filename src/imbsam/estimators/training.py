@@ -120,7 +120,7 @@ def train(
                 )
             except NonFiniteError as error:
                 raise NonFiniteError(
-                    f"epoch {epoch + 1}: {error} Lower lr, or bound the gradient by clip_norm."
+                    f"epoch {epoch + 1}: {error} Lower lr, or limit the gradient by clip_norm."
                 ) from None
             rate.step()
             losses.append(loss * len(targets))

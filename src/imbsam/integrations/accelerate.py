@@ -52,12 +52,12 @@ class AccelerateBackward:
         if not isinstance(optimizer.optimizer, SharpnessAware):
             raise OptionError(
                 f"the prepared optimizer is {type(optimizer.optimizer).__name__}: prepare one of imbsam's around it, "
-                "as ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
+                "for example ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
             )
         if accelerator.distributed_type.name in SHARDED:
             raise OptionError(
-                f"{accelerator.distributed_type.name} spreads the weights over the processes, and a perturbation needs "
-                "them whole: use one process or DDP."
+                f"{accelerator.distributed_type.name} spreads the weights over the processes, but a perturbation needs "
+                "all of them: use one process or DDP."
             )
         self.accelerator = accelerator
         self.model = model

@@ -65,7 +65,7 @@ class BatchReader:
     def _read_container(self, part: object, size: int, place: Place) -> Container | Unread:
         parts = parts_of(part)
         if parts is None:
-            why = f"{_named(place)} is of the class {type(part).__name__}, whose rows are unknown: {WAY_OUT}."
+            why = f"{_named(place)} is of the class {type(part).__name__}, whose rows are not known: {WAY_OUT}."
             return Unread(part, "object", why)
         return Container(part, {key: self._read(inner, size, (*place, key)) for key, inner in parts.items()})
 
@@ -87,7 +87,8 @@ class BatchReader:
             items,
             "unclear",
             f"{_named(place)} is a {type(items).__name__} of {size} things in a batch of {size} rows: one for each "
-            "row, or as many by chance? Make it a tensor or an array where it has rows, keep it out of the batch where "
+            "row, or the same number by chance? Make it a tensor or an array where it has rows, keep it out of the "
+            "batch where "
             f"it has none, or {WAY_OUT}.",
         )
 

@@ -56,7 +56,7 @@ class FabricBackward:
         if not isinstance(ours, SharpnessAware):
             raise OptionError(
                 f"the optimizer that was set up is {type(ours).__name__}: set up one of imbsam's around it, "
-                "as ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
+                "for example ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
             )
         # Not isinstance: DeepSpeed's is a kind of DDPStrategy.
         if type(fabric.strategy) not in (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy):

@@ -152,7 +152,8 @@ class SharpnessAwareMixin:
             return optimizer
         raise OptionError(
             f"configure_optimizers of {type(self).__name__} returned {type(optimizer).__name__}: return it inside one "
-            "of imbsam's optimizers, as ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD itself."
+            "of imbsam's optimizers, for example ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD "
+            "itself."
         )
 
     def _make_passes(self, optimizer: SharpnessAware, batch_idx: int, closure: Callable[[], object] | None) -> object:

@@ -51,7 +51,7 @@ class SharpnessAwareMixin:
         reduction = getattr(self.criterion_, "reduction", "none")
         if reduction == "sum":
             raise OptionError(
-                'criterion__reduction="sum" has no loss for each row: leave it out, and the mean over rows is meant.'
+                'criterion__reduction="sum" has no loss for each row: leave it out, and the mean over rows is used.'
             )
         if reduction == "mean":
             self.criterion_.reduction = "none"  # type: ignore[assignment]
@@ -62,8 +62,8 @@ class SharpnessAwareMixin:
         made = cast(_Net, super()).initialize_optimizer()
         if not isinstance(self.optimizer_, SharpnessAware):
             raise OptionError(
-                f"optimizer made {type(self.optimizer_).__name__}: give a function that makes one of imbsam's, as "
-                "lambda params, lr: ImbSAM(torch.optim.SGD(params, lr=lr), tail)."
+                f"optimizer made {type(self.optimizer_).__name__}: give a function that makes one of imbsam's, "
+                "for example lambda params, lr: ImbSAM(torch.optim.SGD(params, lr=lr), tail)."
             )
         use_model(self.optimizer_, self.module_)
         return made
@@ -79,8 +79,8 @@ class SharpnessAwareMixin:
         if isinstance(y_pred, Tensor) and isinstance(y_true, Tensor) and losses.numel() > y_pred.numel():
             raise DataError(
                 f"the criterion made losses of shape {tuple(losses.shape)} of predictions of shape "
-                f"{tuple(y_pred.shape)} and targets of shape {tuple(y_true.shape)}: give both the same shape, as "
-                "y.reshape(-1, 1) or a module that ends with squeeze(-1)."
+                f"{tuple(y_pred.shape)} and targets of shape {tuple(y_true.shape)}: give both the same shape, "
+                "for example by y.reshape(-1, 1) or a module that ends with squeeze(-1)."
             )
         if not training:
             return losses.mean()
@@ -102,7 +102,7 @@ class SharpnessAwareMixin:
         if isinstance(y, Tensor):
             return y
         raise DataError(
-            f"y of a batch is a {type(y).__name__}, which does not say the class of each row: override "
+            f"y of a batch is a {type(y).__name__}, which does not contain the class of each row: override "
             "row_targets(X, y) with a tensor of them."
         )
 

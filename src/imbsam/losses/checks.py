@@ -71,7 +71,7 @@ def checked_logits(logits: Tensor, num_classes: int) -> Tensor:
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise PriorsError(
             f"logits of shape {tuple(logits.shape)} do not fit priors of {num_classes} classes: "
-            f"the model must put out (B, {num_classes})."
+            f"the model must return (B, {num_classes})."
         )
     return at_least_float32(logits)
 
@@ -106,8 +106,8 @@ def class_targets(targets: Tensor, loss: str) -> Tensor:
     """
     if targets.is_floating_point():
         raise OptionError(
-            f"{loss} goes by the class of each row, and targets are {targets.dtype} of shape {tuple(targets.shape)}. "
-            "Of a mixed row take lam * criterion(logits, y_a) + (1 - lam) * criterion(logits, y_b); the other losses "
+            f"{loss} needs the class of each row, but targets are {targets.dtype} of shape {tuple(targets.shape)}. "
+            "For mixed rows use lam * criterion(logits, y_a) + (1 - lam) * criterion(logits, y_b); the other losses "
             "take probabilities."
         )
     return targets

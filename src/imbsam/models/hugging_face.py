@@ -54,7 +54,7 @@ def architecture_of(folder: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {folder / CONFIG}: {error}") from None
     if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
-        raise ModelError(f"{folder / CONFIG} names no model_type: it is not a model that transformers wrote.")
+        raise ModelError(f"{folder / CONFIG} names no model_type: it was not written by transformers.")
     return {name: value for name, value in found.items() if name not in _OF_THE_CLASSES}
 
 

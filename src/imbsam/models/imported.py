@@ -68,7 +68,7 @@ def _maker(name: str, spec: InputSpec, pretrained: bool) -> Callable[[InputSpec,
         made_by = user_callable(name)
         return lambda spec, num_classes: made_by(spec, num_classes=num_classes)
     if not isinstance(spec, ImageSpec):
-        raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
+        raise ModelError(f"{name} takes images, but these data are a table: choose mlp.")
     channels = spec.channels
     held = library(source)
     if source == "timm":
@@ -76,7 +76,7 @@ def _maker(name: str, spec: InputSpec, pretrained: bool) -> Callable[[InputSpec,
             attribute, pretrained=pretrained, num_classes=num_classes, in_chans=channels
         )
     if channels != 3:
-        raise ModelError(f"{name} takes RGB images, and these have {channels} channel: choose timm:NAME or resnet20.")
+        raise ModelError(f"{name} takes RGB images, but these have {channels} channel: choose timm:NAME or resnet20.")
     if pretrained:
         return lambda spec, num_classes: _with_weights_of_torchvision(held, attribute, num_classes)
     return lambda spec, num_classes: held.get_model(attribute, weights=None, num_classes=num_classes)
@@ -172,7 +172,8 @@ def try_out(name: str, model: nn.Module, spec: InputSpec, num_classes: int) -> N
     told = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if told != (2, num_classes):
         raise ModelError(
-            f"the model {name} must put out logits (B, {num_classes}); for 2 samples of shape {shape} it gave {told}."
+            f"the model {name} must return logits (B, {num_classes}); for 2 samples of shape {shape} it returned "
+            f"{told}."
         )
 
 

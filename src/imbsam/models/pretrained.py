@@ -58,7 +58,7 @@ def expected_inputs(name: str) -> Expected:
             return Expected() if said is None else _of_config(cast(Mapping[str, object], said))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
-            f"cannot tell what images the model {name} takes: {type(error).__name__}: {error}. "
+            f"cannot find out which images the model {name} takes: {type(error).__name__}: {error}. "
             "Check its name and its configuration."
         ) from error
     return Expected()

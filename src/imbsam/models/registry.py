@@ -67,7 +67,7 @@ def build(
     if name in RESNETS:
         _refuse("hidden", tuple(hidden), _HIDDEN, name)
         if not isinstance(spec, ImageSpec):
-            raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
+            raise ModelError(f"{name} takes images, but these data are a table: choose mlp.")
         model: nn.Module = resnet(name, spec.channels, num_classes, width=width, norm=norm, cosine_classifier=cosine)
     else:
         _refuse("width", width, 1.0, name)

@@ -54,7 +54,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ModelError(f"{path} holds no state dict (names to tensors): save model.state_dict() in it.")
+        raise ModelError(f"{path} contains no state dict (names to tensors): save model.state_dict() in it.")
     return loaded
 
 

@@ -183,8 +183,9 @@ def _refuse_gradients_of_others(own: Sequence[Tensor]) -> None:
     # Set to zero, they have been cleared, too.
     if others and not bool(global_norm(others) == 0):
         raise PassError(
-            "parameters of the optimizer have a gradient that is not of its passes, as of a backward() of your own, "
-            "which the passes would drop: add to it by passes(targets, accumulate=True), or clear it by zero_grad()."
+            "parameters of the optimizer have a gradient that is not of its passes, for example from a backward() "
+            "of your own, and the passes would drop it: add to it by passes(targets, accumulate=True), or clear it by "
+            "zero_grad()."
         )
 
 

@@ -21,7 +21,7 @@ def sign_of(groups: Sequence[ParamGroup], method: str) -> int:
     turned = {bool(group.get("maximize")) for group in groups}
     if len(turned) > 1:
         raise OptionError(
-            f"{method} goes by whether the loss rises or falls, and some groups maximize it while others do not: give "
+            f"{method} depends on whether the loss rises or falls, but some groups maximize it and others do not: give "
             "all groups the same `maximize`."
         )
     return -1 if True in turned else 1

@@ -85,8 +85,8 @@ class Modules:
         if isinstance(module, DistributedDataParallel) and module.process_group.size() > 1:
             # Ranks that do not know of each other make passes of different number, and wait for ever.
             raise PassError(
-                "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
-                "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
+                "the model was wrapped in DistributedDataParallel, but the optimizer was made before: make the "
+                "optimizer afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
             )
         sharded = self._model is not None and any(map(is_sharded, self._model.parameters()))
         if not sharded and hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):

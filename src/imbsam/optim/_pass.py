@@ -101,6 +101,6 @@ class Pass:
             raise PassError(
                 f"backward() needs the loss of each of the {self._size} rows, shape ({self._size},); "
                 f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none', and the mean over what a row "
-                "has besides, as losses.flatten(1).mean(1)."
+                "has besides, for example losses.flatten(1).mean(1)."
             )
         self._step._backward(self._planned, self._span if self._counts else None, losses, by)

@@ -62,12 +62,12 @@ class Perturbed:
         if not self._patterns:
             raise OptionError(
                 f"perturb='norms' finds no normalisation layer with parameters of the optimizer in the "
-                f"{type(self._model).__name__}: choose 'all', or patterns of names, as {names[0]!r}."
+                f"{type(self._model).__name__}: choose 'all', or patterns of names, such as {names[0]!r}."
             )
         shown = ", ".join([*names[:3], *(["..."] if len(names) > 4 else []), *names[max(3, len(names) - 1) :]])
         raise OptionError(
-            f"perturb={_short(self.perturb)} fits the name of no parameter of the optimizer; * stands for anything, as "
-            f"in 'head.*'. They are {shown}."
+            f"perturb={_short(self.perturb)} matches no parameter of the optimizer; * stands for anything, "
+            f"for example in 'head.*'. They are {shown}."
         )
 
 
@@ -79,7 +79,7 @@ def checked_perturb(perturb: str | Sequence[str]) -> tuple[str, ...]:
     """
     words = (perturb,) if isinstance(perturb, str) else tuple(perturb) if isinstance(perturb, list | tuple) else ()
     if not words or not all(isinstance(word, str) and word for word in words):
-        raise OptionError(f"perturb must be 'all', 'norms', or patterns of names, as 'head.*'; got {perturb!r}.")
+        raise OptionError(f"perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got {perturb!r}.")
     return words
 
 

@@ -53,8 +53,8 @@ class Ranks:
                 name = differing[0]
                 raise OptionError(
                     f"the ranks were given different options: {name} is {_short(held[0].get(name))} on rank 0 and "
-                    f"{_short(other.get(name))} on rank {rank}. Count the classes over all of the training data, and "
-                    "make the optimizer alike on every rank."
+                    f"{_short(other.get(name))} on rank {rank}. Count the classes over all training data, and make "
+                    "the same optimizer on every rank."
                 )
 
     def send(self, *, gradients: bool) -> None:
@@ -77,8 +77,8 @@ class Ranks:
         except RuntimeError as error:
             raise PassError(
                 f"rank {dist.get_rank(self._group)} came to step {step + 1} and another rank did not "
-                f"({str(error).splitlines()[0][:200]}). Every rank has to make as many steps: give each as many "
-                "batches (a DistributedSampler does), and look for an error on another rank."
+                f"({str(error).splitlines()[0][:200]}). Every rank has to make the same number of steps: give "
+                "each the same number of batches (a DistributedSampler does), and look for an error on another rank."
             ) from error
 
     def agree(self, rows: int, terms: Sequence[Term], *, step: int = 0) -> tuple[float, Need]:

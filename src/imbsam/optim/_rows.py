@@ -92,8 +92,8 @@ class RowCheck:
                 warnings.warn(
                     "a row's loss depends on the rows beside it (or on random numbers of its own): "
                     f"{found:.4g} beside some, {reference:.4g} beside others. {self._method} forwards a part of the "
-                    "batch in some passes, which is then another loss: give the optimizer "
-                    'rows="all" (or check_rows=False, if it is meant so).',
+                    "batch in some passes, which changes the loss: give the optimizer "
+                    'rows="all" (or check_rows=False, if that is intended).',
                     RowsWarning,
                     stacklevel=_level_of_the_caller(),
                 )

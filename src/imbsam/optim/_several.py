@@ -41,15 +41,16 @@ class Several(Optimizer):
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         if not isinstance(optimizers, list | tuple) or not optimizers:
             raise OptionError(
-                "base must be an optimizer instance, as SGD(model.parameters(), lr=0.1), or a list of such instances; "
+                "base must be an optimizer instance, such as SGD(model.parameters(), lr=0.1), or a list of such "
+                "instances; "
                 f"got {optimizers!r}."
             )
         for each in optimizers:
             check_base(each)
             if not {"state", "param_groups"} <= each.state_dict().keys():
                 raise OptionError(
-                    f"the state dict of {type(each).__name__} has a form of its own, which cannot be joined to that of "
-                    "others: give it alone, as the only base."
+                    f"the state dict of {type(each).__name__} has a special form, which cannot be joined to others: "
+                    "use it as the only base."
                 )
         _check_apart(optimizers)
         first, *others = [each.defaults for each in optimizers]
@@ -134,7 +135,7 @@ class Several(Optimizer):
         number = group.pop("base", None)
         if not isinstance(number, int) or not 0 <= number < len(self.optimizers):
             raise OptionError(
-                f"say which optimizer gets the group, as add_param_group({{'params': [...], 'base': 0}}): "
+                f"say which optimizer gets the group, for example add_param_group({{'params': [...], 'base': 0}}): "
                 f"{self._names()} are numbered from 0; got {number!r}."
             )
         added = self.optimizers[number]
@@ -239,7 +240,7 @@ def _check_apart(optimizers: Sequence[Optimizer]) -> None:
             if owners.setdefault(p, number) != number:
                 raise OptionError(
                     f"a parameter of shape {tuple(p.shape)} is in {type(optimizers[owners[p]]).__name__} and in "
-                    f"{type(each).__name__}, and both would move it: give each parameter to one optimizer."
+                    f"{type(each).__name__}, and both would update it: give each parameter to one optimizer."
                 )
     if len({"param_names" in group for each in optimizers for group in each.param_groups}) > 1:
         raise OptionError(

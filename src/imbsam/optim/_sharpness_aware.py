@@ -133,7 +133,7 @@ class SharpnessAware(Counting):
         if self.keeps_ascents and self.ascent.spares_passes:
             raise OptionError(
                 f"{type(self).__name__} compares the gradients before and after the perturbation, and {self.ascent!r} "
-                "makes steps without the first: choose an ascent by gradient, as Gradient, Adaptive or Friendly."
+                "makes steps without the first: choose an ascent by gradient, such as Gradient, Adaptive or Friendly."
             )
         self.batch_statistics = batch_statistics
         self.context_rows = context_rows
@@ -170,8 +170,8 @@ class SharpnessAware(Counting):
             if any(is_sharded(p) for p in model.parameters()):
                 raise PassError(SHARDED_AFTERWARDS)
             raise OptionError(
-                f"the {type(model).__name__} given as model has none of the optimizer's parameters, as a copy of the "
-                "model has none: make base and optimizer with the parameters of this model."
+                f"the {type(model).__name__} given as model has none of the optimizer's parameters (it may be a "
+                "copy): make base and optimizer with the parameters of this model."
             )
 
     def _bind(self) -> None:
@@ -310,7 +310,7 @@ class SharpnessAware(Counting):
         refuse_scaler()
         if waiting is not None:
             raise PassError(
-                "step(closure) makes passes of its own, and those made before still wait: apply them by step() "
+                "step(closure) makes its own passes, but earlier passes still wait: apply them by step() "
                 "without a closure, or drop them by zero_grad()."
             )
         if targets is None and (self.class_aware or self.row_wise):
@@ -431,10 +431,12 @@ class SharpnessAware(Counting):
         if self.keeps_ascents or self.ascent.remembers:
             raise OptionError(
                 f"climb='apart' leaves each rank a gradient of its own, and {type(self).__name__} with {self.ascent!r} "
-                "keeps it for the step or for later ones, so that the replicas would part: choose climb='together'."
+                "keeps it for the step or for later ones, so that the replicas would diverge: choose climb='together'."
             )
         if self._ranks.sharded:
-            raise OptionError("climb='apart' moves each replica by itself, and sharded weights have none: 'together'.")
+            raise OptionError(
+                "climb='apart' moves each replica separately, but sharded weights have no replicas: 'together'."
+            )
 
     @property
     def distributed(self) -> bool:

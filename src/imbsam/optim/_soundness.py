@@ -13,8 +13,9 @@ from imbsam.optim._step import Step
 from imbsam.optim.ascent import global_norm
 
 CLEARED = (
-    "the gradient of the passes was cleared before step(), as by model.zero_grad(): clear gradients after step(), or "
-    "not at all, for the next passes drop it."
+    "the gradient of the passes was cleared before step(), for example by model.zero_grad(): clear gradients after "
+    "step(), or "
+    "not at all, since the next passes drop them."
 )
 
 
@@ -57,7 +58,7 @@ def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
     mine = (name for name, value in zip(names, values, strict=True) if not math.isfinite(value))
     raise NonFiniteError(
         f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
-        "statistics are those before it. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
+        "statistics are unchanged. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
         "batch."
     )
 

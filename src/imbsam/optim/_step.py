@@ -122,7 +122,10 @@ class Step:
     @outside_graphs
     def __enter__(self) -> "Step":
         if self.life != "new":
-            raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
+            raise PassError(
+                "these passes are over, or passes() was called again since: enter each `with` block right after its "
+                "passes()."
+            )
         method = self._method
         reached = method._weights.reached(method._own_params())
         self.own = reached.mine

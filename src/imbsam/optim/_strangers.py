@@ -87,8 +87,9 @@ class Strangers:
         other = owner_of(p)
         if other is not None and other.life == "open":
             raise PassError(
-                "the passes of two optimizers are open at once, and one's losses reach the other's parameters: make "
-                "them one after the other, or one method over both: ImbSAM([base, other_base], tail, ...)."
+                "the passes of two optimizers are open at the same time, and the losses of one reach the parameters "
+                "of the other: make them one after the other, or one method over both: ImbSAM([base, other_base], "
+                "tail, ...)."
             )
         self._held[p] = p.grad
         p.grad = None

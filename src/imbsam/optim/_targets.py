@@ -44,10 +44,10 @@ def checked_targets(targets: Tensor, method: "SharpnessAware") -> Tensor:
     if not method.class_aware:
         return targets.detach().cpu().long() if _is_classes(targets) else torch.zeros(len(targets), dtype=torch.long)
     if targets.is_complex():
-        raise OptionError(f"{name} goes by classes, and targets are {targets.dtype}.")
+        raise OptionError(f"{name} needs classes, but targets are {targets.dtype}.")
     if targets.ndim > 2:
         raise OptionError(
-            f"{name} goes by the class of each row, and targets have shape {tuple(targets.shape)}: {SHARES}."
+            f"{name} needs the class of each row, but targets have shape {tuple(targets.shape)}: {SHARES}."
         )
     targets = targets.detach().cpu()
     if targets.ndim == 1 or targets.shape[1] == 1:

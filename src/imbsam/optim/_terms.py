@@ -74,7 +74,7 @@ def checked_tail(tail: Tensor) -> Tensor:
     if not isinstance(tail, Tensor) or tail.dtype != torch.bool or tail.ndim != 1 or len(tail) == 0:
         got = f"{tail.dtype} of shape {tuple(tail.shape)}" if isinstance(tail, Tensor) else repr(tail)
         raise OptionError(
-            f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() gives; got {got}."
+            f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() returns; got {got}."
         )
     return tail.detach().cpu().clone()
 
@@ -83,5 +83,5 @@ def checked_weights(weights: Tensor) -> Tensor:
     """Return a float64 copy on the CPU of the weights of classes, shape ``(C,)``."""
     weights = torch.as_tensor(weights).detach().cpu().double()
     if weights.ndim != 1 or not len(weights) or not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise OptionError("weights must hold one finite number of at least 0 for each class, shape (C,).")
+        raise OptionError("weights must have one finite number of at least 0 for each class, shape (C,).")
     return weights

@@ -70,7 +70,7 @@ def create(
         given["ascent"] = make_ascent(ascent, ascent_options or {})
     parameters = signature(method.kind).parameters
     if "ascent" in given and "ascent" not in parameters:
-        raise OptionError(f"{name} has an ascent of its own; choose sam or imbsam with another one.")
+        raise OptionError(f"{name} has its own ascent; choose sam or imbsam to use another one.")
     known = {p.name for p in parameters.values() if p.kind is Parameter.KEYWORD_ONLY} | set(get_type_hints(Common))
     unknown = [option for option in given if option not in known]
     if unknown:
@@ -108,5 +108,5 @@ def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail
             raise OptionError(f"tail marks {len(tail)} classes, and the priors have {priors.num_classes}.")
         return [tail]
     if priors is None:
-        raise OptionError(f"{name} goes by classes: give priors=ClassPriors.from_targets(train_targets).")
+        raise OptionError(f"{name} needs class priors: give priors=ClassPriors.from_targets(train_targets).")
     return [method.classes(priors)]

@@ -57,8 +57,8 @@ def _refuse_without(slopes: Sequence[Slope]) -> None:
     has_state = any(p in slope.state and slope.state[p] for slope in slopes for p in slope.params)
     if has_state or all(slope.options.get("momentum") == 0 for slope in slopes):
         raise OptionError(
-            "the ascent goes along the momentum, and the base optimizer keeps none: give it one, as "
-            f"SGD(..., momentum=0.9), or take AdamW. Its state has neither {' nor '.join(KEYS)}."
+            "the ascent follows the momentum, but the base optimizer keeps none: give it one, for "
+            f"example SGD(..., momentum=0.9), or take AdamW. Its state has neither {' nor '.join(KEYS)}."
         )
 
 

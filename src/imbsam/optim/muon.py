@@ -56,9 +56,9 @@ def muon(model: nn.Module, *, lr: float, momentum: float, weight_decay: float) -
     rest = [(name, p) for name, p in named if p not in hidden]
     if not matrices:
         raise OptionError(
-            f"base 'muon' is for matrices of hidden layers, and {type(model).__name__} has none to optimise: "
-            "embeddings, convolutions and the output layer are AdamW's. Choose base 'adamw', or give a list of "
-            "optimizers of your own."
+            f"base 'muon' is for matrices of hidden layers, but {type(model).__name__} has none to optimise: "
+            "embeddings, convolutions and the output layer are AdamW's. Choose base 'adamw', or give your own "
+            "list of optimizers."
         )
     made: list[Optimizer] = [
         torch.optim.Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")

@@ -120,7 +120,7 @@ class UniversalSAM(SharpnessAware):
         if len(lengths) > 1:
             listed = " and ".join(map(str, sorted(lengths)))
             raise OptionError(
-                f"{type(self).__name__} divides by one rho, and the groups have {listed}: "
+                f"{type(self).__name__} divides by one rho, but the groups have {listed}: "
                 "give every group the same, or 0 to leave it unperturbed."
             )
         return max(lengths, default=0.0)

@@ -142,7 +142,7 @@ class TargetBins:
             raise OptionError("bins of a target need finite targets, shape (N,), N > 0.")
         lowest, highest = float(targets.min()), float(targets.max())
         if lowest == highest:
-            raise OptionError(f"all targets are {lowest}: there is nothing to cut into bins.")
+            raise OptionError(f"all targets are {lowest}: so there are no bins to cut.")
         edges = torch.linspace(lowest, highest, bins + 1, dtype=torch.float64)[1:-1]
         index = torch.bucketize(targets, edges, right=True)
         return cls(edges, torch.bincount(index, minlength=bins))

@@ -102,7 +102,9 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     found = study.evaluation
     chosen = found.chosen
     unlabelled, anomalies, normal = study.detector.counts
-    right = f", and {percent(chosen.precision)} of its alarms are right" if chosen.alarms else ", with no alarm at all"
+    right = (
+        f", and {percent(chosen.precision)} of its alarms are anomalies" if chosen.alarms else ", with no alarm at all"
+    )
     return write_page(
         folder,
         "report.html",
@@ -161,7 +163,7 @@ def _thresholds(found: Evaluation) -> Table:
         return [Cell(text, strong=chosen) for text in texts]
 
     return Table(
-        "What a threshold costs: share of the anomalies found, of the alarms that are right, of the other rows that "
+        "Thresholds: share of the anomalies found, share of alarms that are anomalies, share of other rows that "
         "give an alarm, and alarms in 1,000 rows",
         ["threshold", "recall", "precision", "false alarms", "alarms in 1,000"],
         [cells(chosen, at) for chosen, at in rows],
@@ -176,9 +178,9 @@ def top_table(rows: Sequence[Outstanding], *, labels: bool = True) -> Table:
         return ", ".join(parts) or NOTHING
 
     return Table(
-        "Rows with the highest scores. Columns: those without whose value, the column at its median of the fit, the "
-        "score would fall most, and by how much",
-        ["row", "score", *(["label"] if labels else []), "columns that stand out"],
+        "Rows with the highest scores. Columns: those whose replacement by the median of the fit lowers the score "
+        "most, and by how much",
+        ["row", "score", *(["label"] if labels else []), "columns that contribute most"],
         [
             [
                 Cell(printable(row.name)),
@@ -295,7 +297,7 @@ def _trade_off(found: Evaluation) -> Picture:
     axis.set_xlim(left=0)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlabel="alarms in 1,000 rows (log scale)", ylabel="%", ylim=(-3, 103))
-    axis.set_title("What more alarms buy")
+    axis.set_title("Recall and precision against alarms")
     axis.legend(loc="center right", fontsize=10)
     return Picture(
         name="trade_off",

@@ -31,13 +31,14 @@ def said_of(result: Result) -> list[str]:
     unclear = [label for label in others if label not in clear]
     needed = {label: differences[label].needed for label in unclear}
     return [
-        *(told or [f"No detector can be told from {first} on these rows."]),
+        *(told or [f"No detector differs clearly from {first} on these rows."]),
         f"With {result.plan.anomalies} labelled anomalies, differences in average precision below about "
-        f"{100 * width:.0f} points cannot be told from chance.",
-        *([f"Not to be told from {first}: {', '.join(unclear)}."] if clear and unclear else []),
+        f"{100 * width:.0f} points cannot be separated from chance.",
+        *([f"No clear difference from {first}: {', '.join(unclear)}."] if clear and unclear else []),
         *(
-            f"If {label} differs as it seems ({points(differences[label].value)}), {_about(number)} labelled anomalies "
-            "would tell."
+            f"If the difference of {label} is as estimated ({points(differences[label].value)}), {_about(number)} "
+            "labelled anomalies "
+            "would show it."
             for label, number in needed.items()
             if number is not None
         ),
@@ -70,7 +71,8 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
             "sentences": [
                 *sentences,
                 "Scores are of labelled anomalies that were left out of the fit, among the other rows that were left "
-                "out. Unlabelled rows count as normal, so an anomaly among them counts against whoever finds it.",
+                "out. Unlabelled rows count as normal, so an anomaly among them counts against the detector that finds "
+                "it.",
             ],
             "facts": [
                 ("data", printable(source)),
@@ -81,7 +83,7 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
                 ("average precision by chance", percent(plan.anomalies / (plan.anomalies + plan.others))),
             ],
             "scores": _table(result),
-            "notes": [Note(f"failed and is left out: {said}", label) for label, said in result.failed.items()],
+            "notes": [Note(f"failed and was left out: {said}", label) for label, said in result.failed.items()],
             "versions": versions_here(),
         },
     )
@@ -109,8 +111,8 @@ def _table(result: Result) -> Table:
     return Table(
         f"Mean over the labelled anomalies in percent and difference to {first} in points, ± half the 95 % t-interval "
         "over them, the mean of the repeats at each; bold where the interval excludes zero (each on its own, not "
-        "corrected for their number). Labels needed: labelled anomalies that would tell the difference in average "
-        "precision, if it is as it seems",
+        "corrected for their number). Labels needed: labelled anomalies that would separate the difference in "
+        "average precision from chance, if its estimate is right",
         ["detector", *headings, "labels needed", "seconds a fit"],
         [row(label) for label in result.labels],
         sortable=len(result.labels) > 2,

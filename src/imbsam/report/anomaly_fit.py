@@ -90,8 +90,8 @@ def write_fit_report(folder: Path, study: FitStudy) -> Path:
             "sentences": [
                 f"{new:,} rows that are not labelled anomalies score above it: the ones below are worth a look, and a "
                 "label for the next fit.",
-                "Scores of rows that a detector was fitted on flatter it; labelled rows that it has not seen say how "
-                "good it is: imbsam anomaly evaluate.",
+                "Scores of training rows are optimistic; labelled rows that the detector has not seen show how good "
+                "it is: imbsam anomaly evaluate.",
             ],
             "facts": [
                 ("data", printable(detector.source)),

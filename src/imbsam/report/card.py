@@ -115,7 +115,7 @@ def _shift(result: Result) -> str:
     """Describe the class frequencies that the probabilities assume."""
     asked = result.config.get("class_prior")
     named = str(asked[0]) if isinstance(asked, list | tuple) and asked else "loss"
-    told = _TOLD_UNDER.get(named, "take classes to be as frequent as was asked for")
+    told = _TOLD_UNDER.get(named, "assume the class frequencies that were asked for")
     return (
         f"its probabilities {told}, and decisions are made {how(result)}. For other frequencies: `imbsam predict RUN "
         "NEW --class-prior CLASS=FREQUENCY ...`, and the same for `imbsam export`."
@@ -123,10 +123,10 @@ def _shift(result: Result) -> str:
 
 
 _TOLD_UNDER = {
-    "auto": "take classes to be as frequent as in training",
-    "training": "take classes to be as frequent as in training",
-    "balanced": "take every class to be equally frequent",
-    "loss": "take classes to be as frequent as the loss aims at",
+    "auto": "assume the class frequencies of training",
+    "training": "assume the class frequencies of training",
+    "balanced": "assume equal class frequencies",
+    "loss": "assume the class frequencies that the loss aims at",
 }
 
 

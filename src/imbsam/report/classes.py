@@ -78,10 +78,10 @@ def confusion_table(study: Study, summary: Summary) -> Table | None:
 
     worst = sorted(pairs, key=lambda pair: -max(summed[label][pair[0]][pair[1]] for label in summed))[:MAX_PAIRS]
     return Table(
-        caption=f"Rare classes taken for more frequent ones on the {summary.split} set, {_over(study, alike)}: share "
-        "of the rare class; training samples in brackets"
-        + ("; the images are those that a run was surest about" if pictured else ""),
-        columns=["rare class", "taken for", *summed],
+        caption=f"Rare classes predicted as more frequent ones on the {summary.split} set, {_over(study, alike)}: "
+        "share of the rare class; training samples in brackets"
+        + ("; the images are those with the highest confidence of a run" if pictured else ""),
+        columns=["rare class", "predicted as", *summed],
         rows=[
             [
                 Cell(f"{result.classes[true]} ({counts[true]})", key=counts[true]),

@@ -148,7 +148,7 @@ def _label_cells(axis: Axes, shares: Floats) -> None:
 
 def _cells_in_words(confusion: _Confusion) -> list[str]:
     return [
-        f"{confusion.names[row]} taken for {confusion.names[column]}: {count:g} of {total:g}"
+        f"{confusion.names[row]} predicted as {confusion.names[column]}: {count:g} of {total:g}"
         + (f", {100 * count / total:.1f} %" if total else "")
         for row, (counts, total) in enumerate(zip(confusion.counts, confusion.counts.sum(axis=1), strict=True))
         for column, count in enumerate(counts)
@@ -161,5 +161,5 @@ def _in_words(confusion: _Confusion, label: str) -> str:
     row, column = divmod(int(off.argmax()), len(off))
     return (
         f"Confusion matrix of {label}, {confusion.classes} classes from frequent to rare. Largest confusion: "
-        f"{confusion.names[row]} taken for {confusion.names[column]}, {off[row, column]:.0f} % of its samples."
+        f"{confusion.names[row]} predicted as {confusion.names[column]}, {off[row, column]:.0f} % of its samples."
     )

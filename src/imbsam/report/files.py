@@ -86,7 +86,9 @@ def _read_comparison(folder: Path) -> Study:
     comparison = Comparison.read(folder)
     finished = {name: folder / name for name in comparison.runs if RunFolder(folder / name).result.is_file()}
     if not finished:
-        raise RunError(f"{folder}: none of its {len(comparison.runs)} runs has a result.json. Compare again.")
+        raise RunError(
+            f"{folder}: none of its {len(comparison.runs)} runs has a result.json. Run the comparison again."
+        )
     runs = tuple(map(read_run, finished.values()))
     return Study(
         source=comparison.source,

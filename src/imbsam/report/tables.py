@@ -176,7 +176,7 @@ def cost(study: Study) -> Table:
     if len(study.labels) > 1:
         columns.insert(2, f"times {study.labels[0]}")
     return Table(
-        caption="Cost of training, mean over seeds; runs side by side on one machine slow each other down",
+        caption="Cost of training, mean over seeds; runs at the same time on one machine slow each other down",
         columns=columns,
         rows=[row(label) for label in study.labels],
     )

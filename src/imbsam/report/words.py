@@ -73,7 +73,7 @@ def decided(result: Result) -> list[str]:
     first, *others = (
         (f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)}", percent(likeliest.of(m) or 0.0)) for m in shown
     )
-    gains = [f"{first[0]} (by the likeliest class in training frequencies {first[1]})"]
+    gains = [f"{first[0]} (by the most probable class under training frequencies {first[1]})"]
     gains += [f"{score} ({other})" for score, other in others]
     return [f"Decided {how(result)}: {', '.join(gains)}.", *result.read.prices]
 
@@ -125,7 +125,7 @@ def _more(summary: Summary, leader: str, others: Sequence[str]) -> list[str]:
     if len(others) <= MAX_OTHERS:
         return [_against(summary, label, summary.primary) for label in others]
     challengers = len(others) + 1
-    return [f"{leader} was picked as the highest of {challengers} on these very scores, which flatters it"]
+    return [f"{leader} was chosen as the highest of {challengers} on these scores, so its score is optimistic"]
 
 
 def _against(summary: Summary, label: str, measure: Measure) -> str:

@@ -53,11 +53,13 @@ def check_blend(problem: Problem) -> None:
     """
     options, method = problem.options, problem.options.method.method
     if not isinstance(problem.dataset.spec, TableSpec):
-        raise OptionError(f"--method {method} is for tables, and {problem.source} holds images. Choose another method.")
+        raise OptionError(
+            f"--method {method} is for tables, but {problem.source} contains images. Choose another method."
+        )
     if options.model.model != "mlp" or options.model.weights is not None:
         raise OptionError(
-            f"--method {method} takes no --model and --weights: its network is a multilayer perceptron. For a model of "
-            "your own name the method, as --method imbsam."
+            f"--method {method} takes no --model and --weights: its network is a multilayer perceptron. To use your "
+            "own model, name a network method, for example --method imbsam."
         )
     loss = options.loss
     of_network = {
@@ -73,8 +75,8 @@ def check_blend(problem: Problem) -> None:
     }
     if given := [option for option, is_given in of_network.items() if is_given]:
         raise OptionError(
-            f"--method {method} takes no {given[0]}: its members are trained each in its own way. For a network alone "
-            "name the method, as --method imbsam."
+            f"--method {method} takes no {given[0]}: its members are trained in different ways. To train a network "
+            "alone, name its method, for example --method imbsam."
         )
     if int(problem.priors.counts.min()) == 0:
         name = problem.dataset.classes[int(problem.priors.counts.argmin())]

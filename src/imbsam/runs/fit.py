@@ -99,7 +99,7 @@ def fit(
                     record = training.epoch(signals, on_step)
                 except NonFiniteError as error:
                     finished = training.progress.epoch
-                    kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
+                    kept = f"The checkpoint of epoch {finished} is kept." if finished else "No epoch was finished."
                     raise NonFiniteError(f"epoch {finished + 1}: {error} {kept}") from None
                 sync(folder, trackers)
                 if on_epoch is not None:

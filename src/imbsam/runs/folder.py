@@ -205,7 +205,7 @@ class RunFolder:
         whole = [line for line in lines if _whole(line) is not None]
         if len(whole) < epochs:
             warnings.warn(
-                f"{self.metrics} lacks the lines of {epochs - len(whole)} epochs; curves will lack them, too.",
+                f"{self.metrics} lacks the lines of {epochs - len(whole)} epochs; curves will lack them as well.",
                 RunWarning,
                 stacklevel=2,
             )
@@ -246,11 +246,11 @@ class RunFolder:
             tensors, about = unsealed_tensors(self.weights.read_bytes())
             digest = self._digest()
         except (OSError, DamagedError) as error:
-            raise RunError(f"{self.weights} is damaged: {error}. Train anew with --overwrite.") from None
+            raise RunError(f"{self.weights} is damaged: {error}. Train again with --overwrite.") from None
         if about.get("run") != digest:
             raise RunError(
                 f"{self.weights} was not written beside this config.yaml and data.json: one of them has changed, or "
-                "the weights are of another run. Restore it, or train anew with --overwrite."
+                "the weights are of another run. Restore it, or train again with --overwrite."
             )
         return tensors
 

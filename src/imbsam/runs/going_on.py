@@ -32,8 +32,7 @@ def begun(path: Path, asked: Options) -> tuple[RunFolder, str, Options]:
     if set(given) - set(WITHOUT_EFFECT):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT)
         raise OptionError(
-            f"--resume goes on with the options of the run; only {flags} may be given anew. A new run takes another "
-            "--out."
+            f"--resume uses the options of the run; only {flags} may be changed. For a new run choose another --out."
         )
     if folder.result.exists():
         raise RunError(f"the run in {path} is finished. Its report: imbsam report {path}")

@@ -294,7 +294,7 @@ class Training:
         differing = self.problem.options.differing(held)
         if differing:
             raise RunError(
-                f"{self.folder.checkpoint} does not fit this run: it is of one with another {', '.join(differing)}."
+                f"{self.folder.checkpoint} does not fit this run: that run has another {', '.join(differing)}."
             )
 
     def notes(self) -> list[str]:

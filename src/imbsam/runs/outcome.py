@@ -150,9 +150,9 @@ def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
     if found.tail >= LEARNT * head:
         return []
     return [
-        f"The tail is not learnt: its recall is {100 * found.tail:.1f} %, that of other classes {100 * head:.1f} %. "
-        "A flat minimum is of no use where there is none yet: train longer, augment more (--augment trivial), let the "
-        "loss or the sampler weigh the rare classes (--loss logit-adjustment, --sampler repeated), or start from a "
+        f"The tail was not learned: its recall is {100 * found.tail:.1f} %, that of other classes {100 * head:.1f} %. "
+        "Without a minimum there is nothing to flatten yet: train longer, augment more (--augment trivial), let the "
+        "loss or the sampler weight the rare classes (--loss logit-adjustment, --sampler repeated), or start from a "
         "pretrained model (--finetune)."
     ]
 

@@ -54,10 +54,10 @@ def check_apart(out: Path, source: str) -> None:
         for name in [piece, *(glob.glob(piece) if glob.has_magic(piece) else ())]:  # noqa: PTH207
             place, end = end_of(Path(name).expanduser()), end_of(out)
             if end == place or (out.exists() and place.exists() and out.samefile(place)):
-                raise OptionError(f"{readable(str(out))} would replace the data that are read. Choose another --out.")
+                raise OptionError(f"{readable(str(out))} would replace the input data. Choose another --out.")
             if place.is_dir() and end.parent == place:
                 raise OptionError(
-                    f"{readable(str(out))} would lie among the data that are read, in the folder {readable(name)!r}. "
+                    f"{readable(str(out))} would be among the input data, in the folder {readable(name)!r}. "
                     "Choose another --out."
                 )
 

@@ -69,7 +69,7 @@ class World:
         if failed:
             self._over = True
             self.check()
-            raise RunError("another process of the run failed. What it said is above.")
+            raise RunError("another process of the run failed; its error is above.")
         return number or None
 
     def stop(self, signals: HeldBack, number: int) -> NoReturn:
@@ -189,7 +189,7 @@ def _described(error: Exception) -> str:
     if isinstance(error, RuntimeError) and ("gloo" in str(error) or isinstance(error, dist.DistError)):
         return (
             "the connection to another process was lost: it was killed, or ran out of memory. If an epoch was "
-            "finished, go on with imbsam train --resume."
+            "finished, resume with imbsam train --resume."
         )
     return "".join(traceback.format_exception(error)).rstrip()
 
@@ -212,7 +212,7 @@ def joined() -> Iterator[World]:
         store, rank, size = next(iter(rendezvous("env://", timeout=FIRST_MEETING)))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"the processes that torchrun started do not find one another: {error}") from None
+        raise RunError(f"the processes that torchrun started cannot reach each other: {error}") from None
     world = World(rank, size, int(os.environ["LOCAL_RANK"]), store)
     if world.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(world.local_rank)

@@ -49,11 +49,11 @@ def check_first(path: Path, out: Path) -> None:
             "a run of a network."
         )
     if (second := first.read_second_stage()) is not None:
-        raise OptionError(f"the run in {path} is a second stage itself: retrain its first, {second.of}.")
+        raise OptionError(f"the run in {path} is a second stage itself: retrain its first stage, {second.of}.")
     if first.weights.exists() and not first.result.exists():
-        raise RunError(f"the run in {path} is not finished. Go on with it: imbsam train --resume {path}")
+        raise RunError(f"the run in {path} is not finished. Resume it: imbsam train --resume {path}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunError(f"{out} is there already. Choose another --out.")
+        raise RunError(f"{out} exists already. Choose another --out.")
     check_run(out, source)
 
 
@@ -92,7 +92,7 @@ def retrain(
     check_first(path, out)
     trained = Trained.open(path, device=device, model=model)
     if not isinstance(trained.spec, ImageSpec):
-        raise OptionError(f"imbsam retrain is for images, and the run in {path} is of a table.")
+        raise OptionError(f"imbsam retrain is for images, but the run in {path} is of a table.")
     first = RunFolder(path)
     before = first.read_result()
     if trained.options.training.threads:
@@ -170,7 +170,7 @@ def _remade(
 def _tau(cut: Cut, problem: setup.Problem) -> float:
     samples = problem.dataset.validation
     if samples is None:
-        raise OptionError("the run held no validation data out to choose tau on: give one, as --tau 1.")
+        raise OptionError("the run has no validation data to choose tau on: give a value, for example --tau 1.")
     return best_tau(features_of(cut, samples, problem), samples.targets, cut.layer.weight.detach().cpu())
 
 

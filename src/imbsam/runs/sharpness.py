@@ -90,8 +90,8 @@ class RunSharpness:
         check_network(trained.options.method.method, "imbsam sharpness")
         if trained.second is not None:
             raise OptionError(
-                f"imbsam sharpness looks at the loss that a whole network was trained by, and {path} is a second "
-                f"stage: measure the run {trained.second.of}."
+                f"imbsam sharpness measures the loss that a whole network was trained with, but {path} is a "
+                f"second stage: measure the run {trained.second.of}."
             )
         if options.epoch == "last":
             trained.model.load_state_dict(RunFolder(path).read_checkpoint().measured)
@@ -99,7 +99,7 @@ class RunSharpness:
         problem.check_same_data(trained.classes, trained.priors.counts.tolist())
         samples = problem.dataset.train if options.split == "train" else problem.dataset.validation
         if samples is None:
-            raise DataError(f"the run in {path} held no validation data out. Measure on --split train.")
+            raise DataError(f"the run in {path} has no validation data. Measure on --split train.")
         self.options, self.path = options, path
         self.file = RunFolder(path).sharpness(options.split)
         self.rho = float(str(DEFAULTS[kind_of(trained.spec)]["rho"])) if options.rho is None else options.rho

@@ -157,7 +157,7 @@ class Trained:
             OptionError: If the run is of a table, whose rows cannot be mirrored.
         """
         if tta == "flip" and not isinstance(self.spec, ImageSpec):
-            raise OptionError(f"--tta flip is for images, and the run is of a table, {self.source}: leave it out.")
+            raise OptionError(f"--tta flip is for images, but the run is of a table, {self.source}: leave it out.")
         return replace(self, tta=tta)
 
     def decided(self, later: DecisionOptions) -> "Trained":

@@ -61,7 +61,7 @@ def plane(
         for column, a in enumerate(across):
             found = surface.class_losses(surface.weights + a * directions[0] + b * directions[1])
             if found[present].isnan().any():
-                raise NonFiniteError(f"a loss is NaN at the offsets {a:g}, {b:g}. Look closer: choose a smaller span.")
+                raise NonFiniteError(f"a loss is NaN at the offsets {a:g}, {b:g}. Choose a smaller span.")
             losses[row, column] = found
             if on_point is not None:
                 on_point(row * len(across) + column + 1, len(up) * len(across))

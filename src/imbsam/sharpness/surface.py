@@ -62,7 +62,7 @@ class LossSurface:
             raise OptionError(f"batch_size must be at least 1; got {batch_size}.")
         dtype = next(iter(trainable.values())).dtype if dtype is None else dtype
         if not dtype.is_floating_point:
-            raise OptionError(f"dtype must be a floating one, as torch.float64; got {dtype}.")
+            raise OptionError(f"dtype must be a floating one, such as torch.float64; got {dtype}.")
         self.model, self.criterion, self.rows = model, criterion, rows
         self.batch_size, self.dtype, self.graph_bytes = batch_size, dtype, graph_bytes
         self.forwarded = 0
@@ -115,7 +115,7 @@ class LossSurface:
             found: Tensor = self.criterion(functional_call(self.model, {**others, **point}, (inputs,)), targets)
         if found.shape != targets.shape:
             raise OptionError(
-                f"the criterion must give one loss a row, shape {tuple(targets.shape)}; got {tuple(found.shape)}. "
+                f"the criterion must return one loss per row, shape {tuple(targets.shape)}; got {tuple(found.shape)}. "
                 'Use reduction="none".'
             )
         return found
@@ -240,8 +240,8 @@ class LossSurface:
         culprit = next((f" (class {c}: mean loss {losses[c]:g})" for c in classes if losses[c].isinf()), "")
         culprit = culprit or next((f" (class {c})" for c in self._present(classes) if losses[c].isnan()), "")
         raise NonFiniteError(
-            f"the {what} of {len(classes)} of {self.rows.num_classes} classes is not finite{culprit}. Look at the "
-            "model's weights and at the rows; a wider dtype helps where numbers overflow."
+            f"the {what} of {len(classes)} of {self.rows.num_classes} classes is not finite{culprit}. Check the "
+            "model's weights and the rows; a wider dtype helps if numbers overflow."
         )
 
     def _present(self, classes: Sequence[int]) -> list[int]:

@@ -85,7 +85,7 @@ def keep_as(path: Path, other: Path) -> None:
 @contextlib.contextmanager
 def _aside(path: Path) -> Iterator[Path]:
     """Yield a path to write to; the result replaces the file when the block ends, and is removed if the block fails."""
-    with _told(path, "What stood there before is kept."):
+    with _told(path, "The earlier content is kept."):
         place = end_of(path) if path.is_symlink() else path
         aside = aside_of(place)
         try:
@@ -129,7 +129,9 @@ def alone(folder: Path) -> Iterator[None]:
         until = time.monotonic() + WAIT
         while not _locked(descriptor):
             if time.monotonic() > until:
-                raise RunError(f"another process is training in {folder}. Let it end, or choose another folder.")
+                raise RunError(
+                    f"another process is training in {folder}. Wait until it ends, or choose another folder."
+                )
             time.sleep(0.05)
         yield
     finally:

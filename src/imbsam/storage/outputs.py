@@ -71,12 +71,12 @@ def _check_name(place: Path) -> None:
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has this name")
         if not os.access(place, os.W_OK):
-            raise PermissionError(errno.EACCES, "it is protected from being written")
+            raise PermissionError(errno.EACCES, "it is write-protected")
 
 
 def _reason(path: Path, error: OSError) -> str:
     with contextlib.suppress(OSError):
         for folder in path.parents:
             if folder.is_file():
-                return f"{readable(str(folder))} is a file and no folder"
+                return f"{readable(str(folder))} is a file, not a folder"
     return str(error.strerror or error)

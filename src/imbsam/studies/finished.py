@@ -25,10 +25,10 @@ def finished_runs(paths: Sequence[Path]) -> list[Path]:
             continue
         finished = [path / name for name in Comparison.read(path).runs if RunFolder(path / name).result.exists()]
         if not finished:
-            raise RunError(f"no run of the comparison in {path} is finished. Compare again.")
+            raise RunError(f"no run of the comparison in {path} is finished. Run the comparison again.")
         folders += finished
     for folder in folders:
         RunFolder(folder).read_config()
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise OptionError("the same run is named twice. Name each run once.")
+        raise OptionError("the same run is given twice. Give each run once.")
     return folders

@@ -40,7 +40,7 @@ class Journal(JournalFileBackend):
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> RunError:
-        return RunError(f"cannot write {self._path}: {error.strerror or error}. What stood there before is kept.")
+        return RunError(f"cannot write {self._path}: {error.strerror or error}. The earlier content is kept.")
 
 
 def _cut_to_whole_lines(path: Path) -> None:

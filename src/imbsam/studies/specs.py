@@ -31,5 +31,7 @@ def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
         except yaml.YAMLError:
             equals = ""
         if not equals or not name:
-            raise OptionError(f"{option} {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
+            raise OptionError(
+                f"{option} {label}: {pair!r} is not NAME=VALUE, for example imbsam:rho=0.1,tail-weight=2."
+            )
     return chosen, values

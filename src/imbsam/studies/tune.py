@@ -65,7 +65,7 @@ class Range:
         if "|" in rest:
             choices = tuple(map(_choice, rest.split("|")))
             if len(set(map(repr, choices))) < len(choices):
-                raise OptionError(f"--search {text}: a choice is there twice.")
+                raise OptionError(f"--search {text}: a choice occurs twice.")
             return cls(name, choices, "choice")
         low, colon, high = rest.partition(":")
         try:
@@ -73,7 +73,9 @@ class Range:
         except ValueError:
             colon = ""
         if not colon or not math.isfinite(most - least) or least >= most:
-            raise OptionError(f"--search {text}: give LOW:HIGH or A|B|C, as rho=0.02:0.5 or tail=fewer-than=20|auto.")
+            raise OptionError(
+                f"--search {text}: give LOW:HIGH or A|B|C, such as rho=0.02:0.5 or tail=fewer-than=20|auto."
+            )
         return cls(name, (least, most), "log" if least > 0 and most >= 10 * least else "linear")
 
     def distribution(self) -> "BaseDistribution":
@@ -107,7 +109,7 @@ USUAL: Mapping[str, str] = {
 def usual_search(options: Options) -> tuple[Range, ...]:
     """Return the default search: learning rate, weight decay, rho and tail, as far as a method has them."""
     name = checked_name(options.method.method)
-    check_network(name, "imbsam tune, where nothing else is said,")
+    check_network(name, "imbsam tune, by default")
     names = ["lr", "weight_decay"]
     if name not in PLAIN:
         names += ["rho", *(["tail"] if METHODS[name].kind.class_aware else [])]
@@ -219,7 +221,7 @@ def best_of(tried: Sequence[Tried]) -> Tried:
     scored = [each for each in tried if each.score is not None]
     if not scored:
         reasons = next((each.error for each in tried if each.error), "there was no trial")
-        raise RunError(f"no trial came to a score; the first: {reasons}")
+        raise RunError(f"every trial failed; the first: {reasons}")
     return max(scored, key=lambda each: (cast(float, each.score), -each.number))
 
 

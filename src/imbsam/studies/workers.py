@@ -48,10 +48,12 @@ class Workers:
         if self.jobs is not None and self.jobs < 1:
             raise OptionError(f"--jobs must be at least 1; got {self.jobs}.")
         if self.backend == "local" and self.address is not None:
-            raise OptionError("--address is of a cluster: name its kind, --backend dask or --backend ray.")
+            raise OptionError("--address belongs to a cluster: name its kind, --backend dask or --backend ray.")
         if self.backend != "local" and self.address is None:
             example = "tcp://10.0.0.1:8786" if self.backend == "dask" else "10.0.0.1:6379"
-            raise OptionError(f"--backend {self.backend} needs the address of the cluster, as --address {example}.")
+            raise OptionError(
+                f"--backend {self.backend} needs the address of the cluster, for example --address {example}."
+            )
 
     def number(self, work: int) -> int:
         """Return how many pieces of work run at the same time on this machine."""
@@ -92,7 +94,7 @@ class Workers:
                         yield made
                 return
             except TerminatedWorkerError:
-                text = f"a process died, perhaps for lack of memory; {len(left)} runs are begun again or gone on with."
+                text = f"a process died, perhaps for lack of memory; {len(left)} runs are started again or resumed."
                 warnings.warn(text, RunWarning, stacklevel=2)
         raise RunError(
             f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
@@ -156,14 +158,14 @@ def _dask(address: str) -> Iterator[None]:
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise RunError(f"no Dask scheduler answers at {address} ({error}). Start one, or mend --address.") from None
+        raise RunError(f"no Dask scheduler answers at {address} ({error}). Start one, or correct --address.") from None
     with client:
         busy = [
             name for name, worker in client.scheduler_info(n_workers=-1)["workers"].items() if worker["nthreads"] > 1
         ]
         if busy:
             raise OptionError(
-                f"the Dask worker {busy[0]} has several threads, and runs would share its random numbers: start "
+                f"the Dask worker {busy[0]} has several threads, but runs would then share random numbers: start "
                 f"workers of one thread, dask worker {address} --nworkers 4 --nthreads 1."
             )
         yield
@@ -179,7 +181,7 @@ def _ray(address: str) -> Iterator[int]:
     try:
         ray.init(address=address, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
-        raise RunError(f"no Ray cluster answers at {address} ({error}). Start one, or mend --address.") from None
+        raise RunError(f"no Ray cluster answers at {address} ({error}). Start one, or correct --address.") from None
     try:
         register_ray()
         yield int(ray.cluster_resources().get("CPU", 1))

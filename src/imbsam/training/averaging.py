@@ -20,7 +20,7 @@ def check_average(training: TrainingOptions) -> None:
         OptionError: If a decay is given without an average.
     """
     if training.average == "none" and training.average_decay != TrainingOptions().average_decay:
-        raise OptionError(f"--average-decay {training.average_decay} is of an average: give --average ema with it.")
+        raise OptionError(f"--average-decay {training.average_decay} needs an average: add --average ema.")
 
 
 def average_of(model: nn.Module, training: TrainingOptions) -> AveragedModel | None:

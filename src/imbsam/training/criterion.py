@@ -54,7 +54,7 @@ def loss_values(options: Options) -> dict[str, float]:
         try:
             values[name.replace("-", "_")] = float(value)
         except ValueError:
-            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, as tau=1.5.") from None
+            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, for example tau=1.5.") from None
     return values
 
 
@@ -67,17 +67,17 @@ def check_soft_targets(options: Options) -> None:
     chosen, usual = options.data, DataOptions()
     for name in ("mix_alpha", "mix_until"):
         if chosen.mix == "none" and getattr(chosen, name) != getattr(usual, name):
-            raise OptionError(
-                f"--{name.replace('_', '-')} is of mixed images: give --mix mixup, cutmix or both with it."
-            )
+            raise OptionError(f"--{name.replace('_', '-')} needs mixed images: add --mix mixup, cutmix or both.")
     if chosen.sampler != "repeated" and chosen.repeat_threshold is not None:
-        raise OptionError("--repeat-threshold is of a sampler: give --sampler repeated with it.")
+        raise OptionError("--repeat-threshold needs a sampler: add --sampler repeated.")
     smoothing = options.loss.label_smoothing
     asked = f"--mix {chosen.mix}" if chosen.mix != "none" else f"--label-smoothing {smoothing}" if smoothing else None
     if asked and options.loss.loss == "ldam":
         raise OptionError(
-            f"--loss ldam has a margin for the one class of an image, and {asked} gives it several. Take another loss, "
-            "as --loss logit-adjustment."
+            f"--loss ldam has a margin for a single class, but {asked} gives an image several. Choose another loss, "
+            "for example --loss logit-adjustment."
         )
     if smoothing and "label_smoothing" in loss_values(options):
-        raise OptionError("--label-smoothing and --loss-options label_smoothing=... are the same: give one of them.")
+        raise OptionError(
+            "--label-smoothing and --loss-options label_smoothing=... are the same option: give only one of them."
+        )

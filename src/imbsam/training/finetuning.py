@@ -36,21 +36,22 @@ def check_finetuning(options: Options) -> None:
     has_rank = chosen.lora_rank != usual.lora_rank
     if not is_finetuning(options):
         if chosen.tune != usual.tune or has_rank:
-            raise OptionError("--tune and --lora-rank say what of a pretrained model is tuned: add --finetune.")
+            raise OptionError("--tune and --lora-rank choose what is tuned in a pretrained model: add --finetune.")
         return
     if options.method.method in BLENDS:
-        raise OptionError(f"--finetune trains a network, and --method {options.method.method} is for tables.")
+        raise OptionError(f"--finetune trains a network, but --method {options.method.method} is for tables.")
     folder = is_folder(chosen.model)
     if chosen.weights is None and ":" not in chosen.model and not folder:
         raise OptionError(
-            f"--finetune starts from pretrained weights, and --model {chosen.model} has none: give --weights "
-            "FILE, or a model that brings its own (timm:NAME, torchvision:NAME, package.module:callable, or a folder "
-            "that transformers wrote)."
+            f"--finetune starts from pretrained weights, but --model {chosen.model} has none: give --weights "
+            "FILE, or a model with pretrained weights (timm:NAME, torchvision:NAME, package.module:callable, or a "
+            "folder "
+            "written by transformers)."
         )
     if chosen.weights is not None and folder:
-        raise OptionError(f"--model {chosen.model} is a folder with weights of its own: leave out --weights.")
+        raise OptionError(f"--model {chosen.model} is a folder with its own weights: leave out --weights.")
     if has_rank and chosen.tune in ("last", "all"):
-        raise OptionError(f"--lora-rank is of adapters, and --tune {chosen.tune} has none: leave it out.")
+        raise OptionError(f"--lora-rank is for adapters, but --tune {chosen.tune} has none: leave it out.")
 
 
 def held_inputs(preprocess: Mapping[str, object]) -> Expected:
@@ -79,7 +80,7 @@ def as_expected(dataset: data.Dataset, expected: Expected, source: str) -> data.
     """
     spec = dataset.spec
     if not isinstance(spec, ImageSpec):
-        raise OptionError(f"--finetune is for images, and {source} is a table: leave it out.")
+        raise OptionError(f"--finetune is for images, but {source} is a table: leave it out.")
     mean, std = (_of_channels(values, spec.channels) for values in (expected.mean, expected.std))
     spec = replace(spec, mean=mean or spec.mean, std=std or spec.std)
     preprocess = {**dataset.preprocess, "spec": asdict(spec)}
@@ -93,7 +94,7 @@ def _of_channels(values: tuple[float, ...] | None, channels: int) -> tuple[float
         return values
     if channels == 1:
         return (sum(values) / len(values),)
-    raise OptionError(f"--model normalises {len(values)} channels, and the images have {channels}: choose another.")
+    raise OptionError(f"--model normalises {len(values)} channels, but the images have {channels}: choose another.")
 
 
 def finetune_of(options: Options, preprocess: Mapping[str, object], *, pretrained: bool) -> FineTune | None:

@@ -117,8 +117,8 @@ def check_network(name: str, what: str) -> None:
     """
     if name in BLENDS:
         raise OptionError(
-            f"{what} looks at the steps of a network, and --method {name} makes none of its own. "
-            "Name one of a network, as --method imbsam."
+            f"{what} counts the steps of a network, but --method {name} makes none. Name a "
+            "network method, for example --method imbsam."
         )
 
 
@@ -163,7 +163,7 @@ def make_optimizer(
         elif falling.keys() <= ascent_options(chosen.ascent).keys():
             of_ascent = {**falling, **of_ascent}
         else:
-            raise OptionError("--anneal-from is of the ascent by rise: choose --ascent rise, or --method le-sam.")
+            raise OptionError("--anneal-from belongs to the ascent rise: choose --ascent rise, or --method le-sam.")
     return create(
         name,
         model,
@@ -210,7 +210,7 @@ def values_of(pairs: Sequence[str], option: str, defaults: Mapping[str, object])
         name, equals, value = pair.partition("=")
         name = name.replace("-", "_")
         if not equals:
-            raise OptionError(f"{option} {pair}: give NAME=VALUE, as alpha=0.4.")
+            raise OptionError(f"{option} {pair}: give NAME=VALUE, for example alpha=0.4.")
         if name not in defaults:
             known = ", ".join(defaults) or "none"
             raise OptionError(f"{option} {pair}: there is no option {name!r}; there are: {known}.")

@@ -47,7 +47,7 @@ class Cut:
         if found is None:
             raise ModelError(
                 f"the model {name} has not exactly one linear or cosine layer of {num_classes} outputs, so it is "
-                "unclear which classifier to retrain: end the model in one that is called classifier."
+                "unclear which classifier to retrain: name the last layer `classifier`."
             )
         place, layer = found
         self.model, self.layer, self.place, self._name = model.eval(), layer, place, name
@@ -68,7 +68,7 @@ class Cut:
         """
         outputs, features = self._forwarded(inputs)
         if not torch.allclose(self.layer(features), outputs, rtol=1e-3, atol=1e-4):
-            raise self._no_last_layer("is not what makes the outputs")
+            raise self._no_last_layer("does not give the outputs")
 
     @torch.no_grad()
     def features(self, inputs: Tensor) -> Tensor:
@@ -88,13 +88,11 @@ class Cut:
         with self.layer.register_forward_pre_hook(keep):
             outputs: Tensor = self.model(inputs)
         if len(got) != 1 or got[0].shape != (len(inputs), self.layer.in_features):
-            raise self._no_last_layer("does not see one feature vector of each image")
+            raise self._no_last_layer("does not get one feature vector for each image")
         return outputs, got[0]
 
     def _no_last_layer(self, why: str) -> ModelError:
-        return ModelError(
-            f"the layer {self.place} of the model {self._name} {why}: such a classifier is not retrained."
-        )
+        return ModelError(f"the layer {self.place} of the model {self._name} {why}: it cannot be retrained.")
 
 
 def usual_lr(options: Options, how: str) -> float:
@@ -199,7 +197,9 @@ def normalise(cut: Cut, tau: float) -> None:
         ModelError: If the classifier uses cosines, which do not depend on lengths.
     """
     if not isinstance(cut.layer, nn.Linear):
-        raise ModelError("--how tau-norm has no effect on a cosine classifier, which takes no lengths: choose crt.")
+        raise ModelError(
+            "--how tau-norm has no effect on a cosine classifier, which does not depend on lengths: choose crt."
+        )
     cut.layer.weight.copy_(tau_normalised(cut.layer.weight, tau))
     if cut.layer.bias is not None:
         cut.layer.bias.zero_()

@@ -35,7 +35,7 @@ class SecondStage:
 
     def told(self) -> str:
         """Describe what was done in one sentence."""
-        return f"the classifier of the run {self.of} was made anew by {self._how()}; all other weights are that run's."
+        return f"the classifier of the run {self.of} was retrained by {self._how()}; all other weights are unchanged."
 
     def _how(self) -> str:
         if self.how == "tau-norm":

@@ -52,8 +52,8 @@ class Problem:
         """
         if (list(classes), list(counts)) != (list(self.dataset.classes), self.priors.counts.tolist()):
             raise DataError(
-                f"{self.source} has changed since the run was begun: its classes, or how many training samples they "
-                "have, are others. Restore the data, or train anew."
+                f"{self.source} has changed since the run was started: it has other classes, or other numbers of "
+                "training samples. Restore the data, or train again."
             )
 
 
@@ -128,22 +128,23 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
     asked, options = options, resolved(options, source, dataset.spec, priors)
     if int(priors.counts.min()) == 0 and asked.loss.loss == "auto":
         name = dataset.classes[int(priors.counts.argmin())]
-        note = f"the class {name!r} has no training sample: the loss is cross-entropy, as logit adjustment needs one."
+        note = f"the class {name!r} has no training sample, so the loss is cross-entropy: logit adjustment needs one."
         dataset = replace(dataset, notes=(*dataset.notes, note))
     if not isinstance(dataset.spec, ImageSpec):
         for name, value in (("augment", options.data.augment), ("mix", options.data.mix)):
             if value != "none":
-                raise OptionError(f"--{name} {value} is for images, and {source} is a table.")
+                raise OptionError(f"--{name} {value} is for images, but {source} is a table.")
     if len(dataset.classes) < 2:
-        raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
+        raise DataError(f"{source} has only one class: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
     many_above, few_below = training.many_above, training.few_below
     assert many_above is not None
     assert few_below is not None
     if (many_above, few_below) == priors.shot_bounds() != CUSTOMARY_BOUNDS:
         note = (
-            "by the customary bounds of 20 and 100 training samples all classes are in one shot group. So the "
-            f"rarest third, below {few_below:,}, is few-shot, and the most frequent, above {many_above:,}, many-shot."
+            "with the customary bounds of 20 and 100 training samples all classes are in one shot group, so "
+            f"the rarest third, below {few_below:,}, is few-shot, and the most frequent, above {many_above:,}, "
+            "many-shot."
         )
         dataset = replace(dataset, notes=(*dataset.notes, note))
     check_average(training)

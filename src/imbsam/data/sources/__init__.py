@@ -62,7 +62,7 @@ def read(source: str, request: Request) -> Raw:
     paths = _paths(source)
     if len(paths) == 1 and paths[0].is_dir():
         raw = _read_folder(paths[0], request)
-        return raw.noting("this is the folder digits, not scikit-learn's digits.") if source == DIGITS else raw
+        return raw.noting("the folder digits is used, not scikit-learn's digits.") if source == DIGITS else raw
     return _read_files(paths, source, request)
 
 
@@ -113,9 +113,11 @@ def _divided(folder: Path) -> list[Path]:
     """Return the tables of a folder that is partitioned by columns."""
     files = [path for path in files_below(folder) if path.parent != folder]
     if odd := [str(path.relative_to(folder)) for path in files if not is_table(path)]:
-        raise DataError(f"{folder}: a table divided by columns, with files that are none: {listed(odd)}. Remove them.")
+        raise DataError(
+            f"{folder}: a table partitioned by columns, with files that are not tables: {listed(odd)}. Remove them."
+        )
     if not files:
-        raise DataError(f"{folder}: its folders are named column=value, and hold no file.")
+        raise DataError(f"{folder}: its folders are named column=value, but contain no file.")
     return files
 
 
@@ -140,8 +142,8 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
     if all(path.is_file() and is_image(path) for path in paths):
         _without_target(source, request)
         return read_image_files(paths)
-    clash = " It stands before scikit-learn's digits: rename it to use those." if source == DIGITS else ""
-    raise DataError(f"{source}: cannot tell what this is.{clash}\n{UNDERSTOOD}")
+    clash = " It has precedence over scikit-learn's digits: rename it to use those." if source == DIGITS else ""
+    raise DataError(f"{source}: the kind of this source is unclear.{clash}\n{UNDERSTOOD}")
 
 
 def _read_parquet(paths: list[Path], request: Request) -> Raw:
@@ -157,7 +159,7 @@ def _paths(source: str) -> list[Path]:
     for piece in source.split(","):
         matches = sorted(map(Path, glob.glob(piece))) if glob.has_magic(piece) else []  # noqa: PTH207
         if glob.has_magic(piece) and not matches and not exists(Path(piece)):  # noqa: PTH110
-            raise DataError(f"{piece!r}: no file fits this pattern.")
+            raise DataError(f"{piece!r}: no file matches this pattern.")
         found += matches or [_existing(piece)]
     return found
 

@@ -55,13 +55,13 @@ def _column(column: pd.Series) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         pass
     if column.dtype.kind == "c":
-        raise DataError(f"column {column.name!r} holds complex values, which are no feature. Leave it out.")
+        raise DataError(f"column {column.name!r} holds complex values, which cannot be a feature. Leave it out.")
     gone = column.isna().to_numpy()
     values = [None if missing else value for value, missing in zip(column.tolist(), gone, strict=True)]
     odd = next((value for value in values if value is not None and not isinstance(value, PLAIN)), None)
     if odd is not None:
         raise DataError(
-            f"column {column.name!r} holds {type(odd).__name__} values, which are no feature. Leave it out."
+            f"column {column.name!r} holds {type(odd).__name__} values, which cannot be a feature. Leave it out."
         )
     if all(
         value is None or (isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool))
@@ -77,7 +77,9 @@ def _check_zones(dates: pd.Series) -> None:
         len({value.tzinfo is None for value in dates if isinstance(value, datetime.datetime) and not pd.isna(value)})
         > 1
     ):
-        raise DataError(f"column {dates.name!r} has dates with a time zone and others without. Give all one, or none.")
+        raise DataError(
+            f"column {dates.name!r} has dates with a time zone and others without. Give all of them one, or none."
+        )
 
 
 def _check_values(column: pd.Series) -> None:

@@ -227,7 +227,7 @@ def _refuse_numbers(texts: pa.Array, held: str, example: str) -> None:
     if numeric.any():
         place = int(numeric.argmax())
         raise UnfitError(
-            f"holds {texts[place].as_py()!r}. It held {held} in training, and a number is none. Write the {held} as in "
+            f"holds {texts[place].as_py()!r}. It held {held} in training, but a number is not a {held} as in "
             f"training, or as {example}",
             place,
         )

@@ -53,7 +53,7 @@ def read_cifar(path: Path) -> Raw:
         train, test, meta = (CIFAR100_TRAIN,), CIFAR100_TEST, CIFAR100_META
     for needed in (*train, test, meta):
         if needed not in files:
-            raise DataError(f"{path}: {needed} is missing; the CIFAR python archive is not whole. Download it again.")
+            raise DataError(f"{path}: {needed} is missing; the CIFAR python archive is incomplete. Download it again.")
     classes = _class_names(path, _unpickled(path, meta, files[meta]), meta, meta_key)
     of: dict[PartName, tuple[str, ...]] = {"train": train, "test": (test,)}
     parts = {
@@ -80,9 +80,9 @@ def _archive_files(path: Path) -> tuple[dict[str, bytes], list[str]]:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 if name in files:
-                    raise DataError(f"{path}: holds {name} several times; this is no CIFAR archive.")
+                    raise DataError(f"{path}: holds {name} several times; this is not a CIFAR archive.")
                 if member.size > LARGEST and name in KNOWN:
-                    raise DataError(f"{path}: {name} holds more than {LARGEST} bytes; this is no CIFAR archive.")
+                    raise DataError(f"{path}: {name} holds more than {LARGEST} bytes; this is not a CIFAR archive.")
                 stream = archive.extractfile(member) if member.isfile() and name in KNOWN else None
                 if stream is not None:
                     files[name] = stream.read()

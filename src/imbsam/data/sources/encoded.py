@@ -96,7 +96,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
         with _open(path) as file:
             yield file
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Is the file whole?") from error
+        raise DataError(f"{path}: cannot be read ({error}). Is the file complete?") from error
 
 
 def members(path: Path) -> list[str]:
@@ -127,7 +127,8 @@ def _open_member(path: Path) -> IO[bytes]:
     names = members(path)
     if len(names) != 1:
         raise DataError(
-            f"{path}: the archive holds {len(names)} files ({listed(names) or 'none'}), and a table is one. Unpack it."
+            f"{path}: the archive holds {len(names)} files ({listed(names) or 'none'}), but a table needs exactly one. "
+            "Unpack it."
         )
     return zipfile.ZipFile(path).open(names[0])
 
@@ -149,7 +150,8 @@ def _checked(path: Path, encoding: str, forbidden: re.Pattern[str] = re.compile(
         quoted = quoted or b'"' in chunk
         if forbidden.search(chunk.decode()):
             raise DataError(
-                f"{path}: this is no text: it holds control characters. Is it packed, or a spreadsheet? If it is "
+                f"{path}: this is not a text: it contains control characters. Is it compressed, or a spreadsheet? If "
+                "it is "
                 "text, name its encoding by --encoding."
             )
     return Encoded(path, encoding, quoted)
@@ -173,8 +175,8 @@ def _not_damaged(path: Path, error: UnicodeError) -> None:
             good += len(beyond)
     if good - bad > bad:
         raise DataError(
-            f"{path}: most of it is UTF-8, but not all of it ({_place(error)}). Mend the file, or name the encoding by "
-            "--encoding."
+            f"{path}: most of it is UTF-8, but not all of it ({_place(error)}). Repair the file, or name the encoding "
+            "by --encoding."
         ) from error
 
 

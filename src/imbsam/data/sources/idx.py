@@ -64,11 +64,11 @@ def _array(folder: Path, name: str, dimensions: int) -> np.ndarray:
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error}). Download it again.") from error
     if len(data) > LARGEST:
-        raise DataError(f"{path}: holds more than {LARGEST} bytes; this is no MNIST file.")
+        raise DataError(f"{path}: holds more than {LARGEST} bytes; this is not an MNIST file.")
     # Two zero bytes, the type (8: uint8), the number of dimensions, each dimension as a big-endian 32-bit number.
     header = 4 + 4 * dimensions
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < header:
-        raise DataError(f"{path}: is no IDX file of bytes with {dimensions} dimensions.")
+        raise DataError(f"{path}: is not an IDX file of bytes with {dimensions} dimensions.")
     shape = tuple(int(size) for size in np.frombuffer(data[4:header], ">u4"))
     if len(data) - header != math.prod(shape):
         raise DataError(f"{path}: promises {' x '.join(map(str, shape))} bytes and holds {len(data) - header}.")

@@ -160,7 +160,7 @@ def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said:
     except AmbiguousDatesError:
         column = shlex.quote(text.name)
         raise UnfitError(
-            f"holds dates that may begin with the day or the month, such as {words[0].as_py()!r}. Write them as "
+            f"holds dates in which the day or the month may come first, such as {words[0].as_py()!r}. Write them as "
             f"2024-01-31; or say that they are text (--text {column}), or leave the column out (--ignore {column})"
         ) from None
     if form is None:
@@ -214,7 +214,9 @@ def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str] = MI
         return ColumnType(name, "date", zoned=pt.is_timestamp(kind) and kind.tz is not None)
     if pt.is_duration(kind):
         return ColumnType(name, "duration")
-    raise UnfitError(f"holds {odd_name(kind)} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}")
+    raise UnfitError(
+        f"holds {odd_name(kind)} values, which cannot be a feature. Leave it out: --ignore {shlex.quote(name)}"
+    )
 
 
 def _typed_text(name: str, column: pa.ChunkedArray, missing: Collection[str]) -> ColumnType:

@@ -16,6 +16,7 @@ MISSING = frozenset(_OF_PANDAS.split("|"))
 """Cells that count as empty in any column: no text at all, and the words that pandas takes for missing."""
 
 _AMONG_NUMBERS = (
+    ""
     "?|-|--|---|–|—|.|..|...|*|/|_|na|nan|n.a.|n.a|n/a|n/d|nd|k.a.|nil|nul|null|none|undefined|undef|unknown|unk|missing"
     "|not available|not known|not applicable|not recorded|no data|nodata|no value|empty|blank|void|tbd|(null)|(missing)"
     "|(unknown)|#value!|#div/0!|#ref!|#num!|#name?|#null!"

@@ -36,7 +36,7 @@ def parquet_schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file whole?") from error
+        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file complete?") from error
 
 
 def image_column(schema: pa.Schema) -> str | None:
@@ -138,7 +138,7 @@ def _columns(path: Path, label: str | None) -> tuple[list[bytes], list[object]]:
     try:
         table = pq.read_table(path, columns=[image, *([label] if label else [])])
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file whole?") from error
+        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file complete?") from error
     if label and label not in table.column_names:
         raise DataError(f"{path}: no column {label!r}, which the other files have.")
     # A missing image becomes no bytes at all, which is reported like any image that cannot be read.

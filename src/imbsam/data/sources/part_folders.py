@@ -32,7 +32,7 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
     parts = {part_of(folder.name) for folder in named}
     if named and not others and "train" not in parts:
         raise DataError(
-            f"{root}: {_names(named)} would be parts of a data set, and there is no folder train beside them. Add it, "
+            f"{root}: {_names(named)} would be parts of a data set, but there is no folder train beside them. Add it, "
             "or name one of them as the data; if they are classes, give them other names."
         )
     if named and not others and (len(parts) > 1 or len(named) == 1):

@@ -32,7 +32,7 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """
     here = folder.resolve()
     if here in above:
-        raise DataError(f"{folder}: this link leads back to a folder around it. Remove it.")
+        raise DataError(f"{folder}: this link leads back to a folder that contains it. Remove it.")
     files: list[Path] = []
     for path in visible(folder):
         if not path.is_dir():
@@ -63,7 +63,7 @@ def values_of(paths: Sequence[Path], root: Path | None) -> dict[str, list[str | 
     ]
     for path, values in zip(paths, found, strict=True):
         if list(values) != list(found[0]):
-            raise DataError(f"{path}: it is divided by {list(values)}, other files by {list(found[0])}.")
+            raise DataError(f"{path}: it is partitioned by {list(values)}, other files by {list(found[0])}.")
     columns = found[0] if found else {}
     return {name: [None if values[name] == NOTHING else unquote(values[name]) for values in found] for name in columns}
 

@@ -176,8 +176,9 @@ def by_part(paths: Sequence[Path]) -> dict[PartName, list[Path]]:
     if None in groups or "train" not in groups:
         found = [f"{part or 'no part'}: {listed([path.name for path in of])}" for part, of in groups.items()]
         raise DataError(
-            f"of {len(paths)} files, which is for what? The names speak of {'; '.join(found)}. Rename them so that "
-            "all say train, val or test, or none does; or name only the files that belong together."
+            f"of {len(paths)} files, the purpose of some is unclear. The names contain {'; '.join(found)}. Rename them "
+            "so that "
+            "all say train, val or test, or none does; or give only the files that belong together."
         )
     return {part: groups[part] for part in PARTS if part in groups}
 

@@ -75,7 +75,7 @@ def read_records(
                 break
         else:
             if chunk is None or len(rest) > _LONGEST:
-                raise DataError(f"{path}: a quote is left open in row {seen + max(met.rows, 1)} or before. Mend it.")
+                raise DataError(f"{path}: a quote is not closed in row {seen + max(met.rows, 1)} or before. Close it.")
             enough = 2 * len(rest)
 
 

@@ -200,7 +200,8 @@ class Reading:
             if not self.readable[kind.name]:
                 raise DataError(
                     f"{self.source}: row {lost.row}: column {kind.name!r} holds {lost.value!r}, which is {what}, and "
-                    f"none of its {lost.count} values is. Is it the column of the training, written as there?"
+                    f"none of its {lost.count} values is. Check that it is the same column in the same format as in "
+                    "training."
                 )
             some = "1 value is" if lost.count == 1 else f"{lost.count} values are"
             notes.append(
@@ -231,7 +232,7 @@ def decimal_of(
         if is_open:
             raise DataError(
                 f"{where}: numbers such as 1,234 can be read in two ways, and no other number decides. Say which mark "
-                "stands before the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; "
+                "separates the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; "
                 "or give numbers instead of texts."
             )
         return mark or "."

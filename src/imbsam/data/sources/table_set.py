@@ -62,7 +62,10 @@ class TableSet:
         for file in files[1:]:
             check_same_columns(file.path, file.names, files[0].names)
         if len({file.is_text for file in files}) > 1:
-            raise DataError(f"text files and others together: {listed([path.name for path in paths])}. Give one kind.")
+            raise DataError(
+                f"the files are a mix of text files and others: {listed([path.name for path in paths])}. Give files of "
+                "one kind."
+            )
         return cls(files, root, several or len(files) > 1)
 
     @property
@@ -152,4 +155,4 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
             [table.select(tables[0].column_names) for table in tables], promote_options="permissive"
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"the files do not fit each other: {error}.") from error
+        raise DataError(f"the files do not fit together: {error}.") from error

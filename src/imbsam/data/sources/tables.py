@@ -100,7 +100,9 @@ def _rows(files: TableSet, part: PartName, target: str | None, request: Request,
     table, names = files.whole([*kept, *files.having(target)])
     notes += files.notes
     if not len(table):
-        raise DataError(f"{files.called}: the table has 0 rows and {len(files.names)} columns; nothing to read.")
+        raise DataError(
+            f"{files.called}: the table has 0 rows and {len(files.names)} columns; there is nothing to read."
+        )
     rows = Rows(files, table, names, [])
     return _labelled(rows, str(target), request, notes) if files.has(target) else rows
 
@@ -155,7 +157,7 @@ def _check_classes(rows: Rows, target: str) -> None:
         place = next(place for place, label in enumerate(rows.labels) if label in fractions)
         raise DataError(
             f"{rows.files.called} row {rows.names[place]}: the target column {target!r} holds {rows.labels[place]}, "
-            f"one of {len(different)} numbers; a class must be a word or a number that recurs. Choose another column "
+            f"one of {len(different)} numbers; a class must be a word or a repeated number. Choose another column "
             "by --target, or bin the values."
         )
 
@@ -165,7 +167,7 @@ def _check_alike(classes: Sequence[str], where: str) -> None:
     known: dict[str, str] = {}
     for name in classes:
         if (other := known.setdefault(meaning(name), name)) != name:
-            raise DataError(f"{where}: the classes {other!r} and {name!r} say the same. Write them the same way.")
+            raise DataError(f"{where}: the classes {other!r} and {name!r} are the same. Write them in the same way.")
 
 
 def _no_target(files: TableSet, target: str | None) -> str:

@@ -107,7 +107,7 @@ class TextTable:
         if left_out:
             rows = listed([str(misfit.row) for misfit in left_out])
             note = (
-                f"{self.text.path.name}: left out as they do not have {_number(self.cut.width, 'field')}: "
+                f"{self.text.path.name}: left out because they do not have {_number(self.cut.width, 'field')}: "
                 f"{_number(len(left_out), 'row')} (row {rows})."
             )
             self.notes.extend([note] if note not in self.notes else [])
@@ -125,10 +125,10 @@ class TextTable:
     def _refusal(self, misfit: Misfit) -> str:
         named = self.cut.width == len(self.cut.header)
         expected = f"the header names {self.cut.width}" if named else f"the others have {self.cut.width}"
-        lines = " It runs over several lines: is a quote left open?" if misfit.lines else ""
+        lines = " It spans several lines: is a quote not closed?" if misfit.lines else ""
         return (
-            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Mend it, or leave such rows "
-            "out (--skip-bad)."
+            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Correct it, or leave such "
+            "rows out (--skip-bad)."
         )
 
 
@@ -182,7 +182,7 @@ def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
     if not any(line.strip("\r\n") for line in lines[first:]):
         raise DataError(f"{text.path}: the file is empty.")
     if found is None:
-        raise DataError(f"{text.path}: the header does not end: a quote is left open.")
+        raise DataError(f"{text.path}: the header does not end: a quote is not closed.")
     if asked is None and len(found.header) > 1 and separator != own:
         notes.append(f"{text.path.name}: columns are separated by {separators_name(separator)}.")
     return found, len("".join(lines[: first + found.before]).encode())
@@ -208,7 +208,7 @@ def _guess(path: Path, lines: Sequence[str], own: str | None, notes: list[str], 
     best = best_cuts(lines, own, whole=whole)
     marks = " or ".join(separators_name(found.separator) for found in best)
     if len(best) > 1 and own not in [found.separator for found in best]:
-        raise DataError(f"{path}: columns may be separated by {marks}. Say which by --separator.")
+        raise DataError(f"{path}: columns may be separated by {marks}. Choose one with --separator.")
     if len(best) > 1:
         notes.append(f"{path.name}: columns may be separated by {marks}; its ending decides (--separator).")
     if best:

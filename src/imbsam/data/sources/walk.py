@@ -77,7 +77,7 @@ class Walk:
         for path in visible(folder):
             kind = _kind(path)
             if kind is None and not _has_image_ending(path):
-                raise DataError(f"{path}: this link leads to nothing. Mend or remove it.")
+                raise DataError(f"{path}: this link leads nowhere. Repair or remove it.")
             if kind == stat.S_IFDIR and not self._leads_back(path, way):
                 found.append(path)
         return found
@@ -99,12 +99,12 @@ class Walk:
         )
         broken, circles = ([self.name(path) for path in paths] for paths in (self._broken, self.circles))
         sentences = (
-            ("files that are no images were not read", self._summary(self.others)),
-            ("files without an image's ending were read for what they hold", self._summary(self._by_content)),
+            ("files that are not images were not read", self._summary(self.others)),
+            ("files without an image's ending were read by their content", self._summary(self._by_content)),
             ("links that lead nowhere were left out", listed(broken)),
             ("links that lead back to a folder around them were not followed", listed(circles)),
             ("the same folder was read again under another name", listed(repeated)),
-            ("a folder that is there twice was read once", listed(skipped)),
+            ("a folder that occurs twice was read once", listed(skipped)),
         )
         return tuple(f"{sentence}: {what}." for sentence, what in sentences if what)
 
@@ -167,7 +167,7 @@ def _kind(path: Path) -> int | None:
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except PermissionError as error:
-        raise DataError(f"{path}: this cannot be looked at ({error.strerror}).") from error
+        raise DataError(f"{path}: this cannot be read ({error.strerror}).") from error
     except OSError:
         return None
 

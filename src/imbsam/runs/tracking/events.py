@@ -31,7 +31,7 @@ class Events:
             self._write(projection.epochs)
         except OSError as error:
             reason = error.strerror or error
-            raise RunError(f"cannot write {self._folder}: {reason}. Do without it: --track none.") from None
+            raise RunError(f"cannot write {self._folder}: {reason}. To run without it: --track none.") from None
 
     def close(self, error: BaseException | None) -> None:
         """Close the writer, which has nothing left to write."""

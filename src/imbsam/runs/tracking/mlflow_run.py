@@ -208,8 +208,8 @@ class MlflowRun:
         except Exception as error:  # Of SQLAlchemy, of requests, of MLflow, of a plugin.
             reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
             raise RunError(
-                f"MLflow at {self.store.shown} cannot be {what}: {reason}. Start the server, mend "
-                "MLFLOW_TRACKING_URI, or do without it: --track none."
+                f"MLflow at {self.store.shown} cannot be {what}: {reason}. Start the server, correct "
+                "MLFLOW_TRACKING_URI, or run without it: --track none."
             ) from None
 
 

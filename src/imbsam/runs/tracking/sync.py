@@ -100,8 +100,8 @@ def _events(track: Sequence[Track], folder: Path) -> list[Events]:
 
 def _not_text(tracker: str, place: str) -> str:
     return (
-        f"{tracker} takes no folder whose name is not UTF-8, as {readable(place)}. Choose another --out, or do without "
-        "it: --track none."
+        f"{tracker} takes no folder whose name is not UTF-8: {readable(place)}. Choose another --out, or run "
+        "without it: --track none."
     )
 
 
@@ -145,4 +145,4 @@ def keep_reports(track: Sequence[Track], store: Store, folders: Sequence[Path]) 
             if run.find():
                 sync(RunFolder(folder), [run])
     except RunError as error:
-        warnings.warn(f"{error} The reports stay where they are.", RunWarning, stacklevel=2)
+        warnings.warn(f"{error} The reports themselves are written.", RunWarning, stacklevel=2)
