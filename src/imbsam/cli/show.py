@@ -211,7 +211,7 @@ def about_methods() -> list[dict[str, object]]:
 
 def methods() -> None:
     """Show every method of the family in a paragraph, ordered by whose loss it makes flat and by its passes."""
-    print(f"{'method':<14}{'cost':<14}what it does, and when to take it")
+    print(f"{'method':<14}{'cost':<14}what it does, and when to choose it")
     print(f"\n{TITLES['plain']}\n{', '.join(PLAIN):<18}{'1':<10}{METHODS['plain'].take}")
     for family, title in TITLES.items():
         for passes in get_args(PassNumber):
@@ -222,7 +222,7 @@ def methods() -> None:
                 method = METHODS[name]
                 options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())
                 print(f"{name:<14}{method.cost:<14}{method.does}")
-                for line in (f"take it: {method.take}", options, f"{method.source}, {method.link}"):
+                for line in (f"when: {method.take}", options, f"{method.source}, {method.link}"):
                     print(f"{'':<28}{line}")
     print("\nfor tables")
     print(f"{BLENDS[0]:<28}our network, boosting and a forest combined, members={MEMBERS}")

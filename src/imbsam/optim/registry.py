@@ -89,7 +89,7 @@ METHODS: Mapping[str, Method] = {
     "sam": Method(
         SAM,
         "flattens the loss of every class",
-        "classes are balanced, and the network overfits them",
+        "classes are balanced, and the network overfits",
         "2",
         "Foret et al., ICLR 2021",
         "https://arxiv.org/abs/2010.01412",
@@ -97,7 +97,7 @@ METHODS: Mapping[str, Method] = {
     "asam": Method(
         ASAM,
         "SAM in a neighbourhood that follows the size of the weights",
-        "sam, where layers differ much in scale",
+        "like sam, when layers differ much in scale",
         "2",
         "Kwon et al., ICML 2021",
         "https://github.com/SamsungLabs/ASAM",
@@ -106,7 +106,7 @@ METHODS: Mapping[str, Method] = {
     "gsam": Method(
         GSAM,
         "SAM that also lowers the gap to the perturbed loss",
-        "sam, with a schedule of rho",
+        "like sam, with a schedule of rho",
         "2",
         "Zhuang et al., ICLR 2022",
         "https://github.com/juntang-zhuang/GSAM",
@@ -122,7 +122,7 @@ METHODS: Mapping[str, Method] = {
     "vasso": Method(
         VaSSO,
         "SAM along a moving average of its ascent gradients",
-        "sam, where batches are small and directions noisy",
+        "like sam, when batches are small and directions noisy",
         "2",
         "Li and Giannakis, NeurIPS 2023",
         "https://github.com/BingcongLi/VaSSO",
@@ -130,7 +130,7 @@ METHODS: Mapping[str, Method] = {
     "le-sam": Method(
         LESAM,
         "SAM up to a given rise of the loss, not up to a given length",
-        "sam, where no single rho suits the steep beginning and the flat end",
+        "like sam, when no single rho suits the steep start and the flat end",
         "2",
         "Wang et al., ICML 2026",
         "https://arxiv.org/abs/2605.10183",
@@ -148,7 +148,7 @@ METHODS: Mapping[str, Method] = {
     "looksam": Method(
         LookSAM,
         "SAM whose second pass is made every k steps",
-        "sam, where two passes cost too much; watch the loss",
+        "like sam, when two passes cost too much; watch the loss",
         "1 + 1/k",
         "Liu et al., CVPR 2022",
         "https://arxiv.org/abs/2203.02714",
@@ -156,7 +156,7 @@ METHODS: Mapping[str, Method] = {
     "esam": Method(
         ESAM,
         "SAM on some weights and on the rows it hurts most",
-        "sam, where two passes cost too much and batches are large",
+        "like sam, when two passes cost too much and batches are large",
         "4/3 + gamma",
         "Du et al., ICLR 2022",
         "https://github.com/dydjw9/Efficient_SAM",
@@ -164,7 +164,7 @@ METHODS: Mapping[str, Method] = {
     "msam": Method(
         MSAM,
         "SAM against the momentum, without a pass for the direction",
-        "sam's idea at the price of sgd, over a base with a momentum",
+        "like sam, at the cost of sgd; the base needs a momentum",
         "1",
         "Becker et al. 2024",
         "https://arxiv.org/abs/2401.12033",
@@ -257,7 +257,7 @@ METHODS: Mapping[str, Method] = {
     "tail-sam-a": Method(
         TailSAMA,
         "takes every row's gradient where the loss of the tail is high",
-        "imbsam, to perturb the head rows with the tail",
+        "like imbsam, but the head rows learn at the perturbed weights, too",
         "1 + t",
         "this library, after Shwartz-Ziv et al., NeurIPS 2023",
         "https://arxiv.org/abs/2312.02517",
