@@ -77,7 +77,7 @@ def blended(
         setting: What members are made for.
         folds: In how many parts the rows are divided, see :func:`~imbsam.estimators.folds.folds_of`.
         weights: Of each member by name; None: fitted.
-        verbose: Print a line for each model.
+        verbose: Tell of each model that is trained.
 
     Raises:
         DataError: If no member could be trained, or none that has a weight.

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from imbsam.metrics import MEASURES, Measure
+from imbsam.metrics import MEASURE_NAMES, MEASURES, Measure
 from imbsam.report.files import Run, Study
 from imbsam.report.summary import Difference, Summary, t_half_width
-from imbsam.report.words import MEASURE_NAMES, plus_minus
+from imbsam.report.words import plus_minus
 from imbsam.runs.records import BlendMember, Example
 from imbsam.storage.texts import printable
 
