@@ -89,8 +89,8 @@ class Detector:
             "Fitted",
             [
                 ("objective", self.objective),
+                ("columns", self.shape[0]) if len(self.shape) == 1 else ("image shape", str(self.shape)),
                 ("members", len(self.members)),
-                ("rows of shape", str(self.shape)),
                 ("weights", weights),
                 *self.threshold.facts(),
             ],

@@ -69,7 +69,8 @@ class Progress:
     def _show(self, line: str, bar: str) -> None:
         assert self._handle is not None
         line = f"{line} ({self._done} of {self._parts})"
-        shown = {"text/plain": line, "text/html": f'<pre style="margin: 0">{bar}{escape(line)}</pre>'}
+        html = f'<pre style="margin: 0; font-family: monospace">{bar}{escape(line)}</pre>'
+        shown = {"text/plain": line, "text/html": html}
         if self._told_at is None:
             self._handle.display(shown, raw=True)
         else:

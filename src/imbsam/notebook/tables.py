@@ -14,7 +14,10 @@ _TABLE = "border-collapse: collapse; margin: 0.4em 0; font-size: 90%"
 _CAPTION = "caption-side: top; text-align: left; padding: 0.2em 0; font-weight: bold; color: inherit"
 _CELL = "padding: 0.15em 0.8em; border-bottom: 1px solid rgba(128, 128, 128, 0.35)"
 # Half transparent, so that the text is read on it whatever the page's colour is.
-_BAR = "background: linear-gradient(90deg, rgba(0, 150, 136, 0.3) {end}, transparent {end})"
+_BAR = (
+    "min-width: 9em; "
+    "background: linear-gradient(90deg, rgba(0, 150, 136, 0.3) {end}, transparent {end}) 0 / 9em no-repeat"
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _cell(tag: str, cell: Cell, *, left: bool, scope: str = "") -> str:
     if scope:
         style += f"; font-weight: {'bold' if scope == 'col' else 'normal'}; white-space: nowrap"
     if isinstance(cell, Share) and cell.is_measured:
-        style += "; min-width: 9em; " + _BAR.format(end=str(cell).replace("\u00a0", ""))
+        style += "; " + _BAR.format(end=str(cell).replace("\u00a0", ""))
     opened = f'{tag} scope="{scope}"' if scope else tag
     return f'<{opened} style="{style}">{escape(_text(cell))}</{tag}>'
 

@@ -59,6 +59,13 @@ class Summary:
     differences: Mapping[str, Mapping[Measure, Difference | None]]
     costs: Mapping[str, float | None]
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each method's mean scores."""
+        # Tables are made of summaries, and need this module first.
+        from imbsam.report.tables import scores
+
+        return scores(self)._repr_html_()
+
     @property
     def baseline(self) -> str:
         """The label that the others are compared with."""
