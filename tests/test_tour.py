@@ -101,5 +101,6 @@ def test_a_page_has_the_text_the_code_and_every_output(tmp_path):
         "```text\ntwo\nlines\n```",
         '<img alt="a &quot;curve&quot;" src="data:image/png;base64,aGVsbG8=">',
         "<div><b>bold</b></div>",
-        "```text\n42\n```\n",
+        "```text\n42\n```",
+        "This page is the notebook `some.ipynb`.\n",
     ]

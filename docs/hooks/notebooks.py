@@ -15,9 +15,8 @@ def page_of(path: Path) -> str:
         path: The notebook.
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return (
-        "\n\n".join(part for cell in cells for part in _parts(cell)) + f"\n\nThis page is the notebook `{path.name}`.\n"
-    )
+    parts = [part for cell in cells for part in _parts(cell)]
+    return "\n\n".join([*parts, f"This page is the notebook `{path.name}`."]) + "\n"
 
 
 def _parts(cell: Mapping[str, object]) -> list[str]:
