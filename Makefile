@@ -83,6 +83,7 @@ docs: $(VENV)/installed-dev  ## the site, in build/site; a warning is an error
 evidence: $(VENV)/installed-dev  ## tables and figures of the studies, out of their runs
 	$(BIN)/python benchmarks/anomaly/collect.py
 	$(BIN)/python benchmarks/anomaly/collect.py --study blend
+	$(BIN)/python benchmarks/family/run.py
 	$(BIN)/python benchmarks/images/collect.py
 	$(BIN)/python benchmarks/images/ladder.py
 	$(BIN)/python benchmarks/images/long.py

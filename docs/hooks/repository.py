@@ -1,4 +1,4 @@
-"""Pages of files that lie beside ``docs``: examples with their code, read-me files of the benchmarks, the changelog."""
+"""Pages of files beside ``docs``: examples, scripts that draw, read-me files of the benchmarks, the changelog."""
 
 import os
 import re
@@ -17,7 +17,16 @@ SHOWN = (
     "benchmarks/*/README.md",
     "benchmarks/*/results/*.md",
     "examples/*.py",
+    # What drew the pictures of the gallery.
+    "benchmarks/evidence.py",
+    "benchmarks/*/collect.py",
+    "benchmarks/*/figure*.py",
+    "benchmarks/sharpness/cifar10_lt.sh",
+    "docs/images/*.py",
+    "src/imbsam/report/figures.py",
+    "src/imbsam/report/landscapes.py",
 )
+LANGUAGES = {".py": "python", ".sh": "bash"}
 FIGURES = ("benchmarks/results/*.png", "benchmarks/*/results/*.png")
 
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
@@ -27,8 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each file shown."""
     for path in sorted(path for pattern in SHOWN for path in ROOT.glob(pattern)):
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".py":
-            text = f"---\nsearch:\n  exclude: true\n---\n# {path.name}\n\n```python\n{text}```\n"
+        if path.suffix in LANGUAGES:
+            fence = f"````{LANGUAGES[path.suffix]}\n{text}````\n"
+            text = f"---\nsearch:\n  exclude: true\n---\n# {path.relative_to(ROOT).as_posix()}\n\n{fence}"
         files.append(File.generated(config, place_in_site(path), content=text))
     for path in (path for pattern in FIGURES for path in ROOT.glob(pattern)):
         files.append(File.generated(config, place_in_site(path), content=path.read_bytes()))
@@ -54,4 +64,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def place_in_site(path: Path) -> str:
     """Where a file of the repository lies among the pages, with ``/`` between folders."""
     inside = path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT)
-    return (inside.with_suffix(".md") if path.suffix == ".py" else inside).as_posix()
+    return (inside.with_suffix(".md") if path.suffix in LANGUAGES else inside).as_posix()

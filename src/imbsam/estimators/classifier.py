@@ -1,7 +1,7 @@
 """Classifier for tables with rare classes, with the interface of scikit-learn."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import ClassVar, Literal, Self
 
@@ -63,6 +63,8 @@ class SharpClassifier(DecidingClassifier):
         method_options: Further options of the method by name, see :func:`imbsam.optim.options_of`.
         ascent: Direction of the perturbation, a name of :data:`imbsam.optim.ASCENTS`; None for the method's own.
         ascent_options: Options of the ascent by name, such as ``{"damping": 0.3}``.
+        sharp_from: Share of the steps, from 0 to 1, that are plain before the method perturbs the weights (Late SAM).
+        perturb: Parameters to perturb: ``"all"``, ``"norms"``, a pattern of names such as ``"out.*"``, or several.
         loss: Loss, a name of :data:`imbsam.losses.LOSSES`.
         loss_options: Options of the loss by name, such as ``{"tau": 1.5}``.
         reweight_from: Share of the epochs after which classes are re-weighted (DRW); None for never.
@@ -149,6 +151,8 @@ class SharpClassifier(DecidingClassifier):
         method_options: Mapping[str, object] | None = None,
         ascent: str | None = None,
         ascent_options: Mapping[str, object] | None = None,
+        sharp_from: float = 0.0,
+        perturb: str | Sequence[str] = "all",
         loss: str = "logit-adjustment",
         loss_options: Mapping[str, float] | None = None,
         reweight_from: float | None = None,
@@ -180,6 +184,8 @@ class SharpClassifier(DecidingClassifier):
         self.method_options = method_options
         self.ascent = ascent
         self.ascent_options = ascent_options
+        self.sharp_from = sharp_from
+        self.perturb = perturb
         self.loss = loss
         self.loss_options = loss_options
         self.reweight_from = reweight_from
@@ -354,6 +360,9 @@ class SharpClassifier(DecidingClassifier):
         if self.method != "plain":
             usual = float(str(DEFAULTS["table"]["rho"]))
             options["rho"] = rho_of(MethodOptions(method=self.method), usual) if self.rho is None else self.rho
+            options |= {"sharp_from": round(self.sharp_from * steps), "perturb": self.perturb}
+        elif self.sharp_from or self.perturb != "all":
+            raise OptionError("plain perturbs nothing: it takes neither sharp_from nor perturb.")
         return create(
             self.method,
             model,

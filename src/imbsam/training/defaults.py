@@ -20,8 +20,8 @@ Kind = Literal["tiny", "image", "large", "table"]
 
 DEFAULTS: dict[Kind, dict[str, object]] = {
     "tiny": {"model": "mlp", "augment": "none", "epochs": 100, "batch_size": 32, "rho": 0.2},
-    "image": {"model": "resnet20", "augment": "cifar", "epochs": 30, "batch_size": 128, "rho": 0.05},
-    "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "batch_size": 128, "rho": 0.05},
+    "image": {"model": "resnet20", "augment": "cifar", "epochs": 30, "rho": 0.05},
+    "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "rho": 0.05},
     "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
 }
 """Measured defaults of rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
@@ -30,8 +30,12 @@ DEFAULTS: dict[Kind, dict[str, object]] = {
 LATE = 2 / 3
 """Share of the steps after which the tail of images is perturbed; measured in docs/evidence.md."""
 
-FINETUNING: dict[str, object] = {"epochs": 10, "batch_size": 128}
+FINETUNING: dict[str, object] = {"epochs": 10}
 """Defaults of fine-tuning, with the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
+
+BATCH_SIZES = (128, 64, 32)
+STEPS, FINETUNING_STEPS = 3000, 800
+"""Smallest number of steps of a run on images, if a smaller batch allows it; measured in docs/evidence.md."""
 
 
 def kind_of(spec: InputSpec) -> Kind:
@@ -77,7 +81,15 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
     defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
     defaults["warmup"] = usual_warmup(epochs)
+    if "batch_size" not in defaults:
+        defaults["batch_size"] = _batch_size(epochs * priors.total, is_finetuning(options))
     return options.updated({name: value for name, value in defaults.items() if flat[name] in (None, "auto")})
+
+
+def _batch_size(rows: int, finetunes: bool) -> int:
+    """The largest batch with which so many rows, over all epochs, give enough steps."""
+    steps = FINETUNING_STEPS if finetunes else STEPS
+    return next((size for size in BATCH_SIZES if rows >= steps * size), BATCH_SIZES[-1])
 
 
 def _sampler(options: Options, spec: InputSpec) -> str:
