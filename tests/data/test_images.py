@@ -333,5 +333,5 @@ def test_a_training_part_of_a_sixteenth_of_the_values_is_told(tmp_path):
 def test_images_decoded_per_batch_are_looked_at_here_and_there(tmp_path):
     dark = [pillow(np.full((8, 8), shade, np.uint8)) for shade in (3, 4, 5)]
     dataset = load(str(folders(tmp_path / "dark", {"a": dark, "b": dark})), **WHOLE)
-    assert told(dataset.notes, "of 6 training images looked at: 6 images are of one colour alone")
+    assert told(dataset.notes, "of 6 training images examined: 6 images are of one colour alone")
     assert told(dataset.notes, "of 6 training images looked at", "3 to 5 of the values 0 to 255")

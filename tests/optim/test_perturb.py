@@ -187,8 +187,8 @@ def test_ranks_are_told_what_each_perturbs() -> None:
     ("perturb", "given", "told"),
     [
         ("norms", {"model": True}, "perturb='norms' finds no normalisation layer with parameters of the optimizer in"),
-        ("norms", {}, "perturb='norms' goes by the model's layers: give model="),
-        ("0.*", {}, "perturb='0.*' goes by the model's names: give model="),
+        ("norms", {}, "perturb='norms' needs the model's layers: give model="),
+        ("0.*", {}, "perturb='0.*' needs the model's names: give model="),
         (
             "bn*",
             {"model": True},

@@ -87,7 +87,7 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
 
 
 def _batch_size(rows: int, finetunes: bool) -> int:
-    """The largest batch with which so many rows, over all epochs, give enough steps."""
+    """Return the largest batch size with which this number of rows over all epochs gives enough steps."""
     steps = FINETUNING_STEPS if finetunes else STEPS
     return next((size for size in BATCH_SIZES if rows >= steps * size), BATCH_SIZES[-1])
 
