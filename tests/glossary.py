@@ -34,12 +34,73 @@ INSTEAD = {
 }
 
 OPENINGS = frozenset(
-    "Of What As That Those Whether How Which Whose Where Why Who From In To On At By With Without For When While Until "
-    "After Before Under Over Beside Among Some Something Such Stands Never Away Nothing Its It There Here".split()
+    [
+        "Of",
+        "What",
+        "As",
+        "That",
+        "Those",
+        "Whether",
+        "How",
+        "Which",
+        "Whose",
+        "Where",
+        "Why",
+        "Who",
+        "From",
+        "In",
+        "To",
+        "On",
+        "At",
+        "By",
+        "With",
+        "Without",
+        "For",
+        "When",
+        "While",
+        "Until",
+        "After",
+        "Before",
+        "Under",
+        "Over",
+        "Beside",
+        "Among",
+        "Some",
+        "Something",
+        "Such",
+        "Stands",
+        "Never",
+        "Away",
+        "Nothing",
+        "Its",
+        "It",
+        "There",
+        "Here",
+    ]
 )
 """First words of a docstring that hide what the thing does."""
 
-ARGUMENT_OPENINGS = frozenset("Of What As That Those How Which Whose Where Why Who From In To On At By".split())
+ARGUMENT_OPENINGS = frozenset(
+    [
+        "Of",
+        "What",
+        "As",
+        "That",
+        "Those",
+        "How",
+        "Which",
+        "Whose",
+        "Where",
+        "Why",
+        "Who",
+        "From",
+        "In",
+        "To",
+        "On",
+        "At",
+        "By",
+    ]
+)
 """The same of an argument, which may say whether something holds, or for what."""
 
 

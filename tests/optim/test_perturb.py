@@ -192,9 +192,9 @@ def test_ranks_are_told_what_each_perturbs() -> None:
         (
             "bn*",
             {"model": True},
-            r"perturb='bn\*' fits the name of no parameter .*They are 0.weight",
+            r"perturb='bn\*' matches no parameter .*They are 0.weight",
         ),
-        (["norms", "bn*"], {"model": True}, r"perturb=\('norms', 'bn\*'\) fits the name of no parameter"),
+        (["norms", "bn*"], {"model": True}, r"perturb=\('norms', 'bn\*'\) matches no parameter"),
         ("", {}, "perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got ''"),
         ([], {}, r"perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got \[\]"),
         (3, {}, "perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got 3"),
