@@ -64,7 +64,7 @@ def _is_classes(targets: Tensor) -> bool:
 def _classes(targets: Tensor, name: str) -> Tensor:
     if targets.is_floating_point() and not bool((whole := targets.isfinite() & (targets == targets.round())).all()):
         raise OptionError(
-            f"{name} goes by classes, and target {float(targets[~whole][0]):.4g} is none. In regression let "
+            f"{name} needs classes, but target {float(targets[~whole][0]):.4g} is none. In regression let "
             "bins = TargetBins.from_targets(train_targets), take WeightedSAM(base, bins.weights()) (balanced-sam) and "
             "give targets=bins(y); of two classes, y the share of the second, give targets=torch.stack([1 - y, y], 1)."
         )

@@ -204,7 +204,7 @@ def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
 
     Args:
         first: Dense or sparse tensors, at least one.
-        second: As many tensors, of the same shapes.
+        second: Tensors, as many and of the same shapes.
 
     Returns:
         A scalar on the first tensor's device, float64 if any tensor is, else float32.
