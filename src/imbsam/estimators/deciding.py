@@ -131,7 +131,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self._posterior().evidence(self._outputs(X)))
 
     def _html_repr(self) -> str:
-        """Return what a notebook shows: scikit-learn's diagram of the parameters and, once fitted, a table of the fit."""
+        """Return scikit-learn's diagram of the parameters and, once fitted, a table of the fit, for a notebook."""
         diagram: str = super()._html_repr()
         return diagram + self._fitted_html() if hasattr(self, "posterior_") else diagram
 
