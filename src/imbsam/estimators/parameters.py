@@ -1,4 +1,4 @@
-"""What each parameter of the classifier may be, in scikit-learn's terms."""
+"""Constraints of the classifiers' parameters, in scikit-learn's terms."""
 
 from numbers import Integral, Real
 

@@ -18,23 +18,23 @@ from imbsam.training.schedule import factor, usual_warmup
 from imbsam.training.step import train_step
 
 SCORING_BLOCK = 16384
-"""Rows forwarded at once."""
+"""Number of rows forwarded at once."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a model is trained.
+    """Settings of training a model.
 
     Args:
-        epochs: Passes over the rows, at most.
+        epochs: Largest number of passes over the rows.
         batch_size: Rows per step.
         sampler: ``"shuffle"`` or ``"balanced"``, as in :func:`imbsam.data.batches`.
-        schedule: Of the learning rate, as in :func:`imbsam.training.schedule.factor`.
+        schedule: Schedule of the learning rate, as in :func:`imbsam.training.schedule.factor`.
         clip_norm: Largest norm of the gradient.
-        patience: Epochs without a better score after which training stops.
-        seed: Of the order of the rows.
-        first_epoch: Epochs made before; each epoch has an order of its own.
-        verbose: Print a line an epoch.
+        patience: Number of epochs without a better score after which training stops.
+        seed: Seed of the order of the rows.
+        first_epoch: Number of epochs made before; each epoch has an order of its own.
+        verbose: Print a line per epoch.
     """
 
     epochs: int
@@ -48,7 +48,7 @@ class Course:
     verbose: bool = False
 
     def batches(self, samples: data.Samples, epoch: int) -> data.Epoch:
-        """The batches of an epoch, counted from 0."""
+        """Return the batches of an epoch, counted from 0."""
         return data.batches(
             samples,
             batch_size=self.batch_size,
@@ -62,12 +62,12 @@ class Course:
 
 @dataclass
 class History:
-    """What happened, epoch by epoch.
+    """History of training, epoch by epoch.
 
     Args:
         losses: Mean training loss of each epoch.
         scores: Validation score after each epoch; empty without early stopping.
-        best_epoch: The epoch, from 1, whose weights the model has.
+        best_epoch: Epoch, from 1, whose weights the model has.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -84,18 +84,19 @@ def train(
     *,
     score: Callable[[], float] | None = None,
 ) -> History:
-    """Train a model in place, and leave it with the weights of the best epoch, or of the last without a score.
+    """Train a model in place; it ends with the weights of the best epoch, or without a score of the last.
 
     Args:
-        model: On its device.
-        criterion: Gives the loss of each row; told the epoch where it re-weights late.
-        make_optimizer: From the number of steps to come to the optimizer.
+        model: Model on its device.
+        criterion: Function that returns the loss of each row; it is told the epoch if it re-weights late.
+        make_optimizer: Function from the number of steps to the optimizer.
         samples: Training rows.
-        course: How.
-        score: The model's score on rows held out, higher is better. Of equal ones the later epoch is the best one.
+        course: Settings of training.
+        score: Function that returns the model's score on held-out rows, higher is better; among equal scores the later
+            epoch is the best.
 
     Returns:
-        What happened.
+        History of training.
 
     Raises:
         NonFiniteError: If a loss or gradient became NaN or infinite.
@@ -119,7 +120,7 @@ def train(
                 )
             except NonFiniteError as error:
                 raise NonFiniteError(
-                    f"epoch {epoch + 1}: {error} Lower lr, or bound the gradient by clip_norm."
+                    f"epoch {epoch + 1}: {error} Lower lr, or limit the gradient by clip_norm."
                 ) from None
             rate.step()
             losses.append(loss * len(targets))
@@ -142,15 +143,15 @@ def train(
 
 @torch.no_grad()
 def outputs_of(model: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-    """Outputs for rows, in float64 so that those of one row do not hang on which rows stand beside it.
+    """Compute outputs for rows, in float64 so that those of one row do not depend on the rows beside it.
 
     Args:
-        model: Anywhere, in any mode; stays as it is.
-        rows: Shape ``(N, F)``.
-        device: Where to compute.
+        model: Model on any device, in any mode; it is not changed.
+        rows: Rows, shape ``(N, F)``.
+        device: Device that computes.
 
     Returns:
-        Shape ``(N, C)``, on the CPU, float64 (float32 where the device has no other).
+        Tensor of shape ``(N, C)``, on the CPU, float64 (float32 where the device has no other).
     """
     precision = torch.float32 if device.type == "mps" else torch.float64
     weights = {name: value.to(device, precision) for name, value in model.state_dict().items()}

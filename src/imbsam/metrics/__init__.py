@@ -1,4 +1,4 @@
-"""How well a classifier does on each class and group, and a detector on anomalies."""
+"""Metrics of a classifier on each class and group, and of a detector on anomalies."""
 
 from imbsam.metrics._classification import CALIBRATION_BINS as CALIBRATION_BINS
 from imbsam.metrics._classification import MAX_CONFUSION_CLASSES as MAX_CONFUSION_CLASSES

@@ -1,4 +1,4 @@
-"""The report of a run or a comparison: one HTML page, its figures, and the summary it rests on."""
+"""Report of a run or a comparison: one HTML page, its figures, and the summary behind it."""
 
 from imbsam.metrics import MEASURES, Measure
 from imbsam.report.page import write_report

@@ -1,4 +1,4 @@
-"""scikit-learn's bundled digits: 1797 grey images of 8x8 pixels, 10 classes."""
+"""Reader of scikit-learn's bundled digits: 1797 grey images of 8x8 pixels, 10 classes."""
 
 import torch
 from sklearn.datasets import load_digits
