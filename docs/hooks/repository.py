@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from notebooks import page_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -17,6 +18,7 @@ SHOWN = (
     "benchmarks/*/README.md",
     "benchmarks/*/results/*.md",
     "examples/*.py",
+    "examples/*.ipynb",
     # What drew the pictures of the gallery.
     "benchmarks/evidence.py",
     "benchmarks/*/collect.py",
@@ -39,6 +41,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path.suffix in LANGUAGES:
             fence = f"````{LANGUAGES[path.suffix]}\n{text}````\n"
             text = f"---\nsearch:\n  exclude: true\n---\n# {path.relative_to(ROOT).as_posix()}\n\n{fence}"
+        if path.suffix == ".ipynb":
+            text = page_of(path)
         files.append(File.generated(config, place_in_site(path), content=text))
     for path in (path for pattern in FIGURES for path in ROOT.glob(pattern)):
         files.append(File.generated(config, place_in_site(path), content=path.read_bytes()))
@@ -48,7 +52,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links that hold in the repository into links that hold in the site."""
     here = PurePosixPath(page.file.src_uri)
-    source = next((path for path in (DOCS / here, ROOT / here) if path.exists()), None)
+    places = (DOCS / here, ROOT / here, ROOT / here.with_suffix(".ipynb"))
+    source = next((path for path in places if path.exists()), None)
     if source is None:
         return markdown
 
@@ -64,4 +69,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def place_in_site(path: Path) -> str:
     """Where a file of the repository lies among the pages, with ``/`` between folders."""
     inside = path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT)
-    return (inside.with_suffix(".md") if path.suffix in LANGUAGES else inside).as_posix()
+    return (inside.with_suffix(".md") if path.suffix in (*LANGUAGES, ".ipynb") else inside).as_posix()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import PriorsError, PriorsWarning
+from imbsam.notebook.tables import SHOWN, Cell, Share, table
 
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
@@ -270,6 +271,24 @@ class ClassPriors:
             f"ClassPriors({self.num_classes} classes, {self.total} samples, "
             f"imbalance factor {self.imbalance_factor:.4g})"
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the classes, most frequent first, those in the middle left out of a long one."""
+        counts: list[int] = self.counts.tolist()
+        many_above, few_below = self.shot_bounds()
+        groups = self.shot_groups(many_above=many_above, few_below=few_below)
+        rows: list[tuple[Cell, ...]] = [
+            (f"class {c}", counts[c], Share(counts[c] / self.total), f"{groups[c]}-shot")
+            for c in sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+        ]
+        if len(rows) > SHOWN:
+            left_out = (f"{len(rows) - SHOWN} others", None, None, None)
+            rows = [*rows[: SHOWN // 2], left_out, *rows[-SHOWN // 2 :]]
+        caption = (
+            f"{self.num_classes} classes, {self.total:,} samples, imbalance factor {self.imbalance_factor:.4g}: "
+            f"many-shot above {many_above}, few-shot below {few_below}"
+        )
+        return table(caption, ["class", "samples", "share", "group"], rows)
 
 
 def _tensor(name: str, values: Sequence[int] | Tensor) -> Tensor:

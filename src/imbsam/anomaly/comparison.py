@@ -15,6 +15,7 @@ from imbsam.anomaly.means import Difference, Mean, difference_of, mean_of
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, OptionError, RunError
 from imbsam.metrics.each import area_of_each, precision_at_each
+from imbsam.notebook.tables import table
 
 FOLDS = 5
 MEASURES = ("average_precision", "auroc")
@@ -56,6 +57,17 @@ class Result:
     differences: Mapping[str, Mapping[str, Difference]]
     seconds: Mapping[str, float]
     failed: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+
+        def text(found: Mean) -> str:
+            return f"{100 * found.value:.1f} ± {100 * found.half_width:.1f}"
+
+        rows = [(n, *(text(self.scores[n][m]) for m in MEASURES), f"{self.seconds[n]:.1f} s") for n in self.labels]
+        failed = [(label, *[f"failed: {reason}"] * len(MEASURES), "") for label, reason in self.failed.items()]
+        caption = f"Means over {self.plan.anomalies} labelled anomalies in percent, ± half the 95 % interval"
+        return table(caption, ["detector", "average precision", "AUROC", "a fit"], [*rows, *failed])
 
 
 def planned(kinds: Tensor, repeats: int | None = None) -> Plan:

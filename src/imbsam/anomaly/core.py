@@ -17,6 +17,7 @@ from imbsam.anomaly.threshold import USUAL_SHARE, Threshold, by_share, calibrate
 from imbsam.anomaly.training import Subset, block_rows, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning
+from imbsam.notebook.tables import facts
 from imbsam.optim import options_of
 
 FOLDS = 5
@@ -56,7 +57,7 @@ class Member:
         return (self.objective.score(rows).double().cpu() - self.shift) / self.spread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector:
     """Fitted detector.
 
@@ -76,6 +77,24 @@ class Detector:
     shape: tuple[int, ...]
     settings: Settings
     training_scores: Tensor | None = None
+
+    def __repr__(self) -> str:
+        parts = f"{self.objective}, {len(self.members)} member{'s' if len(self.members) > 1 else ''}"
+        return f"Detector({parts}, rows of shape {self.shape}, threshold {self.threshold.value:.4g})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        weights = sum(weight.numel() for member in self.members for weight in member.objective.parameters())
+        return facts(
+            "Fitted",
+            [
+                ("objective", self.objective),
+                ("columns", self.shape[0]) if len(self.shape) == 1 else ("image shape", str(self.shape)),
+                ("members", len(self.members)),
+                ("weights", weights),
+                *self.threshold.facts(),
+            ],
+        )
 
     def score(self, table: Tensor) -> Tensor:
         """Compute anomaly scores of rows.

@@ -181,6 +181,11 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
                 stacklevel=4,
             )
 
+    def _html_repr(self) -> str:
+        """What a notebook shows: scikit-learn's diagram with the parameters and, once fitted, the detector."""
+        diagram: str = super()._html_repr()
+        return diagram + self.detector_._repr_html_() if hasattr(self, "detector_") else diagram
+
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
         tags.estimator_type = "outlier_detector"

@@ -1,9 +1,12 @@
 """Threshold on the scores above which a row is called an anomaly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from imbsam.notebook.tables import Cell, Share, facts
 
 USUAL_SHARE = 0.1
 """Share of rows taken for anomalies without any labels, as in scikit-learn and PyOD."""
@@ -27,6 +30,18 @@ class Threshold:
     false_alarm_rate: float = float("nan")
     anomalies: int = 0
     others: int = 0
+
+    def facts(self) -> Sequence[tuple[str, Cell]]:
+        """What a notebook shows of it, name and value."""
+        rates = [
+            (f"anomalies found, on {self.anomalies:,} held-out ones", Share(self.recall)),
+            (f"false alarms, on {self.others:,} held-out other rows", Share(self.false_alarm_rate)),
+        ]
+        return [("anomaly from score", self.value), *(rates if self.anomalies else ())]
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return facts("Threshold", self.facts())
 
 
 def by_share(scores: Tensor, share: float) -> Threshold:

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from imbsam.metrics import Metrics
+from imbsam.notebook.kernel import is_under_kernel
 from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.optim.registry import Family, PassNumber
 from imbsam.report import MEASURES, Summary, answer, decided, summarise
@@ -33,7 +34,17 @@ class NamesConsole(Console):
     """Console of rich for texts with names in them: no markup, no emoji, and room for escaped letters."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        # A notebook asks for colours, and would show every state of a bar below the one before.
+        is_terminal = False if is_under_kernel() else None
+        super().__init__(
+            stderr=stderr,
+            force_terminal=is_terminal,
+            force_jupyter=False,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+        )
 
     def render_str(self, text: str, **how: object) -> Text:
         """Replace what the terminal lacks before columns are measured."""

@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from imbsam.decisions.wanted import Wanted
+from imbsam.notebook import tables
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,22 @@ class Price:
             f"balanced accuracy {100 * self.balanced:.1f} %, before {100 * self.balanced_before:.1f} %. The threshold "
             "was chosen on these rows, so recall and precision on other rows tend to be a little lower."
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+
+        def row(name: str, before: Share | None, now: Share | None) -> Sequence[tables.Cell]:
+            interval = "" if now is None else f"{100 * now.low:.0f} to {100 * now.high:.0f}"
+            found = (tables.Share(None if each is None else each.hits / each.rows) for each in (before, now))
+            return (name, *found, interval)
+
+        rows = [
+            row("recall", self.recall_before, self.recall),
+            row("precision", self.precision_before, self.precision),
+            ("balanced accuracy, all classes", tables.Share(self.balanced_before), tables.Share(self.balanced), ""),
+        ]
+        caption = f"{self.name}, at least {' and '.join(self.wanted)}: on the rows the threshold was chosen on"
+        return tables.table(caption, ["", "before", "now", "95 % interval"], rows)
 
 
 def prices(before: Tensor, after: Tensor, targets: Tensor, wanted: Sequence[Wanted]) -> tuple[Price, ...]:

@@ -19,6 +19,7 @@ from imbsam.estimators.blended import Blended, blended, given_weights
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
 from imbsam.estimators.members import MemberSpec, Setting, member_of, names_of
+from imbsam.estimators.shown import Facts
 from imbsam.estimators.tables import (
     CategoricalFeatures,
     checked_rows,
@@ -27,6 +28,7 @@ from imbsam.estimators.tables import (
     learnt_columns,
 )
 from imbsam.estimators.views import Reading
+from imbsam.notebook.tables import Share, table
 from imbsam.priors import ClassPriors
 
 BLOCK = 65536
@@ -67,7 +69,7 @@ class BlendClassifier(DecidingClassifier):
         random_state: Integer for results that repeat bit for bit on the same machine.
         n_jobs: Number of models to train or evaluate at the same time, in threads; None is 1, and -1 the number of
             cores.
-        verbose: Print a line for each model.
+        verbose: Print a line for each model; in a notebook show a bar and the last line.
         device: Device of networks: ``"cpu"``, ``"cuda"``, ...
 
     Attributes:
@@ -212,6 +214,15 @@ class BlendClassifier(DecidingClassifier):
         held_out = torch.from_numpy(found.held_out.evidence), torch.from_numpy(found.held_out.targets)
         self._note_posterior(base, *held_out, is_calibrated=True)
         return self
+
+    def _facts(self) -> Facts:
+        failed = [(f"{name} was left out", reason) for name, reason in self.failed_.items()]
+        return [("members", ", ".join(self.members_)), *failed]
+
+    def _fitted_html(self) -> str:
+        rows = [(n, Share(self.weights_.get(n)), Share(self.scores_.get(n))) for n in (*self.members_, "blend")]
+        members = table("Members", ["", "weight", "balanced accuracy, unseen training rows"], rows)
+        return super()._fitted_html() + members
 
     def _outputs(self, X: object) -> Tensor:
         check_is_fitted(self, "posterior_")

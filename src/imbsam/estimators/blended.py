@@ -77,7 +77,7 @@ def blended(
         setting: Data and device that members are made for.
         folds: Number of parts of the rows, see :func:`~imbsam.estimators.folds.folds_of`.
         weights: Weight of each member by name; None to fit them.
-        verbose: Print a line for each model.
+        verbose: Report each model that is trained.
 
     Raises:
         DataError: If no member could be trained, or none with a weight.

@@ -23,6 +23,7 @@ from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.learnt import Learnt
 from imbsam.estimators.parameters import CONSTRAINTS
+from imbsam.estimators.shown import Facts, listed, network_fact
 from imbsam.estimators.tables import (
     CategoricalFeatures,
     checked_rows,
@@ -31,6 +32,7 @@ from imbsam.estimators.tables import (
     learnt_columns,
 )
 from imbsam.estimators.training import Course, History, train
+from imbsam.notebook.tables import Share
 from imbsam.optim import SharpnessAware, create
 from imbsam.priors import ClassPriors
 from imbsam.training.defaults import DEFAULTS, tail_classes
@@ -105,7 +107,7 @@ class SharpClassifier(DecidingClassifier):
             neither read nor changed.
         device: Device that computes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; ``"auto"`` is cuda if there is one. The
             fitted model is kept on the CPU.
-        verbose: Print a line per epoch.
+        verbose: Print a line per epoch; in a notebook show a bar and the last line.
 
     Attributes:
         classes_: Labels, shape ``(C,)``, sorted.
@@ -267,6 +269,19 @@ class SharpClassifier(DecidingClassifier):
             for start in range(0, len(frame), BLOCK)
         ]
         return torch.cat(blocks)
+
+    def _facts(self) -> Facts:
+        found: Facts = [
+            ("tail classes", listed(self.tail_.tolist()) or "none"),
+            network_fact(self.model_),
+            ("training", f"{self.method}, {self.n_iter_} epochs, last loss {self.loss_curve_[-1]:.4g}"),
+        ]
+        if self.validation_scores_ is not None:
+            found += [
+                ("weights of epoch", self.best_iter_),
+                ("balanced accuracy, held-out rows", Share(self.best_validation_score_)),
+            ]
+        return found
 
     def _classes_of(self, labels: "np.ndarray", before: Learnt | None) -> tuple["np.ndarray", Tensor]:
         classes, targets = self._numbered(labels)

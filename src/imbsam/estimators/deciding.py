@@ -12,6 +12,8 @@ from torch import Tensor
 
 from imbsam.decisions import ClassPrior, Posterior, Price, Wanted, posterior_under, prices, wanted_weights
 from imbsam.errors import DataError, OptionError
+from imbsam.estimators.shown import Facts, data_facts, decision_facts
+from imbsam.notebook.tables import facts
 from imbsam.priors import ClassPriors
 
 Costs = Mapping[object, float] | None
@@ -127,6 +129,23 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Array of shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
         """
         return np.asarray(self._posterior().evidence(self._outputs(X)))
+
+    def _html_repr(self) -> str:
+        """What a notebook shows: scikit-learn's diagram with the parameters and, once fitted, what came of the fit."""
+        diagram: str = super()._html_repr()
+        return diagram + self._fitted_html() if hasattr(self, "posterior_") else diagram
+
+    def _fitted_html(self) -> str:
+        found = [
+            *data_facts(self.classes_.tolist(), self.priors_),
+            *self._facts(),
+            *decision_facts(self.class_prior, self.cost, self.at_least),
+        ]
+        return facts("Fitted", found) + "".join(price._repr_html_() for price in self.prices_)
+
+    def _facts(self) -> Facts:
+        """What a notebook shows of the fit, name and value."""
+        raise NotImplementedError
 
     def _outputs(self, X: object) -> Tensor:
         """Compute outputs for rows as in ``fit``, shape ``(N, C)``."""

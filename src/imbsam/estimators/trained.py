@@ -17,6 +17,7 @@ from imbsam.estimators.evidence import Classifier, Floats, evidence_of, implied_
 from imbsam.estimators.folds import MANY_ROWS, Fold
 from imbsam.estimators.members import Member, Setting
 from imbsam.estimators.views import Matrix, Rows, View
+from imbsam.notebook.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def trained(
         targets: Classes of the rows, ``0 .. C-1``, each at least once.
         folds: Parts of the rows.
         setting: Data and device that members are made for; each model gets a seed of its own.
-        verbose: Print a line for each model.
+        verbose: Report each model that is trained.
 
     Returns:
         The members that could be trained, and the errors of the others by name.
@@ -130,12 +131,12 @@ def trained(
         for member in members
         for fold in ([everything] if member.has_bags and len(rows) <= MANY_ROWS else on_folds)
     ]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Progress(len(tasks), shown=verbose) as progress:
         # What there is to say of the rows has been said of all of them.
         warnings.simplefilter("ignore", DataWarning)
         warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
         done = Parallel(n_jobs=setting.n_jobs, require="sharedmem")(
-            delayed(_attempt)(member, rows, targets, fold, its, verbose) for member, fold, its in tasks
+            delayed(_attempt)(member, rows, targets, fold, its, progress) for member, fold, its in tasks
         )
     succeeded, failed = [], {}
     for member in members:
@@ -164,7 +165,7 @@ def _together(results: Sequence[tuple[Model, Judged] | str]) -> tuple[Model, Jud
 
 
 def _attempt(
-    member: Member, rows: Rows, targets: NDArray[np.int64], fold: Fold, setting: Setting, verbose: bool
+    member: Member, rows: Rows, targets: NDArray[np.int64], fold: Fold, setting: Setting, progress: Progress
 ) -> tuple[Model, Judged] | str:
     """Return a model and its evidence on held-out rows, or why there is none."""
     began = time.perf_counter()
@@ -182,8 +183,7 @@ def _attempt(
         judged = _by_bags(model) if judges_by_bags else _held_out(model, rows, fold)
     except Exception as error:  # any: a member that fails is left out
         return f"{type(error).__name__}: {error}"
-    if verbose:
-        print(f"{member.name}: {len(fold.train)} rows, {time.perf_counter() - began:.1f} s")
+    progress.tell(f"{member.name}: {len(fold.train)} rows, {time.perf_counter() - began:.1f} s")
     return model, judged
 
 

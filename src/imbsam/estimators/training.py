@@ -13,6 +13,7 @@ from imbsam import data
 from imbsam.errors import NonFiniteError
 from imbsam.inputs import TableSpec
 from imbsam.losses import Deferred
+from imbsam.notebook.progress import Progress
 from imbsam.optim import SharpnessAware
 from imbsam.training.schedule import factor, usual_warmup
 from imbsam.training.step import train_step
@@ -34,7 +35,7 @@ class Course:
         patience: Number of epochs without a better score after which training stops.
         seed: Seed of the order of the rows.
         first_epoch: Number of epochs made before; each epoch has an order of its own.
-        verbose: Print a line per epoch.
+        verbose: Report each epoch.
     """
 
     epochs: int
@@ -101,44 +102,53 @@ def train(
     Raises:
         NonFiniteError: If a loss or gradient became NaN or infinite.
     """
-    device = next(model.parameters()).device
     steps = len(course.batches(samples, 0))
     optimizer = make_optimizer(course.epochs * steps)
     warmup = usual_warmup(course.epochs)
     rate = LambdaLR(optimizer, factor(course.schedule, epochs=course.epochs, warmup=warmup, steps_per_epoch=steps))
     history, best, waited = History(), -float("inf"), 0
     kept: dict[str, Tensor] = {}
-    for epoch in range(course.epochs):
-        if isinstance(criterion, Deferred):
-            criterion.set_epoch(epoch)
-        model.train()
-        losses = []
-        for inputs, targets in course.batches(samples, epoch):
-            try:
-                loss, _ = train_step(
-                    model, criterion, optimizer, inputs.to(device), targets, clip_norm=course.clip_norm
-                )
-            except NonFiniteError as error:
-                raise NonFiniteError(
-                    f"epoch {epoch + 1}: {error} Lower lr, or limit the gradient by clip_norm."
-                ) from None
-            rate.step()
-            losses.append(loss * len(targets))
-        history.losses.append(float(torch.stack(losses).sum()) / len(samples))
-        history.best_epoch = epoch + 1 if score is None else history.best_epoch
-        if score is not None:
-            history.scores.append(score())
-            waited = 0 if history.scores[-1] > best else waited + 1
-            if history.scores[-1] >= best:
-                best, history.best_epoch = history.scores[-1], epoch + 1
-                kept = {name: value.clone() for name, value in model.state_dict().items()}
-        if course.verbose:
+    with Progress(course.epochs, shown=course.verbose) as progress:
+        for epoch in range(course.epochs):
+            if isinstance(criterion, Deferred):
+                criterion.set_epoch(epoch)
+            history.losses.append(_epoch(model, criterion, optimizer, rate, samples, course, epoch))
+            history.best_epoch = epoch + 1 if score is None else history.best_epoch
+            if score is not None:
+                history.scores.append(score())
+                waited = 0 if history.scores[-1] > best else waited + 1
+                if history.scores[-1] >= best:
+                    best, history.best_epoch = history.scores[-1], epoch + 1
+                    kept = {name: value.clone() for name, value in model.state_dict().items()}
             scored = f", validation {history.scores[-1]:.4f}" if history.scores else ""
-            print(f"epoch {course.first_epoch + epoch + 1}: loss {history.losses[-1]:.4f}{scored}")
-        if waited >= course.patience:
-            break
+            progress.tell(f"epoch {course.first_epoch + epoch + 1}: loss {history.losses[-1]:.4f}{scored}")
+            if waited >= course.patience:
+                break
     model.load_state_dict(kept or model.state_dict())
     return history
+
+
+def _epoch(
+    model: nn.Module,
+    criterion: nn.Module,
+    optimizer: SharpnessAware,
+    rate: LambdaLR,
+    samples: data.Samples,
+    course: Course,
+    epoch: int,
+) -> float:
+    """Train for an epoch, and return its mean loss."""
+    device = next(model.parameters()).device
+    model.train()
+    losses = []
+    for inputs, targets in course.batches(samples, epoch):
+        try:
+            loss, _ = train_step(model, criterion, optimizer, inputs.to(device), targets, clip_norm=course.clip_norm)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"epoch {epoch + 1}: {error} Lower lr, or limit the gradient by clip_norm.") from None
+        rate.step()
+        losses.append(loss * len(targets))
+    return float(torch.stack(losses).sum()) / len(samples)
 
 
 @torch.no_grad()

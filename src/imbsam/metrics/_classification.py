@@ -10,18 +10,29 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from imbsam.errors import DataError, NonFiniteError
+from imbsam.notebook.tables import SHOWN, Share, facts, folded
 from imbsam.priors import SHOT_GROUPS
 
 Measure = Literal["overall", "balanced", "many", "medium", "few", "tail", "macro_f1"]
 MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "tail", "macro_f1")
 """Measures that are shares of correct answers, in the order in which they are shown."""
 
+MEASURE_NAMES: dict[Measure, str] = {
+    "overall": "overall accuracy",
+    "balanced": "balanced accuracy",
+    "many": "many-shot recall",
+    "medium": "medium-shot recall",
+    "few": "few-shot recall",
+    "tail": "tail recall",
+    "macro_f1": "macro F1",
+}
+
 CALIBRATION_BINS = 15
 MAX_CONFUSION_CLASSES = 1000
 """Number of classes above which no confusion matrix is kept: as lists it would take gigabytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Metrics:
     """Metrics of one evaluation. Shares are in [0, 1], and None without a class or sample to measure them on.
 
@@ -62,6 +73,33 @@ class Metrics:
         """
         found: float | None = getattr(self, measure)
         return found
+
+    def __repr__(self) -> str:
+        shown = [f"{measure} {share}" for measure, share in self._shares().items()]
+        return f"Metrics({self.samples} samples: {', '.join(shown)}, log_loss {self.log_loss:.4g})"
+
+    def _shares(self) -> dict[Measure, Share]:
+        """The measures that could be taken."""
+        found = {measure: Share(self.of(measure)) for measure in MEASURES}
+        return {measure: share for measure, share in found.items() if share.value is not None}
+
+    def _repr_html_(self) -> str:
+        """Tables for notebooks: the measures, and the recall of each class where that is asked for."""
+        scores = facts(
+            f"Scores on {self.samples:,} samples",
+            [
+                *((MEASURE_NAMES[measure], share) for measure, share in self._shares().items()),
+                ("log loss", self.log_loss),
+                ("expected calibration error", str(Share(self.ece))),
+            ],
+        )
+        classes = [(f"class {c}", Share(recall)) for c, recall in enumerate(self.per_class)]
+        name = "Recall of each class"
+        if len(classes) > SHOWN:
+            name = f"The {SHOWN} classes of lowest recall"
+            measured = [row for row in classes if row[1].value is not None]
+            classes = sorted(measured, key=lambda row: row[1].value or 0.0)[:SHOWN]
+        return scores + folded(name, facts("", classes))
 
 
 @dataclass(frozen=True)

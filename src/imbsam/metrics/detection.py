@@ -1,12 +1,13 @@
 """Metrics of scores that separate anomalies from other rows: areas with intervals, curves, costs of thresholds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from imbsam.errors import DataError
+from imbsam.notebook.tables import Cell, Share, facts
 
 RESAMPLES = 500
 """Resamples of the bootstrap behind an interval."""
@@ -65,9 +66,24 @@ class Evaluation:
     auroc: WithInterval
     average_precision: WithInterval
     chosen: AtThreshold
-    trade_off: tuple[AtThreshold, ...]
-    roc: Floats
-    precision_recall: Floats
+    trade_off: tuple[AtThreshold, ...] = field(repr=False)
+    roc: Floats = field(repr=False)
+    precision_recall: Floats = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+
+        def text(found: WithInterval) -> str:
+            return f"{Share(found.value)} (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f})"
+
+        rows: list[tuple[str, Cell]] = [
+            ("AUROC", text(self.auroc)),
+            ("average precision", text(self.average_precision)),
+            ("recall at the threshold", Share(self.chosen.recall)),
+            ("precision there", Share(self.chosen.precision)),
+            ("false alarms there", Share(self.chosen.false_alarm_rate)),
+        ]
+        return facts(f"{self.anomalies:,} anomalies among {self.rows:,} rows", rows)
 
 
 def evaluated(scores: Floats, anomalous: NDArray[np.bool_], threshold: float, *, seed: int = 0) -> Evaluation:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from imbsam.metrics import MEASURES, Metrics
+from imbsam.metrics import MEASURE_NAMES, MEASURES, Metrics
 from imbsam.report.files import Run
-from imbsam.report.words import MEASURE_NAMES, averaged, how
+from imbsam.report.words import averaged, how
 from imbsam.runs.records import Result
 from imbsam.storage.files import write_atomically
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from imbsam.metrics import Measure
+from imbsam.metrics import MEASURE_NAMES, Measure
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report.drawing import (
     COLOURS,
@@ -24,7 +24,7 @@ from imbsam.report.drawing import (
 )
 from imbsam.report.files import Run, Study
 from imbsam.report.summary import Estimate, Summary
-from imbsam.report.words import MEASURE_NAMES, percent, plus_minus, seeds, short
+from imbsam.report.words import percent, plus_minus, seeds, short
 from imbsam.report.words import points as points_of
 from imbsam.runs.records import Split
 

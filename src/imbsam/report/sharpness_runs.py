@@ -42,7 +42,7 @@ class Spread:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SharpnessStudy:
     """Content of the report.
 
@@ -51,6 +51,16 @@ class SharpnessStudy:
     """
 
     runs: Sequence[SharpnessRecord]
+
+    def __repr__(self) -> str:
+        return f"SharpnessStudy({len(self.runs)} runs: {', '.join(self.labels)})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the groups of classes, method by method."""
+        # The table is made of studies, and needs this module first.
+        from imbsam.report.sharpness import group_table
+
+        return group_table(self, brief=True)._repr_html_()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class Difference(Estimate):
     baseline: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """Scores of each label, and their paired differences to the first.
 
@@ -58,6 +58,18 @@ class Summary:
     scores: Mapping[str, Mapping[Measure, Estimate | None]]
     differences: Mapping[str, Mapping[Measure, Difference | None]]
     costs: Mapping[str, float | None]
+
+    def __repr__(self) -> str:
+        means = [(label, self.scores[label][self.primary]) for label in self.labels]
+        shown = ", ".join(f"{label} {100 * each.mean:.1f} %" for label, each in means if each is not None)
+        return f"Summary({self.split} data, {self.primary}: {shown})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each method's mean scores."""
+        # Tables are made of summaries, and need this module first.
+        from imbsam.report.tables import scores
+
+        return scores(self)._repr_html_()
 
     @property
     def baseline(self) -> str:

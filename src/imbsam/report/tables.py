@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from imbsam.metrics import MEASURES, Measure
+from imbsam.metrics import MEASURE_NAMES, MEASURES, Measure
+from imbsam.notebook.tables import table
 from imbsam.report.files import Run, Study
 from imbsam.report.summary import Difference, Summary, t_half_width
-from imbsam.report.words import MEASURE_NAMES, plus_minus
+from imbsam.report.words import plus_minus
 from imbsam.runs.records import BlendMember, Example
 from imbsam.storage.texts import printable
 
@@ -47,6 +48,10 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     sortable: bool = False
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, without images."""
+        return table(self.caption, self.columns, [[cell.text for cell in row] for row in self.rows])
 
 
 def scores(summary: Summary) -> Table:

@@ -2,19 +2,9 @@
 
 from collections.abc import Sequence
 
-from imbsam.metrics import Measure
+from imbsam.metrics import MEASURE_NAMES, Measure
 from imbsam.report.summary import Difference, Estimate, Summary
 from imbsam.runs.records import Result
-
-MEASURE_NAMES: dict[Measure, str] = {
-    "overall": "overall accuracy",
-    "balanced": "balanced accuracy",
-    "many": "many-shot recall",
-    "medium": "medium-shot recall",
-    "few": "few-shot recall",
-    "tail": "tail recall",
-    "macro_f1": "macro F1",
-}
 
 MAX_OTHERS = 3
 

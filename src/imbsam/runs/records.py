@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from imbsam.config import Options
 from imbsam.decisions import UNCALIBRATED, Calibration
 from imbsam.metrics import Metrics
+from imbsam.notebook.tables import SHOWN, facts
 from imbsam.priors import ShotGroup
 from imbsam.storage.records import Text
 from imbsam.training.second_stage import SecondStage
@@ -121,7 +122,7 @@ class BlendMember:
     score: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """Content of ``result.json``: the outcome of a finished run; lists over classes have one length.
 
@@ -197,6 +198,26 @@ class Result:
     def scores(self, split: Split) -> Metrics | None:
         """Return the scores on one set, None if the run was not evaluated on it."""
         return self.test if split == "test" else self.validation
+
+    def __repr__(self) -> str:
+        scored = f"test {self.test}" if self.test else f"validation {self.validation}"
+        return f"Result({self.label} on {self.source}, seed {self.seed}, {self.epochs} epochs: {scored})"
+
+    def _repr_html_(self) -> str:
+        """Tables for notebooks: what was trained, and its scores on test data, else on validation data."""
+        tail = [name for name, is_tail in zip(self.classes, self.tail, strict=True) if is_tail]
+        kept = "" if self.best_epoch is None else f", the weights of epoch {self.best_epoch} kept"
+        run = facts(
+            f"{self.label} on {self.source}, seed {self.seed}",
+            [
+                ("training", f"{self.epochs} epochs in {self.train_seconds:.1f} s{kept}"),
+                ("training samples", f"{sum(self.counts):,} of {len(self.classes)} classes"),
+                ("tail classes", f"{len(tail)}: {', '.join(tail[:SHOWN])}{', ...' if len(tail) > SHOWN else ''}"),
+                ("scores", "on test data" if self.test else "on validation data"),
+            ],
+        )
+        scored = self.test or self.validation
+        return run if scored is None else run + scored._repr_html_()
 
 
 def _check_lengths(classes: int, lengths: Mapping[str, int]) -> None:

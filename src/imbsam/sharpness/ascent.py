@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError
+from imbsam.notebook.tables import facts
 from imbsam.sharpness.surface import LossSurface
 
 
@@ -24,6 +25,11 @@ class Ascended:
     rise: float
     loss: float
     gradient_norm: float
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = [("rise of the loss", self.rise), ("loss", self.loss), ("norm of the gradient", self.gradient_norm)]
+        return facts("Sharpness", rows)
 
 
 def sam_sharpness(

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.notebook.tables import table
 from imbsam.sharpness.directions import rademacher
 from imbsam.sharpness.hessian import HessianProduct
 from imbsam.sharpness.lanczos import Tridiagonal, lanczos
@@ -34,10 +35,19 @@ class Extremes:
     smallest_residual: float
     steps: int
     converged: bool
-    vectors: tuple[Tensor, Tensor] | None = None
+    vectors: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = [
+            ("largest", self.largest, self.largest_residual),
+            ("smallest", self.smallest, self.smallest_residual),
+        ]
+        state = "converged" if self.converged else "not converged"
+        return table(f"Eigenvalues, {state} after {self.steps} products", ["", "eigenvalue", "residual"], rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpectralDensity:
     """Density of the eigenvalues as weighted points, whose weights sum to one.
 
@@ -48,6 +58,10 @@ class SpectralDensity:
 
     nodes: Tensor
     weights: Tensor
+
+    def __repr__(self) -> str:
+        low, high = float(self.nodes.min()), float(self.nodes.max())
+        return f"SpectralDensity({len(self.nodes)} nodes from {low:.4g} to {high:.4g})"
 
     def at(self, points: Tensor, *, width: float) -> Tensor:
         """Compute the density, each node widened to a Gaussian.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.notebook.tables import facts
 from imbsam.sharpness.directions import rademacher
 from imbsam.sharpness.hessian import HessianProduct
 from imbsam.sharpness.surface import LossSurface
@@ -24,6 +25,10 @@ class Trace:
 
     value: float
     standard_error: float | None
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return facts("Trace of the Hessian", [("trace", self.value), ("standard error", self.standard_error)])
 
     @classmethod
     def of(cls, samples: Tensor) -> "Trace":
