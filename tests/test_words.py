@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+import imbsam
 from glossary import ARGUMENT_OPENINGS, INSTEAD, idioms, opens_badly, prose, visible
 from imbsam.cli import first_steps, main, usage
 from imbsam.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted((ROOT / "src/imbsam").rglob("*.py"))
+PACKAGE = Path(imbsam.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ENTRY = {"Args:": ARGUMENT_OPENINGS, "Attributes:": ARGUMENT_OPENINGS}
 
@@ -99,14 +101,14 @@ def test_documentation_uses_the_terms_of_the_field(page):
 
 def test_docstrings_and_messages_use_the_terms_of_the_field():
     found = [
-        f"{source.relative_to(ROOT)} {hit}" for source in SOURCES for text in texts(source) for hit in idioms(text)
+        f"{source.relative_to(PACKAGE)} {hit}" for source in SOURCES for text in texts(source) for hit in idioms(text)
     ]
     assert found == []
 
 
 def test_docstrings_start_with_what_the_thing_does():
     found = [
-        f"{source.relative_to(ROOT)} {name}: {text.splitlines()[0]}"
+        f"{source.relative_to(PACKAGE)} {name}: {text.splitlines()[0]}"
         for source in SOURCES
         for name, text in docstrings(source)
         if opens_badly(text)
@@ -116,7 +118,7 @@ def test_docstrings_start_with_what_the_thing_does():
 
 def test_arguments_start_with_what_they_are():
     found = [
-        f"{source.relative_to(ROOT)} {name}: {entry}"
+        f"{source.relative_to(PACKAGE)} {name}: {entry}"
         for source in SOURCES
         for name, text in docstrings(source)
         for entry in entries(text)
