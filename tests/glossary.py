@@ -33,74 +33,13 @@ INSTEAD = {
     r"\bperturbation radius\b": "neighbourhood size, rho",
 }
 
-OPENINGS = frozenset(
-    [
-        "Of",
-        "What",
-        "As",
-        "That",
-        "Those",
-        "Whether",
-        "How",
-        "Which",
-        "Whose",
-        "Where",
-        "Why",
-        "Who",
-        "From",
-        "In",
-        "To",
-        "On",
-        "At",
-        "By",
-        "With",
-        "Without",
-        "For",
-        "When",
-        "While",
-        "Until",
-        "After",
-        "Before",
-        "Under",
-        "Over",
-        "Beside",
-        "Among",
-        "Some",
-        "Something",
-        "Such",
-        "Stands",
-        "Never",
-        "Away",
-        "Nothing",
-        "Its",
-        "It",
-        "There",
-        "Here",
-    ]
+OPENINGS = re.compile(
+    r"(?:Of|What|As|That|Those|Whether|How|Which|Whose|Where|Why|Who|From|In|To|On|At|By|With|Without|For|When|While"
+    r"|Until|After|Before|Under|Over|Beside|Among|Some|Something|Such|Stands|Never|Away|Nothing|Its|It|There|Here)\b"
 )
 """First words of a docstring that hide what the thing does."""
 
-ARGUMENT_OPENINGS = frozenset(
-    [
-        "Of",
-        "What",
-        "As",
-        "That",
-        "Those",
-        "How",
-        "Which",
-        "Whose",
-        "Where",
-        "Why",
-        "Who",
-        "From",
-        "In",
-        "To",
-        "On",
-        "At",
-        "By",
-    ]
-)
+ARGUMENT_OPENINGS = re.compile(r"(?:Of|What|As|That|Those|How|Which|Whose|Where|Why|Who|From|In|To|On|At|By)\b")
 """The same of an argument, which may say whether something holds, or for what."""
 
 
@@ -114,10 +53,9 @@ def idioms(text: str) -> list[str]:
     ]
 
 
-def opens_badly(text: str, openings: frozenset[str] = OPENINGS) -> bool:
-    """Whether a docstring starts with a word that hides what the thing does."""
-    first = re.match(r"\W*(\w+)", text)
-    return first is None or first[1] in openings
+def opens_badly(text: str, openings: re.Pattern[str] = OPENINGS) -> bool:
+    """Whether a docstring starts with a word that hides what the thing does, or says nothing."""
+    return not text.strip() or openings.match(text) is not None
 
 
 def prose(markdown: str) -> str:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+import imbsam
 from glossary import ARGUMENT_OPENINGS, INSTEAD, idioms, opens_badly, prose, visible
 from imbsam.cli import first_steps, main, usage
 from imbsam.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted((ROOT / "src/imbsam").rglob("*.py"))
+PACKAGE = Path(imbsam.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ENTRY = {"Args:": ARGUMENT_OPENINGS, "Attributes:": ARGUMENT_OPENINGS}
 
@@ -74,12 +76,11 @@ def test_a_plain_sentence_is_left_alone(sentence):
     assert idioms(sentence) == []
 
 
-@pytest.mark.parametrize(
-    "docstring", ["Of the gradient.", "What a run did.", "How many.", "As above, of o.", "``-log p``?", ""]
-)
+@pytest.mark.parametrize("docstring", ["Of the gradient.", "What a run did.", "How many.", "As above, of o.", " "])
 def test_a_docstring_that_hides_what_the_thing_does_is_found(docstring):
-    assert opens_badly(docstring) == (docstring != "``-log p``?")
+    assert opens_badly(docstring)
     assert not opens_badly("Compute the gradient.")
+    assert not opens_badly("``W + (alpha / r) B A``, for code that reads the weight.")
 
 
 def test_code_is_not_read_as_prose():
@@ -100,14 +101,14 @@ def test_documentation_uses_the_terms_of_the_field(page):
 
 def test_docstrings_and_messages_use_the_terms_of_the_field():
     found = [
-        f"{source.relative_to(ROOT)} {hit}" for source in SOURCES for text in texts(source) for hit in idioms(text)
+        f"{source.relative_to(PACKAGE)} {hit}" for source in SOURCES for text in texts(source) for hit in idioms(text)
     ]
     assert found == []
 
 
 def test_docstrings_start_with_what_the_thing_does():
     found = [
-        f"{source.relative_to(ROOT)} {name}: {text.splitlines()[0]}"
+        f"{source.relative_to(PACKAGE)} {name}: {text.splitlines()[0]}"
         for source in SOURCES
         for name, text in docstrings(source)
         if opens_badly(text)
@@ -117,7 +118,7 @@ def test_docstrings_start_with_what_the_thing_does():
 
 def test_arguments_start_with_what_they_are():
     found = [
-        f"{source.relative_to(ROOT)} {name}: {entry}"
+        f"{source.relative_to(PACKAGE)} {name}: {entry}"
         for source in SOURCES
         for name, text in docstrings(source)
         for entry in entries(text)
