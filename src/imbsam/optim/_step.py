@@ -57,7 +57,7 @@ class Step:
     ) -> None:
         check_number("loss_scale", loss_scale, above=0)
         self.life: Life = "new"
-        self._loss: Tensor | None = None
+        self._seen: list[tuple[Tensor, Tensor | float]] = []
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
         self.own: frozenset[Tensor] = frozenset()
@@ -141,11 +141,16 @@ class Step:
     @property
     def loss(self) -> Tensor:
         """Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes."""
-        return torch.zeros(()) if self._loss is None else self._loss
-
-    @loss.setter
-    def loss(self, loss: Tensor) -> None:
-        self._loss = loss
+        if not self._seen:
+            return torch.zeros(())
+        home = self._seen[0][0].device
+        losses, weights = zip(*self._seen, strict=True)
+        seen = torch.cat([part.to(home, non_blocking=True) for part in losses]) if len(losses) > 1 else losses[0]
+        even = weights[0]
+        if isinstance(even, float) and all(isinstance(each, float) and each == even for each in weights):
+            return (seen * even).sum()
+        aligned = [weighing(part, each).to(home, non_blocking=True) for part, each in self._seen]
+        return (seen * torch.cat(aligned)).sum()
 
     def __len__(self) -> int:
         return len(self._planned)
@@ -252,33 +257,28 @@ class Step:
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
         scale = self._loss_scale if by is None else 1.0
         mean_by = self._strangers_gain(planned, span, losses, by)
-        found: dict[float, Tensor] = {}
         for use in planned.uses:
             self._gradients.collect(use.gradient)
-            if span is None:
-                value = (losses * 0).sum()
+            weights = weighing(losses, 0.0 if span is None else use.even if use.even is not None else use.weights[span])
+            last = use is planned.uses[-1]
+            if by is None:
+                # The gradient of their weighted sum, which nothing else needs.
+                losses.backward(weights, retain_graph=not last)  # type: ignore[no-untyped-call]
             else:
-                value = weighted_sum(losses, use.weights, span, use.even)
-                if use.even is not None and scale == 1:
-                    found[use.even] = value.detach()
-            (by or Tensor.backward)(value, retain_graph=use is not planned.uses[-1])
+                by((losses * weights).sum(), retain_graph=not last)
             if use is mean_by:
                 self._method._strangers.gain()
             else:
                 self._method._strangers.forget()
             if span is not None and self._looks_at_losses:
-                self._count(use.gradient, value.detach() if scale == 1 else value.detach() / scale)
+                value = (losses.detach() * weights).sum()
+                self._count(use.gradient, value if scale == 1 else value / scale)
         if span is None:
             return
         self._rows_left -= len(losses)
         seen = losses.detach() if scale == 1 else losses.detach() / scale
         if planned.counted is not None:
-            even = planned.evenly
-            # Of the weights that a backward had, the sum is there already.
-            part = found.get(even) if even is not None else None
-            part = weighted_sum(seen, planned.counted, span, even) if part is None else part
-            before = torch.zeros((), device=part.device) if self._loss is None else self._loss
-            self.loss = before.to(part.device, non_blocking=True) + part
+            self._seen.append((seen, planned.counted[span] if planned.evenly is None else planned.evenly))
         if self._check is not None:
             self._check.see(planned, span, seen)
         if self._looks and (planned.term is None or planned.select is not None):
@@ -301,9 +301,7 @@ class Step:
             if torch.equal(use.weights[span], mean):
                 return use
         if losses.requires_grad and bool(mean.any()):
-            value = weighted_sum(losses, planned.counted, span, planned.evenly) * (
-                1.0 if by is None else self._loss_scale
-            )
+            value = (losses * weighing(losses, mean)).sum() * (1.0 if by is None else self._loss_scale)
             self._gradients.collect(UNUSED)
             strangers.gain_from(value)
             self._gradients.collect(STEP)
@@ -347,7 +345,7 @@ class Step:
                 strangers.forget()
             self._losses[gradient] = loss.detach()
             if planned.counted is not None:
-                self.loss = loss.detach()
+                self._seen.append((loss.detach().reshape(1), 1.0))
             self._rows_left -= len(each.rows)
 
     @outside_graphs
@@ -421,16 +419,11 @@ class _Outside:
         return next(self._passes)
 
 
-def weighted_sum(losses: Tensor, weights: Tensor, span: slice, even: float | None) -> Tensor:
-    """Sum of losses times the weights of a span, both of shape ``(R,)``.
-
-    Weights that are all ``even`` are applied as one number, without a copy.
-    """
-    if even is not None:
-        # Multiplied before the sum: the losses get a dense gradient, as mean() gives, so that matmul rounds it alike.
-        return (losses * even).sum()
-    # Not `losses @ weights`: autocast would round both to half precision.
-    return (losses * weights[span].to(losses, non_blocking=True)).sum()
+def weighing(losses: Tensor, weights: Tensor | float) -> Tensor:
+    """The weights of losses, or the one of each, of their shape, kind and place."""
+    if isinstance(weights, Tensor):
+        return weights.to(losses, non_blocking=True)
+    return torch.full_like(losses, weights, requires_grad=False)
 
 
 def memory_name(k: int, term: Term) -> str:
