@@ -14,7 +14,7 @@ from imbsam.optim._maximize import minimised
 from imbsam.optim._misuse import described
 from imbsam.optim._numbers import check_number
 from imbsam.optim._pass import Backward, Pass
-from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
+from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent
 from imbsam.optim._rows import RowCheck
 from imbsam.optim._strangers import STEPS
 from imbsam.optim._targets import checked_targets
@@ -68,7 +68,7 @@ class Step:
         self._earlier = method._waiting if accumulate else None
         self._losses_before: list[Tensor] = []
         classes = checked_targets(targets, method)
-        self.batch_size, self.device = len(classes), targets.device
+        self.batch_size, self.device = classes.shape[0], targets.device
         self._plan(classes)
         self._made = 0
         self._settles = 1
@@ -81,43 +81,46 @@ class Step:
 
     def _plan(self, classes: Tensor) -> None:
         method, ranks = self._method, self._method._ranks
-        terms = [term if method._moves(term) else term.at_the_weights() for term in method.terms(classes)]
+        terms = [t if t.ascent is None or method._moves(t) else t.at_the_weights() for t in method.terms(classes)]
         ranks.compare(lambda: described(method))
         mean_rows, need = ranks.agree(self.batch_size, terms, step=method.steps)
         if mean_rows != self.batch_size:
             scale = self.batch_size / mean_rows
             terms = [term.scaled(scale, ascent=method.climb == "together") for term in terms]
         self._terms = terms
-        self._kept = [method.memory.get(memory_name(k, term), {}) for k, term in enumerate(terms)]
-        self._fresh = [method.ascent.needs_gradient(kept, method.steps) for kept in self._kept]
+        memory = method.memory
+        self._kept = [memory.get(memory_name(k, term), {}) if memory else {} for k, term in enumerate(terms)]
+        self._fresh = tuple([method.ascent.needs_gradient(kept, method.steps) for kept in self._kept])
         modules = method._modules
         if modules.look():
             if method.model is not None:
                 method._check_model(method.model)
             method._weights = Weights(method.model, method.perturb)
         batchnorms = modules.batchnorms
-        context_rows = batchnorms.context_rows if method.context_rows is None else method.context_rows
-        whole = method.rows == "all" or batchnorms.need_the_batch
-        self._planned = plan(
-            terms,
+        live = batchnorms.live
+        whole = method.rows == "all" or (live and batchnorms.need_the_batch)
+        context_rows = method.context_rows or (batchnorms.context_rows if live else 0)
+        self._planned = method._lay_out(
+            tuple(terms),
             need,
             # Buffers that a forward moves need the whole batch once, at the weights.
-            coupled=whole or batchnorms.live or modules.buffers.move,
+            coupled=whole or live or modules.buffers.move,
             statistics="batch" if whole else method.batch_statistics,
-            context_rows=context_rows if batchnorms.live else 0,
+            context_rows=context_rows if live else 0,
             row_multiple=method.row_multiple,
             share=ranks.size == 1,
             fresh=self._fresh,
             learns=method.ascent.learns,
-        )
+        ).copy()
         if self._planned[0].term is not None and any(is_lazy(p) for p in method._own_params()):
             # Nothing can be perturbed that is not there yet.
             self._planned.insert(0, PlannedPass(None, ()))
         self._check: RowCheck | None = None
-        in_parts = not (whole or batchnorms.live) and any(p.rows is not None for p in self._planned)
-        # A compiled model would be compiled for its few rows.
-        if in_parts and method._rows_unchecked and not modules.compiled:
-            self._check = RowCheck(self._planned, self.batch_size, type(method).__name__)
+        if method._rows_unchecked and not (whole or live):
+            in_parts = any(p.rows is not None for p in self._planned)
+            # A compiled model would be compiled for its few rows.
+            if in_parts and not modules.compiled:
+                self._check = RowCheck(self._planned, self.batch_size, type(method).__name__)
 
     @outside_graphs
     def __enter__(self) -> "Step":
@@ -253,7 +256,7 @@ class Step:
         ``by`` stands in the place of ``Tensor.backward``, and multiplies by the loss scale itself.
         """
         current = self.life == "open" and self._made < len(self._planned) and planned is self._planned[self._made]
-        if not current or (span is not None and len(losses) > self._rows_left):
+        if not current or (span is not None and losses.shape[0] > self._rows_left):
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
         scale = self._loss_scale if by is None else 1.0
         mean_by = self._strangers_gain(planned, span, losses, by)
@@ -275,7 +278,7 @@ class Step:
                 self._count(use.gradient, value if scale == 1 else value / scale)
         if span is None:
             return
-        self._rows_left -= len(losses)
+        self._rows_left -= losses.shape[0]
         seen = losses.detach() if scale == 1 else losses.detach() / scale
         if planned.counted is not None:
             self._seen.append((seen, planned.counted[span] if planned.evenly is None else planned.evenly))
@@ -397,7 +400,7 @@ class Step:
 
     def grads(self) -> list[Tensor]:
         """The gradients that lie in ``.grad`` of the optimizer's parameters now."""
-        return [p.grad for p in self._method._own_params() if p.grad is not None]
+        return [grad for p in self._method._own_params() if (grad := p.grad) is not None]
 
     @property
     def all_losses(self) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ Selection = Callable[[Tensor, Tensor], Tensor]
 """From the losses of the batch's rows at ``w`` and at ``w + e``, both ``(B,)``, to descent weights, ``(B,)``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """One addend of a step, ``grad_w [sum_i descent_i l_i] (w + e)``, ``e`` along ``grad_w [sum_i ascent_i l_i] (w)``.
 
@@ -36,6 +37,18 @@ class Term:
     select: Selection | None = None
     label: int | None = None
 
+    @cached_property
+    def rows(self) -> Tensor:
+        """The rows that weigh something in the step, shape ``(R,)``."""
+        return weighed(self.descent)
+
+    @cached_property
+    def ascent_rows(self) -> Tensor:
+        """Those that weigh something in the direction, shape ``(R,)``."""
+        if self.ascent is None:
+            return torch.zeros(0, dtype=torch.long)
+        return self.rows if self.ascent is self.descent else weighed(self.ascent)
+
     def scaled(self, scale: float, *, ascent: bool = True) -> "Term":
         """The term with every weight multiplied.
 
@@ -51,15 +64,36 @@ class Term:
         return replace(self, ascent=None, select=None)
 
 
+def weighed(weights: Tensor) -> Tensor:
+    """The rows whose weight is not 0, shape ``(R,)``."""
+    return weights.nonzero().squeeze(1)
+
+
 def mean_weights(targets: Tensor, factor: float = 1.0) -> Tensor:
     """The weights of the batch's mean loss, ``1 / B`` each, times a factor, shape ``(B,)``, float64."""
     return torch.full((len(targets),), factor / len(targets), dtype=torch.float64)
 
 
-def mean_term(targets: Tensor) -> Term:
-    """The batch's mean loss, perturbed along its own gradient: SAM's only term."""
-    mean = mean_weights(targets)
-    return Term(mean, ascent=mean)
+@dataclass(frozen=True)
+class OfSize:
+    """Terms that the number of rows alone decides.
+
+    Args:
+        still: The batch's mean loss at the weights themselves.
+        perturbed: That loss, perturbed along its own gradient: SAM's only term.
+        nothing: Of no row, as a tail that the batch has no row of.
+    """
+
+    still: Term
+    perturbed: Term
+    nothing: Term
+
+
+def of_size(rows: int) -> OfSize:
+    """The terms for so many rows."""
+    mean = torch.full((rows,), 1 / rows, dtype=torch.float64)
+    none = torch.zeros_like(mean)
+    return OfSize(Term(mean), Term(mean, ascent=mean), Term(none, ascent=none))
 
 
 def divided(weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:

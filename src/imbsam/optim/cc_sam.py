@@ -10,7 +10,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._targets import checked_classes, class_shares, row_shares
+from imbsam.optim._targets import class_shares, row_shares
 from imbsam.optim._terms import Term, divided, mean_weights
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 from imbsam.priors import ClassPriors
@@ -95,7 +95,6 @@ class CCSAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """The mean loss as it is, and each class's part perturbed along its own gradient."""
-        checked_classes(targets, len(self.factors))
         still, flat = divided(mean_weights(targets), row_shares(targets, torch.full_like(self.factors, self.flat)))
         perturbed = []
         # Ranks must agree on the terms, and a rank does not know the others' classes.
