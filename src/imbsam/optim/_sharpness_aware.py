@@ -247,6 +247,9 @@ class SharpnessAware(Counting):
         self._step = Step(self, targets, loss_scale, accumulate=accumulate)
         return self._step
 
+    def _watch(self, step: Step | None) -> None:
+        """Follow the forwards of a step, where the method looks into them; of ``None`` no more."""
+
     @property
     def is_sharp(self) -> bool:
         """Whether the next step perturbs the weights, where a group has a neighbourhood."""

@@ -47,6 +47,8 @@ class Step:
         memory: What ascent and method will keep, by name, once the step has been made.
         norms: Of the ascent gradients so far, scalars without graph.
         left: A parameter that the passes left a gradient, and the version of that gradient then.
+        loss_scale: What the losses given to ``backward``, or their gradients, are multiplied by.
+        span: Of the pass in progress, the rows to forward next.
 
     Raises:
         OptionError: If the targets do not fit the method, or ``loss_scale`` is out of range.
@@ -62,8 +64,9 @@ class Step:
         self.norms: list[Tensor] = []
         self.own: frozenset[Tensor] = frozenset()
         self.left: tuple[Tensor, int] | None = None
+        self.span = slice(0, 0)
         self._method = method
-        self._loss_scale = loss_scale
+        self.loss_scale = loss_scale
         self._accumulate = accumulate
         self._earlier = method._waiting if accumulate else None
         self._losses_before: list[Tensor] = []
@@ -137,6 +140,7 @@ class Step:
             self.memory = {**self._earlier.memory}
         method._strangers.start(self._gradients.known)
         method._modules.remember(further=self._earlier is not None)
+        method._watch(self)
         STEPS.add(self)
         self.life = "open"
         return self
@@ -216,6 +220,7 @@ class Step:
         if ranks.size > 1:
             last = span.stop == self._size(planned)
             ranks.send(gradients=last and self._is_needed_everywhere(planned))
+        self.span = span
         self._method._modules.batchnorms.weigh(planned.row_groups(span, self.batch_size))
         return Pass(self, planned, span, counts=counts)
 
@@ -237,7 +242,7 @@ class Step:
             self._terms[k],
             fresh=self._fresh[k],
             keep=method.keeps_ascents,
-            loss_scale=self._loss_scale,
+            loss_scale=self.loss_scale,
             state=method.state,
             step=method.steps,
         )
@@ -258,7 +263,7 @@ class Step:
         current = self.life == "open" and self._made < len(self._planned) and planned is self._planned[self._made]
         if not current or (span is not None and losses.shape[0] > self._rows_left):
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
-        scale = self._loss_scale if by is None else 1.0
+        scale = self.loss_scale if by is None else 1.0
         mean_by = self._strangers_gain(planned, span, losses, by)
         for use in planned.uses:
             self._gradients.collect(use.gradient)
@@ -304,7 +309,7 @@ class Step:
             if torch.equal(use.weights[span], mean):
                 return use
         if losses.requires_grad and bool(mean.any()):
-            value = (losses * weighing(losses, mean)).sum() * (1.0 if by is None else self._loss_scale)
+            value = (losses * weighing(losses, mean)).sum() * (1.0 if by is None else self.loss_scale)
             self._gradients.collect(UNUSED)
             strangers.gain_from(value)
             self._gradients.collect(STEP)
@@ -360,6 +365,7 @@ class Step:
         self.life = "dead"
         method._weights.restore()
         modules.batchnorms.weigh(None)
+        method._watch(None)
         method._ranks.send(gradients=True)
         try:
             if complete:
@@ -377,7 +383,7 @@ class Step:
                 self._earlier.life, method._step = "done", self._earlier
             if done and self._check is not None:
                 method._rows_unchecked = not self._check.passes
-        if done and (self._loss_scale != 1 or method.nonfinite == "unchecked"):
+        if done and (self.loss_scale != 1 or method.nonfinite == "unchecked"):
             # Nobody may look at this step, or tell that a GradScaler skipped it.
             modules.buffers.undo_unless_finite()
 
@@ -387,11 +393,11 @@ class Step:
         if method.ascent.learns:
             for k in sorted({planned.term for planned in self._planned if planned.term is not None}):
                 gradient = minimised(
-                    self._gradients.merge(descent_of(k), loss_scale=self._loss_scale), method.param_groups
+                    self._gradients.merge(descent_of(k), loss_scale=self.loss_scale), method.param_groups
                 )
                 self._count(STEP, self._losses.pop(descent_of(k)))
                 self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
-        parts = self._gradients.parts(self._losses, method._ranks.mean, loss_scale=self._loss_scale)
+        parts = self._gradients.parts(self._losses, method._ranks.mean, loss_scale=self.loss_scale)
         combined = method.combine(parts) if parts.params else None
         if combined is not None:
             if combined.gradient is not None:
