@@ -152,7 +152,7 @@ DEFAULTS = {
     "frob-sam": {"rho": 0.005, "samples": 2, "strength": 0.005},
     "det-sam": {"rho": 1.0, "samples": 1, "strength": 1.0, "half_width": 0.01},
     "imbsam": {"rho": 0.05, "tail_weight": 1.0},
-    "cc-sam": {"rho": 1e-6, "flat": 0.5, "per_tensor": True},
+    "cc-sam": {"rho": 1e-6, "flat": 0.5, "per_tensor": True, "classifier": None},
     "focal-sam": {"rho": 0.2, "gamma": 1.0, "strength": 0.5},
     "sse-sam": {"rho": 0.1, "head_rho": 0.05, "switch": None},
     "sam-a": {"rho": 0.05},
