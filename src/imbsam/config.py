@@ -219,8 +219,8 @@ class TrainingOptions:
     __pydantic_config__ = STRICT
 
     epochs: Count | None = None
-    """Number of passes over the training data. Default: 100 for digits, 60 for tables, 30 for other images, 10 for
-    fine-tuning."""
+    """Number of passes over the training data. Default: 100 for digits, 60 for tables, 10 for fine-tuning, 30 for other
+    images, and up to 200 for fewer than 1,067 of them, so that 32,000 rows are seen."""
     batch_size: Count | None = None
     """Rows per step, over all processes if torchrun starts several. Default: 32 for digits, 128 for tables; for other
     images the largest of 128, 64 and 32 that gives a run 3,000 steps, or 800 for fine-tuning."""

@@ -34,7 +34,7 @@ def test_kind_of_data_goes_by_the_longer_side(spec, kind):
     ("source", "spec", "expected"),
     [
         ("digits", image(8), {"model": "mlp", "epochs": 100, "batch_size": 32, "rho": 0.2, "imbalance": 50.0}),
-        ("photos", image(32), {"model": "resnet20", "epochs": 30, "batch_size": 32, "rho": 0.05, "augment": "cifar"}),
+        ("photos", image(32), {"model": "resnet20", "epochs": 52, "batch_size": 32, "rho": 0.05, "augment": "cifar"}),
         ("photos", image(224), {"model": "resnet18", "augment": "imagenet", "imbalance": None, "rare": "last"}),
         ("a.csv", TableSpec(3, ()), {"model": "mlp", "epochs": 60, "augment": "none", "rho": 0.05, "lr": 0.1}),
     ],
@@ -58,6 +58,17 @@ def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):
 )
 def test_rare_images_are_repeated_where_augmentation_makes_others_of_them(spec, values, sampler):
     assert resolved(Options().updated(values), "photos", spec, PRIORS).data.sampler == sampler
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "epochs"),
+    [(2000, {}, 30), (1067, {}, 30), (1066, {}, 31), (300, {}, 107), (20, {}, 200), (300, {"epochs": 5}, 5)],
+)
+def test_few_images_are_seen_more_often(rows, values, epochs):
+    priors = ClassPriors.from_counts([rows - 7, 7])
+    for side in (32, 224):
+        assert resolved(Options().updated(values), "photos", image(side), priors).training.epochs == epochs
+    assert resolved(Options().updated({"finetune": True}), "photos", image(32), priors).training.epochs == 10
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OneLayer:
-    """Inputs and output gradients of a layer ``z = f W' + b`` in a step, and the effect of its perturbations on each row.
+    """Inputs and output gradients of a layer ``z = f W' + b`` in a step, and what its perturbations change in each row.
 
     The gradient of a class's mean loss is ``g_c = sum_j d_j f_j'`` for the weights and ``sum_j d_j`` for the bias, over
     the class's rows j, with ``d_j`` the gradient of the mean loss at ``z_j``. So a perturbation ``s_c g_c`` changes the

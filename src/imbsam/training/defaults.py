@@ -37,6 +37,9 @@ BATCH_SIZES = (128, 64, 32)
 STEPS, FINETUNING_STEPS = 3000, 800
 """Smallest number of steps of a run on images, if a smaller batch allows it; measured in docs/evidence.md."""
 
+FEWEST_ROWS, MOST_EPOCHS = 32_000, 200
+"""Few images are trained on for more epochs, until this number of rows has been seen or epochs have been made."""
+
 
 def kind_of(spec: InputSpec) -> Kind:
     """Return the kind of data that chooses the defaults: tables, and images below 16, up to 96, or more pixels."""
@@ -79,6 +82,8 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
     }
     flat = options.flat()
     defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
+    if kind_of(spec) in ("image", "large") and not is_finetuning(options):
+        defaults["epochs"] = max(int(str(defaults["epochs"])), min(MOST_EPOCHS, -(-FEWEST_ROWS // priors.total)))
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
     defaults["warmup"] = usual_warmup(epochs)
     if "batch_size" not in defaults:
