@@ -81,7 +81,7 @@ def test_cells_that_cannot_be_read_are_warned_of(frame):
 
 
 def test_a_column_that_is_constant_is_warned_of_and_ignored(frame):
-    with pytest.warns(DataWarning, match="constant columns tell nothing.*same"):
+    with pytest.warns(DataWarning, match="constant columns carry no information.*same"):
         detector = fitted(frame[0].assign(same="x"), frame[1])
     assert np.array_equal(
         detector.score_samples(frame[0].assign(same="y")), detector.score_samples(frame[0].assign(same="x"))

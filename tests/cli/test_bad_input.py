@@ -243,7 +243,7 @@ def test_a_checkpoint_of_another_model_is_told_in_a_line(fails, copied):
 
 
 def test_data_of_another_kind_are_refused(fails, run, parts_csv, tmp_path):
-    assert "this source is not" in fails("evaluate", run, parts_csv)
+    assert "but this source is not" in fails("evaluate", run, parts_csv)
     image_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
     assert "not among the classes of training" in fails("evaluate", run, "pets")
     assert "'cat', 'dog'" in fails("predict", run, "pets")

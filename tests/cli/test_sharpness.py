@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_finite_names_the_run(fails, mine):
     held = RunFolder(mine).read_checkpoint()
     RunFolder(mine).write_checkpoint(replace(held, model={name: t * torch.inf for name, t in held.model.items()}))
     message = fails("sharpness", "mine", *SMALL, "--epoch", "last", "--quiet")
-    assert message.startswith("mine: the Hessian of 10 of 10 classes is not finite (class 0). Look at ")
+    assert message.startswith("mine: the Hessian of 10 of 10 classes is not finite (class 0). Check the ")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_loss_that_is_not_finite_names_the_run(fails, mine):
     [
         ((), "name the folders of trained runs"),
         (("nowhere",), "nowhere is not a run's folder"),
-        (("mine", "mine"), "the same run is named twice"),
+        (("mine", "mine"), "the same run is given twice"),
         (("mine", "--measures"), "--measures: tuple should have at least 1 item"),
         (("mine", "--rows", "0"), "--rows: input should be greater than or equal to 1; got 0."),
         (("mine", "--points", "4"), "--points: must be odd, so that the weights themselves are one of the points"),

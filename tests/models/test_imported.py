@@ -105,9 +105,9 @@ def test_a_cosine_classifier_is_refused_where_the_last_layer_is_unclear(module_f
     [
         ("raise ValueError('no such size')", "making the model faulty:net failed: ValueError: no such size"),
         ("return 'a net'", "must be a torch.nn.Module; faulty:net returned str"),
-        ("return nn.Linear(4, num_classes + 1)", r"logits \(B, 3\); .* it gave \(2, 4\)"),
+        ("return nn.Linear(4, num_classes + 1)", r"logits \(B, 3\); .* it returned \(2, 4\)"),
         ("return nn.Linear(9, num_classes)", r"faulty:net fails on samples of shape \(4,\): RuntimeError"),
-        ("return nn.LSTM(4, num_classes)", "it gave tuple"),
+        ("return nn.LSTM(4, num_classes)", "it returned tuple"),
     ],
 )
 def test_a_callable_that_goes_wrong_is_named_with_the_reason(body, message, module_folder):

@@ -58,7 +58,7 @@ def test_batch_norm_outside_the_model_is_refused_by_name_and_nothing_moves(name:
 def test_a_copy_of_the_model_is_refused_in_the_first_step(name: str) -> None:
     model = network()
     optimizer = made(name, copy.deepcopy(model), model.parameters())
-    with pytest.raises(OptionError, match="none of the optimizer's parameters, as a copy of the model has none"):
+    with pytest.raises(OptionError, match=r"none of the optimizer's parameters \(it may be a copy\)"):
         step(optimizer, model)
 
 

@@ -100,7 +100,7 @@ def test_muon_stands_alone_where_there_is_no_rest() -> None:
 
 @pytest.mark.parametrize("make", [BATCH_NORM.build, Words, lambda: perceptron().requires_grad_(False)])
 def test_a_model_without_a_hidden_matrix_is_refused(make: Callable[[], nn.Module]) -> None:
-    with pytest.raises(OptionError, match=r"base 'muon' is for matrices of hidden layers, and (Sequential|Words) has"):
+    with pytest.raises(OptionError, match=r"base 'muon' is for matrices of hidden layers, but (Sequential|Words) has"):
         create("sam", make(), base="muon")
 
 

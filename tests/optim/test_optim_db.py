@@ -23,7 +23,7 @@ WEIGHED = ("sam-drw", "balanced-sam")
 """Their step is that of another loss."""
 ROUNDED = ("imbsam", "cc-sam", "focal-sam", "sse-sam")
 """They add up what two groups of rows give, which rounds otherwise."""
-REFUSED = {"Adadelta": "an option rho of its own", "LBFGS": "evaluates the loss by itself"}
+REFUSED = {"Adadelta": "an option rho of its own", "LBFGS": "evaluates the loss itself"}
 OFFERED = [info for info in optim_db if info.name not in REFUSED]
 Y = HEAD_AND_TAIL
 

@@ -138,7 +138,7 @@ def test_a_bomb_in_a_cifar_archive_is_a_dud(bomb, tmp_path, place, packed):
         with tarfile.open(tmp_path / "cifar-100-python.tar.gz", "w:gz") as archive:
             archive.add(source, "cifar-100-python")
         source = tmp_path / "cifar-100-python.tar.gz"
-    with pytest.raises(DataError, match="which no CIFAR file needs; it was not run"):
+    with pytest.raises(DataError, match="which no CIFAR file needs; it was not executed"):
         data.load(str(source))
 
 

@@ -243,7 +243,7 @@ def test_one_value_written_in_several_ways_is_one(tmp_path, train, later):
 def test_classes_that_say_the_same_are_refused_in_training(tmp_path, classes):
     path = tmp_path / "table.csv"
     path.write_text("x,y\n" + "".join(f"{row},{classes[row % 2]}\n" for row in range(12)))
-    with pytest.raises(DataError, match="say the same"):
+    with pytest.raises(DataError, match="are the same"):
         data.load(str(path), target="y")
 
 

@@ -40,7 +40,7 @@ def test_it_says_what_the_probabilities_assume(run, tmp_path):
         for asked in ("auto", "training", "balanced", "loss", "a=1")
     }
     assert "assume the class frequencies of training, and decisions are made as if all classes" in said["auto"]
-    assert "in training, and decisions are made as if classes were as frequent as in training" in said["training"]
+    assert "of training, and decisions are made as if classes were as frequent as in training" in said["training"]
     assert "assume equal class frequencies, and decisions are made as if all classes" in said["balanced"]
     assert "the class frequencies that the loss aims at" in said["loss"]
     assert (

@@ -60,7 +60,7 @@ def test_confusions_are_those_of_rare_classes_with_frequent_ones(comparison, tmp
     recalls = {label: [[0.5] * 3] * 2 for label in confusion}
     study, summary = opened(folder, recalls, confusion)
     table = confusion_table(study, summary)
-    assert table.columns == ["rare class", "taken for", "sgd", "imbsam"]
+    assert table.columns == ["rare class", "predicted as", "sgd", "imbsam"]
     assert texts(table) == [
         ["class 2 (5)", "class 0 (200)", "50.0\u00a0%", "10.0\u00a0%"],
         ["class 2 (5)", "class 1 (50)", "25.0\u00a0%", "0.0\u00a0%"],

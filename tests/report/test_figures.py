@@ -99,7 +99,7 @@ def test_confusion_is_summed_in_the_order_of_each_runs_counts(run, tmp_path):
     shares = picture.figure.axes[0].collections[0].get_array()
     # The frequent class: 8 and 6 of 20 stay; the rare one: 5 and 9 of 20 are taken for the frequent one.
     np.testing.assert_allclose(shares, [[70, 30], [70, 30]])
-    assert "rank 2 (10) taken for rank 1 (100), 70 %" in picture.alt
+    assert "rank 2 (10) predicted as rank 1 (100), 70 %" in picture.alt
 
 
 def test_confusion_of_many_classes_pools_neighbours_and_keeps_every_sample(run, tmp_path):
@@ -138,10 +138,10 @@ def test_every_cell_of_a_confusion_says_what_it_counts(run, tmp_path):
     )
     picture = confusion_matrix([read], "test", name="confusion", label="sgd")
     assert picture.tips["cells"] == [
-        "cat (100) taken for cat (100): 8 of 10, 80.0 %",
-        "cat (100) taken for eel (10): 2 of 10, 20.0 %",
-        "eel (10) taken for cat (100): 3 of 3, 100.0 %",
-        "eel (10) taken for eel (10): 0 of 3, 0.0 %",
+        "cat (100) predicted as cat (100): 8 of 10, 80.0 %",
+        "cat (100) predicted as eel (10): 2 of 10, 20.0 %",
+        "eel (10) predicted as cat (100): 3 of 3, 100.0 %",
+        "eel (10) predicted as eel (10): 0 of 3, 0.0 %",
     ]
     root = ET.fromstring(to_svg(picture))
     assert [mark.get("data-tip") for mark in root.iter() if mark.get("data-tip")] == picture.tips["cells"]

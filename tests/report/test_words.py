@@ -50,7 +50,7 @@ def test_the_answer_stays_short_for_a_sweep_and_says_that_its_winner_was_picked(
     runs = [result("sgd", 0, 0.5), *(result(f"rho={i}", 0, 0.5 + i / 100) for i in range(10))]
     sentences = answer(summarise(runs))
     assert len(sentences) == 3
-    assert sentences[-1] == "rho=9 was picked as the highest of 10 on these very scores, which flatters it"
+    assert sentences[-1] == "rho=9 was chosen as the highest of 10 on these scores, so its score is optimistic"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def test_a_path_that_is_not_there_is_named_with_what_is_understood(tmp_path):
 
 def test_an_unknown_kind_is_told_what_is_understood(tmp_path):
     (tmp_path / "data.docx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"(?s)data\.docx: cannot tell.*Understood are"):
+    with pytest.raises(DataError, match=r"(?s)data\.docx: the kind of this source is unclear.*Understood are"):
         load(str(tmp_path / "data.docx"))
 
 

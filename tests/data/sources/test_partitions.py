@@ -90,5 +90,5 @@ def test_files_divided_by_different_columns_are_refused(divided):
     folder = divided(".csv")
     (folder / "year=2024").mkdir()
     (folder / "year=2024" / "p.csv").write_text("size,kind\n1,rare\n")
-    with pytest.raises(DataError, match=r"divided by \['year'\]"):
+    with pytest.raises(DataError, match=r"partitioned by \['year'\]"):
         load(str(folder), target="kind")

@@ -271,7 +271,7 @@ def test_a_row_without_the_others_last_separator_is_told_from_them(table):
 @pytest.mark.parametrize("rows", ['1,"2\n3,4\n', '1,2\n3,"4', '"1,2\n3,4\n', '1,2"\n"3,4\n5,6\n', '1,"2""\n' * 3])
 @pytest.mark.parametrize("chunk", [3, 1 << 20])
 def test_a_quote_that_is_left_open_is_said(table, rows, chunk):
-    with patch.object(encoded, "_CHUNK", chunk), pytest.raises(DataError, match=r"a quote (is )?left open"):
+    with patch.object(encoded, "_CHUNK", chunk), pytest.raises(DataError, match=r"a quote (is )?not closed"):
         table("a,b\n" + rows).whole()
 
 

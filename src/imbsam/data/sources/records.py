@@ -49,7 +49,7 @@ def read_records(
         Blocks of rows, and the rows among them that do not fit and are left out.
 
     Raises:
-        DataError: If a quote is left open.
+        DataError: If a quote is not closed.
     """
     places = [str(place) for place in range(width)]
     convert = pc.ConvertOptions(

@@ -57,7 +57,7 @@ class TextTable:
         """Return all rows.
 
         Raises:
-            DataError: If a row does not fit the header, or a quote is left open.
+            DataError: If a row does not fit the header, or a quote is not closed.
         """
         return pa.concat_tables([self._none(), *self._pieces()])
 
