@@ -5,9 +5,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from imbsam.cli.commands import COMMANDS, parse
 from imbsam.cli.terminal import OutputLostError, begin_in_utf8, end_output, prepare
 from imbsam.errors import ImbsamError
+from imbsam.storage.imports import large_import
 from imbsam.storage.interruption import exit_code, raised
 
 
@@ -50,14 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _carried_out(words: list[str]) -> int:
     """Do what the words ask for, and give the exit code."""
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if words else 2
-    if words[0] in ("-V", "--version"):
+    if words[:1] in (["-V"], ["--version"]):
         from importlib.metadata import version
 
         print(f"imbsam {version('imbsam')}")
         return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    from imbsam.cli.commands import COMMANDS, parse
+
     if words[0] == "anomaly":
         words[:2] = [" ".join(words[:2])]
     if words[0] not in COMMANDS:
@@ -68,8 +70,8 @@ def _carried_out(words: list[str]) -> int:
 
             return act_together(words)
         command = parse(words)
-        from imbsam.cli.actions import act
-
+        with large_import("torch"):
+            from imbsam.cli.actions import act
         return act(command, words)
 
 
@@ -81,6 +83,8 @@ def several_processes() -> bool:
 
 def usage() -> str:
     """What the command can do, a line each."""
+    from imbsam.cli.commands import COMMANDS
+
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {kind.summary()}" for name, kind in COMMANDS.items()]
     return "\n".join(
