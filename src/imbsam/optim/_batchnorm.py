@@ -153,7 +153,7 @@ class _WeightedBatchNorm(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, numbers: list[int], shares: list[float], eps: float
     ) -> Tensor:
-        # m = sum_g w_g m_g, v = sum_g w_g (v_g + (m_g - m)^2) over the groups' own means and variances, one after another
+        # m = sum_g w_g m_g, v = sum_g w_g (v_g + (m_g - m)^2) of the groups' means and variances, one after another
         (mean, variance), *others = [
             torch.ops.aten.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(x, numbers)
         ]
