@@ -12,7 +12,7 @@ APART       := tests/device
 # What of the tests needs an extra, or tools of development: left out beside the required dependencies alone.
 NEEDS_EXTRAS := $(addprefix --ignore=tests/, integrations device/test_integrations.py runs/tracking runs/test_export.py studies/test_journal.py \
 	studies/test_workers.py studies/test_tune.py cli/test_tune.py optim/test_peers.py reliability \
-	report/test_browser.py test_docstrings.py test_citation.py test_evidence.py test_site.py test_tutorials.py)
+	report/test_browser.py notebook/test_kernel.py test_docstrings.py test_citation.py test_evidence.py test_site.py test_tour.py test_tutorials.py)
 
 # What of the tests runs on the device that IMBSAM_TEST_DEVICE names; cpu where it is not set.
 DEVICE    ?= cuda
@@ -20,7 +20,7 @@ ON_DEVICE := tests/gpu $(addprefix tests/optim/test_, contract.py promises.py pr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-required test-oldest test-wheel gpu lint format hooks docs evidence wheel clean
+.PHONY: help demo test test-all test-required test-oldest test-wheel gpu lint format hooks docs evidence tour wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 16
@@ -83,6 +83,7 @@ docs: $(VENV)/installed-dev  ## the site, in build/site; a warning is an error
 evidence: $(VENV)/installed-dev  ## tables and figures of the studies, out of their runs
 	$(BIN)/python benchmarks/anomaly/collect.py
 	$(BIN)/python benchmarks/anomaly/collect.py --study blend
+	$(BIN)/python benchmarks/family/run.py
 	$(BIN)/python benchmarks/images/collect.py
 	$(BIN)/python benchmarks/images/ladder.py
 	$(BIN)/python benchmarks/images/long.py
@@ -90,6 +91,9 @@ evidence: $(VENV)/installed-dev  ## tables and figures of the studies, out of th
 	$(BIN)/python benchmarks/tables/collect.py --study peers
 	$(BIN)/python benchmarks/speed/table.py --write
 	$(BIN)/python benchmarks/evidence.py
+
+tour: $(VENV)/installed-dev  ## runs the notebook, and keeps what it shows
+	OMP_NUM_THREADS=1 $(BIN)/python docs/hooks/run_notebook.py examples/tour.ipynb
 
 wheel:  ## the wheel of a release, in dist
 	rm -rf dist

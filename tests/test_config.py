@@ -129,7 +129,7 @@ def test_an_empty_file_changes_nothing(tmp_path):
         (None, "cannot read options from .*o.yaml: .*No such file"),
         (b"rho: [", "cannot read options from .*o.yaml"),
         (b"\xff\xff", "cannot read options from .*o.yaml"),
-        (b"- a\n- b", "must hold one mapping of options, as `rho: 0.1`; got list"),
+        (b"- a\n- b", "must contain a single mapping of options, such as `rho: 0.1`; got list"),
         (b"3", "got int"),
         (b"1: 2", "must hold one mapping"),
     ],

@@ -29,4 +29,5 @@ def test_the_page_has_no_section_without_a_method():
 
 
 def test_the_page_lists_every_ascent():
-    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)) == set(ASCENTS)
+    section = PAGE.partition("\n# Ascents\n")[2].partition("\n# ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == set(ASCENTS)

@@ -52,6 +52,14 @@ def test_the_tables_of_longer_schedules_are_made_of_their_runs(tmp_path: Path, s
     assert (tmp_path / f"{study}.md").read_text() == (images / "results" / f"{study}.md").read_text()
 
 
+def test_the_table_of_every_method_is_made_of_its_runs(tmp_path: Path) -> None:
+    shown = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    page = tmp_path / "methods.md"
+    page.write_text("<!-- family -->\n<!-- /family -->\n", encoding="utf-8")
+    subprocess.run([sys.executable, BENCHMARKS / "family" / "run.py", "--page", page], check=True)
+    assert page.read_text(encoding="utf-8") in shown
+
+
 def test_the_page_of_evidence_is_made_of_the_studies(tmp_path: Path) -> None:
     subprocess.run([sys.executable, BENCHMARKS / "evidence.py", "--out", tmp_path], check=True)
     for made, held in (("evidence.md", "docs"), ("evidence.json", "benchmarks/results")):

@@ -228,7 +228,9 @@ def test_a_rule_that_marks_none_or_all_warns_and_its_advice_works(
         mask = priors.tail(**rule)
     assert mask.all() or not mask.any()
     assert caught[0].filename == __file__, "the warning points at the caller"
-    advice = re.search(r"Choose for instance fewer_than=(\d+) \(marks (\d+) of (\d+) classes\)", str(caught[0].message))
+    advice = re.search(
+        r"Choose, for example, fewer_than=(\d+) \(marks (\d+) of (\d+) classes\)", str(caught[0].message)
+    )
     threshold, number, classes = (int(n) for n in advice.groups())
     followed = priors.tail(fewer_than=threshold)
     assert int(followed.sum()) == number
@@ -238,7 +240,7 @@ def test_a_rule_that_marks_none_or_all_warns_and_its_advice_works(
 
 @pytest.mark.parametrize("counts", [[5, 5, 5], [7]])
 def test_equal_counts_are_told_that_no_rule_by_count_can_work(counts: list[int]) -> None:
-    with pytest.warns(PriorsWarning, match=r"Choose for instance classes=\[...\]"):
+    with pytest.warns(PriorsWarning, match=r"Choose, for example, classes=\[...\]"):
         ClassPriors.from_counts(counts).tail(fewer_than=1)
 
 

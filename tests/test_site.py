@@ -2,14 +2,17 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from imbsam.cli.commands import COMMANDS
 from imbsam.optim import METHODS
@@ -60,6 +63,16 @@ POSITIONAL = ("source", "run", "runs", "folder", "detector", "recipe")
 
 
 @pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert path, "these tests start a real browser: apt-get install chromium, or name one in CHROMIUM"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("site").resolve()
     built = subprocess.run(
@@ -85,6 +98,30 @@ def test_nothing_is_fetched_from_elsewhere(site: Site) -> None:
     fetched = [line for line in text.split("<") if line.startswith(("script src=", "link rel=stylesheet", "img"))]
     assert fetched
     assert not [line for line in fetched if "//" in line]
+
+
+def test_no_page_read_from_a_folder_asks_the_net_or_is_wider_than_a_phone(site: Site, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    shown = [path for path in site.pages if path.parent in (site.folder, site.folder / "tutorials")]
+    assert len(shown) > 20
+    for path in shown:
+        page.goto(path.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            complaints.append(f"{path} is too wide")
+    page.close()
+    assert complaints == []
+
+
+def test_the_search_works_on_pages_read_from_a_folder(site: Site, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto((site.folder / "methods/imbsam.html").as_uri())
+    page.locator("input.md-search__input").fill("context rows")
+    page.locator(".md-search-result__link", has_text="What a step costs").first.wait_for(state="attached")
+    page.close()
 
 
 def test_each_method_has_a_page_with_its_cost_and_source(site: Site) -> None:

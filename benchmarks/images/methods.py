@@ -105,6 +105,7 @@ ABLATIONS: dict[str, Configuration] = {
     "reused direction": {"method": "imbsam", "ascent": "reuse"},
     "damping 0.3": {"method": "imbsam", "ascent": "gradient", "damping": 0.3},
     "rho by rise": {"method": "imbsam", "ascent": "rise", "rho": 0.5},
+    "rho by rise, annealed": {"method": "imbsam", "ascent": "rise", "rho": 0.5, "anneal_from": 0.8},
     "rho by rise, whole batches": {"method": "imbsam", "ascent": "rise", "rho": 0.5, "batch_statistics": "batch"},
     "rho by rise, random direction": {"method": "imbsam", "rho": 0.5, "beyond": ("aside", 0.01)},
     "gathered tails": {"method": "imbsam", "sampler": "gathered"},

@@ -4,17 +4,16 @@ Usage: python table.py [--write]
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 from comparisons import read
+from pages import DOCS, put
 from paired import interval, wide
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "speed.md"
 COMPARISONS = ("cifar10-lt", "fashion-mnist-lt", "kr-vs-k")
 BESIDE = ("ImbSAM", "ImbSAM, reuse", "published rule", "SAM")
 
@@ -90,12 +89,7 @@ def main() -> None:
     if "--write" not in sys.argv:
         print("\n\n".join(texts.values()))
         return
-    page = PAGE.read_text()
-    for name, text in texts.items():
-        page = re.sub(
-            rf"(<!-- {name} -->).*?(<!-- /{name} -->)", lambda m, t=text: f"{m[1]}\n{t}\n{m[2]}", page, flags=re.S
-        )
-    PAGE.write_text(page)
+    put(DOCS / "speed.md", texts)
 
 
 if __name__ == "__main__":

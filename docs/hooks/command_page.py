@@ -26,7 +26,8 @@ def written() -> str:
     sections = [
         f"## imbsam {name}\n\n{kind.summary()}\n\n```text\n{helped(name)}\n```" for name, kind in COMMANDS.items()
     ]
-    return "\n\n".join(["# The command imbsam\n\nWhat `imbsam COMMAND --help` prints.", *sections]) + "\n"
+    top = "# The command imbsam\n\nThis page shows what `imbsam COMMAND --help` prints."
+    return "\n\n".join([f"{top} [From data to a report](../commands.md) says how to begin.", *sections]) + "\n"
 
 
 def helped(name: str) -> str:

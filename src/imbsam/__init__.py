@@ -1,6 +1,6 @@
 """Sharpness-aware training for data where some classes are rare.
 
-The optimizers (:class:`ImbSAM`, :class:`SAM`) go around any PyTorch optimizer in anybody's training loop;
+The optimizers (:class:`ImbSAM`, :class:`SAM`) wrap any PyTorch optimizer in your own training loop;
 :class:`ClassPriors` says which classes are rare; :mod:`imbsam.losses` holds the losses for imbalanced classes;
 :class:`SharpClassifier` and :class:`BlendClassifier` are scikit-learn estimators for arrays and data frames.
 The command ``imbsam`` trains, compares and reports.

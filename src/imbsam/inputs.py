@@ -1,4 +1,4 @@
-"""What one sample looks like to a model: the contract between data and models."""
+"""Form of one sample for a model: the contract between data and models."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ class ImageSpec:
     """Images as float tensors of shape ``(B, channels, height, width)``, normalised by ``mean`` and ``std``.
 
     Args:
-        channels: 1 (grey) or 3 (RGB).
-        height: Pixels.
-        width: Pixels.
-        mean: Per channel, of pixel values in [0, 1].
-        std: Per channel, of pixel values in [0, 1].
+        channels: Number of channels, 1 (grey) or 3 (RGB).
+        height: Height in pixels.
+        width: Width in pixels.
+        mean: Mean of each channel, for pixel values in [0, 1].
+        std: Standard deviation of each channel, for pixel values in [0, 1].
     """
 
     channels: int
@@ -31,7 +31,7 @@ class TableSpec:
 
     Args:
         numeric: Number of numeric features.
-        cardinalities: Number of codes of each categorical column, the code 0 counted.
+        cardinalities: Number of codes of each categorical column, including the code 0.
     """
 
     numeric: int

@@ -1,4 +1,4 @@
-"""Class priors: how many training samples each class has, and which classes that makes rare."""
+"""Class priors: the number of training samples of each class, and which classes are rare."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import PriorsError, PriorsWarning
+from imbsam.notebook.tables import SHOWN, Cell, Share, table
 
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
@@ -17,7 +18,7 @@ CUSTOMARY_BOUNDS = (100, 20)
 
 
 class ClassPriors:
-    """Training-set counts per class, and the rules that split classes into head and tail.
+    """Training counts per class, and the rules that split classes into head and tail.
 
     Args:
         counts: Samples per class, shape ``(C,)``, non-negative integers, at least one of them positive.
@@ -40,7 +41,7 @@ class ClassPriors:
 
     @classmethod
     def from_counts(cls, counts: Sequence[int] | Tensor) -> "ClassPriors":
-        """Take the counts as they are.
+        """Make class priors from counts.
 
         Args:
             counts: Samples per class, shape ``(C,)``.
@@ -55,11 +56,11 @@ class ClassPriors:
 
     @classmethod
     def from_targets(cls, targets: Sequence[int] | Tensor, num_classes: int | None = None) -> "ClassPriors":
-        """Count the training targets.
+        """Make class priors by counting the training targets.
 
         Args:
             targets: Class of each training sample, shape ``(N,)``, integers from 0.
-            num_classes: C; by default the largest target plus one.
+            num_classes: Number of classes C; by default the largest target plus one.
 
         Returns:
             The priors of these targets.
@@ -82,17 +83,17 @@ class ClassPriors:
 
     @property
     def num_classes(self) -> int:
-        """C, classes without a sample included."""
+        """Number of classes C, including classes without a sample."""
         return self.counts.numel()
 
     @property
     def total(self) -> int:
-        """N, the number of training samples."""
+        """Number of training samples N."""
         return int(self.counts.sum())
 
     @property
     def imbalance_factor(self) -> float:
-        """Largest count over smallest positive count (Cui et al. 2019)."""
+        """Largest count divided by the smallest positive count (Cui et al. 2019)."""
         present = self.counts[self.counts > 0]
         return float(present.max()) / float(present.min())
 
@@ -107,26 +108,27 @@ class ClassPriors:
         return self.priors.log()
 
     def class_balanced_weights(self, beta: float) -> Tensor:
-        """Weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum C.
+        """Compute weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, that sum to C.
 
         Args:
-            beta: In [0, 1): 0 weighs all classes alike, towards 1 the weights tend to 1 / n_c (Cui et al. 2019).
+            beta: Parameter in [0, 1): 0 weights all classes alike, and towards 1 the weights tend to 1 / n_c (Cui et
+                al. 2019).
 
         Returns:
-            Shape ``(C,)``, float64; every class needs a sample, or the weights are not finite.
+            Weight of each class, shape ``(C,)``, float64; they are finite only if every class has a sample.
         """
         weights = (1 - beta) / (1 - beta ** self.counts.double())
         return weights * (self.num_classes / weights.sum())
 
     def repeat_factors(self, threshold: float | None = None) -> Tensor:
-        """How often an epoch is to meet each class, ``max(1, sqrt(threshold / pi_c))`` (Gupta et al. 2019, LVIS).
+        """Compute how often an epoch repeats each class, ``max(1, sqrt(threshold / pi_c))`` (Gupta et al. 2019, LVIS).
 
         Args:
-            threshold: The share of the samples below which a class is repeated, in (0, 1]; by default what each class
-                that has samples would have of balanced data, 1 / C.
+            threshold: Share of the samples below which a class is repeated, in (0, 1]; by default the share that each
+                class with samples would have in balanced data, 1 / C.
 
         Returns:
-            Shape ``(C,)``, float64, at least 1; 1 for a class without a sample.
+            Factor of each class, shape ``(C,)``, float64, at least 1; 1 for a class without a sample.
 
         Raises:
             PriorsError: If ``threshold`` is out of range.
@@ -139,7 +141,7 @@ class ClassPriors:
         return torch.where(self.counts > 0, factors, 1.0)
 
     def shot_groups(self, *, many_above: int = 100, few_below: int = 20) -> tuple[ShotGroup, ...]:
-        """Name each class many-, medium- or few-shot (Liu et al. 2019: more than 100, fewer than 20).
+        """Label each class as many-, medium- or few-shot (Liu et al. 2019: more than 100, fewer than 20).
 
         Args:
             many_above: Classes with strictly more samples are many-shot.
@@ -149,7 +151,7 @@ class ClassPriors:
             One of ``"many"``, ``"medium"``, ``"few"`` for each class, length C.
 
         Raises:
-            PriorsError: If the two bounds cross, so that one class would be both.
+            PriorsError: If the two bounds cross, so that a class would be both many- and few-shot.
         """
         if few_below > many_above + 1:
             raise PriorsError(
@@ -159,12 +161,12 @@ class ClassPriors:
         return tuple("many" if n > many_above else "few" if n < few_below else "medium" for n in counts)
 
     def shot_bounds(self) -> tuple[int, int]:
-        """Bounds of the shot groups that tell these classes apart.
+        """Return bounds of the shot groups that separate these classes.
 
         Returns:
-            ``(many_above, few_below)`` of :meth:`shot_groups`: the customary (100, 20); where these put all classes
-            into one group and the counts differ, bounds that make the most frequent third of the classes many-shot and
-            the rarest third few-shot.
+            ``(many_above, few_below)`` for :meth:`shot_groups`. These are the customary (100, 20), unless they put all
+            classes into one group although the counts differ; then the most frequent third of the classes is many-shot
+            and the rarest third few-shot.
         """
         many_above, few_below = CUSTOMARY_BOUNDS
         groups = self.shot_groups(many_above=many_above, few_below=few_below)
@@ -182,23 +184,23 @@ class ClassPriors:
         rarest_samples: float | None = None,
         classes: Sequence[int] | None = None,
     ) -> Tensor:
-        """Mark the tail classes. Exactly one rule is given.
+        """Mark the tail classes by exactly one rule.
 
-        Warns (:class:`~imbsam.errors.PriorsWarning`) when the rule marks no class or every class: sharpness-aware
+        Warns with :class:`~imbsam.errors.PriorsWarning` if the rule marks no class or every class: sharpness-aware
         minimisation of the tail is then plain training, or SAM.
 
         Args:
             fewer_than: Classes with strictly fewer samples than this (eta in Zhou et al. 2023).
-            rarest_classes: This share of the classes, rarest first, in (0, 1), rounded to the nearest number of
+            rarest_classes: Share of the classes to mark, rarest first, in (0, 1), rounded to the nearest number of
                 classes, at least one; classes as rare as the last one marked are marked too.
-            rarest_samples: The rarest classes that together hold at most this share of the samples, in (0, 1).
-            classes: The tail classes themselves, as indices.
+            rarest_samples: Largest share of the samples that the marked classes hold together, rarest first, in (0, 1).
+            classes: Indices of the tail classes.
 
         Returns:
             Boolean mask over classes, shape ``(C,)``; ``True`` marks a tail class.
 
         Raises:
-            PriorsError: If no rule or several are given, or a value is out of range.
+            PriorsError: If no rule or more than one is given, or a value is out of range.
         """
         rules = {
             "fewer_than": fewer_than,
@@ -239,7 +241,7 @@ class ClassPriors:
         for index in torch.as_tensor(classes).tolist():
             if not isinstance(index, int) or isinstance(index, bool):
                 raise PriorsError(
-                    f"classes must be the indices of the tail classes, as [3, 7]; got {index!r} among them."
+                    f"classes must be the indices of the tail classes, such as [3, 7]; got {index!r} among them."
                 )
             if not 0 <= index < self.num_classes:
                 raise PriorsError(f"tail class {index} is outside the {self.num_classes} classes of the priors.")
@@ -254,12 +256,12 @@ class ClassPriors:
         shown = ", ".join(map(str, ordered[:10])) + (", ..." if len(ordered) > 10 else "")
         rarer = int((self.counts < self.counts.max()).sum())
         marked = min(int(self._rarest_classes(1 / 3).sum()), rarer)
-        advice = "classes=[...], the classes you mean: no count tells them apart"
+        advice = "classes=[...], the classes you mean: their counts are equal"
         if marked:
             advice = f"fewer_than={ordered[marked - 1] + 1} (marks {marked} of {self.num_classes} classes)"
         warnings.warn(
             f"the tail rule {rule} marks {marks}, so ImbSAM equals {like} here. "
-            f"Samples per class, rarest first: {shown}. Choose for instance {advice}.",
+            f"Samples per class, rarest first: {shown}. Choose, for example, {advice}.",
             PriorsWarning,
             stacklevel=3,
         )
@@ -269,6 +271,24 @@ class ClassPriors:
             f"ClassPriors({self.num_classes} classes, {self.total} samples, "
             f"imbalance factor {self.imbalance_factor:.4g})"
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the classes, most frequent first, those in the middle left out of a long one."""
+        counts: list[int] = self.counts.tolist()
+        many_above, few_below = self.shot_bounds()
+        groups = self.shot_groups(many_above=many_above, few_below=few_below)
+        rows: list[tuple[Cell, ...]] = [
+            (f"class {c}", counts[c], Share(counts[c] / self.total), f"{groups[c]}-shot")
+            for c in sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+        ]
+        if len(rows) > SHOWN:
+            left_out = (f"{len(rows) - SHOWN} others", None, None, None)
+            rows = [*rows[: SHOWN // 2], left_out, *rows[-SHOWN // 2 :]]
+        caption = (
+            f"{self.num_classes} classes, {self.total:,} samples, imbalance factor {self.imbalance_factor:.4g}: "
+            f"many-shot above {many_above}, few-shot below {few_below}"
+        )
+        return table(caption, ["class", "samples", "share", "group"], rows)
 
 
 def _tensor(name: str, values: Sequence[int] | Tensor) -> Tensor:

@@ -184,7 +184,7 @@ def test_other_column_names_than_in_training_are_refused():
 
 def test_constant_columns_are_named_and_ignored_in_new_rows_too():
     frame = pd.DataFrame(X, columns=list("abcd")).assign(c=3.0)
-    with pytest.warns(DataWarning, match="constant columns tell nothing and are ignored, in new rows too: 'c'"):
+    with pytest.warns(DataWarning, match="constant columns carry no information and are ignored, in new rows too: 'c'"):
         detector = quick().fit(frame, Y)
     assert (detector.score_samples(frame) == detector.score_samples(frame.assign(c=99.0))).all()
     with pytest.warns(DataWarning, match="in new rows too: 2"):
@@ -227,7 +227,7 @@ def test_images_whose_shape_is_not_named_or_another_are_refused():
 
 def test_a_constant_channel_is_named():
     two = np.concatenate([PICTURES.X, np.full_like(PICTURES.X, 3)], axis=1)
-    with pytest.warns(DataWarning, match="constant channels tell nothing and are ignored, in new rows too: 1"):
+    with pytest.warns(DataWarning, match="constant channels carry no information and are ignored, in new rows too: 1"):
         quick(image_shape=(2, 8, 8)).fit(two, PICTURES.known)
 
 

@@ -147,7 +147,7 @@ def test_evaluate_prints_and_writes_the_report(fitted: Path, capsys: pytest.Capt
     assert "20 anomalies among 240 rows" in shown
     assert "AUROC" in shown
     page = (fitted / "ev" / "report.html").read_text()
-    assert "columns that stand out" in page
+    assert "columns that contribute most" in page
     assert "a = " in page
     assert {path.name for path in (fitted / "ev" / "figures").iterdir()} == {
         "curves.png",

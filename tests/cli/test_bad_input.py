@@ -174,9 +174,7 @@ def copied(run, tmp_path):
 def test_a_folder_that_holds_a_run_is_kept(fails, quick, copied):
     before = contents(copied)
     told = fails("train", "digits", *quick, "--out", "run")
-    assert told == (
-        "run holds a run already. Go on with it: imbsam train --resume run; or begin anew with --overwrite."
-    )
+    assert told == ("run holds a run already. Resume it: imbsam train --resume run; or start again with --overwrite.")
     assert contents(copied) == before
 
 
@@ -328,7 +326,7 @@ def test_events_that_cannot_be_written_are_told_with_the_way_out(fails, tmp_path
     (tmp_path / "run" / "tensorboard").write_text("a file where the folder of events should be")
     told = fails("train", "digits", "--epochs", 1, "--threads", 1, "--out", "run")
     assert told.startswith("cannot write run/tensorboard: ")
-    assert told.endswith("Do without it: --track none.")
+    assert told.endswith("To run without it: --track none.")
 
 
 @pytest.mark.parametrize("name", ["St\udcdf", "n" * 300, "a\n[red]", "-😀"])

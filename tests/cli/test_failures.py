@@ -33,7 +33,7 @@ def test_a_machine_without_memory_is_told_with_the_way_out(imbsam, monkeypatch, 
         (OSError(errno.EIO, "Input/output error", "St\udcdf"), r"St\xdf cannot be used: Input/output error."),
         (OSError(errno.EXDEV, "Invalid link", "a", None, "b"), "a and b cannot be used: Invalid link."),
         (TimeoutError("late"), "a file cannot be used: late."),
-        (RecursionError("maximum recursion depth exceeded"), "the input is nested too deeply to be read. Flatten it."),
+        (RecursionError("maximum recursion depth exceeded"), "the input is nested too deeply to be read. Simplify it."),
     ],
 )
 def test_what_the_machine_refuses_is_one_sentence(error, told):

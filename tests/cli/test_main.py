@@ -19,10 +19,20 @@ def test_help_lists_every_command_with_its_first_line(imbsam):
             assert kind.summary() in ran.out
 
 
-def test_without_a_command_the_help_is_shown_and_the_code_says_so(imbsam):
+def test_without_a_command_the_three_usual_ones_are_shown_and_the_code_says_so(imbsam):
     ran = imbsam()
+    shown = [line.split()[1:3] for line in ran.out.splitlines() if line.startswith("  imbsam ")]
     assert ran.code == 2
-    assert ran.out.startswith("usage: imbsam COMMAND")
+    assert shown == [["compare", "photos/"], ["train", "table.csv"], ["anomaly", "fit"]]
+    assert len(ran.out.splitlines()) <= 12
+
+
+@pytest.mark.parametrize(("words", "code"), [(("anomaly",), 2), (("anomaly", "--help"), 0), (("anomaly", "-h"), 0)])
+def test_anomaly_alone_lists_its_commands(imbsam, words, code):
+    ran = imbsam(*words)
+    own = [name for name in COMMANDS if name.startswith("anomaly ")]
+    assert ran.code == code
+    assert [" ".join(line.split()[:2]) for line in ran.out.splitlines() if line.startswith("  ")] == own
 
 
 @pytest.mark.parametrize("word", ["--version", "-V"])

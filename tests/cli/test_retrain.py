@@ -44,5 +44,5 @@ def test_an_interruption_says_how_to_begin_anew(imbsam, run, monkeypatch, tmp_pa
     monkeypatch.setattr(retraining, "outcome", stop)
     ran = imbsam("retrain", run, "--out", "new", "--epochs", 1)
     assert ran.code == 130
-    assert "the second stage begins anew with:\n  imbsam retrain" in ran.err
+    assert "start the second stage again with:\n  imbsam retrain" in ran.err
     assert list(tmp_path.iterdir()) == []

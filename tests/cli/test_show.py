@@ -27,7 +27,7 @@ def test_without_test_data_the_validation_scores_are_shown(capsys):
 
 def test_without_any_data_to_measure_on_it_says_so(capsys):
     show.result(result(test=None))
-    assert capsys.readouterr().out == "no test or validation data: nothing was measured.\n"
+    assert capsys.readouterr().out == "no test or validation data: nothing was evaluated.\n"
 
 
 def test_predictions_are_summed_up_most_frequent_class_first(capsys):
@@ -47,14 +47,14 @@ def test_methods_are_shown_by_family_and_passes_each_with_when_to_take_it(capsys
     assert titles == [
         "plain: the base optimizers, the controls",
         "all classes, one pass",
-        "all classes, one pass and a part",
+        "all classes, one pass and some rows again",
         "all classes, two passes or more",
-        "class-aware, one pass and a part",
+        "class-aware, one pass and some rows again",
         "class-aware, two passes or more",
     ]
     for name, method in METHODS.items():
         assert name == "plain" or re.search(
-            rf"^{name} +{re.escape(method.cost)} .*\n +take it: {method.take}$", shown, re.M
+            rf"^{name} +{re.escape(method.cost)} .*\n +when: {method.take}$", shown, re.M
         )
-    assert "families, for --methods of imbsam compare: all, plain, all-classes, class-aware, one-pass." in shown
+    assert "families, usable in --methods of imbsam compare: all, plain, all-classes, class-aware, one-pass." in shown
     assert max(map(len, shown.splitlines())) <= 120

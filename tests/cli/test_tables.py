@@ -142,7 +142,7 @@ def test_rows_that_do_not_fit_are_left_out_where_it_is_asked_for_and_said(train,
     assert fit("t.csv", "--ignore", "kind").code == 0
     write("bad.csv", **columns)
     Path("bad.csv").write_text(Path("bad.csv").read_text() + "\n1,2,rare,0,5")
-    note = "bad.csv: left out as they do not have 4 fields: 1 row (row 61)."
+    note = "bad.csv: left out because they do not have 4 fields: 1 row (row 61)."
     for words in (
         ("predict", "run", "bad.csv", "--out", "p.csv"),
         ("evaluate", "run", "bad.csv"),

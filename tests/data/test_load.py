@@ -110,7 +110,7 @@ def test_a_validation_part_is_no_test_where_there_is_one_or_where_it_is_missing(
     with pytest.raises(OptionError, match="has no validation part"):
         load("digits", validation_is_test=True)
     (with_validation / "test.csv").write_bytes((with_validation / "val.csv").read_bytes())
-    with pytest.raises(OptionError, match="has a test part of its own"):
+    with pytest.raises(OptionError, match="has its own test part"):
         load(str(with_validation), target="kind", validation_is_test=True)
 
 

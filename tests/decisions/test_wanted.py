@@ -78,7 +78,9 @@ def test_recall_and_precision_of_one_class():
 def test_what_cannot_be_reached_together_is_refused():
     scores, targets = drawn(3)
     both = [Wanted("recall", 2, "c", 1.0), Wanted("precision", 2, "c", 0.95)]
-    with pytest.raises(OptionError, match=r"no threshold reaches it on the 200 held-out rows; the most is recall 1.00"):
+    with pytest.raises(
+        OptionError, match=r"no threshold reaches this on the 200 held-out rows; the most is recall 1.00"
+    ):
         wanted_weights(scores, targets, both)
     of_all = [Wanted("recall", index, name, 1.0) for index, name in enumerate(CLASSES)]
     with pytest.raises(OptionError, match="no thresholds reach all of them together"):
@@ -109,7 +111,7 @@ def test_the_price_counts_rows():
     text = str(price)
     assert text.startswith("b, at least recall 0.9: on the held-out rows recall 100.0 % (2 of 2; 95 % interval 16 to")
     none = prices(before - torch.tensor([0.0, 9]), after, targets, [Wanted("recall", 1, "b", 0.9)])[0]
-    assert "before none is called it" in str(none)
+    assert "before no row is predicted as it" in str(none)
 
 
 def test_words_are_read():

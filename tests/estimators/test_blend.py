@@ -116,7 +116,7 @@ def test_two_classes_of_one_row_each_are_enough():
     [
         (MemoryError("no more of it"), "MemoryError: no more of it"),
         (RuntimeError("odd"), "RuntimeError: odd"),
-        (None, "DataError: it gave no probability for each of the 3 classes"),
+        (None, "DataError: it did not give a probability for each of the 3 classes"),
     ],
 )
 def test_a_member_that_fails_is_left_out_by_name(rows, error, reason):

@@ -305,6 +305,26 @@ def test_a_tail_rule_that_cannot_be_read_is_refused(rows, rule):
         quick(tail=rule).fit(*rows)
 
 
+def test_a_method_that_never_sets_in_is_plain(rows):
+    plain = quick("plain", max_iter=3, random_state=0).fit(*rows)
+    never, early = (quick("sam", sharp_from=share, max_iter=3, random_state=0).fit(*rows) for share in (1.0, 0.5))
+    assert torch.equal(weights(never), weights(plain))
+    assert not torch.equal(weights(early), weights(plain))
+
+
+def test_the_perturbation_can_be_confined_to_parameters(rows):
+    whole, biases = (quick("sam", perturb=part, max_iter=3, random_state=0).fit(*rows) for part in ("all", ["*bias"]))
+    assert not torch.equal(weights(whole), weights(biases))
+    with pytest.raises(OptionError, match="nowhere"):
+        quick("sam", perturb="nowhere", max_iter=1).fit(*rows)
+
+
+@pytest.mark.parametrize(("option", "value"), [("sharp_from", 0.5), ("perturb", "norms")])
+def test_a_plain_method_has_no_perturbation_to_choose(rows, option, value):
+    with pytest.raises(OptionError, match=f"plain perturbs nothing.*{option}"):
+        quick("plain", max_iter=1, **{option: value}).fit(*rows)
+
+
 @pytest.mark.parametrize("ascent", [None, "random", "stochastic"])
 def test_one_seed_gives_the_same_weights_bit_for_bit(rows, ascent):
     options = {"beta": 0.5} if ascent == "stochastic" else None

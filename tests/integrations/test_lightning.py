@@ -336,7 +336,7 @@ def test_a_batch_of_a_class_of_ones_own_is_cut_by_the_module_or_asked_about() ->
     module = Cuts("imbsam")
     trainer().fit(module, data)
     assert plain.same(module.net, by_hand("imbsam")[0])
-    with pytest.raises(DataError, match=r"the class Graphs, whose rows are unknown: .* take_rows\(batch, rows\)"):
+    with pytest.raises(DataError, match=r"the class Graphs, whose rows are not known: .* take_rows\(batch, rows\)"):
         trainer().fit(OwnBatches("imbsam"), data)
 
 

@@ -104,7 +104,7 @@ def test_nonsense_of_a_callable_is_an_error(monkeypatch):
     from models import tiny_vit
 
     monkeypatch.setattr(tiny_vit.vit_of_photographs, "pretrained_cfg", {"mean": "grey"})
-    with pytest.raises(ModelError, match="cannot tell what images the model"):
+    with pytest.raises(ModelError, match="cannot find out which images the model"):
         expected_inputs("models.tiny_vit:vit_of_photographs")
 
 

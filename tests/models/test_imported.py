@@ -162,7 +162,7 @@ def test_torchvision_is_asked_for_untrained_models_of_our_classes(module_folder)
     )
     model = models.build("torchvision:resnet50", IMAGES, num_classes=4, cosine_classifier=True)
     assert isinstance(model[2], models.CosineClassifier)
-    with pytest.raises(ModelError, match="takes RGB images, and these have 1 channel"):
+    with pytest.raises(ModelError, match="takes RGB images, but these have 1 channel"):
         models.build("torchvision:resnet50", GREY, num_classes=4)
     with pytest.raises(ModelError, match="making the model torchvision:resnet0 failed: AssertionError"):
         models.build("torchvision:resnet0", IMAGES, num_classes=4)

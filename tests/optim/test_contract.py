@@ -496,7 +496,7 @@ def test_a_class_aware_method_says_what_it_lacks(name: str) -> None:
     model = MLP.model()
     if METHODS[name].kind.class_aware:
         with pytest.raises(
-            OptionError, match=rf"{name} goes by classes: give priors=ClassPriors.from_targets\(train_targets\)"
+            OptionError, match=rf"{name} needs class priors: give priors=ClassPriors.from_targets\(train_targets\)"
         ):
             create(name, model)
     else:

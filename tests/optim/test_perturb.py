@@ -195,9 +195,9 @@ def test_ranks_are_told_what_each_perturbs() -> None:
             r"perturb='bn\*' fits the name of no parameter .*They are 0.weight",
         ),
         (["norms", "bn*"], {"model": True}, r"perturb=\('norms', 'bn\*'\) fits the name of no parameter"),
-        ("", {}, "perturb must be 'all', 'norms', or patterns of names, as 'head.*'; got ''"),
-        ([], {}, r"perturb must be 'all', 'norms', or patterns of names, as 'head.*'; got \[\]"),
-        (3, {}, "perturb must be 'all', 'norms', or patterns of names, as 'head.*'; got 3"),
+        ("", {}, "perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got ''"),
+        ([], {}, r"perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got \[\]"),
+        (3, {}, "perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got 3"),
     ],
 )
 def test_what_fits_nothing_is_refused(perturb: object, given: dict[str, bool], told: str) -> None:

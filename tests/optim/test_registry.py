@@ -101,8 +101,8 @@ def test_methods_are_grouped_by_whose_loss_they_make_flat_and_by_their_passes() 
         groups.setdefault((method.family, method.passes), []).append(name)
     assert groups[("plain", "one pass")] == ["plain"]
     assert groups[("all-classes", "one pass")] == ["msam", "gnm"]
-    assert groups[("all-classes", "one pass and a part")] == ["looksam"]
-    assert groups[("class-aware", "one pass and a part")] == ["imbsam", "tail-sam-a"]
+    assert groups[("all-classes", "one pass and some rows again")] == ["looksam"]
+    assert groups[("class-aware", "one pass and some rows again")] == ["imbsam", "tail-sam-a"]
     assert {"sam", "esam", "trace-sam"} <= set(groups[("all-classes", "two passes or more")])
     assert {"cc-sam", "focal-sam", "sse-sam", "sam-a"} <= set(groups[("class-aware", "two passes or more")])
     assert len(groups) == 6
@@ -360,8 +360,8 @@ def test_an_ascent_takes_its_options_by_name_or_as_an_instance() -> None:
         (lambda m: create("asam", m, ascent="gradient"), "asam has an ascent of its own; choose sam or imbsam"),
         (lambda m: create("friendly-sam", m, ascent=Gradient()), "friendly-sam has an ascent of its own"),
         (lambda m: create("plain", m, rho=0.1), "plain has no option 'rho'; its options are"),
-        (lambda m: create("focal-sam", m), r"focal-sam goes by classes: give priors=ClassPriors.from_targets"),
-        (lambda m: create("imbsam", m), r"imbsam goes by classes: give priors="),
+        (lambda m: create("focal-sam", m), r"focal-sam needs class priors: give priors=ClassPriors.from_targets"),
+        (lambda m: create("imbsam", m), r"imbsam needs class priors: give priors="),
         (
             lambda m: create("imbsam", m, priors=PRIORS, tail=TAIL[:3]),
             "tail marks 3 classes, and the priors have 5",

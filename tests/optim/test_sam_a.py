@@ -101,8 +101,8 @@ def test_without_a_tail_row_every_row_is_forwarded_once() -> None:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda base: SAMA(base, torch.tensor([1.0, -1.0])), "weights must hold one finite number of at least 0"),
-        (lambda base: SAMA(base, torch.ones(2, 2)), "weights must hold one finite number of at least 0"),
+        (lambda base: SAMA(base, torch.tensor([1.0, -1.0])), "weights must have one finite number of at least 0"),
+        (lambda base: SAMA(base, torch.ones(2, 2)), "weights must have one finite number of at least 0"),
         (lambda base: TailSAMA(base, torch.ones(5)), "tail must mark the tail classes"),
     ],
 )

@@ -238,6 +238,6 @@ def test_groups_of_different_rho_are_refused_before_anything_moves() -> None:
     given, _ = grouped(model, "several groups", 0.3, 0.1)
     optimizer = TraceSAM(sgd(given))
     before = contents(model)
-    with pytest.raises(OptionError, match=r"TraceSAM divides by one rho, and the groups have 0.1 and 0.3"):
+    with pytest.raises(OptionError, match=r"TraceSAM divides by one rho, but the groups have 0.1 and 0.3"):
         take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
     assert identical(before, contents(model))

@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_never_becomes_the_one_before(begun):
 def test_the_checkpoint_of_another_run_is_refused_though_it_fits_the_model(begun, table, tmp_path):
     other = small.train(tmp_path / "other", table, seed=1)
     shutil.copy(other.checkpoint, begun.checkpoint)
-    with pytest.raises(RunError, match="does not fit this run: it is of one with another seed"):
+    with pytest.raises(RunError, match="does not fit this run: that run has another seed"):
         fit(begun, str(table), small.options())
 
 

@@ -39,9 +39,9 @@ def test_it_says_what_the_probabilities_assume(run, tmp_path):
         asked: card(run(tmp_path / asked, config={"class_prior": [asked]}))
         for asked in ("auto", "training", "balanced", "loss", "a=1")
     }
-    assert "take classes to be as frequent as in training, and decisions are made as if all classes" in said["auto"]
+    assert "assume the class frequencies of training, and decisions are made as if all classes" in said["auto"]
     assert "in training, and decisions are made as if classes were as frequent as in training" in said["training"]
-    assert "take every class to be equally frequent, and decisions are made as if all classes" in said["balanced"]
+    assert "assume equal class frequencies, and decisions are made as if all classes" in said["balanced"]
     assert "as frequent as the loss aims at" in said["loss"]
     assert "as frequent as was asked for, and decisions are made under the class prior asked for" in said["a=1"]
 

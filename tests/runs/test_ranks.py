@@ -133,7 +133,7 @@ TRAIN: Sequence[object] = ("--target", "kind", "--batch-size", 14, "--track", "n
 def test_other_commands_are_refused_in_every_process(tmp_path: Path) -> None:
     _, err = command(tmp_path, 2, "compare", "digits")
     assert told(tmp_path, 2, err) == [
-        "imbsam: imbsam compare is no work for several processes: run it without torchrun."
+        "imbsam: imbsam compare does not run in several processes: start it without torchrun."
     ]
 
 

@@ -187,7 +187,7 @@ def test_a_run_without_weights_and_one_that_is_not_finished_are_refused(tmp_path
         (run / name).write_bytes((first / name).read_bytes())
     assert_refused(run, tmp_path / "out", RunError, "has no weights yet")
     (run / "best.safetensors").write_bytes((first / "best.safetensors").read_bytes())
-    assert_refused(run, tmp_path / "out", RunError, "is not finished. Go on with it: imbsam train --resume")
+    assert_refused(run, tmp_path / "out", RunError, "is not finished. Resume it: imbsam train --resume")
 
 
 def test_nothing_is_replaced(first, second):
@@ -196,7 +196,7 @@ def test_nothing_is_replaced(first, second):
 
 
 def test_a_second_stage_has_none_itself_and_no_sharpness_of_its_own(second, tmp_path):
-    assert_refused(second, tmp_path / "out", OptionError, "is a second stage itself: retrain its first, first")
+    assert_refused(second, tmp_path / "out", OptionError, "is a second stage itself: retrain its first stage, first")
     with pytest.raises(OptionError, match="is a second stage: measure the run first"):
         RunSharpness(second, SharpnessOptions())
 

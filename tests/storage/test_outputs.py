@@ -25,8 +25,8 @@ def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("file/new.csv", "file is a file and no folder"),
-        ("file/a/b/new.csv", "file is a file and no folder"),
+        ("file/new.csv", "file is a file, not a folder"),
+        ("file/a/b/new.csv", "file is a file, not a folder"),
         ("folder", "a folder has this name"),
         ("n" * 256, "File name too long"),
         ("a/b/" + "n" * 256, "File name too long"),
@@ -50,7 +50,7 @@ def test_a_protected_folder_and_a_protected_file_are_told(tmp_path, monkeypatch)
 
     (tmp_path / "old.csv").touch()
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(RunError, match=r"old\.csv: it is protected from being written"):
+    with pytest.raises(RunError, match=r"old\.csv: it is write-protected"):
         check_writable(tmp_path / "old.csv")
     monkeypatch.setattr(Path, "touch", refused)
     with pytest.raises(RunError, match=r"new\.csv: Permission denied"):

@@ -92,7 +92,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path, options):
 
 
 def test_where_nothing_came_to_a_score_it_says_why():
-    with pytest.raises(RunError, match="no trial came to a score; the first: no luck"):
+    with pytest.raises(RunError, match="every trial failed; the first: no luck"):
         best_of([Tried(0, {}, None, "no luck")])
 
 

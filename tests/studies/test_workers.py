@@ -191,8 +191,8 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     [
         ({"jobs": 0}, "--jobs must be at least 1"),
         ({"address": "tcp://x:1"}, "name its kind"),
-        ({"backend": "dask"}, "needs the address of the cluster, as --address tcp://"),
-        ({"backend": "ray"}, "needs the address of the cluster, as --address 10"),
+        ({"backend": "dask"}, "needs the address of the cluster, for example --address tcp://"),
+        ({"backend": "ray"}, "needs the address of the cluster, for example --address 10"),
     ],
 )
 def test_what_does_not_go_together_is_refused(asked, told):

@@ -34,7 +34,7 @@ def test_kind_of_data_goes_by_the_longer_side(spec, kind):
     ("source", "spec", "expected"),
     [
         ("digits", image(8), {"model": "mlp", "epochs": 100, "batch_size": 32, "rho": 0.2, "imbalance": 50.0}),
-        ("photos", image(32), {"model": "resnet20", "epochs": 30, "batch_size": 128, "rho": 0.05, "augment": "cifar"}),
+        ("photos", image(32), {"model": "resnet20", "epochs": 30, "batch_size": 32, "rho": 0.05, "augment": "cifar"}),
         ("photos", image(224), {"model": "resnet18", "augment": "imagenet", "imbalance": None, "rare": "last"}),
         ("a.csv", TableSpec(3, ()), {"model": "mlp", "epochs": 60, "augment": "none", "rho": 0.05, "lr": 0.1}),
     ],
@@ -58,6 +58,26 @@ def test_open_options_are_filled_by_the_kind_of_data(source, spec, expected):
 )
 def test_rare_images_are_repeated_where_augmentation_makes_others_of_them(spec, values, sampler):
     assert resolved(Options().updated(values), "photos", spec, PRIORS).data.sampler == sampler
+
+
+@pytest.mark.parametrize(
+    ("side", "rows", "values", "size"),
+    [
+        (32, 12_800, {}, 128),
+        (32, 12_799, {}, 64),
+        (32, 6_399, {}, 32),
+        (32, 100, {}, 32),
+        (32, 16_000, {"epochs": 12}, 64),
+        (224, 3_200, {"epochs": 59}, 32),
+        (224, 1_000_000, {"epochs": 1}, 128),
+        (224, 10_300, {"finetune": True}, 128),
+        (224, 3_000, {"finetune": True}, 32),
+        (32, 100, {"batch_size": 256}, 256),
+    ],
+)
+def test_few_images_are_taken_in_smaller_batches(side, rows, values, size):
+    priors = ClassPriors.from_counts([rows - 7, 7])
+    assert resolved(Options().updated(values), "photos", image(side), priors).training.batch_size == size
 
 
 @pytest.mark.parametrize(

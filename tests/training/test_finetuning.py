@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_paper_and_of_the_model(pets, options):
     values = {"finetune": True, "model": "models.tiny_vit:vit_of_photographs", "epochs": None}
     problem = setup.load_problem(str(pets), options(**values))
     used = problem.options
-    assert (used.training.epochs, used.training.lr, used.training.batch_size) == (10, 0.01, 128)
+    assert (used.training.epochs, used.training.lr, used.training.batch_size) == (10, 0.01, 32)
     assert used.data.image_size == 12
     assert problem.dataset.spec == ImageSpec(3, 12, 12, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
     assert data.spec_of(problem.dataset.preprocess) == problem.dataset.spec

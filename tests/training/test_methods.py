@@ -114,7 +114,7 @@ def test_options_reach_the_method_and_the_ascent():
         ("sgd is plain: it takes no --perturb", {"method": "sgd", "perturb": ("norms",)}),
         ("perturb='norms' finds no normalisation layer", {"perturb": ("norms",)}),
         ("perturb='head.*' fits the name of no parameter of the optimizer", {"perturb": ("head.*",)}),
-        ("--anneal-from is of the ascent by rise: choose --ascent rise", {"anneal_from": 0.9}),
+        ("--anneal-from belongs to the ascent rise: choose --ascent rise", {"anneal_from": 0.9}),
         ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "ascent": "friendly"}),
         ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "method": "sgd"}),
     ],

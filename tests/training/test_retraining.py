@@ -87,8 +87,8 @@ class Tokens(nn.Sequential):
     [
         (nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3)), "not exactly one linear or cosine layer of 3 outputs"),
         (nn.Sequential(nn.Linear(6, 4)), "not exactly one linear or cosine layer of 3 outputs"),
-        (Softened(nn.Linear(6, 3)), "is not what makes the outputs"),
-        (Tokens(nn.Linear(3, 3)), "does not see one feature vector of each image"),
+        (Softened(nn.Linear(6, 3)), "does not give the outputs"),
+        (Tokens(nn.Linear(3, 3)), "does not get one feature vector for each image"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 3))), "has parametrized weights"),
     ],
 )

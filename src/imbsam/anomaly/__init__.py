@@ -1,4 +1,4 @@
-"""Anomaly detection with a few labelled anomalies: they are the tail of a sharpness-aware method."""
+"""Anomaly detection with a few labelled anomalies, which are the tail of a sharpness-aware method."""
 
 import importlib
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Which training rows stand in which batch: left to chance, or with labelled anomalies guaranteed."""
+"""Batches of training rows, at random or with a fixed number of labelled anomalies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from imbsam.errors import OptionError
 
 @dataclass(frozen=True)
 class Batching:
-    """How batches are put together.
+    """Composition of batches.
 
     Args:
-        size: Samples in a batch, at least 2.
-        anomalies: Of them, how many hold a labelled anomaly; 0 leaves it to chance. A few labels are then
-            repeated from batch to batch, and within one where it asks for more than there are.
+        size: Number of samples in a batch, at least 2.
+        anomalies: Number of samples with a labelled anomaly; 0 leaves it to chance. A few labels are repeated from
+            batch to batch, and within a batch if it needs more than there are.
 
     Raises:
         OptionError: If a number is out of range, or the anomalies leave no room for other rows.
@@ -36,11 +36,11 @@ class Batching:
 
 
 def row_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[Tensor]:
-    """Batches of rows, in which every row that is not a labelled anomaly stands exactly once.
+    """Yield batches of rows in which every row that is not a labelled anomaly occurs exactly once.
 
     Args:
-        kinds: Of each row, shape ``(N,)``.
-        batching: With ``anomalies=0``, or without a labelled anomaly, labelled anomalies too stand exactly once.
+        kinds: Kinds of each row, shape ``(N,)``.
+        batching: Composition of the batches. With ``anomalies=0``, labelled anomalies occur exactly once, too.
         draw: Source of the order.
 
     Yields:
@@ -60,18 +60,18 @@ def row_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> Ite
 
 
 def pair_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of pairs: of two other rows, of an other row and a labelled anomaly, of two different anomalies.
+    """Yield batches of pairs: two other rows, an other row and a labelled anomaly, or two different anomalies.
 
-    Every row that is not a labelled anomaly stands first in a pair exactly once. Of the pairs with a labelled anomaly
-    half have two, where there are two.
+    Every row that is not a labelled anomaly is first in a pair exactly once. Half of the pairs with a labelled anomaly
+    have two, if there are two.
 
     Args:
-        kinds: Of each row, shape ``(N,)``, at least one labelled anomaly and one other row among them.
-        batching: ``anomalies`` pairs of each batch hold a labelled anomaly.
+        kinds: Kinds of each row, shape ``(N,)``, at least one labelled anomaly and one other row among them.
+        batching: Composition of the batches, in which ``anomalies`` pairs have a labelled anomaly.
         draw: Source of the pairs.
 
     Yields:
-        Row numbers, shape ``(B, 2)``, and how many labelled anomalies each pair holds, shape ``(B,)``.
+        Row numbers, shape ``(B, 2)``, and the number of labelled anomalies in each pair, shape ``(B,)``.
 
     Raises:
         OptionError: If ``anomalies`` is 0.
@@ -93,14 +93,14 @@ def pair_batches(kinds: Tensor, batching: Batching, draw: torch.Generator) -> It
 
 
 def pair_counts(kinds: Tensor) -> Tensor:
-    """How many pairs there are with no, one and two labelled anomalies, shape ``(3,)``."""
+    """Count the pairs with no, one and two labelled anomalies, shape ``(3,)``."""
     labelled = int((kinds == ANOMALY).sum())
     others = len(kinds) - labelled
     return torch.tensor([others * others, 2 * others * labelled, labelled * labelled])
 
 
 def cut(order: Tensor, size: int) -> list[Tensor]:
-    """Consecutive pieces of ``size``; a piece of one element joins the one before it."""
+    """Yield consecutive pieces of ``size``; a piece of one element joins the one before it."""
     pieces = list(torch.split(order, size))
     if len(pieces) > 1 and len(pieces[-1]) == 1:
         pieces[-2:] = [torch.cat(pieces[-2:])]

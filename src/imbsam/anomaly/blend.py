@@ -1,4 +1,4 @@
-"""The default detector of tables: networks and a forest, whose standardised scores are averaged."""
+"""Default detector of tables: networks and a forest, whose standardised scores are averaged."""
 
 import math
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from imbsam.errors import OptionError
 
 
 class Blend(Objective):
-    """``s(row) = mean_k z_k(row) + w_F z_F(row) + w_I z_I(row)``.
+    """Blend of networks and forests: ``s(row) = mean_k z_k(row) + w_F z_F(row) + w_I z_I(row)``.
 
-    z are scores less their mean, over their standard deviation, both of training rows that are no labelled anomalies
-    and that the part was not trained on. The networks k are DevNets; beside a row they see the standardised score of
-    the isolation forest I, which tells how strange it is beyond what the labels say. The forest F tells labelled
-    anomalies from a few of the other rows. Networks and trees err on different rows, and the more labels there are, the
-    better a forest: ``w_F`` is a twentieth of their number, within 1/4 and 1.
+    z are scores minus their mean, divided by their standard deviation, both over training rows that are not labelled
+    anomalies and that the part was not trained on. The networks k are DevNets; besides a row they see the standardised
+    score of the isolation forest I, which shows how unusual the row is apart from the labels. The forest F separates
+    labelled anomalies from a few of the other rows. Networks and trees err on different rows, and a forest improves
+    with the number of labels: ``w_F`` is a twentieth of that number, between 1/4 and 1.
 
     Args:
-        shape: Of a row, ``(columns,)``.
-        networks: At least 1; two are trained on one half of the other rows each, and so on.
-        isolation_trees: Of I, at least 1.
-        forest_trees: Of F, at least 1.
-        forest_weight: w_F, at least 0; None: by the number of labelled anomalies.
+        shape: Shape of a row, ``(columns,)``.
+        networks: Number of networks, at least 1; each of two is trained on one half of the other rows, and so on.
+        isolation_trees: Number of trees of I, at least 1.
+        forest_trees: Number of trees of F, at least 1.
+        forest_weight: w_F, at least 0; None to choose it by the number of labelled anomalies.
         isolation_weight: w_I, at least 0.
 
     Raises:
@@ -53,7 +53,9 @@ class Blend(Objective):
     ) -> None:
         super().__init__()
         if len(shape) > 1:
-            raise OptionError("blend is for tables, and these rows are images: choose another objective, as devnet.")
+            raise OptionError(
+                "blend is for tables, and these rows are images: choose another objective, for example devnet."
+            )
         counts = {"networks": networks, "isolation_trees": isolation_trees, "forest_trees": forest_trees}
         wrong = [name for name, value in counts.items() if not (hasattr(value, "__index__") and value >= 1)]
         if wrong:
@@ -79,26 +81,26 @@ class Blend(Objective):
         self.strangeness.copy_(torch.stack([scores.mean(), torch.where(spread > 0, spread, 1.0)]))
 
     def strange(self, rows: Tensor) -> Tensor:
-        """The isolation forest's standardised score, which the networks see beside scaled rows, shape ``(B, 1)``."""
+        """Compute the isolation forest's standardised score, which the networks see, shape ``(B, 1)``."""
         scores: Tensor = self.isolation(rows)
         return ((scores - self.strangeness[0]) / self.strangeness[1])[:, None]
 
     def weigh(self, labelled: int) -> None:
-        """Set w_F where it goes by the number of labelled anomalies."""
+        """Set w_F where it depends on the number of labelled anomalies."""
         if self.forest_weight is None:
             self.weights[0] = max(0.25, min(1.0, labelled / 20))
 
     def parts(self, rows: Tensor) -> Tensor:
-        """Scores of each network, of F and of I, shape ``(B, networks + 2)``."""
+        """Compute scores of each network, of F and of I, shape ``(B, networks + 2)``."""
         seen = torch.cat([rows, self.strange(rows)], dim=1)
         trees = [self.forest(rows)[:, 1], seen[:, -1]]
         return torch.stack([*(network(seen) for network in self.networks), *trees], dim=1)
 
     def standardised(self, parts: Tensor) -> Tensor:
-        """Z of scores of the parts, shape ``(B, networks + 2)``."""
+        """Standardise the scores of the parts, shape ``(B, networks + 2)``."""
         return (parts - self.mean) / self.spread
 
     def forward(self, rows: Tensor) -> Tensor:
-        """The scores s of scaled rows, shape ``(B,)``."""
+        """Compute the scores s of scaled rows, shape ``(B,)``."""
         z = self.standardised(self.parts(rows))
         return z[:, :-2].mean(dim=1) + z[:, -2:] @ self.weights

@@ -1,4 +1,4 @@
-"""Fitting the blend of networks and a forest, with honest scores of its own training rows."""
+"""Fitting the blend of networks and a forest, with held-out scores of its own training rows."""
 
 from dataclasses import dataclass, replace
 
@@ -17,13 +17,13 @@ from imbsam.data.seeding import generator
 from imbsam.optim import METHODS
 
 RHOS = (1.5, 0.3)
-"""Neighbourhood sizes of the networks, two each in turn: which of them is better hangs on the table."""
+"""Neighbourhood sizes of the networks, in turn for two networks each: which of them is better depends on the table."""
 
 FEWEST = 6
-"""Rows that are no labelled anomalies, with fewer of which every network sees all."""
+"""Number of rows that are not labelled anomalies below which every network sees all of them."""
 
 FIFTHS = 5
-"""Parts, one of which a single network leaves out."""
+"""Number of parts, one of which a single network leaves out."""
 
 TINY = 1e-30
 
@@ -32,13 +32,13 @@ HALVES, NETWORK, FOREST = range(200, 203)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A blend and what it says of its training rows.
+    """Blend and its scores of the training rows.
 
     Args:
-        blend: In evaluation mode.
-        scaling: Of its rows.
-        scores: Of the training rows, by the parts that were not trained on each where there are some, shape ``(N,)``.
-        honest: Which rows a network was not trained on, shape ``(N,)``.
+        blend: Blend in evaluation mode.
+        scaling: Scaling of its rows.
+        scores: Scores of the training rows, shape ``(N,)``, each by the parts that were not trained on the row, if any.
+        honest: Mask of the rows that some network was not trained on, shape ``(N,)``.
     """
 
     blend: Blend
@@ -51,10 +51,10 @@ def fit_blend(rows: Subset, settings: Settings, *, seed: int, leave_out: bool) -
     """Train all parts of a blend.
 
     Args:
-        rows: To train on, a labelled anomaly among them.
+        rows: Training rows, at least one of them a labelled anomaly.
         settings: The options.
-        seed: All randomness follows from it.
-        leave_out: Keep some labelled anomalies from each network, so that a threshold can be chosen on them.
+        seed: Seed of everything random.
+        leave_out: Hold out some labelled anomalies from each network, to choose a threshold on them.
 
     Raises:
         OptionError: If an option is unknown or out of range.
@@ -106,9 +106,9 @@ def _train_networks(
 def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Tensor:
     """Choose the rows that each network is not trained on, shape ``(networks, N)``.
 
-    Of two networks one leaves out one half of the rows that are no labelled anomalies and the other the other half;
-    of the labelled anomalies each leaves out a part of its own where ``leave_out`` says so. A single network leaves out
-    a fifth of either, and that only then.
+    Each of two networks leaves out one half of the rows that are not labelled anomalies; with ``leave_out`` each also
+    leaves out a part of the labelled anomalies. A single network leaves out a fifth of both, and only with
+    ``leave_out``.
     """
     draw = generator(seed, HALVES)
     held = torch.zeros(networks, len(kinds), dtype=torch.bool)
@@ -129,7 +129,7 @@ def held_out(kinds: Tensor, networks: int, *, leave_out: bool, seed: int) -> Ten
 
 
 def _standardise(blend: Blend, parts: Tensor, usable: Tensor) -> None:
-    """Keep mean and standard deviation of each part's scores of usable rows; of all where there are hardly any."""
+    """Store mean and standard deviation of each part's scores over usable rows, or over all if there are hardly any."""
     for number in range(parts.shape[1]):
         scores = parts[usable[:, number], number]
         scores = scores if len(scores) > 1 else parts[:, number]

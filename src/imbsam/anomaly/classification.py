@@ -1,4 +1,4 @@
-"""Telling labelled anomalies from all other rows, by cross-entropy or focal loss."""
+"""Separation of labelled anomalies from all other rows, by cross-entropy or focal loss."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from imbsam.errors import OptionError
 
 
 class BCE(Objective):
-    """``-log p`` of labelled anomalies, ``-log(1 - p)`` of other rows, ``p = sigmoid(o)``; the score is o.
+    """Cross-entropy: ``-log p`` of labelled anomalies, ``-log(1 - p)`` of others, ``p = sigmoid(o)``; the score is o.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
     """
 
@@ -28,21 +28,21 @@ class BCE(Objective):
         self.network = encoder(shape, lambda columns: WithLinearPath(columns, hidden, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """o, shape ``(B,)``."""
+        """Compute the outputs o, shape ``(B,)``."""
         logits: Tensor = self.network(rows).squeeze(1)
         return logits
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of o."""
+        """Compute the losses from o."""
         return _cross_entropy(outputs, kinds)
 
 
 class Focal(Objective):
-    """``-(1 - q)^gamma log q`` with q the probability of what a row counts as (Lin et al. 2017); the score is o.
+    """Focal loss ``-(1 - q)^gamma log q``, q the probability of the row's label (Lin et al. 2017); the score is o.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
-        gamma: At least 0; 0 is :class:`BCE`.
+        shape: Shape of a row, see :class:`Objective`.
+        gamma: Focusing exponent, at least 0; 0 is :class:`BCE`.
         hidden: Units of each hidden layer.
 
     Raises:
@@ -59,12 +59,12 @@ class Focal(Objective):
         self.network = encoder(shape, lambda columns: WithLinearPath(columns, hidden, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """o, shape ``(B,)``."""
+        """Compute the outputs o, shape ``(B,)``."""
         logits: Tensor = self.network(rows).squeeze(1)
         return logits
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of o."""
+        """Compute the losses from o."""
         cross_entropy = _cross_entropy(outputs, kinds)
         # (1 - q)^gamma by way of log(1 - q), whose gradient is finite where q is 1 to the last bit.
         log_other = F.logsigmoid(torch.where(kinds == ANOMALY, -outputs, outputs))

@@ -1,4 +1,4 @@
-"""Detectors compared on labelled anomalies that they have not seen: cross-validation, anomaly by anomaly."""
+"""Comparison of detectors on labelled anomalies that they have not seen: cross-validation, anomaly by anomaly."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from imbsam.anomaly.means import Difference, Mean, difference_of, mean_of
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, OptionError, RunError
 from imbsam.metrics.each import area_of_each, precision_at_each
+from imbsam.notebook.tables import table
 
 FOLDS = 5
 MEASURES = ("average_precision", "auroc")
@@ -22,13 +23,13 @@ MEASURES = ("average_precision", "auroc")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left out when.
+    """Plan of the cross-validation.
 
     Args:
-        anomalies: Labelled ones.
-        others: Other rows.
-        folds: As many as there are labelled anomalies, five at most; each is left out once in every repeat.
-        repeats: With other folds and another seed.
+        anomalies: Number of labelled anomalies.
+        others: Number of other rows.
+        folds: Number of folds, that of the labelled anomalies but at most five; each is left out once in every repeat.
+        repeats: Number of repeats, each with other folds and another seed.
     """
 
     anomalies: int
@@ -39,15 +40,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """What a comparison found.
+    """Result of a comparison.
 
     Args:
-        plan: What was left out when.
-        labels: Of the detectors that did not fail, in the order asked for; the first is what the others are held to.
+        plan: Plan of the cross-validation.
+        labels: Labels of the detectors that did not fail, in the user's order; the first is the baseline.
         scores: Means over the labelled anomalies by detector and measure.
-        differences: To the first detector at the same anomalies, by detector and measure.
-        seconds: That a fit with its scoring took, by detector.
-        failed: What ended the others, by detector.
+        differences: Differences to the first detector at the same anomalies, by detector and measure.
+        seconds: Time of a fit with its scoring in seconds, by detector.
+        failed: Errors of the other detectors.
     """
 
     plan: Plan
@@ -57,13 +58,24 @@ class Result:
     seconds: Mapping[str, float]
     failed: Mapping[str, str]
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+
+        def text(found: Mean) -> str:
+            return f"{100 * found.value:.1f} ± {100 * found.half_width:.1f}"
+
+        rows = [(n, *(text(self.scores[n][m]) for m in MEASURES), f"{self.seconds[n]:.1f} s") for n in self.labels]
+        failed = [(label, *[f"failed: {reason}"] * len(MEASURES), "") for label, reason in self.failed.items()]
+        caption = f"Means over {self.plan.anomalies} labelled anomalies in percent, ± half the 95 % interval"
+        return table(caption, ["detector", "average precision", "AUROC", "a fit"], [*rows, *failed])
+
 
 def planned(kinds: Tensor, repeats: int | None = None) -> Plan:
-    """Plan a comparison.
+    """Plan the cross-validation of a comparison.
 
     Args:
-        kinds: What is known of each row, shape ``(N,)``.
-        repeats: By default more where there are few labelled anomalies.
+        kinds: Kind of each row, shape ``(N,)``.
+        repeats: Number of repeats; by default more with few labelled anomalies.
 
     Raises:
         DataError: If there are fewer than two labelled anomalies, or too few other rows.
@@ -77,7 +89,7 @@ def planned(kinds: Tensor, repeats: int | None = None) -> Plan:
             "and one to find. Label more rows, or name the word that stands for them: --anomaly WORD."
         )
     if others < 2 * folds:
-        raise DataError(f"{others} rows are no labelled anomalies: a comparison needs {2 * folds} of them at least.")
+        raise DataError(f"{others} rows are not labelled anomalies: a comparison needs {2 * folds} of them at least.")
     if repeats is not None and repeats < 1:
         raise OptionError(f"--seeds must be at least 1; got {repeats}.")
     return Plan(anomalies, others, folds, repeats or (5 if anomalies < 10 else 3 if anomalies < 50 else 1))
@@ -92,17 +104,17 @@ def compare_detectors(
     seed: int,
     step: Callable[[str], None] = lambda said: None,
 ) -> Result:
-    """Fit each detector on all folds but one and score the labelled anomalies of that one among its other rows.
+    """Fit each detector on all folds but one, and score the labelled anomalies of that fold among its other rows.
 
-    Rows of which nothing is known count as normal. Of a detector that fails nothing more is done.
+    Unlabelled rows count as normal. A detector that fails is not fitted again.
 
     Args:
-        rows: Shape ``(N, columns)``, or images.
-        kinds: What is known of each, shape ``(N,)``.
-        detectors: At least two.
-        plan: From :func:`planned`.
-        seed: All randomness follows from it.
-        step: Told what comes next, for each repeat, fold and detector.
+        rows: Rows, shape ``(N, columns)``, or images.
+        kinds: Kind of each row, shape ``(N,)``.
+        detectors: Two or more detectors.
+        plan: Plan from :func:`planned`.
+        seed: Seed of everything random.
+        step: Function that is told what comes next, for each repeat, fold and detector.
 
     Raises:
         RunError: If fewer than two detectors are left.
@@ -131,7 +143,7 @@ def compare_detectors(
         seconds[label] += (time.perf_counter() - began) / (plan.repeats * plan.folds)
     if len(detectors) - len(failed) < 2:
         said = "; ".join(f"{label}: {reason}" for label, reason in failed.items())
-        raise RunError(f"{len(failed)} of {len(detectors)} detectors failed, nothing is left to compare. {said}")
+        raise RunError(f"{len(failed)} of {len(detectors)} detectors failed, so there is nothing to compare. {said}")
     # Over the repeats first: it is labelled anomalies that there are few of.
     each = dict(zip(seconds, found.mean(axis=2), strict=True))
     first, *others = left = tuple(label for label in seconds if label not in failed)
@@ -146,7 +158,7 @@ def compare_detectors(
 
 
 def _folds(kinds: Tensor, plan: Plan, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """Number and rows, shape ``(N,)``, of each fold; every kind is spread evenly."""
+    """Yield number and rows, shape ``(N,)``, of each fold; every kind is spread evenly."""
     draw, fold_of = generator(seed), torch.empty_like(kinds)
     for kind in torch.unique(kinds):
         rows = (kinds == kind).nonzero().squeeze(1)
@@ -156,7 +168,7 @@ def _folds(kinds: Tensor, plan: Plan, seed: int) -> Iterator[tuple[int, Tensor]]
 
 
 def _of_each(score: Score, rows: Tensor, kinds: Tensor, held: Tensor, seed: int) -> NDArray[np.float64]:
-    """Both measures at each labelled anomaly that is held out, shape ``(n, 2)``."""
+    """Compute both measures at each held-out labelled anomaly, shape ``(n, 2)``."""
     scores = score(rows[~held], kinds[~held], rows[held], seed)
     if not np.isfinite(scores).all():
         raise ValueError("its scores are not finite.")

@@ -1,4 +1,4 @@
-"""The detectors of a comparison by their names: this library's, and peers of scikit-learn."""
+"""Detectors of a comparison by their names: those of this library, and peers from scikit-learn."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,7 +24,7 @@ from imbsam.optim import options_of
 from imbsam.studies.specs import read_spec
 
 Score = Callable[[Tensor, Tensor, Tensor, int], NDArray[np.float64]]
-"""``(rows, kinds, other rows, seed)`` to scores of the other rows, higher is more anomalous."""
+"""Function of ``(rows, kinds, other rows, seed)`` that returns scores of the other rows; higher is more anomalous."""
 
 PEERS: Mapping[str, BaseEstimator] = {
     "forest": RandomForestClassifier(200, class_weight="balanced_subsample", min_samples_leaf=10),
@@ -34,18 +34,18 @@ PEERS: Mapping[str, BaseEstimator] = {
     "logistic": LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000),
     "isolation-forest": IsolationForest(),
 }
-"""Labelled anomalies against all other rows, or without labels; options as in this library's benchmark."""
+"""Classifiers of labelled anomalies against all other rows, and detectors without labels; options of our benchmark."""
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A detector with options of its own.
+    """Detector with options of its own.
 
     Args:
-        label: As the user wrote it, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
-        score: Fits it, and scores other rows.
+        label: Text of the user, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
+        score: Function that fits it and scores other rows.
     """
 
     label: str
@@ -53,13 +53,13 @@ class Contender:
 
 
 def contenders(labels: Sequence[str]) -> list[Contender]:
-    """Read names of detectors.
+    """Read the names of detectors.
 
     Args:
-        labels: Each ``default``, an objective or one of :data:`PEERS`, with options or without.
+        labels: Names, each ``default``, an objective or one of :data:`PEERS`, with or without options.
 
     Raises:
-        OptionError: If a name or an option is unknown or out of range, or there are not two different ones at least.
+        OptionError: If a name or an option is unknown or out of range, or there are fewer than two different detectors.
     """
     if len(set(labels)) < max(2, len(labels)):
         raise OptionError(f"--detectors needs different detectors, at least two; got {' '.join(labels) or 'none'}.")
@@ -125,5 +125,5 @@ def _check_known(values: Mapping[str, object], known: Sequence[str]) -> None:
 
 
 def _flat(rows: Tensor) -> NDArray[np.float32]:
-    """Images as rows of their pixels."""
+    """Return images as rows of their pixels."""
     return rows.flatten(1).to(torch.float32).numpy()

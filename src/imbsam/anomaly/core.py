@@ -1,4 +1,4 @@
-"""The detector under both faces: fit and score, on tensors."""
+"""Detector behind both interfaces: fit and score, on tensors."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,23 +17,24 @@ from imbsam.anomaly.threshold import USUAL_SHARE, Threshold, by_share, calibrate
 from imbsam.anomaly.training import Subset, block_rows, trained
 from imbsam.data.seeding import generator
 from imbsam.errors import DataError, DataWarning
+from imbsam.notebook.tables import facts
 from imbsam.optim import options_of
 
 FOLDS = 5
-"""Parts that calibration cuts the rows into; each network leaves one out."""
+"""Number of parts into which calibration cuts the rows; each network leaves one out."""
 
 SPLIT, MEMBER = range(100, 102)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained network.
+    """Trained network of a detector.
 
     Args:
-        objective: In evaluation mode.
-        scaling: Of its rows.
-        shift: Mean score of its training rows that are no labelled anomalies; 0 where it is the only member.
-        spread: Their standard deviation; 1 where it is the only member.
+        objective: Objective in evaluation mode.
+        scaling: Scaling of its rows.
+        shift: Mean score of its training rows that are not labelled anomalies; 0 if it is the only member.
+        spread: Standard deviation of these scores; 1 if it is the only member.
     """
 
     objective: Objective
@@ -43,31 +44,31 @@ class Member:
 
     @torch.inference_mode()
     def score(self, block: Tensor, settings: Settings) -> Tensor:
-        """Scores of a block of rows.
+        """Score a block of rows.
 
         Args:
-            block: Shape ``(B, *shape)``, unscaled.
-            settings: Of the detector.
+            block: Rows, shape ``(B, *shape)``, unscaled.
+            settings: Settings of the detector.
 
         Returns:
-            Shape ``(B,)``, float64, on the CPU.
+            Scores, shape ``(B,)``, float64, on the CPU.
         """
         rows = self.scaling(block, settings.dtype).to(settings.device)
         return (self.objective.score(rows).double().cpu() - self.shift) / self.spread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector:
-    """A fitted detector.
+    """Fitted detector.
 
     Args:
         members: Networks, whose standardised scores are averaged.
-        threshold: From which score on a row is an anomaly.
-        objective: Its name; the unsupervised one where there was no labelled anomaly.
-        shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
-        settings: It was fitted with.
-        training_scores: Of the training rows, by parts that were not trained on each where there are some, shape
-            ``(N,)``; None where there are none such, or the detector was read from a file.
+        threshold: Score above which a row is an anomaly.
+        objective: Name of the objective; the unsupervised one if there was no labelled anomaly.
+        shape: Shape of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
+        settings: Settings that it was fitted with.
+        training_scores: Scores of the training rows, shape ``(N,)``, each by the parts that were not trained on the
+            row, if any; None without such parts, or if the detector was read from a file.
     """
 
     members: tuple[Member, ...]
@@ -77,14 +78,32 @@ class Detector:
     settings: Settings
     training_scores: Tensor | None = None
 
+    def __repr__(self) -> str:
+        parts = f"{self.objective}, {len(self.members)} member{'s' if len(self.members) > 1 else ''}"
+        return f"Detector({parts}, rows of shape {self.shape}, threshold {self.threshold.value:.4g})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        weights = sum(weight.numel() for member in self.members for weight in member.objective.parameters())
+        return facts(
+            "Fitted",
+            [
+                ("objective", self.objective),
+                ("columns", self.shape[0]) if len(self.shape) == 1 else ("image shape", str(self.shape)),
+                ("members", len(self.members)),
+                ("weights", weights),
+                *self.threshold.facts(),
+            ],
+        )
+
     def score(self, table: Tensor) -> Tensor:
-        """How anomalous rows are.
+        """Compute anomaly scores of rows.
 
         Args:
-            table: Shape ``(N, *shape)``, finite.
+            table: Rows, shape ``(N, *shape)``, finite.
 
         Returns:
-            Shape ``(N,)``, float64, higher is more anomalous.
+            Scores, shape ``(N,)``, float64; higher is more anomalous.
 
         Raises:
             DataError: If the rows have another shape.
@@ -92,24 +111,24 @@ class Detector:
         return torch.cat(list(self.score_blocks(table))) if len(table) else torch.zeros(0, dtype=torch.float64)
 
     def scores_of_fit(self, table: Tensor) -> Tensor:
-        """How anomalous the rows of the fit are, by parts that were not trained on each where there are some.
+        """Compute scores of the training rows, each by the parts that were not trained on the row, if any.
 
         Args:
-            table: The same rows, shape ``(N, *shape)``.
+            table: Training rows, shape ``(N, *shape)``.
 
         Returns:
-            Shape ``(N,)``, float64.
+            Scores, shape ``(N,)``, float64.
         """
         return self.score(table) if self.training_scores is None else self.training_scores
 
     def score_blocks(self, table: Tensor) -> Iterator[Tensor]:
-        """Scores of some rows at a time, so that nothing of the table's size is made.
+        """Yield scores for blocks of rows, so that nothing of the table's size is copied.
 
         Args:
-            table: Shape ``(N, *shape)``, finite.
+            table: Rows, shape ``(N, *shape)``, finite.
 
         Yields:
-            Shape ``(B,)``, float64.
+            Scores, shape ``(B,)``, float64.
 
         Raises:
             DataError: If the rows have another shape.
@@ -124,17 +143,17 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
     """Train a detector.
 
     Args:
-        table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``; finite, of any real dtype, uint8
-            among them; at least two rows. It is not copied, and what is made of it is made some rows at a time.
-        kinds: What is known of each row, shape ``(N,)``, see :func:`~imbsam.anomaly.labels.kinds_of`.
+        table: Rows, shape ``(N, columns)``, or images ``(N, channels, height, width)``; finite, of any real dtype
+            including uint8; at least two rows. It is not copied, and is processed in blocks.
+        kinds: Kind of each row, shape ``(N,)``, see :func:`~imbsam.anomaly.labels.kinds_of`.
         settings: The options.
-        seed: All randomness follows from it; torch's global generator is left as it was.
+        seed: Seed of everything random; torch's global generator is not changed.
 
     Returns:
         The detector.
 
     Raises:
-        DataError: If the labels leave nothing to learn from, or there is none and ``strict`` asks for one.
+        DataError: If the labels leave nothing to learn from, or there is none although ``strict`` requires one.
         OptionError: If an option is unknown or out of range.
         NonFiniteError: If a loss or gradient became NaN or infinite.
     """
@@ -165,7 +184,7 @@ def fit(table: Tensor, kinds: Tensor, settings: Settings, *, seed: int) -> Detec
 
 
 def _blended(table: Tensor, kinds: Tensor, settings: Settings, seed: int, *, leave_out: bool) -> Detector:
-    """Fit blends, each on all rows; their parts are judged by rows that they were not trained on."""
+    """Fit blends, each on all rows; their parts are scored on rows that they were not trained on."""
     rows = Subset(table, torch.arange(len(kinds)), kinds)
     fits = [
         fit_blend(rows, settings, seed=int(generator(seed, MEMBER, number).initial_seed()), leave_out=leave_out)
@@ -182,14 +201,14 @@ def _blended(table: Tensor, kinds: Tensor, settings: Settings, seed: int, *, lea
 
 
 def objective_for(kinds: Tensor, settings: Settings) -> str:
-    """The objective asked for, or the unsupervised one where no anomaly is labelled.
+    """Return the chosen objective, or the unsupervised one if no anomaly is labelled.
 
     Args:
-        kinds: What is known of each row, shape ``(N,)``.
-        settings: The options, an objective named among them.
+        kinds: Kind of each row, shape ``(N,)``.
+        settings: The options, with the name of an objective.
 
     Raises:
-        DataError: If the labels leave nothing to learn from, or there is none and ``strict`` asks for one.
+        DataError: If the labels leave nothing to learn from, or there is none although ``strict`` requires one.
         OptionError: If there is no such objective.
     """
     labelled = int((kinds == ANOMALY).sum())
@@ -201,21 +220,21 @@ def objective_for(kinds: Tensor, settings: Settings) -> str:
     if labelled < least:
         raise DataError(
             f"{settings.objective} learns from pairs of two different labelled anomalies; y has {labelled}. "
-            "Label another one, or choose an objective that can do with one, as hsc or deep-sad."
+            "Label another one, or choose an objective that needs only one, such as hsc or deep-sad."
         )
     if labelled == len(kinds):
         raise DataError(
-            f"all {labelled} rows are labelled as anomalies: there is nothing to tell them from. {ENCODING}."
+            f"all {labelled} rows are labelled as anomalies: there are no other rows to separate them from. {ENCODING}."
         )
     return settings.objective
 
 
 def named(objective: str, shape: Sequence[int]) -> str:
-    """What is trained: the objective, or where it is ``"auto"`` what suits the rows.
+    """Return the name of the objective; for ``"auto"`` the one that suits the rows.
 
     Args:
-        objective: As asked for.
-        shape: Of a row.
+        objective: Name that the user gave.
+        shape: Shape of a row.
     """
     if objective != "auto":
         return objective
@@ -244,13 +263,13 @@ def _share(settings: Settings) -> float:
 
 
 def _folds(kinds: Tensor, least: int, seed: int) -> Tensor | None:
-    """Part of each row, shape ``(N,)``, every kind spread evenly; ``None`` with too few labelled anomalies."""
+    """Return the part of each row, shape ``(N,)``, every kind spread evenly; ``None`` with too few anomalies."""
     labelled = int((kinds == ANOMALY).sum())
     if labelled < least + 1 or len(kinds) - labelled < FOLDS + 1:
         warnings.warn(
             f"contamination='auto' holds labelled anomalies out to choose the threshold, and {labelled} of "
             f"{len(kinds)} rows are too few for that: {USUAL_SHARE:.0%} of the rows are called anomalies instead. "
-            "Give contamination a share of your own.",
+            "Set contamination to a share to choose it yourself.",
             DataWarning,
             stacklevel=5,
         )

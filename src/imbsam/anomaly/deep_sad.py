@@ -13,12 +13,12 @@ EPS = 1e-6
 
 
 class DeepSAD(Sphere):
-    """``l = d`` of unlabelled rows, ``eta * (d + 1e-6)^s`` of others; ``d = |phi(x) - c|^2`` is the score.
+    """Deep SAD: ``l = d`` of unlabelled rows, ``eta * (d + 1e-6)^s`` of others; ``d = |phi(x) - c|^2`` is the score.
 
     ``s`` is 1 for a known normal row and -1 for a known anomaly (section 3 and the released code).
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         eta: Weight of labelled rows, above 0.
         layers: Units of each dense layer, see :class:`Sphere`.
 
@@ -35,7 +35,7 @@ class DeepSAD(Sphere):
         self.eta = eta
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of d."""
+        """Compute the losses from d."""
         known = outputs + EPS
         labelled = self.eta * torch.where(kinds == ANOMALY, 1 / known, known)
         return torch.where(kinds == UNLABELLED, outputs, labelled)

@@ -8,12 +8,12 @@ from imbsam.anomaly.sphere import Sphere
 
 
 class DeepSVDD(Sphere):
-    """``l = d = |phi(x) - c|^2``, the score as well. What is known of a row is ignored.
+    """Deep SVDD: the loss and the score are ``d = |phi(x) - c|^2``; labels are ignored.
 
     It is Deep SAD without labels (Ruff et al. 2020), with its network, pre-training and centre.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         layers: Units of each dense layer, see :class:`Sphere`.
     """
 
@@ -24,5 +24,5 @@ class DeepSVDD(Sphere):
         super().__init__(shape, layers)
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """D."""
+        """Return d."""
         return outputs

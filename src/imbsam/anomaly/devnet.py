@@ -14,19 +14,19 @@ from imbsam.errors import OptionError
 
 
 class DevNet(Objective):
-    """``|dev|`` of rows, ``max(0, margin - dev)`` of labelled anomalies, ``dev = (o - mean(r)) / std(r)``.
+    """DevNet: ``|dev|`` of rows, ``max(0, margin - dev)`` of labelled anomalies, ``dev = (o - mean(r)) / std(r)``.
 
     r are 5000 draws of a standard normal, made once; the score is o. The weight decay of 0.02 is the published penalty,
     ``0.01 |w|^2``. Two things are added to the published network of one hidden layer: a linear layer beside it and, for
-    tables, the standardised score of an isolation forest as a further column, which tells how strange a row is beyond
-    what the few labels say. ``hidden=(20,), linear=False, trees=0`` is the published one.
+    tables, the standardised score of an isolation forest as a further column, which shows how unusual a row is apart
+    from the few labels. ``hidden=(20,), linear=False, trees=0`` is the published network.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
-        margin: Above 0.
-        linear: Whether a linear layer stands beside the hidden ones.
-        trees: Of the isolation forest; 0 for none. Images have none.
+        margin: Margin in standard deviations, above 0.
+        linear: Whether to add a linear layer beside the hidden ones.
+        trees: Number of trees of the isolation forest; 0 for none. Images have none.
 
     Raises:
         OptionError: If ``margin`` is not above 0, or ``trees`` below 0.
@@ -66,7 +66,7 @@ class DevNet(Objective):
         self.register_buffer("strangeness", torch.tensor([0.0, 1.0]))
 
     def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
-        """Draw the reference scores and keep their mean and standard deviation; grow the forest, and keep its."""
+        """Draw the reference scores and store their mean and standard deviation; grow the forest, and store its."""
         r = torch.randn(5000, generator=draw, dtype=torch.float64)
         self.reference.copy_(torch.stack([r.mean(), r.std(correction=0)]))
         if self.forest is not None:
@@ -76,21 +76,21 @@ class DevNet(Objective):
             self.strangeness.copy_(torch.stack([scores.mean(), torch.where(spread > 0, spread, 1.0)]))
 
     def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """The rows with the forest's score beside them, shape ``(B, columns + 1)``; images as they are."""
+        """Return the rows with the forest's score as a further column, shape ``(B, columns + 1)``; images unchanged."""
         return self._seen(rows)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """The outputs o of rows as :meth:`form` makes them, shape ``(B,)``."""
+        """Compute the outputs o of rows from :meth:`form`, shape ``(B,)``."""
         outputs: Tensor = self.network(rows).squeeze(1)
         return outputs
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of o."""
+        """Compute the losses from o."""
         deviation = (outputs - self.reference[0]) / self.reference[1]
         return torch.where(kinds == ANOMALY, (self.margin - deviation).relu(), deviation.abs())
 
     def score(self, rows: Tensor) -> Tensor:
-        """O."""
+        """Return o."""
         return self.forward(self._seen(rows))
 
     def _seen(self, rows: Tensor) -> Tensor:

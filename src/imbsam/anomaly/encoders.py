@@ -1,4 +1,4 @@
-"""What stands before the dense layers: nothing for the rows of a table, a small convolutional network for images."""
+"""Layers before the dense ones: none for the rows of a table, a small convolutional network for images."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,16 +14,16 @@ MOST_CHANNELS = 128
 
 
 def encoder(shape: Sequence[int], dense: Callable[[int], nn.Module], *, bias: bool = True) -> nn.Module:
-    """Dense layers, for images on top of the convolutional network of Deep SAD.
+    """Build dense layers, for images on top of the convolutional network of Deep SAD.
 
-    The network is the LeNet published for Fashion-MNIST (16 and 32 channels) and CIFAR-10 (32, 64 and 128), carried on
-    to other sizes: convolutions of 5 x 5, each of which halves the image, until no side is longer than 7, at least two.
+    The network is the LeNet published for Fashion-MNIST (16 and 32 channels) and CIFAR-10 (32, 64 and 128), extended
+    to other sizes: at least two convolutions of 5 x 5, each of which halves the image, until no side is longer than 7.
 
     Args:
-        shape: Of a row, ``(columns,)`` or ``(channels, height, width)``.
-        dense: Makes the dense layers, given how many numbers they see.
-        bias: ``True``: convolutions with one, and ReLU; ``False``: as published, without any bias, with BatchNorm
-            without scale and shift, and leaky ReLU.
+        shape: Shape of a row, ``(columns,)`` or ``(channels, height, width)``.
+        dense: Function that makes the dense layers, given the number of their inputs.
+        bias: ``True`` for convolutions with a bias, and ReLU; ``False``, as published, for no bias, BatchNorm without
+            scale and shift, and leaky ReLU.
 
     Returns:
         Network from rows ``(B, *shape)``.
@@ -42,12 +42,12 @@ def encoder(shape: Sequence[int], dense: Callable[[int], nn.Module], *, bias: bo
 
 
 def decoder(shape: Sequence[int], dense: Callable[[int], nn.Module], *, bias: bool = True) -> nn.Module:
-    """The mirror of :func:`encoder`, back to rows.
+    """Build the mirror of :func:`encoder`, back to rows.
 
     Args:
-        shape: Of a row, ``(columns,)`` or ``(channels, height, width)``.
-        dense: Makes the dense layers, given how many numbers they return.
-        bias: As of the encoder.
+        shape: Shape of a row, ``(columns,)`` or ``(channels, height, width)``.
+        dense: Function that makes the dense layers, given the number of their outputs.
+        bias: See :func:`encoder`.
 
     Returns:
         Network to rows ``(B, *shape)``, whose last layer is linear.
@@ -62,7 +62,7 @@ def decoder(shape: Sequence[int], dense: Callable[[int], nn.Module], *, bias: bo
 
 
 def _sizes(shape: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Channels, height and width of the image and behind each convolution."""
+    """Return channels, height and width of the image and after each convolution."""
     if len(shape) != 3 or min(shape) < 1:
         raise OptionError(f"rows have shape (columns,) or, of images, (channels, height, width); got {tuple(shape)}.")
     sizes = [(shape[0], shape[1], shape[2])]

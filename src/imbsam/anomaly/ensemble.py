@@ -1,4 +1,4 @@
-"""Several networks of one shape that are trained in one batch of matrix products, each as if it were alone."""
+"""Several networks of one shape, trained in one batch of matrix products, each as if it were alone."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,21 +13,21 @@ from imbsam.anomaly.settings import Settings
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope
 
 TOGETHER = ("plain", "sam", "imbsam")
-"""Methods that look at several parameters at once in their ascent alone, which keeps the networks apart."""
+"""Methods that combine parameters only in their ascent, which keeps the networks separate."""
 
 ELEMENTWISE = ("adam", "adamw", "sgd", "rmsprop")
-"""Base optimizers that move each number by itself."""
+"""Base optimizers that update each number separately."""
 
 
 class Ensemble(Objective):
-    """Networks whose parameters are stacked along a first axis; their losses are added, so that gradients stay apart.
+    """Networks whose parameters are stacked along a first axis; their losses are added, so gradients stay separate.
 
-    The samples of a batch are as many rows as there are networks, all of one kind, each from the network's own rows.
+    Each sample of a batch is one row per network, all of one kind, each from the network's own rows.
 
     Args:
-        networks: Of one class and shape; :meth:`part` gives them the weights that were learnt.
-        own: Which rows each is trained on, bool, shape ``(networks, N)``.
-        shares: Neighbourhood size of each, over the method's rho.
+        networks: Networks of one class and shape; :meth:`part` gives them the learned weights.
+        own: Mask of the rows that each is trained on, bool, shape ``(networks, N)``.
+        shares: Neighbourhood size of each, divided by the method's rho.
     """
 
     def __init__(self, networks: Sequence[Objective], own: Tensor, shares: Sequence[float]) -> None:
@@ -42,7 +42,7 @@ class Ensemble(Objective):
 
     @property
     def anomaly_share(self) -> float:  # type: ignore[override]
-        """That of the networks."""
+        """Share of each batch with a labelled anomaly, that of the networks."""
         return self._networks[0].anomaly_share
 
     def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
@@ -53,7 +53,7 @@ class Ensemble(Objective):
             network.begin(rows, draw)
 
     def batches(self, kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: row numbers, shape ``(B, networks)``, and the kind of each sample, ``(B,)``."""
+        """Yield the batches of an epoch: row numbers, shape ``(B, networks)``, and kinds of samples, ``(B,)``."""
         seeds = torch.randint(2**62, (len(self._own),), generator=draw).tolist()
 
         def of_one(own: Tensor, seed: int) -> Iterator[Tensor]:
@@ -68,12 +68,12 @@ class Ensemble(Objective):
             yield index, kinds[index[:, 0]]
 
     def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Samples of rows ``(B, networks, columns)``, as the networks see them."""
+        """Make samples of rows ``(B, networks, columns)``, as the networks see them."""
         seen = self._networks[0].form(rows.flatten(0, 1), draw)
         return seen.view(*rows.shape[:2], -1)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Outputs, shape ``(B, networks)``."""
+        """Compute outputs, shape ``(B, networks)``."""
 
         def one(weights: tuple[Tensor, ...], rows: Tensor) -> Tensor:
             named = dict(zip(self._names, weights, strict=True))
@@ -84,11 +84,11 @@ class Ensemble(Objective):
         return outputs
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """Losses of each sample, added up over the networks, shape ``(B,)``."""
+        """Compute the losses of each sample, added up over the networks, shape ``(B,)``."""
         return self._networks[0].losses(outputs, kinds[:, None]).sum(dim=1)
 
     def ascent(self, damping: float) -> Ascent:
-        """Along the gradient of each network."""
+        """Return the ascent along the gradient of each network."""
         return Apart(self._shares, damping)
 
     @torch.no_grad()
@@ -101,10 +101,10 @@ class Ensemble(Objective):
 
 
 class Apart(Ascent):
-    """The normalised gradient of each of several networks, ``e_k = share_k * rho * g_k / (|g_k| + d)``.
+    """Ascent along the gradient of each of several networks, ``e_k = share_k * rho * g_k / (|g_k| + d)``.
 
     Args:
-        shares: Of the neighbourhood size, for each position of the first axis of all parameters.
+        shares: Shares of the neighbourhood size, for each position of the first axis of all parameters.
         damping: d, see :class:`~imbsam.optim.Gradient`.
     """
 
@@ -125,11 +125,11 @@ class Apart(Ascent):
 
 
 def can_be_trained_together(own: Tensor, kinds: Tensor, settings: Settings) -> bool:
-    """Whether a step of all networks is the step of each.
+    """Return whether a step of all networks together equals a step of each alone.
 
     Args:
-        own: Which rows each is trained on, bool, shape ``(networks, N)``.
-        kinds: Of the rows, shape ``(N,)``.
+        own: Mask of the rows that each is trained on, bool, shape ``(networks, N)``.
+        kinds: Kinds of the rows, shape ``(N,)``.
         settings: The options.
     """
     aligned = settings.anomalies_per_batch != 0 and bool((own & (kinds == ANOMALY)).any(dim=1).all())

@@ -1,4 +1,4 @@
-"""What both faces share: parameters, the reading of arrays and data frames, fit and score."""
+"""Common part of both interfaces: parameters, the reading of arrays and data frames, fit and score."""
 
 import warnings
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ from imbsam.errors import DataError, DataWarning, OptionError
 Scores = NDArray[np.float64]
 
 FACE = ("image_shape", "other_labels", "random_state")
-"""Parameters that are not the core's."""
+"""Parameters of the interface that the core does not have."""
 
 
 class ArrayDetector(BaseEstimator):  # type: ignore[misc]
-    """Parameters and fitted attributes of :class:`~imbsam.anomaly.AnomalyDetector`, without either face's signs."""
+    """Parameters and attributes of :class:`~imbsam.anomaly.AnomalyDetector`, without the signs of an interface."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None, contamination: float | Literal["auto"]) -> Tensor:
-        """Fit, and give the training rows."""
+        """Fit, and return the training rows."""
         settings = Settings(
             **{
                 **{name: value for name, value in self.get_params(deep=False).items() if name not in FACE},
@@ -108,13 +108,13 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
         return table
 
     def _scores(self, X: ArrayLike) -> Scores:
-        """How anomalous rows are, higher is more, shape ``(n_samples,)``."""
+        """Compute anomaly scores of rows, higher is more anomalous, shape ``(n_samples,)``."""
         check_is_fitted(self)
         scores: Scores = self.detector_.score(self._table(X, reset=False)).numpy()
         return scores
 
     def _table(self, X: ArrayLike, *, reset: bool) -> Tensor:
-        """Rows ``(n_samples, n_features)``, or images ``(n_samples, *image_shape)``; in training at least two."""
+        """Return rows ``(n_samples, n_features)`` or images ``(n_samples, *image_shape)``; at least two in training."""
         shape = self.image_shape
         if shape is not None and (len(shape) != 3 or min(shape) < 1):
             raise OptionError(f"image_shape must be (channels, height, width); got {shape!r}.")
@@ -145,7 +145,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
         return table.reshape(-1, *shape)
 
     def _framed(self, X: object) -> pd.DataFrame:
-        """Rows as a data frame, the columns named as in training."""
+        """Return rows as a data frame, with columns named as in training."""
         found = pandas_frame(X)
         frame = pd.DataFrame(np.asarray(X, dtype=object)).infer_objects() if found is None else found
         names = getattr(self, "feature_names_in_", frame.columns)
@@ -163,7 +163,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
             )
         if 2 * labelled > len(kinds):
             warnings.warn(
-                f"y labels {labelled} of {len(kinds)} rows as anomalies, which should be the rare ones. Mind the "
+                f"y labels {labelled} of {len(kinds)} rows as anomalies, but anomalies should be rare. Check the "
                 "encoding: 1 is a known anomaly, 0 unlabelled, -1 known to be normal; predict() of scikit-learn's "
                 "outlier detectors has 1 for the normal rows.",
                 DataWarning,
@@ -174,12 +174,17 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
             names = None if self.image_shape else getattr(self, "feature_names_in_", None)
             shown = ", ".join(str(column) if names is None else repr(str(names[column])) for column in constant[:5])
             warnings.warn(
-                f"constant {'channels' if self.image_shape else 'columns'} tell nothing and are ignored, in new rows "
-                f"too: {shown}"
+                f"constant {'channels' if self.image_shape else 'columns'} carry no information and are ignored, in "
+                f"new rows too: {shown}"
                 f"{', ...' if len(constant) > 5 else ''}.",
                 DataWarning,
                 stacklevel=4,
             )
+
+    def _html_repr(self) -> str:
+        """What a notebook shows: scikit-learn's diagram with the parameters and, once fitted, the detector."""
+        diagram: str = super()._html_repr()
+        return diagram + self.detector_._repr_html_() if hasattr(self, "detector_") else diagram
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
@@ -190,7 +195,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
 
 
 def _tensor(array: NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
-    """The array's own memory, where torch may have it: not read-only, of no negative stride."""
+    """Return the array's own memory if torch can use it: not read-only, without negative strides."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     return torch.from_numpy(array)

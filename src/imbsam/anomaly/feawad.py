@@ -1,4 +1,4 @@
-"""FeaWAD (Zhou et al., TNNLS 2021): an anomaly score of what an auto-encoder sees and what it fails to reconstruct."""
+"""FeaWAD (Zhou et al., TNNLS 2021): an anomaly score from an auto-encoder's encoding and its reconstruction error."""
 
 from collections.abc import Sequence
 from math import prod
@@ -14,16 +14,16 @@ from imbsam.errors import OptionError
 
 
 class FeaWAD(Objective):
-    """``|o| + |r|`` of rows, ``max(0, margin - o) + max(0, margin - |r|)`` of labelled anomalies; the score is o.
+    """FeaWAD: ``|o| + |r|`` of rows, ``max(0, margin - o) + max(0, margin - |r|)`` of labelled anomalies; score o.
 
-    ``r`` is what the auto-encoder, trained before, leaves of a row; o is a network's view of the encoding, of the
-    direction ``r / |r|`` and of the length ``|r|``.
+    ``r`` is the reconstruction residual of a pre-trained auto-encoder; o is the output of a network that sees the
+    encoding, the direction ``r / |r|`` and the length ``|r|``.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         layers: Units of the encoder's dense layers; the decoder mirrors them.
         hidden: Units of the score's hidden layers.
-        margin: Above 0.
+        margin: Margin, above 0.
 
     Raises:
         OptionError: If ``margin`` is not above 0.
@@ -49,25 +49,25 @@ class FeaWAD(Objective):
         self.scorer = mlp([layers[-1] + prod(shape) + 1, *hidden, 1])
 
     def pretraining(self, draw: torch.Generator) -> Reconstruction:
-        """Encoder and decoder."""
+        """Return encoder and decoder."""
         return Reconstruction(self.encoder, self.decoder)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """O and ``|r|``, shape ``(B, 2)``."""
+        """Compute o and ``|r|``, shape ``(B, 2)``."""
         code = self.encoder(rows)
         residual = (self.decoder(code) - rows).flatten(1)
-        # Not vector_norm: its gradient at a row reconstructed exactly is not a number once it is divided by.
+        # Not vector_norm: its gradient at a row reconstructed exactly is not a number once it is partitioned by.
         length = (residual.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
         score = self.scorer(torch.cat([code, residual / length, length], dim=1))
         return torch.cat([score, length], dim=1)
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of o and ``|r|``."""
+        """Compute the losses from o and ``|r|``."""
         score, length = outputs.unbind(dim=1)
         rows = score.abs() + length
         anomalies = (self.margin - score).relu() + (self.margin - length).relu()
         return torch.where(kinds == ANOMALY, anomalies, rows)
 
     def score(self, rows: Tensor) -> Tensor:
-        """O."""
+        """Return o."""
         return self.forward(rows)[:, 0]

@@ -1,4 +1,4 @@
-"""Data frames whose columns are of several types, as the rows of a detector."""
+"""Data frames with columns of several types, as the rows of a detector."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from imbsam.data.sources.schema import Schema, frame_reading, learn
 from imbsam.errors import DataError, DataWarning
 
 LARGEST_CODES = 2 * 2**30
-"""Bytes that the columns of 0 and 1 of the text columns may take; the rarer texts of a column share one beyond that."""
+"""Largest size in bytes of the one-hot columns of text columns; beyond it the rarer texts share a column."""
 
 
 def pandas_frame(rows: object) -> pd.DataFrame | None:
-    """A data frame of any library as pandas', its columns named by texts; ``None`` if it is none."""
+    """Convert a data frame of any library to pandas, with columns named by texts; ``None`` for anything else."""
     frame = as_pandas(rows)
     return frame.set_axis([str(name) for name in frame.columns], axis=1) if isinstance(frame, pd.DataFrame) else None
 
 
 def mixed_frame(rows: object) -> pd.DataFrame | None:
-    """A data frame with a column that is neither numbers nor truth values; ``None`` if it is anything else."""
+    """Return a data frame with a column that is neither numbers nor truth values; ``None`` for anything else."""
     frame = pandas_frame(rows)
     if frame is None or all(pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes):
         return None
@@ -33,34 +33,34 @@ def mixed_frame(rows: object) -> pd.DataFrame | None:
 
 
 def learnt_columns(train: pd.DataFrame) -> Columns:
-    """Learn how the columns of a data frame are read; columns without any value are left out, with a warning.
+    """Learn the encoding of the columns of a data frame; empty columns are left out, with a warning.
 
     Raises:
-        DataError: If a column holds what is no feature, or no column holds anything.
+        DataError: If a column has values that cannot be a feature, or every column is empty.
     """
     empty = [str(name) for name in train.columns[train.isna().all()]]
     if empty:
         _warn([f"columns without any value in the training rows were left out: {empty}."])
         train = train.drop(columns=empty)
     if not len(train.columns):
-        raise DataError("no column of X holds a value.")
+        raise DataError("every column of X is empty.")
     table = arrow_table(train)
     schema, notes = learn(table, is_file=False)
     reading = frame_reading(schema, table)
     frame = reading.frame(table, train.index)
     useless = [str(name) for name in frame if is_constant(frame[name])]
     if useless:
-        _warn([f"constant columns tell nothing and are ignored, in new rows too: {', '.join(useless)}."])
+        _warn([f"constant columns carry no information and are ignored, in new rows too: {', '.join(useless)}."])
         frame, schema = frame.drop(columns=useless), schema.without(useless)
     if not len(frame.columns):
-        raise DataError("no column of X tells the rows apart.")
+        raise DataError("every column of X is constant.")
     columns, said = fit_columns(frame, schema, train.index, most=most_categories(frame))
     _warn([*notes, *reading.notes(), *said])
     return columns
 
 
 def frame_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
-    """The rows of a data frame as numbers, float32 ``(N, F)``; cells that cannot be read are warned of, and missing.
+    """Encode the rows of a data frame, float32 ``(N, F)``; cells that cannot be read are missing, with a warning.
 
     Raises:
         DataError: If a column is missing, or of another type than in training.
@@ -76,10 +76,10 @@ def frame_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
 
 
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """A data frame as numbers, where training had numbers alone.
+    """Return a data frame as numbers, if training had only numbers.
 
     Raises:
-        DataError: If a column holds dates or other values that are no numbers.
+        DataError: If a column has dates or other values that are not numbers.
     """
     schema = Schema(tuple(ColumnType(str(name), "number", truths=True) for name in frame.columns))
     table = arrow_table(frame)
@@ -90,22 +90,22 @@ def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def most_categories(frame: pd.DataFrame) -> int:
-    """How many texts of a column get a column of 0 and 1 of their own."""
+    """Return how many texts of a column get a one-hot column of their own."""
     texts = sum(isinstance(frame[name].dtype, pd.CategoricalDtype) for name in frame.columns)
     return max(16, min(MOST_CATEGORIES, LARGEST_CODES // (4 * len(frame) * max(1, texts))))
 
 
 def one_hot_rows(frame: pd.DataFrame, columns: Columns, rows: Sequence[object], found: Findings) -> Tensor:
-    """Rows of numbers: a code says which category, not how much, so each becomes a column of 0 and 1.
+    """Encode rows as numbers with one-hot columns, since a code says which category, not how much.
 
     Args:
-        frame: Read by the schema of ``columns``.
-        columns: Of the training.
-        rows: What each row is called in messages, length N.
-        found: What training never saw is counted here.
+        frame: Frame read by the schema of ``columns``.
+        columns: Encoding from training.
+        rows: Names of the rows in messages, length N.
+        found: Counter for values that training did not have.
 
     Returns:
-        float32, shape ``(N, F)``.
+        Rows, float32, shape ``(N, F)``.
     """
     values = encoded(frame, columns, rows, found)
     spec = columns.spec

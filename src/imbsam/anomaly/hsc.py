@@ -12,15 +12,15 @@ from imbsam.anomaly.objective import Objective
 
 
 class HSC(Objective):
-    """``h = sqrt(|z|^2 + 1) - 1`` of rows, ``-log(1 - exp(-h) + 1e-9)`` of labelled anomalies; score ``1 - exp(-h)``.
+    """Hypersphere classifier: ``h = sqrt(|z|^2 + 1) - 1`` of rows, ``-log(1 - exp(-h) + 1e-9)`` of labelled anomalies.
 
-    The centre is 0, the loss a cross-entropy whose probability of being normal is ``exp(-h)``: bounded where Deep
-    SAD's inverse distance explodes. A known normal row counts as an unlabelled one.
+    The score is ``1 - exp(-h)``. The centre is 0, and the loss is a cross-entropy with the probability ``exp(-h)`` of
+    being normal; it is bounded where Deep SAD's inverse distance explodes. A known normal row counts as unlabelled.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of each hidden layer.
-        dimensions: Of z.
+        dimensions: Dimensions of z.
     """
 
     rho = 0.1
@@ -30,16 +30,16 @@ class HSC(Objective):
         self.network = encoder(shape, lambda columns: WithLinearPath(columns, hidden, dimensions))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """h, shape ``(B,)``."""
+        """Compute h, shape ``(B,)``."""
         squares = self.network(rows).square().sum(dim=1)
         # sqrt(q + 1) - 1 without the cancellation at small q.
         h: Tensor = squares / ((squares + 1).sqrt() + 1)
         return h
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above, of h."""
+        """Compute the losses from h."""
         return torch.where(kinds == ANOMALY, -(1e-9 - torch.expm1(-outputs)).log(), outputs)
 
     def score(self, rows: Tensor) -> Tensor:
-        """``1 - exp(-h)``."""
+        """Return ``1 - exp(-h)``."""
         return -torch.expm1(-self.forward(rows))

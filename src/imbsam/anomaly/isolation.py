@@ -10,19 +10,19 @@ from imbsam.anomaly.trees import CompleteTrees
 
 DEPTH = 8
 SAMPLE = 2**DEPTH
-"""Rows that a tree is grown on, as published."""
+"""Number of rows that a tree is grown on, as published."""
 EULER = 0.5772156649015329
 
 
 class IsolationForest(CompleteTrees):
-    """How few random cuts tell a row from others, without labels: ``2^(-E[h] / c(n))``, near 1 for anomalies (eq. 2).
+    """Isolation forest: the score ``2^(-E[h] / c(n))`` is near 1 if few random cuts isolate a row (eq. 2).
 
-    Every tree is a complete one of depth 8. Where there is nothing left to cut, all rows go left and the path length h
-    stops growing; the rows that share a leaf add ``c`` of their number to it.
+    Every tree is a complete tree of depth 8. Where there is nothing left to cut, all rows go left and the path length h
+    stops growing; ``c`` of the number of rows in a leaf is added to it.
 
     Args:
-        columns: Of a row.
-        trees: At least 1.
+        columns: Number of columns of a row.
+        trees: Number of trees, at least 1.
     """
 
     length: Tensor
@@ -36,10 +36,10 @@ class IsolationForest(CompleteTrees):
 
     @torch.no_grad()
     def grow(self, rows: ScaledRows, draw: torch.Generator) -> None:
-        """Grow every tree on rows of its own drawing.
+        """Grow every tree on rows that it draws.
 
         Args:
-            rows: The training rows, whatever is known of them.
+            rows: Training rows, of any kind.
             draw: Source of the rows, columns and cuts.
         """
         number = len(rows.kinds)
@@ -71,12 +71,12 @@ class IsolationForest(CompleteTrees):
         self.length[tree] = cuts + _unsuccessful(torch.bincount(place, minlength=SAMPLE)).to(cuts)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """How anomalous each row is, shape ``(B,)``, in (0, 1)."""
+        """Compute how anomalous each row is, shape ``(B,)``, in (0, 1)."""
         return torch.exp2(-self.mean_of(self.length, rows) / self.usual)
 
 
 def _unsuccessful(rows: Tensor) -> Tensor:
-    """``c(n)``: mean path length of an unsuccessful search among n rows (eq. 1), float64; 1 for two rows, 0 for one."""
+    """Compute ``c(n)``, the mean path length of an unsuccessful search among n rows (eq. 1), float64; 0 for one row."""
     n = rows.double()
     several = n.clamp(min=3)
     c = 2 * ((several - 1).log() + EULER) - 2 * (several - 1) / several

@@ -1,4 +1,4 @@
-"""A forest that tells labelled anomalies from a few of the other rows, and its honest scores of the training rows."""
+"""Forest that separates labelled anomalies from a few of the other rows, with out-of-bag scores of training rows."""
 
 from collections.abc import Iterator
 
@@ -13,24 +13,25 @@ from imbsam.anomaly.trees import ClassifyingTrees
 
 DEPTH = 6
 SAMPLE = 256
-"""Rows without a label that a tree is grown on, at most; and at most half of them."""
+"""Largest number of unlabelled rows that a tree is grown on; also at most half of them."""
 LEAF = 5
-"""Rows in a leaf, at least: labels are few, and unlabelled anomalies among the others expected."""
+"""Smallest number of rows in a leaf: labels are few, and unlabelled anomalies are expected among the others."""
 
 
 def grow(trees: ClassifyingTrees, rows: ScaledRows, seed: int) -> Tensor:
-    """Grow every tree on a few rows without a label and as many draws of labelled anomalies as there are of them.
+    """Grow every tree on a few unlabelled rows and on draws of the labelled anomalies, as many as there are.
 
-    Either kind weighs half. So a tree costs the same however many rows there are, and most rows are out of its bag.
+    Each kind has half of the weight. So the cost of a tree does not depend on the number of rows, and most rows are out
+    of its bag.
 
     Args:
-        trees: Of two classes, at least 1; filled.
-        rows: The training rows, at least one labelled anomaly and one other.
-        seed: All randomness follows from it.
+        trees: Trees of two classes, at least 1, which are filled.
+        rows: Training rows, at least one labelled anomaly and one other.
+        seed: Seed of everything random.
 
     Returns:
-        Share of anomalies in the leaves of the trees that were not grown on the row, shape ``(N,)``, float64; of a row
-        that every tree was grown on, of all trees.
+        Share of anomalies in a row's leaves, shape ``(N,)``, float64, over the trees that were not grown on the row, or
+        over all trees if every tree was.
     """
     draw = np.random.default_rng(seed)
     kinds = rows.kinds.numpy()

@@ -1,4 +1,4 @@
-"""What is known of each training row: 1 a known anomaly, 0 unlabelled, -1 known to be normal."""
+"""Labels of training rows: 1 for a known anomaly, 0 for unlabelled, -1 for known to be normal."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,18 +19,18 @@ ENCODING = "Labels are 1 for a known anomaly, 0 for an unlabelled row, -1 for a 
 
 
 def kinds_of(y: ArrayLike | None, rows: int, *, others: OtherLabels = "error") -> Tensor:
-    """Read labels.
+    """Convert labels to kinds.
 
     Args:
-        y: Shape ``(rows,)``, of 1, 0 and -1, as numbers or booleans; ``None`` leaves every row unlabelled.
-        rows: Of the table.
-        others: What to do with other numbers, NaN among them: refuse them, or take their rows for unlabelled.
+        y: Labels, shape ``(rows,)``, of 1, 0 and -1, as numbers or booleans; ``None`` leaves every row unlabelled.
+        rows: Number of rows of the table.
+        others: Treatment of other numbers, including NaN: refuse them, or take their rows for unlabelled.
 
     Returns:
-        The kind of each row, shape ``(rows,)``, int64.
+        Kind of each row, shape ``(rows,)``, int64.
 
     Raises:
-        DataError: If a label is another, is no number, or there is not one for each row.
+        DataError: If there is any other label, a label that is not a number, or not one label for each row.
     """
     if y is None:
         return torch.zeros(rows, dtype=torch.long)

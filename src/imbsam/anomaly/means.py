@@ -1,4 +1,4 @@
-"""Means over labelled anomalies with their intervals, and how many would tell a difference from chance."""
+"""Means over labelled anomalies with their intervals, and how many would separate a difference from chance."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 MOST_NEEDED = 10_000
-"""Labelled anomalies up to which it is told how many would be needed."""
+"""Largest number of labelled anomalies that is reported as needed."""
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over labelled anomalies.
+    """Mean over labelled anomalies.
 
     Args:
         value: The mean.
-        half_width: Of its 95 % interval, Student's t.
+        half_width: Half the width of its 95 % interval, Student's t.
     """
 
     value: float
@@ -25,12 +25,12 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference(Mean):
-    """A mean of paired differences.
+    """Mean of paired differences.
 
     Args:
         clear: Whether the interval excludes 0.
-        needed: Where it does not: labelled anomalies that would tell the difference from chance, if it is as it seems;
-            ``None`` for more than 10,000.
+        needed: If it does not, number of labelled anomalies that would separate the difference from chance, if its
+            estimate is right; ``None`` for more than 10,000.
     """
 
     clear: bool
@@ -38,12 +38,12 @@ class Difference(Mean):
 
 
 def mean_of(values: NDArray[np.float64]) -> Mean:
-    """The mean of values of each labelled anomaly, of two at least."""
+    """Compute the mean of the values of two or more labelled anomalies."""
     return Mean(float(values.mean()), float(_half_widths(values, np.array([len(values)]))[0]))
 
 
 def difference_of(values: NDArray[np.float64]) -> Difference:
-    """The mean of differences at each labelled anomaly, of two at least."""
+    """Compute the mean of the differences at two or more labelled anomalies."""
     found, numbers = mean_of(values), np.arange(2, MOST_NEEDED + 1)
     clear = abs(found.value) > found.half_width
     enough = numbers[_half_widths(values, numbers) < abs(found.value)]
@@ -53,6 +53,6 @@ def difference_of(values: NDArray[np.float64]) -> Difference:
 
 
 def _half_widths(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``t(0.975, n - 1) * s / sqrt(n)``, s the standard deviation of the values, for each number n."""
+    """Compute ``t(0.975, n - 1) * s / sqrt(n)``, s the standard deviation of the values, for each number n."""
     widths: NDArray[np.float64] = stats.t.ppf(0.975, numbers - 1) * values.std(ddof=1) / np.sqrt(numbers)
     return widths

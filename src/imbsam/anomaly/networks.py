@@ -1,4 +1,4 @@
-"""The dense networks of the detectors. Weights come from a generator of their own, never from torch's global one."""
+"""Dense networks of the detectors, whose weights come from a generator of their own, never from torch's global one."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,16 +10,16 @@ from imbsam.errors import OptionError
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer whose weights are not drawn yet."""
+    """Make a linear layer whose weights are not drawn yet."""
     # On the meta device nothing is drawn from torch's global generator.
     return nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")
 
 
 def mlp(widths: Sequence[int], *, bias: bool = True) -> nn.Sequential:
-    """Linear layers with ReLU between them.
+    """Make linear layers with ReLU between them.
 
     Args:
-        widths: Of the input, each hidden layer and the output, at least two.
+        widths: Widths of the input, each hidden layer and the output, at least two.
         bias: Whether the layers have one.
 
     Raises:
@@ -33,12 +33,12 @@ def mlp(widths: Sequence[int], *, bias: bool = True) -> nn.Sequential:
 
 
 def bias_free(widths: Sequence[int]) -> nn.Sequential:
-    """The stack of Deep SAD: linear layers without bias, between them BatchNorm without scale and shift, leaky ReLU.
+    """Make the layers of Deep SAD: linear without bias, with BatchNorm without scale and shift and leaky ReLU between.
 
     Without any bias the network cannot map every row to the centre by ignoring its input (Ruff et al. 2018, prop. 2).
 
     Args:
-        widths: Of the input, each hidden layer and the output, at least two.
+        widths: Widths of the input, each hidden layer and the output, at least two.
 
     Raises:
         OptionError: If a width is below 1.
@@ -53,10 +53,10 @@ def bias_free(widths: Sequence[int]) -> nn.Sequential:
 
 
 def bias_free_decoder(widths: Sequence[int]) -> nn.Sequential:
-    """The mirror of :func:`bias_free`, back from its output to its input.
+    """Make the mirror of :func:`bias_free`, back from its output to its input.
 
     Args:
-        widths: Of the encoder, input first.
+        widths: Widths of the encoder, input first.
     """
     back = list(widths)[::-1]
     normalised = [nn.BatchNorm1d(back[0], eps=1e-4, affine=False), nn.LeakyReLU(0.01)]
@@ -64,14 +64,14 @@ def bias_free_decoder(widths: Sequence[int]) -> nn.Sequential:
 
 
 class WithLinearPath(nn.Module):
-    """The sum of a network and of one linear layer beside it, so that what is linear need not pass the hidden layers.
+    """Sum of a network and a linear layer beside it, so that linear relations need not pass the hidden layers.
 
     Rows ``(B, columns)`` give ``(B, outputs)``.
 
     Args:
-        columns: Of the input.
+        columns: Number of columns of the input.
         hidden: Units of each hidden layer; empty for the linear layer alone.
-        outputs: Of both.
+        outputs: Number of outputs of both.
     """
 
     def __init__(self, columns: int, hidden: Sequence[int], outputs: int) -> None:
@@ -80,13 +80,13 @@ class WithLinearPath(nn.Module):
         self.deep = mlp([columns, *hidden, outputs]) if hidden else None
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Outputs, shape ``(B, outputs)``."""
+        """Compute outputs, shape ``(B, outputs)``."""
         straight: Tensor = self.straight(rows)
         return straight if self.deep is None else straight + self.deep(rows)
 
 
 class Reconstruction(nn.Module):
-    """An auto-encoder that tells how badly it reconstructs: mean squared error of each row, shape ``(B,)``."""
+    """Auto-encoder whose output is its reconstruction error: the mean squared error of each row, shape ``(B,)``."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Reconstruction(nn.Module):
         self.decoder = decoder
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Errors, shape ``(B,)``."""
+        """Compute errors, shape ``(B,)``."""
         error: Tensor = (self.decoder(self.encoder(rows)) - rows).square().flatten(1).mean(dim=1)
         return error
 
@@ -104,7 +104,7 @@ def draw_weights(network: nn.Module, draw: torch.Generator) -> None:
     """Draw weights and biases of every layer uniformly within 1 / sqrt(inputs of a unit), as torch's layers do.
 
     Args:
-        network: Changed in place.
+        network: Network, which is changed in place.
         draw: Source of the numbers, on the CPU.
     """
     for layer in network.modules():
@@ -118,7 +118,7 @@ def checked_widths(widths: Sequence[int]) -> None:
     """Refuse a network without a layer, or a layer without units.
 
     Raises:
-        OptionError: If it is one.
+        OptionError: If it is such a network.
     """
     if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
         raise OptionError(f"layers must be numbers of units of at least 1; got {tuple(widths[1:])}.")

@@ -1,4 +1,4 @@
-"""What a detector is made of: a network, the loss of each row, and the score."""
+"""Interface of an objective: a network, the loss of each row, and the score."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Protocol
@@ -13,33 +13,33 @@ from imbsam.optim import Ascent, Gradient
 
 
 class ScaledRows(Protocol):
-    """The training rows as the network sees them."""
+    """Training rows as the network sees them."""
 
     @property
     def kinds(self) -> Tensor:
-        """Of each row, shape ``(N,)``."""
+        """Kind of each row, shape ``(N,)``."""
 
     def take(self, index: Tensor) -> Tensor:
-        """Some rows, shape ``(n, *shape)``."""
+        """Return some rows, shape ``(n, *shape)``."""
 
     def blocks(self) -> Iterator[Tensor]:
-        """All rows, some at a time."""
+        """Yield all rows in blocks."""
 
 
 class Objective(nn.Module):
-    """A network with the loss of each row of a batch and the score of any row.
+    """Network with the loss of each row of a batch and the score of any row.
 
     Rows come scaled, shape ``(B, *shape)``; kinds are those of :mod:`imbsam.anomaly.labels`. A subclass is made with
     the shape of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image, and its own options.
 
     Attributes:
-        tail: For each kind of row (of pair, of mixture) a batch may hold: whether it has a labelled anomaly.
-        least_anomalies: Labelled anomalies it cannot do without.
+        tail: Whether each kind of row (of pair, of mixture) in a batch has a labelled anomaly.
+        least_anomalies: Smallest number of labelled anomalies that it needs.
         rho: Neighbourhood size that suits the loss.
-        lr: Learning rate that suits it.
-        weight_decay: That suits it.
-        scaling: Of the columns, what the network is made for.
-        anomaly_share: Share of each batch that holds a labelled anomaly, unless asked otherwise; 0 leaves it to chance.
+        lr: Learning rate that suits the loss.
+        weight_decay: Weight decay that suits the loss.
+        scaling: Scaling of the columns that the network is made for.
+        anomaly_share: Default share of each batch that has a labelled anomaly; 0 leaves it to chance.
     """
 
     tail: ClassVar[tuple[bool, ...]] = (False, True, False)
@@ -51,7 +51,7 @@ class Objective(nn.Module):
     anomaly_share: ClassVar[float] = 0.125
 
     def pretraining(self, draw: torch.Generator) -> Reconstruction | None:
-        """The auto-encoder to train first, on every row alike; ``None`` where there is none.
+        """Return the auto-encoder to train first, on every row alike; ``None`` if there is none.
 
         Args:
             draw: Source of its weights.
@@ -62,28 +62,28 @@ class Objective(nn.Module):
         """Look at the training rows between pre-training and training, in evaluation mode.
 
         Args:
-            rows: The training rows.
+            rows: Training rows.
             draw: Source of random numbers.
         """
         return
 
     def counts(self, kinds: Tensor) -> Tensor:
-        """How many samples of each kind there are to train on.
+        """Count the samples of each kind in training.
 
         Args:
-            kinds: Of each training row, shape ``(N,)``.
+            kinds: Kinds of each training row, shape ``(N,)``.
 
         Returns:
-            Shape ``(len(tail),)``.
+            Counts, shape ``(len(tail),)``.
         """
         return torch.bincount(kinds, minlength=len(self.tail))
 
     def batches(self, kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch.
+        """Yield the batches of an epoch.
 
         Args:
-            kinds: Of each training row, shape ``(N,)``.
-            batching: Sizes.
+            kinds: Kinds of each training row, shape ``(N,)``.
+            batching: Composition of the batches.
             draw: Source of random numbers.
 
         Yields:
@@ -93,45 +93,45 @@ class Objective(nn.Module):
             yield index, kinds[index]
 
     def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Make samples of the scaled rows that :meth:`batches` names; by default they are the samples.
+        """Make samples from the scaled rows that :meth:`batches` names; by default the rows are the samples.
 
         Args:
-            rows: Shape ``(B, *shape)``, or several to a sample ``(B, k, *shape)``.
+            rows: Rows, shape ``(B, *shape)``, or several to a sample ``(B, k, *shape)``.
             draw: Source of random numbers.
 
         Returns:
-            Shape ``(B, ...)``.
+            Samples, shape ``(B, ...)``.
         """
         return rows
 
     def ascent(self, damping: float) -> Ascent:
-        """Where the perturbation points under a method that leaves it open.
+        """Return the ascent of a method that leaves it open.
 
         Args:
-            damping: Keeps the perturbation short where the gradient is.
+            damping: Damping, which keeps the perturbation short where the gradient is small.
         """
         return Gradient(damping)
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """The loss of each sample.
+        """Compute the loss of each sample.
 
         Args:
-            outputs: What :meth:`forward` gave, shape ``(B, ...)``.
-            kinds: Of each sample, shape ``(B,)``.
+            outputs: Result of :meth:`forward`, shape ``(B, ...)``.
+            kinds: Kind of each sample, shape ``(B,)``.
 
         Returns:
-            Shape ``(B,)``.
+            Losses, shape ``(B,)``.
         """
         raise NotImplementedError
 
     def score(self, rows: Tensor) -> Tensor:
-        """How anomalous each scaled row is, higher is more; by default what :meth:`forward` gives.
+        """Compute how anomalous each scaled row is, higher is more; by default the result of :meth:`forward`.
 
         Args:
-            rows: Shape ``(B, *shape)``.
+            rows: Rows, shape ``(B, *shape)``.
 
         Returns:
-            Shape ``(B,)``.
+            Scores, shape ``(B,)``.
         """
         scores: Tensor = self(rows)
         return scores

@@ -1,4 +1,4 @@
-"""The rows with the highest scores, and which columns make each stand out."""
+"""Rows with the highest scores, and the columns that contribute most to each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from imbsam.anomaly.sources import Block, feature_groups
 from imbsam.data.sources.cells import value_text
 
 TOP = 20
-"""Rows kept."""
+"""Number of rows kept."""
 
 MOST = 3
-"""Columns named of a row."""
+"""Largest number of columns named for a row."""
 
 
 @dataclass(frozen=True)
 class Outstanding:
-    """A row with one of the highest scores.
+    """Row with one of the highest scores.
 
     Args:
-        name: Its number, its name, or its file.
-        score: Its score.
+        name: Number, name or file of the row.
+        score: Score of the row.
         anomaly: Whether it is a labelled anomaly.
-        columns: Name, value and loss of score of the columns that matter most.
+        columns: Name, value and contribution of the columns that matter most.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Outstanding:
 
 
 class HighestScores:
-    """The rows with the highest scores of all labelled blocks so far.
+    """Rows with the highest scores of all labelled blocks so far.
 
     Args:
-        saved: The detector whose scores they are.
+        saved: Detector that gives the scores.
     """
 
     def __init__(self, saved: SavedDetector) -> None:
@@ -48,7 +48,7 @@ class HighestScores:
         self.rows: list[tuple[float, str, bool, Tensor, Mapping[str, object] | None]] = []
 
     def add(self, block: Block, scores: NDArray[np.float64]) -> None:
-        """Look at a block; a row whose score is -inf is never kept."""
+        """Add a block; a row whose score is -inf is never kept."""
         for place in np.argsort(-scores, kind="stable")[:TOP].tolist():
             cells = None if block.table is None else block.table.slice(place, 1).to_pylist()[0]
             known = bool(block.known[place] == ANOMALY)
@@ -56,7 +56,7 @@ class HighestScores:
         self.rows = sorted(self.rows, key=lambda row: -row[0])[:TOP]
 
     def outstanding(self) -> list[Outstanding]:
-        """The rows, the highest score first, with what stands out in them."""
+        """Return the rows, the highest score first, with the columns that contribute most."""
         return [
             Outstanding(name, score, known, standing_out(self.saved, row, cells))
             for score, name, known, row, cells in self.rows
@@ -65,18 +65,18 @@ class HighestScores:
 
 
 def standing_out(saved: SavedDetector, row: Tensor, cells: Mapping[str, object] | None) -> list[tuple[str, str, float]]:
-    """The columns that matter most to a row's score.
+    """Return the columns that contribute most to a row's score.
 
-    Each column in turn takes its median over the training rows; the loss of score is what it contributed. Two columns
-    that say the same share nothing of it: either alone may lose little.
+    Each column in turn is replaced by its median over the training rows; the drop of the score is its contribution. Two
+    columns with the same information may both have a small contribution.
 
     Args:
         saved: The detector.
-        row: As the detector takes it, shape ``(columns,)``.
-        cells: As it stands in the table; ``None`` for an image, of which nothing is told.
+        row: Row as the detector takes it, shape ``(columns,)``.
+        cells: Row as in the table; ``None`` for an image, for which nothing is returned.
 
     Returns:
-        Name, value and loss of score, the largest first; columns that lose nothing are left out.
+        Name, value and contribution, the largest first; columns that contribute nothing are left out.
     """
     if cells is None:
         return []

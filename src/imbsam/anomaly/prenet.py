@@ -1,4 +1,4 @@
-"""PReNet (Pang et al., KDD 2023): how many labelled anomalies a pair of rows holds, told by regression."""
+"""PReNet (Pang et al., KDD 2023): regression of the number of labelled anomalies in a pair of rows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,15 +15,15 @@ PARTNERS = 30
 
 
 class PReNet(Objective):
-    """``|f(x, x') - t|`` with t = 0, 4, 8 for a pair with 0, 1, 2 labelled anomalies; f is linear in both encodings.
+    """PReNet: ``|f(x, x') - t|``, t = 0, 4, 8 for a pair with 0, 1, 2 labelled anomalies; f is linear in each encoding.
 
-    A row's score is its mean f with 30 labelled anomalies and 30 other rows, drawn once. For ImbSAM the tail are
-    the pairs that hold a labelled anomaly, half of each batch by default.
+    A row's score is its mean f with 30 labelled anomalies and 30 other rows, drawn once. For ImbSAM the tail are the
+    pairs with a labelled anomaly, half of each batch by default.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of the encoder's hidden layers.
-        dimensions: Of an encoding.
+        dimensions: Dimensions of an encoding.
     """
 
     tail = (False, True, True)
@@ -46,25 +46,25 @@ class PReNet(Objective):
             self.partners[place * PARTNERS : (place + 1) * PARTNERS] = rows.take(drawn)
 
     def counts(self, kinds: Tensor) -> Tensor:
-        """Pairs by the labelled anomalies in them."""
+        """Count pairs by the labelled anomalies in them."""
         return pair_counts(kinds)
 
     def batches(self, kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs, shape ``(B, 2)``."""
+        """Yield pairs, shape ``(B, 2)``."""
         return pair_batches(kinds, batching, draw)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """The relation f of pairs ``(B, 2, *shape)``, shape ``(B,)``."""
+        """Compute the relation f of pairs ``(B, 2, *shape)``, shape ``(B,)``."""
         codes = self.encoder(pairs.flatten(0, 1)).view(len(pairs), -1)
         related: Tensor = self.relation(codes).squeeze(1)
         return related
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """``|f - 4 * kind|``, the kind being the number of labelled anomalies."""
+        """Compute ``|f - 4 * kind|``, the kind being the number of labelled anomalies."""
         return (outputs - 4 * kinds).abs()
 
     def score(self, rows: Tensor) -> Tensor:
-        """Mean f with the partners; being linear in their encodings it is f with their mean encoding."""
+        """Compute the mean f with the partners; f is linear in their encodings, so it is f with their mean encoding."""
         first, second = self.relation.weight[0].chunk(2)
         score: Tensor = self.encoder(rows) @ first + self.encoder(self.partners).mean(dim=0) @ second
         return score

@@ -1,4 +1,4 @@
-"""Every objective by its name."""
+"""Registry of the objectives by name."""
 
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
@@ -32,14 +32,14 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
 }
 
 UNSUPERVISED = "deep-svdd"
-"""The objective that needs no label, which the others fall back to."""
+"""Objective that needs no labels, to which the others fall back."""
 
 
 def objective_named(name: str) -> type[Objective]:
-    """Look an objective up.
+    """Return an objective by its name.
 
     Raises:
-        OptionError: If there is none of this name.
+        OptionError: If there is no objective with this name.
     """
     if name not in OBJECTIVES:
         raise OptionError(f"there is no objective {name!r}; there are {', '.join(OBJECTIVES)}.")
@@ -47,7 +47,7 @@ def objective_named(name: str) -> type[Objective]:
 
 
 def objective_options(name: str) -> dict[str, object]:
-    """The options of an objective and their defaults.
+    """Return the options of an objective and their defaults.
 
     Args:
         name: One of :data:`OBJECTIVES`.
@@ -64,9 +64,9 @@ def create_objective(name: str, shape: Sequence[int], *, draw: torch.Generator, 
 
     Args:
         name: One of :data:`OBJECTIVES`.
-        shape: Of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
+        shape: Shape of a row, ``(columns,)`` of a table or ``(channels, height, width)`` of an image.
         draw: Source of the weights.
-        options: Of the objective, see :func:`objective_options`.
+        options: Options of the objective, see :func:`objective_options`.
 
     Raises:
         OptionError: If the name or an option is unknown or out of range.

@@ -1,4 +1,4 @@
-"""RoSAS (Xu et al., IP&M 2023): scores of mixtures of rows follow how much of a labelled anomaly is in them."""
+"""RoSAS (Xu et al., IP&M 2023): the scores of mixtures of rows follow the share of a labelled anomaly in them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ from imbsam.errors import OptionError
 
 
 class RoSAS(Objective):
-    """Half a triplet loss of encodings and half a regression of the scores s of mixtures.
+    """RoSAS: half a triplet loss of encodings and half a regression of the scores s of mixtures.
 
     A sample is a pair (x, x') with a share lambda of Dirichlet(1/2, 1/2) and its mixture
     ``x~ = lambda x + (1 - lambda) x'``. With targets t = -1 of a row and 1 of a labelled anomaly
@@ -22,14 +22,14 @@ class RoSAS(Objective):
     ``l = 1/2 [SmoothL1(s(x~), lambda t + (1 - lambda) t') + SmoothL1(s(x~), lambda s(x) + (1 - lambda) s(x'))]``
 
     and, where x' is a labelled anomaly and x is not, ``+ 1/2 max(0, |z - z''| - |z - z'| + margin)`` with another row
-    x''. The published batches hold triplets and random mixtures of all their rows; here mixtures are formed in
-    pairs, so that each sample has a loss of its own and the tail are the samples that hold a labelled anomaly.
+    x''. The published batches hold triplets and random mixtures of all their rows; here mixtures are formed in pairs,
+    so that each sample has its own loss, and the tail are the samples with a labelled anomaly.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         hidden: Units of the encoder's hidden layers.
-        dimensions: Of an encoding, at least 2.
-        margin: Above 0.
+        dimensions: Dimensions of an encoding, at least 2.
+        margin: Margin, above 0.
 
     Raises:
         OptionError: If ``margin`` is not above 0.
@@ -51,18 +51,18 @@ class RoSAS(Objective):
         self.output = linear(max(1, dimensions // 2), 1)
 
     def counts(self, kinds: Tensor) -> Tensor:
-        """Pairs by the labelled anomalies in them."""
+        """Count pairs by the labelled anomalies in them."""
         return pair_counts(kinds)
 
     def batches(self, kinds: Tensor, batching: Batching, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Triples, shape ``(B, 3)``: a pair, and another row that is the first of some other pair."""
+        """Yield triples, shape ``(B, 3)``: a pair, and another row that is the first of some other pair."""
         for pairs, held in pair_batches(kinds, batching, draw):
             others = pairs[held < 2, 0]
             third = others[torch.randint(len(others), (len(pairs),), generator=draw)]
             yield torch.cat([pairs, third[:, None]], dim=1), held
 
     def form(self, rows: Tensor, draw: torch.Generator) -> Tensor:
-        """Put the mixture, and the share in every place, behind x, x' and x'': shape ``(B, 5, *shape)``."""
+        """Append the mixture, and the share at every place, to x, x' and x'': shape ``(B, 5, *shape)``."""
         # Dirichlet(1/2, 1/2) is the arcsine law: sin^2 of a uniform angle.
         uniform = torch.rand(len(rows), *[1] * (rows.ndim - 1), generator=draw, dtype=torch.float64)
         share = (torch.pi / 2 * uniform).sin().square().to(rows)
@@ -70,7 +70,7 @@ class RoSAS(Objective):
         return torch.cat([rows, mixture, share.expand_as(mixture)], dim=1)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """``s(x~)``, ``s(x)``, ``s(x')``, lambda, ``|z - z''|`` and ``|z - z'|``, shape ``(B, 6)``."""
+        """Compute ``s(x~)``, ``s(x)``, ``s(x')``, lambda, ``|z - z''|`` and ``|z - z'|``, shape ``(B, 6)``."""
         codes = self.encoder(samples[:, :4].flatten(0, 1)).unflatten(0, (-1, 4))
         scores = self._scores(codes)
         to_other = (codes[:, 0] - codes[:, 2] + 1e-6).norm(dim=1)
@@ -79,7 +79,7 @@ class RoSAS(Objective):
         return torch.stack([scores[:, 3], scores[:, 0], scores[:, 1], share, to_other, to_anomaly], dim=1)
 
     def losses(self, outputs: Tensor, kinds: Tensor) -> Tensor:
-        """As above; the kind is the number of labelled anomalies, of which one stands second."""
+        """Compute the losses; the kind is the number of labelled anomalies, of which one is second."""
         mixed, first, second, share, to_other, to_anomaly = outputs.unbind(dim=1)
         t_first = torch.where(kinds == 2, 1.0, -1.0).to(outputs)
         t_second = torch.where(kinds >= 1, 1.0, -1.0).to(outputs)
@@ -90,7 +90,7 @@ class RoSAS(Objective):
         return 0.5 * regression + 0.5 * torch.where(kinds == 1, triplet, 0.0)
 
     def score(self, rows: Tensor) -> Tensor:
-        """The score s, in [-1, 1]."""
+        """Compute the score s, in [-1, 1]."""
         return self._scores(self.encoder(rows))
 
     def _scores(self, codes: Tensor) -> Tensor:

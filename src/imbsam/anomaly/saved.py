@@ -1,4 +1,4 @@
-"""A fitted detector on disk: numbers as safetensors, all else as JSON, nothing that could run."""
+"""Fitted detector on disk: numbers as safetensors, everything else as JSON, nothing that could run."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ ABOUT, WEIGHTS = "detector.json", "detector.safetensors"
 
 @dataclass(frozen=True)
 class SavedDetector:
-    """A detector, and what it needs to read files as those it was fitted on.
+    """Detector with what it needs to read files like those it was fitted on.
 
     Args:
-        detector: Fitted.
-        preprocess: From :func:`imbsam.anomaly.sources.read_training`.
-        words: How labels are written.
-        typical: The median row of the training data, shape ``(columns,)``; empty for images.
-        source: It was fitted on.
+        detector: Fitted detector.
+        preprocess: Encoding from :func:`imbsam.anomaly.sources.read_training`.
+        words: Words for labels.
+        typical: Median row of the training data, shape ``(columns,)``; empty for images.
+        source: Source that it was fitted on.
         counts: Rows of each kind: unlabelled, anomalies, normal.
     """
 
@@ -50,18 +50,18 @@ class SavedDetector:
     def fit(
         cls, training: Block, preprocess: Preprocess, words: LabelWords, source: str, settings: Settings, *, seed: int
     ) -> "SavedDetector":
-        """Train a detector on what :func:`imbsam.anomaly.sources.read_training` read.
+        """Train a detector on the rows from :func:`imbsam.anomaly.sources.read_training`.
 
         Args:
-            training: The rows.
-            preprocess: How they were read.
-            words: How labels are written.
-            source: Where the rows come from.
+            training: Training rows.
+            preprocess: Encoding of the rows.
+            words: Words for labels.
+            source: Source of the rows.
             settings: The options.
-            seed: All randomness follows from it.
+            seed: Seed of everything random.
 
         Raises:
-            ImbsamError: As :func:`imbsam.anomaly.fit`.
+            ImbsamError: In the cases of :func:`imbsam.anomaly.fit`.
         """
         detector = fit(training.rows, training.known, settings, seed=seed)
         rows = training.rows
@@ -72,7 +72,7 @@ class SavedDetector:
         """Write both files.
 
         Raises:
-            RunError: If one cannot be written.
+            RunError: If a file cannot be written.
         """
         detector = self.detector
         tensors = {"typical": self.typical}
@@ -99,11 +99,11 @@ class SavedDetector:
         """Read both files.
 
         Args:
-            folder: Where they are.
-            device: Where to compute.
+            folder: Folder of the files.
+            device: Device that computes.
 
         Raises:
-            RunError: If there are none, or one is damaged.
+            RunError: If a file is missing or damaged.
         """
         if not (folder / ABOUT).is_file():
             raise RunError(f"{folder} holds no fitted detector ({ABOUT} is missing): imbsam anomaly fit makes one.")
@@ -139,16 +139,16 @@ class SavedDetector:
         except (KeyError, TypeError, ValueError, RuntimeError, OSError, ValidationError, ImbsamError) as error:
             reason = str(error).partition("\n")[0]
             raise RunError(
-                f"the detector in {folder} is damaged ({type(error).__name__}: {reason}). Fit it anew."
+                f"the detector in {folder} is damaged ({type(error).__name__}: {reason}). Fit it again."
             ) from None
 
 
 def _without_nan(values: dict[str, float]) -> dict[str, float]:
-    """JSON has no NaN; a threshold without estimates leaves them out."""
+    """Return a threshold without its missing estimates: JSON has no NaN."""
     return {name: value for name, value in values.items() if value == value}
 
 
 def _digest(about: Mapping[str, object]) -> str:
-    """Of all that a detector decides by, as it is read again; not of where its data lie."""
+    """Compute a digest of everything that decides a detector's scores, but not of where its data are."""
     decides = {name: value for name, value in about.items() if name != "source"}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Bringing the columns of a table, or the channels of images, to one scale, as fitted on the training rows."""
+"""Scaling of the columns of a table, or the channels of images, fitted on the training rows."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from imbsam.errors import DataError, OptionError
 
 @dataclass(frozen=True)
 class ColumnScaling:
-    """``(rows - shift) * factor``.
+    """Scaling of rows, ``(rows - shift) * factor``.
 
     Args:
-        shift: Shape ``(columns,)``, or of images ``(channels, 1, 1)``, float64.
-        factor: As ``shift``; 0 for a constant column, whatever it holds later.
+        shift: Shift, shape ``(columns,)``, or ``(channels, 1, 1)`` for images, float64.
+        factor: Factor, of the same shape; 0 for a column that is constant in training.
     """
 
     shift: Tensor
@@ -28,17 +28,18 @@ class ColumnScaling:
 
 
 def fit_scaling(blocks: Callable[[], Iterable[Tensor]], how: Scaling) -> ColumnScaling:
-    """Look at the training rows, twice where a standard deviation is needed.
+    """Fit the scaling to the training rows, with two passes if a standard deviation is needed.
 
     Args:
-        blocks: Gives the rows ``(B, columns)``, or images ``(B, channels, height, width)``, anew at each call.
-        how: ``"standard"``: mean 0 and standard deviation 1; ``"minmax"``: from 0 to 1; ``"none"``: as they are.
+        blocks: Function that yields the rows ``(B, columns)``, or images ``(B, channels, height, width)``, at each
+            call.
+        how: ``"standard"`` for mean 0 and standard deviation 1, ``"minmax"`` for 0 to 1, or ``"none"``.
 
     Returns:
-        The scaling; a constant column becomes 0, under ``"none"`` too.
+        The scaling; a constant column becomes 0, also under ``"none"``.
 
     Raises:
-        OptionError: If ``how`` is none of these.
+        OptionError: If ``how`` is not one of these.
         DataError: If a value is NaN or infinite.
     """
     if how not in ("standard", "minmax", "none"):
@@ -67,13 +68,13 @@ def fit_scaling(blocks: Callable[[], Iterable[Tensor]], how: Scaling) -> ColumnS
 
 
 def constant_columns(blocks: Iterable[Tensor]) -> list[int]:
-    """Columns, or channels of images, in which every row holds the same value throughout."""
+    """Return the columns, or channels of images, that have one value throughout."""
     low, high = _range(blocks)
     return (low == high).flatten().nonzero().squeeze(1).tolist()
 
 
 def _range(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Least and greatest value of each column, or of each channel, float64."""
+    """Return the smallest and largest value of each column, or of each channel, float64."""
     ends = [
         (block.amin(dim=_within(block), keepdim=True), block.amax(dim=_within(block), keepdim=True)) for block in blocks
     ]
@@ -86,5 +87,5 @@ def _sum(block: Tensor) -> Tensor:
 
 
 def _within(block: Tensor) -> tuple[int, ...]:
-    """The dimensions that a column, or a channel, runs over."""
+    """Return the dimensions that a column, or a channel, spans."""
     return (0, *range(2, block.ndim))

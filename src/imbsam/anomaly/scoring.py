@@ -1,4 +1,4 @@
-"""A saved detector on files: scores as CSV, and scores against labels."""
+"""Saved detector applied to files: scores as CSV, and scores against labels."""
 
 import csv
 import io
@@ -21,12 +21,12 @@ from imbsam.storage.files import harmless, written_aside
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """What was scored.
+    """Summary of scored rows.
 
     Args:
-        rows: How many.
-        alarms: How many of them are called anomalies.
-        notes: What could not be read, was filled in or ignored, a sentence each.
+        rows: Number of rows.
+        alarms: Number of rows called anomalies.
+        notes: Sentences that say what could not be read, was filled in or ignored.
     """
 
     rows: int
@@ -37,17 +37,17 @@ class ScoredRows:
 def write_scores(
     saved: SavedDetector, source: str, out: Path, *, names: str | None = None, request: Request = NOTHING_ASKED
 ) -> ScoredRows:
-    """Write name, score and whether it is an anomaly of each row, some rows at a time.
+    """Write name, score and label of each row, in blocks.
 
     Args:
         saved: The detector.
         source: The rows.
-        out: The CSV, which is there whole or as it was before.
+        out: CSV file, which is replaced as a whole.
         names: Column of a table that names its rows.
-        request: How a table is written.
+        request: Options of reading a table.
 
     Returns:
-        How many rows there are, and what is to be said of them.
+        Summary of the rows.
 
     Raises:
         DataError: If the rows cannot be read or do not fit.
@@ -75,14 +75,14 @@ def write_scores(
 
 @dataclass(frozen=True)
 class ScoredLabels:
-    """The scores of labelled rows.
+    """Scores of labelled rows.
 
     Args:
         evaluation: Scores against labels.
-        scores: Shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
+        scores: Scores, shape ``(N,)``.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
         top: Rows with the highest scores.
-        notes: What could not be read, was filled in or ignored, a sentence each.
+        notes: Sentences that say what could not be read, was filled in or ignored.
     """
 
     evaluation: Evaluation
@@ -92,7 +92,7 @@ class ScoredLabels:
     notes: list[str]
 
     def numbers(self) -> dict[str, object]:
-        """The evaluation without its curves, JSON-able."""
+        """Evaluation without its curves, as JSON values."""
         found = self.evaluation
         return {
             "rows": found.rows,
@@ -118,12 +118,12 @@ def evaluate(
     Args:
         saved: The detector.
         source: Labelled rows; unlabelled ones count as normal.
-        labels: The column with the labels; by default the one of the fit.
+        labels: Column with the labels; by default that of the fit.
         names: Column of a table that names its rows.
-        request: How a table is written.
+        request: Options of reading a table.
 
     Raises:
-        DataError: If the rows cannot be read or do not fit, or there are not labels of both kinds.
+        DataError: If the rows cannot be read or do not fit, or labels of one kind are missing.
     """
     preprocess = saved.preprocess if labels is None else {**saved.preprocess, "labels": labels}
     scores, truth, top = [], [], HighestScores(saved)
@@ -141,5 +141,5 @@ def evaluate(
 
 
 def none_for_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+    """Return a number, or None for NaN, which JSON does not have."""
     return {name: value if value == value else None for name, value in values.items()}

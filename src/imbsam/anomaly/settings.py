@@ -1,4 +1,4 @@
-"""The choices that make a detector, and their ranges; light, so that the command reads them without torch."""
+"""Options of a detector, and their ranges; without torch, so that the command reads them fast."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,48 +21,49 @@ class Settings:
     The options of AnomalyDetector and of `imbsam anomaly fit`; names are looked up where what they name is made.
 
     Raises:
-        OptionError: If one is out of range.
+        OptionError: If an option is out of range.
     """
 
     objective: str = "auto"
-    """Network, loss and score: blend, devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet or rosas. auto: for
-    tables blend, several networks of devnet and a forest; for images devnet."""
+    """Network, loss and score: blend, devnet, hsc, bce, focal, deep-sad, deep-svdd, feawad, prenet or rosas. auto:
+    blend for tables (several devnet networks and a forest), devnet for images."""
     objective_options: Mapping[str, object] = field(default_factory=dict)
-    """The objective's own options, as margin=3."""
+    """The objective's own options, such as margin=3."""
     method: str = "imbsam"
-    """Optimizer over the base; plain is the base alone. `imbsam methods` lists them."""
+    """Method over the base optimizer; plain is the base optimizer alone. `imbsam methods` lists them."""
     method_options: Mapping[str, object] = field(default_factory=dict)
-    """The method's own options, as tail-weight=2."""
+    """The method's own options, such as tail-weight=2."""
     rho: float | None = None
-    """Neighbourhood size. Default: what suits the objective, or the method where its rho is no length."""
+    """Neighbourhood size. Default: what suits the objective, or the method where its rho is not a length."""
     damping: float = 0.3
-    """Keeps the perturbation short where the gradient is."""
+    """Damping of the perturbation, which keeps it short where the gradient is small."""
     base: str = "adam"
-    """Base optimizer: adam, adamw, sgd, rmsprop or muon (matrices of hidden layers; AdamW for the rest)."""
+    """Base optimizer: adam, adamw, sgd, rmsprop or muon (Muon for the matrices of hidden layers, AdamW for the
+    rest)."""
     lr: float | None = None
     """Learning rate. Default: what suits the objective."""
     weight_decay: float | None = None
-    """Of the base optimizer. Default: what suits the objective."""
+    """Weight decay of the base optimizer. Default: what suits the objective."""
     steps: int = 800
-    """Steps of the training, however many rows there are."""
+    """Number of training steps, whatever the number of rows."""
     epochs: int | None = None
-    """Instead of steps: times over the rows that are no labelled anomalies."""
+    """Number of passes over the rows that are not labelled anomalies, instead of steps."""
     pretraining_epochs: int | None = None
-    """Of the auto-encoder, where the objective has one. Default: as epochs or steps."""
+    """Number of epochs of pre-training the auto-encoder, if the objective has one. Default: epochs or steps."""
     batch_size: int = 128
     """Rows in a batch."""
     anomalies_per_batch: int | None = None
-    """How many of them are labelled anomalies; 0 leaves it to chance. Default: the objective's share."""
+    """Number of rows in a batch that are labelled anomalies; 0 leaves it to chance. Default: the objective's share."""
     scaling: Scaling | None = None
-    """Of the columns. Default: what the objective is made for."""
+    """Scaling of the columns. Default: what the objective is made for."""
     members: int = 1
-    """Networks whose scores are averaged."""
+    """Number of networks whose scores are averaged."""
     contamination: float | Literal["auto"] = "auto"
-    """Share of rows to call anomalies, as 0.02; auto: the threshold is chosen on held-out labelled anomalies."""
+    """Share of rows to call anomalies, such as 0.02. auto: the threshold is chosen on held-out labelled anomalies."""
     strict: bool = False
-    """Refuse data without a labelled anomaly, rather than fit without labels."""
+    """Refuse data without a labelled anomaly, instead of fitting without labels."""
     precision: Precision | None = None
-    """Of weights and scores. Default: double for tables, single for images."""
+    """Precision of weights and scores. Default: double for tables, single for images."""
     device: str = "cpu"
     """cpu, cuda, ..."""
 
@@ -74,14 +75,14 @@ class Settings:
 
     @property
     def dtype(self) -> "torch.dtype":
-        """Of weights and scores."""
+        """Dtype of weights and scores."""
         import torch
 
         return torch.float32 if self.precision == "single" else torch.float64
 
 
 Range = tuple[str, Callable[[object], bool]]
-"""In words, and whether it holds a value; an option whose default is None may be None besides."""
+"""Range in words, and a test of a value; an option whose default is None may also be None."""
 
 
 def _whole(least: int) -> Range:
@@ -89,7 +90,7 @@ def _whole(least: int) -> Range:
 
 
 def _number(value: object) -> float:
-    """NaN, which no range holds, for what is no finite number."""
+    """Return a finite number, or NaN, which is in no range."""
     if not hasattr(value, "__float__") or isinstance(value, bool | str) or not math.isfinite(float(value)):
         return math.nan
     return float(value)

@@ -1,4 +1,4 @@
-"""From files to what a detector takes: rows of numbers or images, and what is known of each."""
+"""Reading of files for a detector: rows of numbers or images, and the kind of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ from imbsam.data.sources.schema import Reading, learn, missing_words
 from imbsam.errors import DataError
 
 BLOCK = 65_536
-"""Rows of a file that are held in memory while it is scored."""
+"""Number of rows of a file that are held in memory while it is scored."""
 
 Preprocess = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of a source.
+    """Block of rows of a source.
 
     Args:
-        rows: Shape ``(n, columns)``, float32, or images ``(n, channels, height, width)``, uint8.
-        kinds: What is known of each, shape ``(n,)``; ``None`` where the source has no labels.
-        names: Of each row: its number from 1, its value in the column asked for, or its file.
-        table: The rows as they stand in a table.
+        rows: Rows, shape ``(n, columns)``, float32, or images ``(n, channels, height, width)``, uint8.
+        kinds: Kind of each row, shape ``(n,)``; ``None`` if the source has no labels.
+        names: Name of each row: its number from 1, its value in the naming column, or its file.
+        table: Rows as in the table.
     """
 
     rows: Tensor
@@ -44,13 +44,13 @@ class Block:
 
     @property
     def known(self) -> Tensor:
-        """The kinds of rows that were read with labels."""
+        """Kinds of the rows, which have labels."""
         assert self.kinds is not None
         return self.kinds
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Rows of each kind: unlabelled, anomalies, normal."""
+        """Number of rows of each kind: unlabelled, anomalies, normal."""
         unlabelled, anomalies, normal = torch.bincount(self.known, minlength=3).tolist()
         return unlabelled, anomalies, normal
 
@@ -63,20 +63,20 @@ def read_training(
     request: Request = NOTHING_ASKED,
     image_size: int | None = None,
 ) -> tuple[Block, Preprocess, tuple[str, ...]]:
-    """Read what a detector is to be fitted on.
+    """Read the data to fit a detector on.
 
     Args:
         source: Tables, or a folder of images with a subfolder for each word.
-        labels: The column with the labels; ``y`` by default of an npz, without meaning for images.
-        words: How labels are written.
-        request: Of a table: what to ignore, what is text or missing, and how it is written.
+        labels: Column with the labels; ``y`` by default in an npz, and not used for images.
+        words: Words for labels.
+        request: Options of reading a table: what to ignore, what is text or missing, and its format.
         image_size: Side of the square that images are resized to.
 
     Returns:
-        All rows, what is needed to read further ones the same way, and notes on what was done to the data.
+        All rows, everything needed to read further rows in the same way, and notes on what was done to the data.
 
     Raises:
-        DataError: If it cannot be read or used; names the file, row or column.
+        DataError: If the source cannot be read or used; the message names the file, row or column.
     """
     files = open_tables(source, request)
     if files is None:
@@ -102,7 +102,7 @@ def read_training(
     frame = reading.frame(table, rows)
     useless = [str(name) for name in frame if is_constant(frame[name])]
     if useless:
-        notes.append(f"columns that are the same in every row tell nothing and are ignored: {listed(useless)}.")
+        notes.append(f"columns that are the same in every row carry no information and are ignored: {listed(useless)}.")
         frame, schema = frame.drop(columns=useless), schema.without(useless)
     if not len(frame.columns):
         raise DataError(f"{source}: no column is left to learn from.")
@@ -125,26 +125,28 @@ def read_further(
     request: Request = NOTHING_ASKED,
     notes: list[str],
 ) -> Iterator[Block]:
-    """Read rows as those of the training were read, a table some rows at a time.
+    """Read further rows in the same way as those of training, a table in blocks.
 
     Args:
-        source: As for :func:`read_training`.
-        preprocess: As :func:`read_training` gave it.
-        words: How labels are written.
-        labelled: Labels are needed; otherwise they are not looked at.
+        source: Source, as for :func:`read_training`.
+        preprocess: Encoding from :func:`read_training`.
+        words: Words for labels.
+        labelled: Whether labels are needed; otherwise they are not read.
         names: Column of a table that names its rows.
-        request: Of a table: how it is written.
-        notes: What could not be read, was filled in or ignored is added here after the last row, counted over all.
+        request: Options of reading a table: its format.
+        notes: List to which sentences are added after the last row: what could not be read, was filled in or ignored.
 
     Yields:
         Blocks of rows.
 
     Raises:
-        DataError: If it cannot be read, does not fit, or has no labels where they are needed.
+        DataError: If the source cannot be read, does not fit, or lacks labels that are needed.
     """
     files = open_tables(source, request)
     if (files is None) != (preprocess["kind"] == "image"):
-        raise DataError(f"{source}: the detector was fitted on {preprocess['kind']}s, and this is something else.")
+        raise DataError(
+            f"{source}: the detector was fitted on {preprocess['kind']}s, but this source is something else."
+        )
     if files is None:
         yield _further_images(source, preprocess, words, labelled=labelled, skip_bad=request.skip_bad, notes=notes)
         return
@@ -173,7 +175,7 @@ def read_further(
 
 
 def feature_groups(preprocess: Preprocess) -> dict[str, list[int]]:
-    """Which places of a row stand for each column of the table, in the columns' order."""
+    """Return which entries of a row belong to each column of the table, in the columns' order."""
     columns = Columns.of(preprocess)
     groups = {column["name"]: [place] for place, column in enumerate(columns.numeric)}
     place = len(columns.numeric)
@@ -221,7 +223,7 @@ def _further_images(
     samples, has_labels, said = load_further(source, read, skip_bad=skip_bad)
     notes += said
     if labelled and not has_labels:
-        raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} that say what is known.")
+        raise DataError(f"{source} has no subfolders {words.anomaly!r} and {words.normal!r} for labelled images.")
     classes = tuple(cast(list[str], preprocess["classes"]))
     return _image_block(samples, classes if labelled else None, words, source)
 

@@ -1,4 +1,4 @@
-"""The hypersphere of Deep SVDD and Deep SAD: a bias-free encoder and a centre fixed before training."""
+"""Hypersphere of Deep SVDD and Deep SAD: a bias-free encoder and a centre fixed before training."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,10 +13,10 @@ from imbsam.anomaly.settings import Scaling
 
 
 class Sphere(Objective):
-    """Squared distances ``d = |phi(x) - c|^2`` to a fixed centre, the score as well.
+    """Squared distances ``d = |phi(x) - c|^2`` to a fixed centre, which are also the score.
 
     Args:
-        shape: Of a row, see :class:`Objective`.
+        shape: Shape of a row, see :class:`Objective`.
         layers: Units of each dense layer; by default those published: 128-64-32 for arrhythmia's 274 columns (here:
             more than 64), 32-16-8 for other tables, 128-64 for Fashion-MNIST's images.
     """
@@ -33,22 +33,22 @@ class Sphere(Objective):
         self.register_buffer("center", torch.zeros(layers[-1]))
 
     def pretraining(self, draw: torch.Generator) -> Reconstruction:
-        """The encoder, with a decoder to values in (0, 1) that is needed for pre-training only."""
+        """Return the encoder, with a decoder to values in (0, 1) that is needed for pre-training only."""
         back = decoder(self.shape, lambda columns: bias_free_decoder([columns, *self.layers]), bias=False)
         draw_weights(back, draw)
         return Reconstruction(self.encoder, nn.Sequential(back, nn.Sigmoid()).to(self.center))
 
     def begin(self, rows: ScaledRows, draw: torch.Generator) -> None:
-        """Put the centre at the mean of the rows' images.
+        """Set the centre to the mean of the encoded rows.
 
-        A coordinate within 0.1 of 0 is moved there: a unit that meets its centre with a zero weight is trivial.
-        An exact 0 stays, as published.
+        A coordinate within 0.1 of 0 is moved to that distance: a unit that reaches its centre with a zero weight would
+        be trivial. An exact 0 stays, as published.
         """
         images = [(self.encoder(block).sum(dim=0), len(block)) for block in rows.blocks()]
         mean = torch.stack([total for total, _ in images]).sum(dim=0) / sum(number for _, number in images)
         self.center.copy_(torch.where(mean.abs() < 0.1, 0.1 * mean.sign(), mean))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """d, shape ``(B,)``."""
+        """Compute d, shape ``(B,)``."""
         distances: Tensor = (self.encoder(rows) - self.center).square().sum(dim=1)
         return distances

@@ -1,4 +1,4 @@
-"""Training one network on scaled rows: an auto-encoder where the objective has one, then the objective."""
+"""Training one network on scaled rows: first an auto-encoder if the objective has one, then the objective."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,20 +28,20 @@ BLOCK, BLOCK_NUMBERS = 2**14, 2**20
 their caches."""
 
 BLOCK_PIXELS = 2**18
-"""Images handled at once outside of training hold this many pixels: their features are some tens of times larger."""
+"""Number of pixels of the images processed at once outside of training; their features are tens of times larger."""
 
 WEIGHTS, PLACES, DECODER, METHOD, PRETRAINING, TRAINING = range(6)
-"""The streams of random numbers."""
+"""Streams of random numbers."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """The training rows of one network, by their indices in a table that is not copied.
+    """Training rows of one network, by their indices in a table that is not copied.
 
     Args:
-        table: Shape ``(N, columns)``, or images ``(N, channels, height, width)``.
-        indices: Of the rows to use, shape ``(n,)``.
-        kinds: Of these rows, shape ``(n,)``.
+        table: Rows, shape ``(N, columns)``, or images ``(N, channels, height, width)``.
+        indices: Indices of the rows to use, shape ``(n,)``.
+        kinds: Kinds of these rows, shape ``(n,)``.
         beside: Further columns of these rows that need no scaling, shape ``(n, more)``.
     """
 
@@ -57,12 +57,12 @@ class Subset:
         return self.table[self.indices[index]]
 
     def part(self, kept: Tensor) -> "Subset":
-        """Some of these rows, by a mask of shape ``(n,)``."""
+        """Return some of these rows, by a mask of shape ``(n,)``."""
         beside = None if self.beside is None else self.beside[kept]
         return Subset(self.table, self.indices[kept], self.kinds[kept], beside)
 
     def blocks(self) -> Iterator[Tensor]:
-        """All rows, some at a time."""
+        """Yield all rows in blocks."""
         for part in torch.split(self.indices, block_rows(self.table.shape[1:])):
             yield self.table[part]
 
@@ -71,13 +71,13 @@ def trained(name: str, rows: Subset, settings: Settings, *, seed: int) -> tuple[
     """Train an objective.
 
     Args:
-        name: Of the objective.
-        rows: To train on.
+        name: Name of the objective.
+        rows: Training rows.
         settings: The options.
-        seed: All randomness follows from it; torch's global generator is left as it was.
+        seed: Seed of everything random; torch's global generator is not changed.
 
     Returns:
-        The objective in evaluation mode, and the scaling its rows need.
+        The objective in evaluation mode, and the scaling of its rows.
 
     Raises:
         OptionError: If an option is unknown or out of range.
@@ -91,14 +91,14 @@ def trained(name: str, rows: Subset, settings: Settings, *, seed: int) -> tuple[
 
 
 def fitted(objective: Objective, scaling: ColumnScaling, rows: Subset, settings: Settings, *, seed: int) -> Objective:
-    """Train an objective that is there, and put it in evaluation mode.
+    """Train an existing objective, and put it in evaluation mode.
 
     Args:
-        objective: With fresh weights.
-        scaling: Of its rows.
-        rows: To train on.
+        objective: Objective with fresh weights.
+        scaling: Scaling of its rows.
+        rows: Training rows.
         settings: The options.
-        seed: All randomness follows from it; torch's global generator is left as it was.
+        seed: Seed of everything random; torch's global generator is not changed.
 
     Raises:
         OptionError: If an option is unknown or out of range.
@@ -119,12 +119,12 @@ def fitted(objective: Objective, scaling: ColumnScaling, rows: Subset, settings:
 
 @dataclass(frozen=True)
 class Scaled:
-    """The training rows as a network sees them.
+    """Training rows as a network sees them.
 
     Args:
-        rows: As they are.
-        scaling: Of their columns.
-        settings: Which say where and in which precision.
+        rows: Unscaled rows.
+        scaling: Scaling of their columns.
+        settings: Settings, which give device and precision.
     """
 
     rows: Subset
@@ -133,18 +133,18 @@ class Scaled:
 
     @property
     def kinds(self) -> Tensor:
-        """What is known of each row, shape ``(N,)``."""
+        """Kind of each row, shape ``(N,)``."""
         return self.rows.kinds
 
     def take(self, index: Tensor) -> Tensor:
-        """Some rows, shape ``(n, *shape)``."""
+        """Return some rows, shape ``(n, *shape)``."""
         seen, beside = self.scaling(self.rows[index], self.settings.dtype), self.rows.beside
         if beside is not None:
             seen = torch.cat([seen, beside[index]], dim=-1)
         return seen.to(self.settings.device)
 
     def blocks(self) -> Iterator[Tensor]:
-        """All rows, some at a time."""
+        """Yield all rows in blocks."""
         for block in torch.split(torch.arange(len(self.rows)), block_rows(self.rows.table.shape[1:])):
             yield self.take(block)
 
@@ -181,7 +181,7 @@ class _Trainer(Scaled):
     def _until_the_end(
         self, epochs: int | None, stream: int, batches: Callable[[torch.Generator], Iterator[Batch]]
     ) -> Iterator[tuple[Batch, torch.Generator]]:
-        """The batches of so many epochs, or of ``steps`` steps, each with the source its epoch draws from."""
+        """Yield the batches of all epochs, or of ``steps`` steps, each with the source that its epoch draws from."""
         made = 0
         for epoch in count() if epochs is None else range(epochs):
             draw = generator(self.seed, stream, epoch)
@@ -200,13 +200,13 @@ class _Trainer(Scaled):
 
 
 def block_rows(shape: Sequence[int]) -> int:
-    """How many rows of this shape to handle at once outside of training."""
+    """Return how many rows of this shape to process at once outside of training."""
     numbers, pixels = shape[0], prod(shape[1:])
     return max(1, min(BLOCK, BLOCK_NUMBERS // numbers, BLOCK_PIXELS // pixels if len(shape) > 1 else BLOCK))
 
 
 def _errors(errors: Tensor, _kinds: Tensor) -> Tensor:
-    """The losses of an auto-encoder, which gives them itself."""
+    """Return the losses of an auto-encoder, which are its outputs."""
     return errors
 
 
@@ -214,10 +214,10 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
     """Put the chosen method over its base optimizer, with the labelled anomalies as the tail.
 
     Args:
-        objective: What it trains.
+        objective: Objective to train.
         counts: Samples of each kind, shape ``(len(objective.tail),)``.
         settings: The options.
-        total_steps: Of the training.
+        total_steps: Number of steps of the training.
 
     Raises:
         OptionError: If an option is unknown or out of range.
@@ -248,7 +248,7 @@ def make_method(objective: Objective, counts: Tensor, settings: Settings, total_
 
 
 def base_options(objective: Objective, settings: Settings) -> tuple[float, float]:
-    """Learning rate and weight decay as asked for, else the objective's own."""
+    """Return the learning rate and weight decay that the user gave, else the objective's own."""
     lr, weight_decay = settings.lr, settings.weight_decay
     return (
         objective.lr if lr is None else lr,

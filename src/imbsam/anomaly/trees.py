@@ -1,4 +1,4 @@
-"""Complete decision trees as buffers, evaluated by torch: an isolation forest's, or a fitted one's of scikit-learn."""
+"""Complete decision trees as buffers, evaluated by torch: those of an isolation forest, or of scikit-learn."""
 
 import math
 from collections.abc import Callable
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
 
 DEEPEST = 10
-"""Of a converted forest: a complete tree of depth d has ``2^d`` leaves, whether rows come there or not."""
+"""Largest depth of a converted forest: a complete tree of depth d has ``2^d`` leaves, used or not."""
 
 BLOCK = 2**15
-"""Pairs of a row and a tree (or column) that are walked at once: what is kept of them fits the caches."""
+"""Number of pairs of a row and a tree (or column) that are processed at once, so that they fit the caches."""
 
 
 class CompleteTrees(nn.Module):
-    """Trees of one depth; their inner nodes stand level by level, the children of node i at ``2i + 1`` and ``2i + 2``.
+    """Trees of one depth; inner nodes are stored level by level, the children of node i at ``2i + 1`` and ``2i + 2``.
 
-    A row goes right where its column is above the cut, so that under a cut of infinity all go left. Rows are seen in
-    single precision, as scikit-learn's trees see them; cuts may be of either, the comparison is exact.
+    A row goes right if its column is above the cut, so that all rows go left at a cut of infinity. Rows are in single
+    precision, as in scikit-learn's trees; cuts may be in either, and the comparison is exact.
 
     Args:
-        trees: At least 1.
-        depth: Of each.
+        trees: Number of trees, at least 1.
+        depth: Depth of each.
     """
 
     column: Tensor
@@ -41,14 +41,14 @@ class CompleteTrees(nn.Module):
         self.register_buffer("cut", torch.zeros(trees, 2**depth - 1))
 
     def mean_of(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Mean over the trees of the values of the leaves that rows come to.
+        """Compute the mean over the trees of the values of the rows' leaves.
 
         Args:
-            values: Of each leaf, from the left, shape ``(trees, leaves, ...)``.
-            rows: Shape ``(B, columns)``, finite.
+            values: Values of each leaf, from the left, shape ``(trees, leaves, ...)``.
+            rows: Rows, shape ``(B, columns)``, finite.
 
         Returns:
-            Shape ``(B, ...)``.
+            Means, shape ``(B, ...)``.
         """
         each, shape = values.flatten(0, 1), values.shape[2:]
         return torch.cat(
@@ -56,19 +56,19 @@ class CompleteTrees(nn.Module):
         )
 
     def leaves(self, rows: Tensor) -> Tensor:
-        """The leaf that each row comes to in each tree, from the left.
+        """Find the leaf of each row in each tree, counted from the left.
 
         Args:
-            rows: Shape ``(B, columns)``, finite.
+            rows: Rows, shape ``(B, columns)``, finite.
 
         Returns:
-            Shape ``(trees, B)``, int64.
+            Leaves, shape ``(trees, B)``, int64.
         """
         first = torch.arange(len(self.cut), device=self.cut.device)[:, None] << self.depth
         return torch.cat(self._of_blocks(rows, lambda at: at - first), dim=1)
 
     def _of_blocks(self, rows: Tensor, then: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """What becomes of the leaves, counted through all trees, int32, shape ``(trees, b)``, of each block of rows."""
+        """Apply a function to the leaves of each block of rows, int32, shape ``(trees, b)``, counted over all trees."""
         trees, levels = len(self.cut), [2**level for level in range(self.depth)]
         columns = [part.flatten() for part in torch.split(self.column.int(), levels, dim=1)]
         cuts = [part.flatten() for part in torch.split(below(self.cut), levels, dim=1)]
@@ -96,18 +96,18 @@ def _walk(columns: list[Tensor], cuts: list[Tensor], rows: Tensor, trees: int) -
 
 
 def below(cuts: Tensor) -> Tensor:
-    """The greatest numbers of single precision that are not above these: no such number lies between the two."""
+    """Return the greatest single-precision numbers that are not above these; no other such number lies between."""
     nearest = cuts.float() + 0.0  # -0.0 becomes 0.0, the sign of which is that of a difference of 0.
     return torch.where(nearest > cuts, nearest.nextafter(nearest.new_tensor(-math.inf)), nearest)
 
 
 class ClassifyingTrees(CompleteTrees):
-    """What a fitted forest of scikit-learn says of rows.
+    """Trees of a fitted forest of scikit-learn.
 
     Args:
-        trees: At least 1.
-        depth: Of each.
-        classes: At least 1.
+        trees: Number of trees, at least 1.
+        depth: Depth of each.
+        classes: Number of classes, at least 1.
     """
 
     share: Tensor
@@ -117,24 +117,24 @@ class ClassifyingTrees(CompleteTrees):
         self.register_buffer("share", torch.zeros(trees, 2**depth, classes))
 
     def put(self, number: int, fitted: "DecisionTreeClassifier") -> None:
-        """Take over a fitted tree of the depth of these or less, whose targets are all of the classes.
+        """Copy a fitted tree of at most this depth, whose targets include all classes.
 
         Args:
-            number: Its place.
-            fitted: The tree.
+            number: Index of the tree.
+            fitted: The fitted tree.
         """
         self.column[number], self.cut[number], self.share[number] = _completed(fitted, self.depth)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Mean share of each class in the leaves, ``predict_proba`` of scikit-learn, shape ``(B, classes)``."""
+        """Compute each class's mean share in the leaves, scikit-learn's ``predict_proba``, shape ``(B, classes)``."""
         return self.mean_of(self.share, rows)
 
 
 def converted(forest: "RandomForestClassifier | ExtraTreesClassifier") -> ClassifyingTrees:
-    """The same trees, in double precision.
+    """Convert a fitted forest to these trees, in double precision.
 
     Args:
-        forest: Fitted on one target; its ``max_depth`` at most 10.
+        forest: Forest fitted on one target, with a ``max_depth`` of at most 10.
 
     Raises:
         OptionError: If a tree is deeper, or there are several targets.
@@ -152,7 +152,7 @@ def converted(forest: "RandomForestClassifier | ExtraTreesClassifier") -> Classi
 
 
 def _completed(fitted: "DecisionTreeClassifier", depth: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns, cuts and the leaves' shares; a leaf further up is continued to the left, under cuts of infinity."""
+    """Return columns, cuts and the leaves' shares; a leaf higher up is continued to the left, by infinite cuts."""
     tree = fitted.tree_
     left, right, column = (torch.from_numpy(a.copy()) for a in (tree.children_left, tree.children_right, tree.feature))
     inner, node = left >= 0, torch.arange(tree.node_count)

@@ -1,15 +1,15 @@
-"""How labels are written in files; light, so that the command reads it without torch."""
+"""Words for labels in files; without torch, so that the command reads it fast."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LabelWords:
-    """Labels: how they are written. An empty cell is unlabelled."""
+    """Labels: words for each kind. An empty cell is unlabelled."""
 
     anomaly: str = "1"
-    """A known anomaly; of images, the subfolder."""
+    """Label of a known anomaly; for images, name of the subfolder."""
     normal: str = "-1"
-    """A row known to be normal."""
+    """Label of a row known to be normal."""
     unlabelled: str = "0"
-    """A row of which nothing is known."""
+    """Label of an unlabelled row."""

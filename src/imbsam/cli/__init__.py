@@ -1,4 +1,4 @@
-"""The command ``imbsam``: parse, call, print. Nothing heavy is imported before a command needs it."""
+"""The command ``imbsam``: parse, call, print. Nothing slow is imported before a command needs it."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from imbsam.storage.interruption import exit_code, raised
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit.
 
-    The exit code is 0 when all is done, 1 where some run of several failed, 2 where the input cannot be used or the
-    machine fails (memory, disk), 130, 141 or 143 where a signal ended it.
+    The exit code is 0 on success, 1 if some of several runs failed, 2 if the input cannot be used or the machine fails
+    (memory, disk), and 130, 141 or 143 if a signal ended the command.
 
     Args:
-        arguments: By default those of the process.
+        arguments: Arguments of the command line; by default those of the process.
     """
     if arguments is None:
         begin_in_utf8()
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(141) from None
     except OutputLostError as error:
         end_output()
-        raise SystemExit(_complain(f"cannot write to standard output: {error}. Files written are whole.")) from None
+        raise SystemExit(
+            _complain(f"cannot write to standard output: {error}. Files written before are complete.")
+        ) from None
     except KeyboardInterrupt as error:
         print("interrupted.", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
@@ -49,18 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _carried_out(words: list[str]) -> int:
-    """Do what the words ask for, and give the exit code."""
-    if words[:1] in (["-V"], ["--version"]):
+    """Run the command in the arguments, and return the exit code."""
+    if not words:
+        print(first_steps())
+        return 2
+    if words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"imbsam {version('imbsam')}")
         return 0
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if words else 2
     from imbsam.cli.commands import COMMANDS, parse
 
     if words[0] == "anomaly":
+        if words[1:2] in ([], ["-h"], ["--help"]):
+            print("usage: imbsam anomaly COMMAND ...\n", *_listed("anomaly "), sep="\n")
+            return 0 if words[1:] else 2
         words[:2] = [" ".join(words[:2])]
     if words[0] not in COMMANDS:
         return _complain(f"there is no command {words[0]!r}.\n\n{usage()}")
@@ -76,17 +84,32 @@ def _carried_out(words: list[str]) -> int:
 
 
 def several_processes() -> bool:
-    """Whether torchrun started this process beside others."""
+    """Return whether torchrun started this process beside others."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     return all(os.environ.get(name, "").isdigit() for name in names) and int(os.environ["WORLD_SIZE"]) > 1
 
 
-def usage() -> str:
-    """What the command can do, a line each."""
-    from imbsam.cli.commands import COMMANDS
+def first_steps() -> str:
+    """Return the three usual commands, for a command line without any."""
+    return "\n".join(
+        [
+            "Sharpness-aware training for data where some classes are rare.",
+            "",
+            "A folder of images: compare SGD, SAM and ImbSAM, with a report",
+            "  imbsam compare photos/",
+            "A table: train a classifier and report its scores on the rare classes",
+            "  imbsam train table.csv --target COLUMN",
+            "Anomalies: fit a detector with a few labelled anomalies",
+            "  imbsam anomaly fit table.csv --labels COLUMN",
+            "",
+            "Without data of your own: imbsam train digits. All commands: imbsam --help.",
+        ]
+    )
 
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {kind.summary()}" for name, kind in COMMANDS.items()]
+
+def usage() -> str:
+    """Return the help on all commands, a line each."""
+    lines = _listed()
     return "\n".join(
         [
             "usage: imbsam COMMAND ...",
@@ -99,14 +122,22 @@ def usage() -> str:
             "as on Hugging Face, a CIFAR-10/100 archive, or a folder with ImageNet-LT style lists.",
             "",
             "  imbsam train digits                     a first run, in seconds",
-            "  imbsam compare photos/ --seeds 3        sgd, sam and imbsam on your images, with a report",
-            "  imbsam train table.csv --target defect  a table",
-            "  imbsam anomaly fit log.csv --labels y   a detector from a few labelled anomalies",
+            "  imbsam compare photos/ --seeds 3        SGD, SAM and ImbSAM on your images, with a report",
+            "  imbsam train table.csv --target defect  a classifier for a table",
+            "  imbsam anomaly fit log.csv --labels y   an anomaly detector from a few labelled anomalies",
             "  torchrun --nproc-per-node 2 -m imbsam train photos/   one run shared by two processes",
             "",
             "imbsam COMMAND --help shows the options of a command.",
         ]
     )
+
+
+def _listed(prefix: str = "") -> list[str]:
+    from imbsam.cli.commands import COMMANDS
+
+    chosen = {name: kind for name, kind in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, chosen))
+    return [f"  {name:<{width}}  {kind.summary()}" for name, kind in chosen.items()]
 
 
 def _complain(message: str) -> int:

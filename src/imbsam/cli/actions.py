@@ -1,4 +1,4 @@
-"""What each command does: call the library, print what came out."""
+"""Actions of the commands: call the library, print the result."""
 
 import sys
 import warnings
@@ -52,14 +52,14 @@ from imbsam.training.methods import AUTO, usual_method
 
 
 def act(command: Command, words: Sequence[str], world: World | None = None) -> int:
-    """Run a command that the user typed as ``words``, and give the exit code."""
+    """Run a command that the user typed as ``words``, and return the exit code."""
     warnings.showwarning = show.warning
     found = _acted(command, words, world or World())
     return found if isinstance(found, int) else found.give(as_json=command.json)
 
 
 def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int:
-    """What a command found out, or the exit code of one that was interrupted."""
+    """Return the answer of a command, or the exit code of one that was interrupted."""
     match command:
         case Train():
             return train(command, world)
@@ -112,7 +112,7 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
 
 
 def train(command: Train, world: World) -> Answer | int:
-    """Train one model, or go on with one."""
+    """Train one model, or resume a run."""
     folder, source, options = world.from_first(lambda: _asked(command))
     if command.dry.dry_run:
         # Of a table it is refused once the data are read: a blend makes no steps.
@@ -147,13 +147,12 @@ def train(command: Train, world: World) -> Answer | int:
 
 
 def _asked(command: Train) -> tuple[RunFolder, str, Options]:
-    """The folder, the source and the options of the run."""
+    """Return the folder, the source and the options of the run."""
     command.dry.check()
     if command.resume is not None:
         if command.source is not None or command.out is not None or command.overwrite or command.dry.dry_run:
             raise OptionError(
-                "--resume goes on with the source and folder of the run; give neither SOURCE, --out, --overwrite nor "
-                "--dry-run."
+                "--resume uses the source and folder of the run; leave out SOURCE, --out, --overwrite nor --dry-run."
             )
         folder, source, options = begun(command.resume, command.options)
         check_run(folder.path, source)
@@ -165,8 +164,8 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     folder = RunFolder(command.out or free(RUNS / usual))
     if (folder.has_checkpoint() or folder.result.exists()) and not command.overwrite:
         raise RunError(
-            f"{folder.path} holds a run already. Go on with it: imbsam train --resume {quoted(str(folder.path))}; "
-            "or begin anew with --overwrite."
+            f"{folder.path} holds a run already. Resume it: imbsam train --resume {quoted(str(folder.path))}; or start "
+            "again with --overwrite."
         )
     if not command.dry.dry_run:
         check_run(folder.path, source)
@@ -185,7 +184,7 @@ def cost(command: Cost) -> Answer:
 
 
 def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
-    """Make the classifier of a run anew."""
+    """Retrain the classifier of a run."""
     command.options.check()
     out = command.out or free(command.run.resolve().with_name(f"{command.run.resolve().name}-{command.options.how}"))
     check_first(command.run, out)
@@ -202,7 +201,7 @@ def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
             )
     except KeyboardInterrupt as error:
         typed = " ".join(["imbsam", *map(quoted, words)])
-        print(f"\ninterrupted. The first run stands; the second stage begins anew with:\n  {typed}", file=sys.stderr)
+        print(f"\ninterrupted. The first run stands; start the second stage again with:\n  {typed}", file=sys.stderr)
         return exit_code(error)
     page = report.write_report(out)
 
@@ -216,7 +215,7 @@ def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
 
 
 def evaluate(command: Evaluate) -> Answer:
-    """Measure a trained run."""
+    """Evaluate a trained run."""
     trained = _opened(command, command.device)
     metrics = trained.evaluate(command.source, skip_bad=command.skip_bad, dialect=command.file.dialect())
     content = {**asdict(metrics), "prices": list(trained.read.prices), "tta": trained.tta}
@@ -262,13 +261,13 @@ def export_run(command: Export) -> Answer:
     check(out)
     trained = _opened(command, "cpu")
     difference = export(trained, out)
-    text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} says how to feed it."
+    text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} describes inputs and outputs."
     content = {"out": out, "about": about(out), "difference": difference, "prices": list(trained.read.prices)}
     return Answer(content, lambda: show.lines([*trained.read.prices, text]))
 
 
 def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
-    """The run, deciding as the user asks for now."""
+    """Return the run, with the decisions that the user asks for now."""
     trained = Trained.open(command.run, device=device, model=command.model)
     if not isinstance(command, Export):
         trained = trained.averaged_over(command.tta)
@@ -278,7 +277,7 @@ def _opened(command: Evaluate | Predict | Export, device: str) -> Trained:
 def _source(source: str | None, command: str) -> str:
     if source is None:
         raise OptionError(
-            f"name what to {command} on: imbsam {command} SOURCE, for instance `digits` or a folder of images."
+            f"name what to {command} on: imbsam {command} SOURCE, for example `digits` or a folder of images."
         )
     return source
 

@@ -1,4 +1,4 @@
-"""The commands of anomaly detection: fit, score, evaluate."""
+"""Commands of anomaly detection: fit, score, evaluate."""
 
 import sys
 import time
@@ -53,7 +53,8 @@ def _fit(command: AnomalyFit) -> Answer:
     objective = objective_for(training.known, settings)
     if objective != settings.objective:
         print(
-            f"warning: no row is labelled as an anomaly ({words.anomaly!r}): {objective} is fitted, which needs none.",
+            f"warning: no row is labelled as an anomaly ({words.anomaly!r}): {objective} is fitted, which needs no "
+            "labels.",
             file=sys.stderr,
         )
     began = time.perf_counter()
@@ -79,7 +80,7 @@ def _fit(command: AnomalyFit) -> Answer:
 
 
 def labelled_rows(command: LabelledRows) -> tuple[Block, Preprocess, tuple[str, ...]]:
-    """Read the rows that a command names: as :func:`imbsam.anomaly.sources.read_training`."""
+    """Read the rows that a command names, see :func:`imbsam.anomaly.sources.read_training`."""
     request = Request(
         skip_bad=command.skip_bad,
         ignore=command.ignore,
@@ -90,7 +91,7 @@ def labelled_rows(command: LabelledRows) -> tuple[Block, Preprocess, tuple[str, 
 
 
 def _with_own_options(settings: Settings, shape: Sequence[int]) -> Settings:
-    """The options for rows of a shape: the objective named, its options and the method's read, typed as texts."""
+    """Return the options with the name of the objective, and with its options and the method's parsed from text."""
 
     def read(typed: Mapping[str, object], option: str, defaults: Mapping[str, object]) -> dict[str, object]:
         return values_of([f"{name}={value}" for name, value in typed.items()], option, defaults)
@@ -123,7 +124,7 @@ def _score(command: AnomalyScore) -> Answer:
 
 
 def _later(command: AnomalyScore | AnomalyEvaluate) -> Request:
-    """How later files are to be read."""
+    """Return the options of reading later files."""
     return Request(skip_bad=command.skip_bad, dialect=command.file.dialect())
 
 
@@ -156,7 +157,9 @@ def _sentences(evaluation: Evaluation) -> list[str]:
     auroc, precision, chosen = evaluation.auroc, evaluation.average_precision, evaluation.chosen
     share = evaluation.anomalies / evaluation.rows
     of_alarms = (
-        "no row is called one" if chosen.alarms == 0 else f"{show.percent(chosen.precision)} of its alarms are right"
+        "no row is called an anomaly"
+        if chosen.alarms == 0
+        else f"{show.percent(chosen.precision)} of its alarms are anomalies"
     )
     return [
         f"{evaluation.anomalies} anomalies among {evaluation.rows} rows ({show.percent(share)})",

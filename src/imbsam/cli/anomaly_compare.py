@@ -19,7 +19,7 @@ FILE = "detectors.json"
 
 
 def compare_anomaly(command: AnomalyCompare) -> Answer:
-    """Compare, and report."""
+    """Compare detectors, and report."""
     source, detectors = command.source, contenders(command.detectors)
     folder = command.out or RUNS / f"anomaly-compare-{called_by(source)}"
     check_folder(folder, (FILE, *REPORT_FILES))
@@ -41,7 +41,7 @@ def compare_anomaly(command: AnomalyCompare) -> Answer:
 
         result = compare_detectors(block.rows, block.known, detectors, plan, seed=command.seed, step=step)
     for label, reason in result.failed.items():
-        show.warn(f"{label} failed and is left out: {reason}")
+        show.warn(f"{label} failed and was left out: {reason}")
     content = {"source": source, "seed": command.seed, "answer": said_of(result), "notes": notes, **asdict(result)}
     write_json(folder / FILE, content)
     page = write_comparison_report(folder, source, result, command.seed)

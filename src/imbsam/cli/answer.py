@@ -1,4 +1,4 @@
-"""What a command has found out, to be shown or to be printed as JSON."""
+"""Answer of a command, to be shown or to be printed as JSON."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from imbsam.storage.texts import json_text
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has found out.
+    """Answer of a command.
 
     Args:
-        content: All of it, plain JSON values.
-        show: Prints it for people.
-        code: The exit code.
+        content: Content, as plain JSON values.
+        show: Function that prints it for people.
+        code: Exit code.
     """
 
     content: object
@@ -21,7 +21,7 @@ class Answer:
     code: int = 0
 
     def give(self, *, as_json: bool) -> int:
-        """Print it one way or the other.
+        """Print the answer as text or as JSON.
 
         Returns:
             The exit code.

@@ -1,4 +1,4 @@
-"""``imbsam compare``, with a recipe or without, and ``imbsam reproduce``, its short name."""
+"""The command ``imbsam compare``, with or without a recipe, and ``imbsam reproduce``, its short form."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -92,13 +92,11 @@ def _made(
 
 
 def _named(command: Compare, recipe: Recipe | None) -> str:
-    """The data that the user named."""
+    """Return the data that the user named."""
     if command.source is not None:
         return command.source
     if recipe is None:
-        raise OptionError(
-            "name what to compare on: imbsam compare SOURCE, for instance `digits` or a folder of images."
-        )
+        raise OptionError("name what to compare on: imbsam compare SOURCE, for example `digits` or a folder of images.")
     typed = f"reproduce {command.recipe} --data" if isinstance(command, Reproduce) else "compare"
     rest = "" if isinstance(command, Reproduce) else f" --recipe {command.recipe}"
     needed = "" if recipe.layout is None else f" {recipe.layout.needed}"
@@ -106,7 +104,7 @@ def _named(command: Compare, recipe: Recipe | None) -> str:
 
 
 def _with_recipe(recipe: Recipe | None, found: Answer) -> Answer:
-    """What was found, beside what the recipe says of itself."""
+    """Add the recipe's own description to the answer."""
     if recipe is None:
         return found
     head = recipe.head
@@ -114,8 +112,8 @@ def _with_recipe(recipe: Recipe | None, found: Answer) -> Answer:
     def shown() -> None:
         show.lines([f"{recipe.name}: {head.about}".rstrip(": ")])
         for title, sentences in (
-            ("where its values are from", head.origin),
-            ("what differs from what was published", head.differs),
+            ("sources of its values", head.origin),
+            ("differences from the paper", head.differs),
             ("what others report", head.reported),
         ):
             show.lines(["", f"{title}:", *(f"  - {sentence}" for sentence in sentences)] if sentences else [])

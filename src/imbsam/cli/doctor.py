@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, optional packages."""
+"""State of the machine: versions, devices, optional packages."""
 
 import importlib
 import os
@@ -25,7 +25,7 @@ OPTIONAL = {
 
 
 def doctor() -> Answer:
-    """The state of the machine; the exit code is 1 if a required package is missing."""
+    """Report the state of the machine; the exit code is 1 if a required package is missing."""
     packages = {name: _version(name) for name in REQUIRED}
     cuda = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

@@ -1,4 +1,4 @@
-"""``--dry-run``: what was tried and predicted, as an answer."""
+"""Result of ``--dry-run`` as an answer."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,12 +12,12 @@ from imbsam.studies.dry_run import ASSUMED, DryRun
 
 
 def tried(found: DryRun, source: str, seeds: int = 1) -> Answer:
-    """What a dry run found.
+    """Return the answer with the result of a dry run.
 
     Args:
-        found: Of one run of each method.
+        found: Result of the dry run of each method.
         source: The data.
-        seeds: How many runs of each method there will be.
+        seeds: Number of runs of each method.
     """
     seconds = seeds * sum(each.seconds for each in found.forecasts.values())
     content = {
@@ -84,12 +84,12 @@ def _table(found: DryRun) -> Table:
 
 
 def size(number: int) -> str:
-    """Bytes in the unit that suits them."""
+    """Format bytes in the unit that suits them."""
     return f"{number / 2**30:.1f} GiB" if number >= 2**29 else f"{number / 2**20:.1f} MiB"
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Format a time in the unit that suits it."""
     for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.1f} {unit}"

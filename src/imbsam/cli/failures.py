@@ -1,24 +1,24 @@
-"""What the machine did not let the command do, in one sentence: no memory, a file or a folder that fails."""
+"""Failures of the machine in one sentence: no memory, or a file or folder that fails."""
 
 from imbsam.storage.texts import printable
 
 
 def sentence(error: Exception) -> str | None:
-    """Say what the user can mend; ``None`` of a fault of the program, which is worth a traceback.
+    """Describe a failure that the user can correct; ``None`` for a bug of the program, which needs a traceback.
 
     Args:
-        error: That nobody has caught.
+        error: Uncaught error.
     """
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or _no_memory(error):
         return (
             "there is not enough memory. Give fewer rows or smaller images at once (--batch-size, --image-size), a "
-            "smaller model, or fewer --jobs; what was finished before is kept."
+            "smaller model, or fewer --jobs; finished work is kept."
         )
     if isinstance(error, OSError):
         places = " and ".join(printable(str(name)) for name in (error.filename, error.filename2) if name is not None)
         return f"{places or 'a file'} cannot be used: {error.strerror or error}."
     if isinstance(error, RecursionError):
-        return "the input is nested too deeply to be read. Flatten it."
+        return "the input is nested too deeply to be read. Simplify it."
     if isinstance(error, UnicodeError):
         return f"a text of the input is not in the encoding it should be ({error}). Convert it to UTF-8."
     return None

@@ -1,4 +1,4 @@
-"""How the command line reads and shows options that may be ``None``, and those that are options themselves."""
+"""Command-line form of options that may be ``None``, and of options that are mappings."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ NONE = ["None"]
 
 
 def registry() -> ConstructorRegistry:
-    """Rules for :func:`tyro.cli`.
+    """Return rules for :func:`tyro.cli`.
 
     ``T | None`` is shown as ``T``; the word ``None`` is still read as none. A mapping is typed as ``NAME=VALUE ...``,
     and its values are the texts.
@@ -57,5 +57,5 @@ def _pairs(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def _pair(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals:
-        raise ValueError(f"give NAME=VALUE, as alpha=0.4; got {word!r}")
+        raise ValueError(f"give NAME=VALUE, for example alpha=0.4; got {word!r}")
     return name, value

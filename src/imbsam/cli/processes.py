@@ -1,4 +1,4 @@
-"""The command among the processes that torchrun started: one speaks, all end alike."""
+"""The command in the processes that torchrun started: one prints, and all end alike."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ from imbsam.runs.ranks import joined
 
 
 def act_together(words: Sequence[str]) -> int:
-    """Run a command in all processes; the first one alone prints.
+    """Run a command in all processes; only the first one prints.
 
     Args:
-        words: What the user typed.
+        words: Command that the user typed.
 
     Returns:
         The exit code.
@@ -28,5 +28,5 @@ def act_together(words: Sequence[str]) -> int:
         if not world.first:
             sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  As long as the process lives.
         if words[0] != "train":
-            raise OptionError(f"imbsam {words[0]} is no work for several processes: run it without torchrun.")
+            raise OptionError(f"imbsam {words[0]} does not run in several processes: start it without torchrun.")
         return act(parse(words), words, world)

@@ -1,4 +1,4 @@
-"""How far a run or a comparison has come: a bar in a terminal, plain lines elsewhere; all of it on standard error."""
+"""Progress of a run or a comparison on standard error: a bar in a terminal, plain lines elsewhere."""
 
 import json
 import threading
@@ -22,9 +22,9 @@ SECONDS_WITHOUT_A_LINE = 10
 
 
 class RunProgress:
-    """One run as it goes: in a terminal a bar with the last epoch's scores, else a line for every epoch that took long.
+    """Progress of one run: in a terminal a bar with the last epoch's scores, else a line for every slow epoch.
 
-    Of a quick run without a terminal about twenty lines are printed.
+    For a fast run without a terminal about twenty lines are printed.
 
     Args:
         quiet: Show nothing.
@@ -56,13 +56,13 @@ class RunProgress:
             show.err.print(f"note: {printable(note)}")
 
     def step(self, done: int, steps: int, epoch: int, epochs: int) -> None:
-        """Show how far the run is.
+        """Show the progress of the run.
 
         Args:
-            done: Steps made of the epoch.
-            steps: Of the epoch.
-            epoch: Which it is, from 1.
-            epochs: Of the run.
+            done: Number of steps made in the epoch.
+            steps: Number of steps of the epoch.
+            epoch: Number of the epoch, from 1.
+            epochs: Number of epochs of the run.
         """
         if self._live:
             self._bar.update(
@@ -70,7 +70,7 @@ class RunProgress:
             )
 
     def epoch(self, record: EpochRecord) -> None:
-        """Show what was measured of an epoch."""
+        """Show the scores of an epoch."""
         if self._live:
             self._bar.update(self._task, scores=_scores(record))
             return
@@ -97,10 +97,10 @@ def _scores(record: EpochRecord) -> str:
 
 
 class ComparisonProgress:
-    """A bar over the epochs of all runs, read off their folders; plain lines where there is no terminal.
+    """Bar over the epochs of all runs, read from their folders; plain lines without a terminal.
 
     Args:
-        folders: Of the runs.
+        folders: Folders of the runs.
         quiet: Show nothing.
     """
 
@@ -142,7 +142,7 @@ class ComparisonProgress:
             self._bar.update(self._task, **self._so_far())  # type: ignore[arg-type]
 
     def _so_far(self) -> dict[str, object]:
-        """Epochs written and expected, and what the last one of each method's runs measured on the rare classes."""
+        """Return the epochs written and expected, and the last scores of each method on the rare classes."""
         few: dict[str, list[float]] = {}
         for written in self._written:
             written.read()
@@ -167,16 +167,16 @@ class ComparisonProgress:
 
 
 class Written:
-    """What a run has written of its epochs; read again only when the file has grown.
+    """Epochs that a run has written; read again only when the file has grown.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
 
     Attributes:
-        label: Its method.
-        epochs: Whose lines are there.
-        expected: How many there will be; 0 while that is not known.
-        few: Few-shot recall of the last one on validation data, if there is one.
+        label: Method of the run.
+        epochs: Number of epochs written.
+        expected: Number of epochs of the run; 0 while it is not known.
+        few: Few-shot recall of the last epoch on validation data, if there is one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -188,7 +188,7 @@ class Written:
         self.few: float | None = None
 
     def read(self) -> None:
-        """Look again."""
+        """Read the file again if it has grown."""
         metrics = self._run.metrics
         if not metrics.exists() or metrics.stat().st_size == self._size:
             return

@@ -1,4 +1,4 @@
-"""``imbsam sharpness``: measure runs, show their groups side by side, write the report."""
+"""The command ``imbsam sharpness``: measure runs, show their groups side by side, write the report."""
 
 import dataclasses
 import sys
@@ -26,7 +26,7 @@ from imbsam.studies.finished import finished_runs
 
 
 def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
-    """Measure each run, what was measured before aside."""
+    """Measure each run, except what was measured before."""
     if not command.runs:
         raise OptionError("name the folders of trained runs: imbsam sharpness runs/RUN runs/RUN2.")
     folders = finished_runs(command.runs)
@@ -62,7 +62,7 @@ def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:
         named = ", ".join(run.without_rows[:5]) + (", ..." if len(run.without_rows) > 5 else "")
         err.print(
             f"note: {folder.name}: the {command.options.split} data have no rows of {named}; groups are measured "
-            "without.",
+            "without these classes.",
         )
     bar = Progress(
         TextColumn("{task.description}", markup=False),
@@ -85,7 +85,7 @@ def _measured(folder: Path, command: Sharpness, place: str) -> SharpnessRecord:
 
 
 def _expected(run: RunSharpness) -> str:
-    """How much there is to do, before it is done."""
+    """Return how much work there is to do."""
     steps = run.todo()
     if not steps:
         return "measured before."

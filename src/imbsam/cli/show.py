@@ -1,4 +1,4 @@
-"""What the command prints: progress, tables, warnings. Tables go to standard output, all else to standard error."""
+"""Output of the command: tables on standard output; progress, warnings and everything else on standard error."""
 
 import sys
 import warnings
@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from imbsam.metrics import MEASURES, Metrics
+from imbsam.notebook.kernel import is_under_kernel
 from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.optim.registry import Family, PassNumber
 from imbsam.report.summary import Summary, summarise
@@ -30,10 +31,20 @@ MEASURE_TITLES = tuple(measure.replace("_f1", " F1") for measure in MEASURES)
 
 
 class NamesConsole(Console):
-    """Rich's console for texts with names in them: no markup, no emoji, and room for what stands for a letter."""
+    """Console of rich for texts with names in them: no markup, no emoji, and room for escaped letters."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        # A notebook asks for colours, and would show every state of a bar below the one before.
+        is_terminal = False if is_under_kernel() else None
+        super().__init__(
+            stderr=stderr,
+            force_terminal=is_terminal,
+            force_jupyter=False,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+        )
 
     def render_str(self, text: str, **how: object) -> Text:
         """Replace what the terminal lacks before columns are measured."""
@@ -59,7 +70,7 @@ def warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a warning as one sentence, without the place in the code."""
+    """Print a warning as one sentence, without its place in the code."""
     warn(str(message))
 
 
@@ -70,7 +81,7 @@ def warn(note: str) -> None:
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """What is warned of, printed and collected when the work has ended."""
+    """Collect warnings, and print them when the work has ended."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         try:
@@ -86,7 +97,7 @@ def result(found: Result) -> None:
     split: Split = "test" if found.test is not None else "validation"
     scores = found.scores(split)
     if scores is None:
-        out.print("no test or validation data: nothing was measured.")
+        out.print("no test or validation data: nothing was evaluated.")
         return
     epoch = "" if found.best_epoch is None else f", epoch {found.best_epoch}"
     table = _table(f"{found.label} on {found.source}, {split} data{epoch}", "")
@@ -99,7 +110,7 @@ def result(found: Result) -> None:
 
 
 def _member(found: BlendMember) -> str:
-    """A member of a blend in a few words."""
+    """Describe a member of a blend in a few words."""
     alone = "" if found.score is None else f" ({percent(found.score)})"
     return f"{found.name} {percent(found.share)}{alone}"
 
@@ -135,7 +146,7 @@ def comparison(summary: Summary, source: str) -> None:
 
 
 def costs(found: Mapping[str, Cost]) -> None:
-    """Show what steps cost beside plain ones."""
+    """Show the cost of steps relative to plain ones."""
     one = next(iter(found.values()))
     table = Table(
         title=f"a step of {one.batch_size} rows, {percent(one.tail_share)} of them tail, beside a plain one",
@@ -149,14 +160,14 @@ def costs(found: Mapping[str, Cost]) -> None:
         table.add_row(label, f"{cost.forwards:.2f}", f"{cost.backwards:.2f}", f"{cost.ratio:.2f}")
     out.print(table)
     out.print(
-        f"Counted on the classes of real batches; {percent(one.with_tail)} of them hold a tail row. "
-        + ("The model has BatchNorm: a tail pass takes context rows along. " if one.couples_rows else "")
+        f"Counted on the classes of real batches; {percent(one.with_tail)} of them contain a tail row. "
+        + ("The model has BatchNorm: a tail pass includes context rows. " if one.couples_rows else "")
         + "A backward counts as two forwards."
     )
 
 
 def metrics(trained: Trained, found: Metrics) -> None:
-    """Show measured scores, and the recall of each class, rarest first."""
+    """Show scores, and the recall of each class, rarest first."""
     table = _table(f"{found.samples} samples", "")
     table.add_row("recall / score, %", *(_share(found.of(measure)) for measure in MEASURES))
     out.print(table)
@@ -180,19 +191,19 @@ def metrics(trained: Trained, found: Metrics) -> None:
 
 
 def mirrored(trained: Trained) -> list[str]:
-    """Say that outputs are averaged over an image and its mirror; nothing where they are not."""
+    """Say that outputs are averaged over an image and its mirror image; empty if they are not."""
     return ["Outputs are the mean over each image and its mirror (--tta flip)."] if trained.tta == "flip" else []
 
 
 def predictions(path: Path, classes: Sequence[str], per_class: Sequence[int]) -> None:
-    """Show what was predicted, most frequent class first."""
+    """Show the predicted classes, most frequent first."""
     out.print(f"{sum(per_class)} predictions: {path}")
     ranked = sorted(zip(per_class, map(printable, classes), strict=True), reverse=True)[:10]
     out.print("  " + ", ".join(f"{name} {n}" for n, name in ranked if n))
 
 
 def about_methods() -> list[dict[str, object]]:
-    """Every method of the family, as plain values."""
+    """Return every method of the family as plain values."""
     return [
         {
             "name": name,
@@ -210,8 +221,8 @@ def about_methods() -> list[dict[str, object]]:
 
 
 def methods() -> None:
-    """Show every method of the family, a paragraph each, by whose loss they make flat and by their passes."""
-    print(f"{'method':<14}{'cost':<14}what it does, and when to take it")
+    """Show every method of the family in a paragraph, ordered by whose loss it makes flat and by its passes."""
+    print(f"{'method':<14}{'cost':<14}what it does, and when to choose it")
     print(f"\n{TITLES['plain']}\n{', '.join(PLAIN):<18}{'1':<10}{METHODS['plain'].take}")
     for family, title in TITLES.items():
         for passes in get_args(PassNumber):
@@ -222,14 +233,14 @@ def methods() -> None:
                 method = METHODS[name]
                 options = ", ".join(f"{option}={value}" for option, value in options_of(name).items())
                 print(f"{name:<14}{method.cost:<14}{method.does}")
-                for line in (f"take it: {method.take}", options, f"{method.source}, {method.link}"):
+                for line in (f"when: {method.take}", options, f"{method.source}, {method.link}"):
                     print(f"{'':<28}{line}")
     print("\nfor tables")
-    print(f"{BLENDS[0]:<28}our network, boosting and a forest together, members={MEMBERS}")
-    print(f"{', '.join(BLENDS[1:]):<28}scikit-learn's classifiers alone, calibrated and decided as the blend is")
+    print(f"{BLENDS[0]:<28}our network, boosting and a forest combined, members={MEMBERS}")
+    print(f"{', '.join(BLENDS[1:]):<28}scikit-learn's classifiers alone, calibrated like the blend")
     print("\ncost: forward-backwards of a row in a step where rows do not see each other; t: share of tail rows.")
     print(f"ascents, for --ascent: {', '.join(ASCENTS)}.")
-    print(f"families, for --methods of imbsam compare: {', '.join(FAMILIES)}.")
+    print(f"families, usable in --methods of imbsam compare: {', '.join(FAMILIES)}.")
 
 
 def lines(sentences: Sequence[str]) -> None:
@@ -252,5 +263,5 @@ def _share(value: float | None) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as percent."""
+    """Format a share as percent."""
     return f"{100 * value:.1f} %"

@@ -11,24 +11,24 @@ from imbsam.data.sources.walk import is_image
 from imbsam.errors import DataError
 
 BEGINNINGS = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv.zst", b"BZh": ".csv.bz2"}
-"""How a file begins, and the ending that its kind has; a text table else."""
+"""First bytes of a file, and the ending of its kind; any other file is a text table."""
 
 
 @contextmanager
 def path_of(source: str) -> Iterator[str]:
-    """A source as a path: ``-`` is what comes on standard input, which is kept in a file meanwhile.
+    """Return a source as a path: ``-`` stands for standard input, which is kept in a file meanwhile.
 
     Args:
-        source: As the user gave it; a file that is called ``-`` is ``./-``.
+        source: Source that the user gave; a file with the name ``-`` is ``./-``.
 
     Raises:
-        DataError: If nothing comes.
+        DataError: If standard input is empty.
     """
     if source != "-":
         yield source
         return
     if sys.stdin is None or sys.stdin.isatty():
-        raise DataError("- is standard input, on which nothing comes: imbsam ... - < FILE.")
+        raise DataError("- is standard input, but no data arrive there: use imbsam ... - < FILE.")
     with tempfile.TemporaryDirectory(prefix="imbsam-") as folder:
         kept = Path(folder) / "stdin"
         with kept.open("wb") as file:

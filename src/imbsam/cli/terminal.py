@@ -1,4 +1,4 @@
-"""Standard output and error: whatever they are, printing does not cost the work."""
+"""Standard output and error, in which a failure to print does not lose the work."""
 
 import io
 import os
@@ -11,34 +11,34 @@ from imbsam.storage.texts import READABLE
 
 
 class OutputLostError(Exception):
-    """Standard output does not take what is printed."""
+    """Standard output that cannot be written to."""
 
 
 class Output(io.TextIOWrapper):
-    """Standard output, whose failures are told from those of other files."""
+    """Standard output, whose failures are distinguished from those of other files."""
 
     def write(self, text: str, /) -> int:
-        """Write."""
+        """Write text."""
         with _told():
             return super().write(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
+        """Write buffered text."""
         with _told():
             super().flush()
 
 
 class Messages(io.TextIOWrapper):
-    """Standard error, whose loss (a full disk, a terminal that is gone) does not end the work that it tells of."""
+    """Standard error, whose loss (a full disk, a closed terminal) does not end the work."""
 
     def write(self, text: str, /) -> int:
-        """Write, or do without."""
+        """Write text, or ignore a failure."""
         with suppress(OutputLostError), _told():
             return super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back, or do without."""
+        """Write buffered text, or ignore a failure."""
         with suppress(OutputLostError), _told():
             super().flush()
 
@@ -54,7 +54,7 @@ def _told() -> Iterator[None]:
 
 
 def begin_in_utf8() -> None:
-    """Begin this process anew where Python decodes file names by an old locale: they must mean the same everywhere.
+    """Restart this process if Python would decode file names by an old locale, so that they mean the same everywhere.
 
     Standard output keeps its encoding.
     """
@@ -66,7 +66,7 @@ def begin_in_utf8() -> None:
 
 
 def prepare() -> None:
-    """Let standard output and error take every text, in plain letters where their encoding lacks one."""
+    """Make standard output and error accept every text, in plain letters where their encoding lacks one."""
     for name, kind in (("stdout", Output), ("stderr", Messages)):
         stream = getattr(sys, name)
         if stream is None:  # Closed by whoever started the command. The next file opened must not take its place.
@@ -81,5 +81,5 @@ def prepare() -> None:
 
 
 def end_output() -> None:
-    """Print no more: Python would try again when it closes standard output, and complain."""
+    """Stop printing: Python would try again when it closes standard output, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

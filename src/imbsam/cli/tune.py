@@ -20,7 +20,7 @@ from imbsam.studies.tune import Range, Search, Tried, best_of, tune, usual_searc
 from imbsam.studies.workers import Workers
 
 SHOWN = 10
-"""Trials in the table."""
+"""Number of trials in the table."""
 
 
 def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str]) -> Answer | int:
@@ -55,10 +55,11 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
         show.out.print(_table(tried, search))
         show.lines(
             [
-                f"best of {len(tried)}: trial {best.number}; being the best of many on these validation data flatters "
-                "its score",
+                f"best of {len(tried)}: trial {best.number}; its score is optimistic, as it is the best of many on "
+                "these validation data",
                 f"train with it: imbsam train {quoted(source)} --config {quoted(str(config))}",
-                f"judge it on test data: imbsam compare {quoted(source)} --config {quoted(str(config))} --methods sgd "
+                f"compare it on test data: imbsam compare {quoted(source)} --config {quoted(str(config))} --methods "
+                "sgd "
                 f"{command.options.method.method}",
             ]
         )

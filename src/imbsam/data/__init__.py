@@ -1,4 +1,4 @@
-"""Data sets: read from files, split, made long-tailed, and handed out in batches."""
+"""Data sets: read from files, split, made long-tailed, and divided into batches."""
 
 from imbsam.data.batches import Epoch, batches
 from imbsam.data.dataset import Dataset, Samples, TensorSamples

@@ -1,4 +1,4 @@
-"""The batches of an epoch, each a pure function of (seed, epoch, batch number)."""
+"""Batches of an epoch, each a pure function of (seed, epoch, batch number)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,34 +38,35 @@ def batches(
     mixing: Mixing | None = None,
     shard: Shard = WHOLE,
 ) -> "Epoch":
-    """Go over the samples once.
+    """Yield the batches of one epoch over the samples.
 
-    Any number of workers gives the same batches, and starting at batch ``start`` gives what an uninterrupted epoch
-    gives from there on. Torch's global random state is neither read nor changed.
+    The batches are the same for any number of workers, and batches from ``start`` on are those of an uninterrupted
+    epoch. Torch's global random state is neither read nor changed.
 
     The last batch may be smaller; if a single row would be left over, it joins the batch before it, because
     BatchNorm cannot train on one row.
 
     Args:
-        samples: What to go over.
+        samples: Samples to divide into batches.
         batch_size: Rows per batch.
         seed: The run's seed.
-        epoch: Which epoch this is; each has its own order and its own augmentation.
-        start: First batch wanted, to resume an epoch.
-        shuffle: Draw the order; otherwise the samples come as they stand.
-        transform: From raw samples to model inputs.
-        workers: Processes that prepare batches; 0 prepares them in this one.
-        sampler: ``"shuffle"``: every sample once. ``"balanced"``: as many draws, each of a class uniformly and then
-            of one of its samples (Kang et al. 2020, section 3.1, q = 0); ``"square-root"``: of a class in proportion to
-            the root of its count (q = 1/2). ``"repeated"``: every sample once, and copies of those of rare classes
-            (:meth:`imbsam.priors.ClassPriors.repeat_factors`). ``"gathered"``: every sample once, those of tail
-            classes together in some of the batches, so that what a method forwards for them alone is worth it.
-        tail: Marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
-        tail_rows: Tail samples that stand together, about; more where there are not enough batches for so few.
-        repeat_threshold: For ``"repeated"``: classes with a smaller share of the samples are repeated; 1 / C by
-            default.
-        mixing: Blends the rows of each batch.
-        shard: The part of each batch that is wanted; its rows are the very ones the whole batch has.
+        epoch: Number of the epoch; each has its own order and its own augmentation.
+        start: Number of the first batch, to resume an epoch.
+        shuffle: Draw a random order; otherwise the samples keep theirs.
+        transform: Function from raw samples to model inputs.
+        workers: Number of processes that prepare batches; 0 prepares them in this one.
+        sampler: ``"shuffle"`` takes every sample once. ``"balanced"`` makes as many draws, each of a class uniformly
+            and then of one of its samples (Kang et al. 2020, section 3.1, q = 0); ``"square-root"`` draws a class in
+            proportion to the root of its count (q = 1/2). ``"repeated"`` takes every sample once, and copies of those
+            of rare classes (:meth:`imbsam.priors.ClassPriors.repeat_factors`). ``"gathered"`` takes every sample once,
+            and puts those of tail classes together into some of the batches, so that a pass over the tail rows alone
+            has enough rows to be efficient.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
+        tail_rows: Approximate number of tail samples in one batch, for ``"gathered"``; more where there are not enough
+            batches for so few.
+        repeat_threshold: Share of the samples below which ``"repeated"`` repeats a class; 1 / C by default.
+        mixing: Mixing of the rows of each batch, such as mixup.
+        shard: Part of each batch to return; its rows are exactly those of the whole batch.
 
     Returns:
         An iterable of ``(inputs, targets)``, float32 ``(b, ...)`` and int64 ``(b,)``, or memberships float32 ``(b, C)``
@@ -104,11 +105,11 @@ def batches(
 
 @dataclass(frozen=True)
 class Epoch:
-    """The batches that are left of an epoch.
+    """Remaining batches of an epoch.
 
     Args:
-        loader: Gives batches, or the errors that workers met.
-        rows: Of each whole batch.
+        loader: Loader of batches, or of errors that occurred in workers.
+        rows: Number of rows of each whole batch.
     """
 
     loader: "DataLoader[Batch | DataError]"
@@ -125,7 +126,7 @@ class Epoch:
 
 
 class EpochBatches(TorchDataset[Batch | DataError]):
-    """The batches of one epoch by number; an item is a whole batch."""
+    """Batches of one epoch by number; an item is a whole batch."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         return full + (rest > 0 and not joins_the_last)
 
     def rows(self, number: int) -> int:
-        """How many rows a batch has, all its shards together."""
+        """Return the number of rows of a batch, all its shards together."""
         begin = number * self.batch_size
         return len(self.order) - begin if number == len(self) - 1 else self.batch_size
 
@@ -180,7 +181,7 @@ class EpochBatches(TorchDataset[Batch | DataError]):
         return mixed, blending.targets(targets[own], targets[partners], mixed)
 
     def _rows(self, number: int, indices: Tensor, own: Tensor) -> Tensor:
-        """Some rows of a batch, as they are among all of them."""
+        """Return some rows of a batch, exactly as they are in the whole batch."""
         draw = generator(self.seed, self.epoch, AUGMENTATION, number)
         return self._inputs(indices[own], draw if self.shard == WHOLE else RowDraws(draw, own, len(indices)))
 

@@ -1,4 +1,4 @@
-"""Table columns to numbers: standardised numeric features, missing-value indicators, category codes.
+"""Encoding of table columns as numbers: standardised numeric features, missing-value indicators, category codes.
 
 All statistics come from the training rows alone.
 """
@@ -27,15 +27,15 @@ MANY_CATEGORIES = 50
 """A text column with more different values than this, and than half the rows, is pointed out."""
 
 MOST_CATEGORIES = 1000
-"""Of a text column with more different values than this the most frequent are kept; if most values are different, it is
+"""Number of categories that a text column keeps, the most frequent ones; if most values are different, it is
 refused."""
 
 SAVED_INDEX = "Unnamed: 0"
-"""What pandas calls a row index that was saved with a table."""
+"""Names that pandas gives a row index that was saved with a table."""
 
 
 class NumericColumn(TypedDict):
-    """How one numeric column is read: filled by ``median``, then ``(value - mean) / std``."""
+    """Encoding of a numeric column: filled by ``median``, then ``(value - mean) / std``."""
 
     name: str
     date: bool
@@ -46,7 +46,7 @@ class NumericColumn(TypedDict):
 
 
 class CategoricalColumn(TypedDict):
-    """How one categorical column is read: code 0 unseen, then ``values`` in order, then missing if training had it."""
+    """Encoding of a categorical column: code 0 for unseen, then ``values`` in order, then missing if in training."""
 
     name: str
     values: list[str]
@@ -55,12 +55,12 @@ class CategoricalColumn(TypedDict):
 
 @dataclass(frozen=True)
 class Columns:
-    """How every column is read; features are in the order numeric, indicators, categorical.
+    """Encoding of every column; features are in the order numeric, indicators, categorical.
 
     Args:
-        schema: What each column is.
-        numeric: Numbers, dates and durations.
-        categorical: Texts, and what is true or false.
+        schema: Type of each column.
+        numeric: Columns of numbers, dates and durations.
+        categorical: Columns of texts and of truth values.
     """
 
     schema: Schema
@@ -69,10 +69,10 @@ class Columns:
 
     @classmethod
     def of(cls, preprocess: Mapping[str, object]) -> "Columns":
-        """Those of a table read before.
+        """Restore the encoding of a table read before.
 
         Args:
-            preprocess: As :func:`table_parts` gave it, also after a way through JSON.
+            preprocess: Result of :func:`table_parts`, also if it was written to JSON and read again.
         """
         return cls(
             Schema.of(preprocess.get("schema")),
@@ -81,25 +81,25 @@ class Columns:
         )
 
     def plain(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the encoding as JSON values."""
         return {"schema": self.schema.plain(), "numeric": self.numeric, "categorical": self.categorical}
 
     @property
     def spec(self) -> TableSpec:
-        """What the model gets to see."""
+        """Form of a row for the model."""
         indicators = sum(column["indicator"] for column in self.numeric)
         codes = tuple(1 + len(column["values"]) + column["missing"] for column in self.categorical)
         return TableSpec(len(self.numeric) + indicators, codes)
 
     @property
     def names(self) -> list[str]:
-        """The columns that further data must have."""
+        """Names of the columns that further data must have."""
         return [column["name"] for column in self.numeric] + [column["name"] for column in self.categorical]
 
 
 @dataclass(frozen=True)
 class TableParts:
-    """The parts of a table, ready."""
+    """Encoded parts of a table."""
 
     samples: dict[PartName, Samples]
     spec: TableSpec
@@ -113,13 +113,13 @@ def table_parts(
     """Encode the parts of a table.
 
     Args:
-        parts: Content is a frame of features; ``train`` is among them.
-        schema: What its columns are.
+        parts: Parts, each with a frame of features; ``train`` is among them.
+        schema: Types of the columns.
         ignore: Columns that were left out.
-        whole: The training rows before any were held out, in which a column must vary to be of use.
+        whole: Training rows before any were held out, in which a column must vary to be useful.
 
     Returns:
-        Samples (float32 rows), spec, and what is needed to read further rows the same way.
+        Samples (float32 rows), spec, and the encoding by which further rows are read in the same way.
 
     Raises:
         DataError: If a column cannot be used: constant, empty, infinite, or with too many different texts.
@@ -138,11 +138,11 @@ def table_parts(
 
 
 def further_rows(part: Part, preprocess: Mapping[str, object]) -> tuple[Samples, tuple[str, ...]]:
-    """Encode further rows as those of a table were encoded.
+    """Encode further rows of a table in the same way as the first.
 
     Args:
-        part: Content is a frame of features, read by the schema of ``preprocess``.
-        preprocess: As :func:`table_parts` gave it.
+        part: Part with a frame of features, read by the schema of ``preprocess``.
+        preprocess: Result of :func:`table_parts`.
 
     Returns:
         Samples and notes.
@@ -157,13 +157,13 @@ def further_rows(part: Part, preprocess: Mapping[str, object]) -> tuple[Samples,
 
 @dataclass(frozen=True)
 class Findings:
-    """What rows held that training did not have, counted by column."""
+    """Counts by column of values that training did not have."""
 
     filled: Counter[str] = field(default_factory=Counter)
     unseen: Counter[str] = field(default_factory=Counter)
 
     def notes(self) -> list[str]:
-        """A sentence for each column."""
+        """Return a sentence for each column."""
         return [
             *(
                 f"column {name!r}: {_number(count, 'missing value was', 'missing values were')} filled by the median; "
@@ -185,13 +185,13 @@ def _number(count: int, one: str, several: str) -> str:
 def fit_columns(
     train: pd.DataFrame, schema: Schema, rows: Sequence[object], *, most: int = MOST_CATEGORIES
 ) -> tuple[Columns, list[str]]:
-    """Learn how every column is read.
+    """Learn how to encode every column.
 
     Args:
-        train: The training rows, read by the schema.
-        schema: What the columns are.
-        rows: What each row is called in messages, length N.
-        most: Categories of a column.
+        train: Training rows, read by the schema.
+        schema: Types of the columns.
+        rows: Names of the rows in messages, length N.
+        most: Largest number of categories of a column.
 
     Returns:
         The columns, numeric and categorical, each in the schema's order; and notes.
@@ -218,23 +218,26 @@ def _check_columns(frame: pd.DataFrame) -> None:
         what = [f"empty in every row: {listed(empty, 40)}"] * bool(empty)
         what += [f"the same in every row: {listed(constant, 40)}"] * bool(constant)
         raise DataError(
-            f"columns that tell nothing, {'; '.join(what)}. Leave them out: --ignore {shlex.join(empty + constant)}."
+            f"columns without information, {'; '.join(what)}. Leave them out: --ignore {shlex.join(empty + constant)}."
         )
 
 
 def is_constant(column: pd.Series) -> bool:
-    """Whether all cells of a column that was read hold the same, a missing value among what they may hold."""
+    """Return whether all cells of a column hold the same value, where a missing value counts as a value."""
     values = column.cat.codes.to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
     return not len(values) or bool((values == values[0]).all() or column.isna().all())
 
 
 def _numbers(column: pd.Series, rows: Sequence[object]) -> "np.ndarray":
-    """float64 values, NaN where missing."""
+    """Return float64 values, NaN where missing."""
     values = cast(np.ndarray, column.to_numpy(np.float64))
     infinite = np.isinf(values)
     if infinite.any():
         row = rows[int(infinite.argmax())]
-        raise DataError(f"row {row}: column {column.name!r} is infinite. Mend the cell, or leave it empty if unknown.")
+        raise DataError(
+            f"row {row}: column {column.name!r} is infinite. Correct the cell, or leave it empty if the value is "
+            "unknown."
+        )
     return values
 
 
@@ -267,26 +270,26 @@ def _fit_categorical(column: pd.Series, most: int) -> tuple[CategoricalColumn, l
         if len(counts) > MOST_CATEGORIES and len(counts) > len(column) / 2:
             raise DataError(
                 f"column {column.name!r} has {len(counts)} different texts in {len(column)} training rows: it names "
-                f"the rows, and says nothing of others. Leave it out: --ignore {shlex.quote(str(column.name))}."
+                f"the rows, and says nothing about other rows. Leave it out: --ignore {shlex.quote(str(column.name))}."
             )
         # By frequency, then by name: no order of rows decides.
         counts = counts.sort_index().sort_values(ascending=False, kind="stable").head(most)
         notes = [
-            f"column {column.name!r} has more than {most} different texts; the {most} most frequent are told apart, "
-            "the others share the code of texts that do not occur in training."
+            f"column {column.name!r} has more than {most} different texts; the {most} most frequent have codes of "
+            "their own, the others share the code of texts that do not occur in training."
         ]
     values = sorted(str(text) for text in counts.index)
     return CategoricalColumn(name=str(column.name), values=values, missing=bool(column.isna().any())), notes
 
 
 def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object], found: Findings) -> torch.Tensor:
-    """Read rows as the training rows were read.
+    """Encode rows in the same way as the training rows.
 
     Args:
-        frame: Has all of ``columns``, read by their schema.
-        columns: As :func:`fit_columns` gave them.
-        rows: What each row is called in messages, length N.
-        found: What training never saw is counted here.
+        frame: Frame with all of ``columns``, read by their schema.
+        columns: Encoding from :func:`fit_columns`.
+        rows: Names of the rows in messages, length N.
+        found: Counter for values that training did not have.
 
     Returns:
         The features, float32 ``(N, F)``.
@@ -321,7 +324,7 @@ def encoded(frame: pd.DataFrame, columns: Columns, rows: Sequence[object], found
 
 
 def codes_of(category: CategoricalColumn) -> tuple[dict[str, int], int]:
-    """The code of each value that training had, and that of a missing one; all others have :data:`UNSEEN`."""
+    """Return the code of each value of training, and that of a missing value; all others have :data:`UNSEEN`."""
     index = {text: code for code, text in enumerate(category["values"], start=1)}
     return index, len(index) + 1 if category["missing"] else UNSEEN
 
@@ -339,7 +342,7 @@ def _codes(column: pd.Series, category: CategoricalColumn) -> "np.ndarray":
 
 
 def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
-    """What the user should know of the columns: what was filled, read as dates, or only names the rows."""
+    """Describe what the user should know of the columns: what was filled, read as dates, or only names the rows."""
     notes = []
     for column in columns.numeric:
         count = int(train[column["name"]].isna().sum())
@@ -351,7 +354,7 @@ def notes_on(columns: Columns, train: pd.DataFrame) -> list[str]:
         if column["date"]:
             notes.append(f"column {column['name']!r} holds dates; read as days.")
         if is_constant(train[column["name"]]):
-            notes.append(f"column {column['name']!r} is the same in all training rows that are left.")
+            notes.append(f"column {column['name']!r} is constant in the remaining training rows.")
         if column["name"] == SAVED_INDEX:
             notes.append(f"column {SAVED_INDEX!r} looks like a saved row number: --ignore {shlex.quote(SAVED_INDEX)}?")
     for category in columns.categorical:

@@ -1,4 +1,4 @@
-"""What loading gives: the parts of a data set, and the raw samples that batches are cut from."""
+"""Data sets: the parts that loading returns, and the raw samples that batches are made from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from imbsam.inputs import InputSpec
 
 
 class Samples(Protocol):
-    """Samples in a fixed order, handed out by index; nothing random happens here."""
+    """Samples in a fixed order, accessed by index; nothing random happens here."""
 
     @property
     def targets(self) -> Tensor:
@@ -18,19 +18,19 @@ class Samples(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """What each sample is called where it came from: a file's path or a row's number."""
+        """Name of each sample in its source: a file's path or a row's number."""
 
     def __len__(self) -> int:
-        """N."""
+        """Return the number of samples N."""
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Some raw samples.
+        """Return some raw samples.
 
         Args:
-            indices: Which ones, shape ``(b,)``.
+            indices: Indices of the samples, shape ``(b,)``.
 
         Returns:
-            uint8 images ``(b, C, H, W)`` or float32 rows ``(b, F)``.
+            Images, uint8 ``(b, C, H, W)``, or rows, float32 ``(b, F)``.
 
         Raises:
             DataError: If an image that is decoded only now cannot be read.
@@ -39,11 +39,11 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class TensorSamples:
-    """Samples that lie in memory.
+    """Samples in memory.
 
     Args:
-        values: uint8 images ``(N, C, H, W)`` or float32 rows ``(N, F)``.
-        targets: Shape ``(N,)``, int64.
+        values: Images, uint8 ``(N, C, H, W)``, or rows, float32 ``(N, F)``.
+        targets: Class of each sample, shape ``(N,)``, int64.
         names: N names.
     """
 
@@ -55,30 +55,30 @@ class TensorSamples:
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Some raw samples.
+        """Return some raw samples.
 
         Args:
-            indices: Which ones, shape ``(b,)``.
+            indices: Indices of the samples, shape ``(b,)``.
 
         Returns:
-            uint8 images ``(b, C, H, W)`` or float32 rows ``(b, F)``.
+            Images, uint8 ``(b, C, H, W)``, or rows, float32 ``(b, F)``.
         """
         return self.values[indices]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set ready to train on.
+    """Data set that is ready for training.
 
     Args:
         name: Short name, for reports.
         classes: Names of the C classes; every class has at least one training sample.
         train: Training samples.
         validation: Samples to choose a model by, or None.
-        test: Samples for the last word, or None.
-        spec: What a model gets to see of one sample.
-        preprocess: All that is needed to read further data the same way; plain JSON values.
-        notes: What was split off, skipped, filled in or ignored, a sentence each.
+        test: Samples for the final evaluation, or None.
+        spec: Form of one sample for a model.
+        preprocess: Everything needed to read further data in the same way; plain JSON values.
+        notes: Sentences that say what was split off, skipped, filled in or ignored.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""One image: from an encoded file to uint8 pixels of the wanted shape, as a person sees them."""
+"""Decoding of one image: from an encoded file to upright uint8 pixels of a given shape."""
 
 import os
 import struct
@@ -18,7 +18,7 @@ from imbsam.data.sources.raw import Encoded
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"))
 
 UNREADABLE = Exception
-"""Decoders raise whatever a damaged file leads them into: OSError, SyntaxError, ValueError, struct.error, ..."""
+"""Exceptions that decoders raise on damaged files: OSError, SyntaxError, ValueError, struct.error, ..."""
 
 Picture = Encoded | Tensor
 Box = tuple[float, float, float, float]
@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 
 _ORIENTATION = 0x0112
 _METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
-"""Where Pillow keeps what may tell an orientation."""
+"""Keys under which Pillow keeps metadata that may contain an orientation."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,23 +37,23 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How an image of each EXIF orientation becomes upright; the last four swap height and width."""
+"""Operations that turn an image of each EXIF orientation upright; the last four swap height and width."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before its pixels are.
+    """Properties of an image that are known before its pixels are.
 
     Args:
-        height: Pixels, of the upright image.
-        width: Pixels, of the upright image.
-        grey: Whether it has no colours.
-        transparent: Whether it has an alpha channel or a transparent colour.
-        frames: Whether it has several pages or frames, of which the first is used.
-        depth: What it holds beyond 8 bits a value.
-        values: Smallest and largest of them; None where they were not measured.
+        height: Height of the upright image in pixels.
+        width: Width of the upright image in pixels.
+        grey: Whether the image has no colours.
+        transparent: Whether the image has an alpha channel or a transparent colour.
+        frames: Whether the image has several pages or frames, of which the first is used.
+        depth: Type of the values if they have more than 8 bits.
+        values: Smallest and largest value; None where they were not measured.
     """
 
     height: int
@@ -67,7 +67,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The shape all images get, and how: the largest centred box of that aspect, shrunk by ``crop``, resized."""
+    """Shape of all images, and how they get it: the largest centred box of that aspect, shrunk by ``crop``, resized."""
 
     channels: int
     height: int
@@ -75,7 +75,7 @@ class Geometry:
     crop: float
 
     def centre(self, height: int, width: int) -> Box:
-        """Left, top, right, bottom of what stays of an image of this size."""
+        """Return left, top, right and bottom of the box that is kept of an image of this size."""
         scale = self.crop * min(height / self.height, width / self.width)
         tall, wide = min(scale * self.height, height), min(scale * self.width, width)
         return ((width - wide) / 2, (height - tall) / 2, (width + wide) / 2, (height + tall) / 2)
@@ -93,7 +93,7 @@ def read_header(picture: Picture) -> Header:
 
 
 def measured_header(picture: Picture) -> Header:
-    """Read the header, and of an image that has a depth also the range of its values, for which it is decoded."""
+    """Read the header, and decode an image of more than 8 bits a value for the range of its values."""
     header = read_header(picture)
     if header.depth is None or isinstance(picture, Tensor):
         return header
@@ -101,19 +101,19 @@ def measured_header(picture: Picture) -> Header:
 
 
 def decode(picture: Picture, geometry: Geometry, box: Box, ranges: Ranges) -> np.ndarray:
-    """Decode, turn upright, lay over white, scale to 8 bits, cut out a box and resize it.
+    """Decode an image, turn it upright, put it on white, scale it to 8 bits, cut out a box and resize it.
 
     Args:
         picture: Encoded image, or uint8 pixels ``(C, H, W)``.
         geometry: Shape of the result.
-        box: What to cut out of the upright image.
+        box: Box to cut out of the upright image.
         ranges: For each depth, the values that become 0 and 255.
 
     Returns:
-        uint8, shape ``(geometry.channels, geometry.height, geometry.width)``.
+        Pixels, uint8, shape ``(geometry.channels, geometry.height, geometry.width)``.
 
     Raises:
-        Exception: Whatever the decoder raises on a damaged file.
+        Exception: Any exception that the decoder raises on a damaged file.
     """
     size = (geometry.width, geometry.height)
     converted = _converted(_seen(picture, ranges), "L" if geometry.channels == 1 else "RGB")
@@ -124,7 +124,7 @@ def decode(picture: Picture, geometry: Geometry, box: Box, ranges: Ranges) -> np
 
 
 def _seen(picture: Picture, ranges: Ranges) -> Image.Image:
-    """The first frame, upright, opaque, of 8 bits a value."""
+    """Return the first frame, upright, opaque, with 8 bits a value."""
     if isinstance(picture, Tensor):
         return Image.fromarray(picture[0].numpy() if len(picture) == 1 else picture.permute(1, 2, 0).numpy())
     with open_image(picture) as image:
@@ -154,7 +154,7 @@ def _converted(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """The EXIF orientation that is still to be applied, 1 to 8; read before the pixels."""
+    """Return the EXIF orientation that is still to be applied, 1 to 8; read before the pixels."""
     # Pillow turns TIFF files itself, and says their size as it is afterwards.
     if image.format == "TIFF":
         return 1
@@ -172,7 +172,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 
 def _add_late_exif(image: ImageFile.ImageFile) -> None:
-    """Look for EXIF behind the pixels of a PNG file, chunk by chunk."""
+    """Search for EXIF behind the pixels of a PNG file, chunk by chunk."""
     if image.fp is None:
         return
     # An opened image stands behind the length and the name of the first chunk of pixels.
@@ -209,23 +209,23 @@ def _has_frames(image: ImageFile.ImageFile) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Why an image could not be read, in words for its user."""
+    """Say why an image could not be read, in words for the user."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or of a kind that Pillow does not read"
+        return "not an image, or in a format that Pillow does not read"
     if isinstance(error, Image.DecompressionBombError):
-        return f"too large for an image, and refused ({error})"
+        return f"too large for an image ({error})"
     return f"cannot be read as an image ({error})"
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[int], T], count: int, threads: int) -> list[T]:
-    """``[function(0), ..., function(count - 1)]``; Pillow decodes outside the interpreter's lock."""
+    """Return ``[function(0), ..., function(count - 1)]``, computed in threads: Pillow decodes outside the GIL."""
     if threads == 1 or count < 2:
         return [function(number) for number in range(count)]
     size = max(1, min(64, -(-count // threads)))

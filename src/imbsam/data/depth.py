@@ -1,4 +1,4 @@
-"""Depth: images of more than 8 bits a value, and the range of values that becomes 0 to 255."""
+"""Images of more than 8 bits a value, and the range of values that becomes 0 to 255."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +13,17 @@ from imbsam.data.formats import open_image
 from imbsam.errors import DataError
 
 Depth = Literal["16-bit grey", "16-bit colour", "scaled 16-bit grey", "integer", "floating-point"]
-"""What an image of more than 8 bits holds; "scaled" where its format says which value is white (PGM, JPEG 2000)."""
+"""Type of the values of an image with more than 8 bits; "scaled" if its format says which value is white (PGM, JPEG
+2000)."""
 
 Range = tuple[float, float]
 Ranges = Mapping[Depth, Range]
-"""The values of each depth that become 0 and 255."""
+"""Values of each depth that become 0 and 255."""
 
 WHOLE_16_BITS: Range = (0.0, 65535.0)
 
 FILLED = 0.25
-"""Share of a whole number of bits, or of 0 to 1, that values that differ must use to be scaled by it."""
+"""Share of the range of a whole number of bits, or of 0 to 1, that the values must span to be scaled by it."""
 
 _SAMPLE_FORMAT, _BITS, _PHOTOMETRIC = 339, 258, 262
 _SIGNED, _WHITE_IS_ZERO = 2, 0
@@ -31,11 +32,11 @@ _COLOURS = tuple(f"{mode};16{order}" for mode in ("RGB", "RGBX", "RGBA") for ord
 
 @dataclass(frozen=True)
 class DeepPixels:
-    """Pixels as their file holds them.
+    """Pixels with the values of their file.
 
     Args:
-        values: Numbers, shape ``(H, W)`` or ``(H, W, 3)``.
-        alpha: uint8, shape ``(H, W)``; None where all is opaque.
+        values: Values, shape ``(H, W)`` or ``(H, W, 3)``.
+        alpha: Opacity, uint8, shape ``(H, W)``; None where every pixel is opaque.
     """
 
     values: np.ndarray
@@ -43,14 +44,14 @@ class DeepPixels:
 
     @property
     def range(self) -> Range:
-        """Smallest and largest value of what is not fully transparent, else of everything."""
+        """Smallest and largest value of the pixels that are not fully transparent, else of all."""
         seen = self.values if self.alpha is None or not self.alpha.any() else self.values[self.alpha > 0]
         return float(seen.min()), float(seen.max())
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The depth of one image and the range of its values."""
+    """Depth of one image and the range of its values."""
 
     name: str
     depth: Depth
@@ -58,13 +59,13 @@ class Measured:
 
 
 def depth_of(image: ImageFile.ImageFile) -> Depth | None:
-    """Tell what an opened image holds, without decoding it.
+    """Find out the depth of an opened image, without decoding it.
 
     Returns:
-        Its depth, or None where it holds 8 bits a value or fewer.
+        The depth, or None for values of 8 bits or fewer.
 
     Raises:
-        ValueError: If Pillow would drop bits that cannot be got back.
+        ValueError: If Pillow would drop bits for good.
     """
     if image.mode == "F":
         return "floating-point"
@@ -90,7 +91,7 @@ def depth_of(image: ImageFile.ImageFile) -> Depth | None:
 
 
 def raw_mode(image: ImageFile.ImageFile) -> str:
-    """Pillow's name for the layout of the values in an opened file, or ``""``."""
+    """Return Pillow's name for the layout of the values in an opened file, or ``""``."""
     args = image.tile[0].args if image.tile else None
     found = args if isinstance(args, str) else args[0] if args else ""
     return found if isinstance(found, str) else ""
@@ -101,7 +102,7 @@ def deep_pixels(file: Path | bytes) -> DeepPixels:
 
     Raises:
         ValueError: If values are not finite.
-        Exception: Whatever the decoder raises on a damaged file.
+        Exception: Any exception that the decoder raises on a damaged file.
     """
     with open_image(file) as image:
         raw = raw_mode(image)
@@ -126,10 +127,11 @@ def deep_pixels(file: Path | bytes) -> DeepPixels:
 
 
 def learned(found: Iterable[Measured]) -> dict[Depth, Range]:
-    """The range of each depth, from the training images.
+    """Learn the range of each depth from the training images.
 
-    It is the whole number of bits that holds the values (0 to 4095 of 12 bits), for floating-point numbers 0 to 1; or,
-    where the values do not fit or differ by less than a quarter of that, their smallest to their largest.
+    The range is that of the smallest whole number of bits that holds the values (0 to 4095 for 12 bits), and 0 to 1 for
+    floating-point numbers. Where the values do not fit, or span less than a quarter of that range, it goes from the
+    smallest to the largest value.
     """
     used: dict[Depth, Range] = {}
     for one in found:
@@ -139,14 +141,14 @@ def learned(found: Iterable[Measured]) -> dict[Depth, Range]:
 
 
 def ranges_for(found: Sequence[Measured], trained: Ranges) -> dict[Depth, Range]:
-    """The ranges for images other than those of training.
+    """Return the ranges for images other than those of training.
 
     Args:
-        found: The images that have a depth.
-        trained: The ranges of training.
+        found: Images with more than 8 bits a value.
+        trained: Ranges learned in training.
 
     Returns:
-        Those ranges; of a depth that training had not, all of 16 bits, if the images use them.
+        The ranges of training; for a depth that training did not have, all 16 bits, if the images use them.
 
     Raises:
         DataError: If the range of a depth cannot be known.
@@ -160,24 +162,25 @@ def ranges_for(found: Sequence[Measured], trained: Ranges) -> dict[Depth, Range]
             low, high = own[one.depth]
             raise DataError(
                 f"{one.name}: holds {one.depth} values ({low:g} to {high:g}), and no training image does: "
-                "which of them is black and which white cannot be known. Save it as they are, or with 8 bits."
+                "so it is unknown which value is black and which is white. Save it in the format of the training "
+                "images, or with 8 bits."
             )
         ranges[one.depth] = WHOLE_16_BITS
     return ranges
 
 
 def to_json(ranges: Ranges) -> dict[str, list[float]]:
-    """The ranges as plain JSON values."""
+    """Return the ranges as plain JSON values."""
     return {depth: list(values) for depth, values in ranges.items()}
 
 
 def from_json(stored: object) -> dict[Depth, Range]:
-    """The ranges that :func:`to_json` wrote."""
+    """Restore the ranges from :func:`to_json`."""
     return {depth: (low, high) for depth, (low, high) in cast(Mapping[Depth, Sequence[float]], stored or {}).items()}
 
 
 def eight_bits(pixels: DeepPixels, black_to_white: Range) -> Image.Image:
-    """Scale values to 0 to 255; those outside the range become 0 or 255, what is transparent becomes white."""
+    """Scale values to 0 to 255; values outside the range become 0 or 255, and transparent pixels white."""
     if pixels.values.dtype.kind == "u" and pixels.values.itemsize == 2:
         # One look-up a pixel; an image of 64-bit numbers would be four times as large.
         image = Image.fromarray(_levels(np.arange(2**16), black_to_white)[pixels.values])
@@ -231,6 +234,6 @@ def _read_as(image: ImageFile.ImageFile, raw: str) -> None:
 
 
 def _tag(image: ImageFile.ImageFile, number: int) -> int | None:
-    """The largest value of a TIFF tag."""
+    """Return the largest value of a TIFF tag."""
     found = getattr(image, "tag_v2", {}).get(number)
     return max(found) if isinstance(found, tuple) else found

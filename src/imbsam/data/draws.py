@@ -1,4 +1,4 @@
-"""Draws for the rows of a batch, which may be some of the rows of a larger one."""
+"""Random draws for the rows of a batch, which may be a part of a larger batch."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RowDraws:
-    """A source of draws for some rows of a batch: each gets those it would get among all of them.
+    """Source of random draws for some rows of a batch: each row gets the draws that it has in the whole batch.
 
     Args:
-        generator: Source of the draws of the whole batch.
-        rows: Places of these rows in it, shape ``(r,)``.
-        of: How many rows it has.
+        generator: Source of the random draws of the whole batch.
+        rows: Indices of these rows in the whole batch, shape ``(r,)``.
+        of: Number of rows of the whole batch.
     """
 
     generator: torch.Generator
@@ -25,13 +25,13 @@ Draws = torch.Generator | RowDraws | None
 
 
 def uniform(shape: tuple[int, ...], rows: int, generator: Draws, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draws in 0..1 of a shape whose dimension ``rows`` is the batch.
+    """Draw numbers in 0..1 of a shape whose dimension ``rows`` is the batch.
 
     Args:
-        shape: Of the result.
-        rows: Which of its dimensions is the batch.
-        generator: Source of the draws.
-        dtype: Of the result.
+        shape: Shape of the result.
+        rows: Number of the dimension that is the batch.
+        generator: Source of the random draws.
+        dtype: Dtype of the result.
     """
     if not isinstance(generator, RowDraws):
         return torch.rand(shape, generator=generator, dtype=dtype)
@@ -40,12 +40,12 @@ def uniform(shape: tuple[int, ...], rows: int, generator: Draws, dtype: torch.dt
 
 
 def whole_numbers(below: int, count: int, generator: Draws) -> Tensor:
-    """A draw in ``0 .. below - 1`` for each image.
+    """Draw a number in ``0 .. below - 1`` for each image.
 
     Args:
-        below: One more than the largest.
-        count: How many images there are.
-        generator: Source of the draws.
+        below: One more than the largest number.
+        count: Number of images.
+        generator: Source of the random draws.
     """
     if not isinstance(generator, RowDraws):
         return torch.randint(below, (count,), generator=generator)

@@ -1,4 +1,4 @@
-"""Formats: which image files are opened, by what endings they are known, and how they are opened."""
+"""Formats of image files: which are opened, by which endings they are known, and how they are opened."""
 
 import io
 from functools import cache
@@ -26,37 +26,37 @@ FORMATS = (
     ),
     *("DCX", "QOI", "SGI", "SUN", "PSD", "DDS", "MSP", "XPM", "XBM", "FLI", "BLP", "FTEX", "GBR", "PIXAR", "HEIF"),
 )
-"""What Pillow tells by a signature and decodes itself: no other program is started (EPS, WMF), no unit of measurement
-is lost (FITS), and what lies inside is of one format (IPTC). HEIF is there once its own package has registered it."""
+"""Formats that Pillow recognises by a signature and decodes itself. Left out are those that start another program (EPS,
+WMF), lose a unit of measurement (FITS), or contain several formats (IPTC). HEIF works once its package registers it."""
 
 FORMATS_BY_ENDING = ("TGA", "PCD")
-"""Formats without a signature: tried only on files whose name ends like theirs, or any bytes might pass for one."""
+"""Formats without a signature: tried only on files with their ending, since any bytes could be taken for them."""
 
 HEIF_ENDINGS = frozenset((".heic", ".heif", ".hif"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 
 
 def known_endings() -> frozenset[str]:
-    """Endings of the files that are taken for images, in small letters, with their dot.
+    """Return the endings of files that count as images, in lower case, with their dot.
 
-    Those of HEIC are always among them: such a file is an image, and opening it says what is missing.
+    The endings of HEIC are always among them; if no reader for HEIC is installed, opening such a file says so.
     """
     known = {ending for ending, name in Image.registered_extensions().items() if name in (*FORMATS, *FORMATS_BY_ENDING)}
     return HEIF_ENDINGS | known
 
 
 def open_image(file: Path | bytes) -> ImageFile.ImageFile:
-    """Open an encoded image; its pixels are not decoded yet.
+    """Open an encoded image without decoding its pixels.
 
     Args:
-        file: A path, or the bytes of a file.
+        file: Path or bytes of a file.
 
     Returns:
-        Pillow's image, at the first of its frames.
+        Pillow's image, at its first frame.
 
     Raises:
-        OSError: If there is no such file, it is not an image of one of the formats, or HEIC that nothing here reads.
-        Exception: Whatever else a damaged file leads Pillow into.
+        OSError: If there is no such file, it is not an image in one of the formats, or HEIC without a reader for it.
+        Exception: Any other exception that Pillow raises on a damaged file.
     """
     try:
         return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats(file))
@@ -80,7 +80,7 @@ def _formats(file: Path | bytes) -> tuple[str, ...]:
 
 @cache
 def _openable(registered: int) -> tuple[str, ...]:
-    """Those of the formats that Pillow has, anew where it has come to have more."""
+    """Return the formats that Pillow has, updated where a format was registered since."""
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

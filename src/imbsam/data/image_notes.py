@@ -1,4 +1,4 @@
-"""Notes: what a user should know about the images of a data set."""
+"""Notes for the user on the images of a data set."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,20 +13,20 @@ from imbsam.data.sources.raw import listed
 from imbsam.errors import DataError
 
 SMALLEST_SHARE = 16
-"""A data set whose pixels lie within one in so many of the 256 values is hardly to be seen."""
+"""Denominator of the smallest share of the 256 values that the pixels must span to count as visible."""
 
 OUTLIERS = 0.001
-"""Share of the pixels that may lie outside all the same: one hot pixel does not make an image bright."""
+"""Share of the pixels that may lie outside that range, since single hot pixels do not make an image bright."""
 
 BLOCK = 4096
-"""Images that are looked at together."""
+"""Number of images that are examined together."""
 
 SPOTS = 128
-"""Images that are decoded for a look where there are too many to decode them all."""
+"""Number of images that are decoded for notes where there are too many to decode all."""
 
 
 def header_notes(images: Sequence[tuple[str, Header]], ranges: Ranges) -> list[str]:
-    """Name the images of several frames, transparent ones, and those of more than 8 bits a value.
+    """Name the images with several frames, with transparency, and with more than 8 bits a value.
 
     Args:
         images: Name and header of each.
@@ -62,10 +62,10 @@ def header_notes(images: Sequence[tuple[str, Header]], ranges: Ranges) -> list[s
 
 
 def constant_note(values: Tensor, names: Sequence[str]) -> list[str]:
-    """Name the images of one colour alone.
+    """Name the images of a single colour.
 
     Args:
-        values: uint8 images ``(N, C, H, W)``.
+        values: Images, uint8 ``(N, C, H, W)``.
         names: N names.
     """
     if values[:1, :1].numel() <= 1:
@@ -80,10 +80,10 @@ def constant_note(values: Tensor, names: Sequence[str]) -> list[str]:
 
 
 def contrast_note(levels: Tensor) -> list[str]:
-    """Say it where almost all training pixels have nearly one value.
+    """Warn if almost all training pixels have nearly one value.
 
     Args:
-        levels: How often each of the 256 values occurs, shape ``(256,)``, float64.
+        levels: Count of each of the 256 values, shape ``(256,)``, float64.
     """
     share = levels.cumsum(0) / levels.sum()
     low, high = int((share > OUTLIERS / 2).nonzero()[0]), int((share >= 1 - OUTLIERS / 2).nonzero()[0])
@@ -96,10 +96,10 @@ def contrast_note(levels: Tensor) -> list[str]:
 
 
 def spot_notes(samples: Samples) -> list[str]:
-    """The same two notes from some images, evenly spread, where all of them are not decoded at once.
+    """Make the same two notes from some images, evenly spread, where not all are decoded at once.
 
     Args:
-        samples: The training images.
+        samples: Training images.
     """
     spread = torch.linspace(0, len(samples) - 1, min(len(samples), SPOTS)).long().tolist()
     pixels: list[Tensor] = []

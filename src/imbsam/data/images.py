@@ -1,4 +1,4 @@
-"""Images: from files to one uint8 tensor, or, where that would not fit, decoded batch by batch."""
+"""Images: from files to one uint8 tensor or, if that would not fit in memory, decoded batch by batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,34 +28,34 @@ from imbsam.errors import DataError
 from imbsam.inputs import ImageSpec
 
 MEMORY_BUDGET = 2 * 2**30
-"""Bytes that the decoded images of a data set may take; above, they are decoded for each batch anew."""
+"""Largest size in bytes of the decoded images of a data set; above, each batch decodes its images again."""
 
 LARGEST_KEPT_SIDE = 256
-"""Images of one common size up to this are not resized."""
+"""Largest side at which images of one common size are not resized."""
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
-"""What images too many to be held in memory are normalised by; for grey ones the mean over the channels."""
+"""Mean and standard deviation for images that do not fit in memory; for grey images averaged over the channels."""
 
 CENTRE_CROP = 0.875
-"""Share of the short side that stays when large photographs are cropped: 224 of 256."""
+"""Share of the short side that is kept when large photographs are cropped: 224 of 256."""
 
 SMALLEST_PHOTOGRAPH = 128
-"""Sides from this on get that centre crop; smaller images keep their whole short side."""
+"""Smallest side that gets this centre crop; smaller images keep their whole short side."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images that are decoded when a batch asks for them.
+    """Images that are decoded when a batch needs them.
 
     Args:
         content: Encoded images.
-        targets: Shape ``(N,)``, int64.
+        targets: Class of each sample, shape ``(N,)``, int64.
         names: N names.
         sizes: Height and width of each, shape ``(N, 2)``, int64.
-        geometry: What each becomes.
+        geometry: Shape that each gets.
         ranges: For each depth beyond 8 bits, the values that become 0 and 255.
     """
 
@@ -70,19 +70,19 @@ class ImageFiles:
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Resized and centre-cropped images, uint8 ``(b, C, H, W)``."""
+        """Return resized and centre-cropped images, uint8 ``(b, C, H, W)``."""
         boxes = [self.geometry.centre(height, width) for height, width in self.sizes[indices].tolist()]
         return self._decoded(indices, boxes)
 
     def windows(self, indices: Tensor, windows: Tensor) -> Tensor:
-        """One window of each full image, resized to the final size.
+        """Return one window of each full image, resized to the final size.
 
         Args:
-            indices: Which images, shape ``(b,)``.
+            indices: Indices of the images, shape ``(b,)``.
             windows: Top, left, height, width of each, shape ``(b, 4)``.
 
         Returns:
-            uint8 ``(b, C, H, W)``.
+            Windows, uint8 ``(b, C, H, W)``.
         """
         return self._decoded(
             indices, [(left, top, left + wide, top + tall) for top, left, tall, wide in windows.tolist()]
@@ -103,7 +103,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class ImageParts:
-    """The parts of an image data set, ready."""
+    """Prepared parts of an image data set."""
 
     samples: dict[PartName, Samples]
     spec: ImageSpec
@@ -117,13 +117,13 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
     Size, channels, normalisation, and the range of values beyond 8 bits are decided on the training part.
 
     Args:
-        parts: Content is pixels or encoded images; ``train`` is among them.
-        image_size: Side of the square that images become; None keeps a common size up to 256 pixels, else chooses 32,
-            64 or 224 by the median.
-        skip_bad: Leave out images that cannot be read instead of raising.
+        parts: Parts with pixels or encoded images; ``train`` is among them.
+        image_size: Side of the square that images are resized to; None keeps a common size up to 256 pixels, else
+            chooses 32, 64 or 224 by the median.
+        skip_bad: Leave out images that cannot be read instead of raising an error.
 
     Returns:
-        Samples, spec, and what is needed to read further images the same way.
+        Samples, spec, and everything needed to read further images in the same way.
 
     Raises:
         DataError: If images cannot be read, or none is left.
@@ -141,7 +141,7 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
         for name, (part, headers) in scanned.items()
     }
     if lazy:
-        notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded anew for each batch.")
+        notes.append(f"the images would take {total / 2**30:.1f} GiB decoded; they are decoded again for each batch.")
         notes += spot_notes(samples["train"])
     mean, std = _statistics(samples["train"], geometry.channels, notes)
     spec = ImageSpec(geometry.channels, geometry.height, geometry.width, mean, std)
@@ -150,12 +150,12 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
 
 
 def further_images(part: Part, preprocess: Mapping[str, object], *, skip_bad: bool) -> tuple[Samples, tuple[str, ...]]:
-    """Read further images as those of a data set were read.
+    """Read further images in the same way as those of a data set.
 
     Args:
-        part: Content is pixels or encoded images.
-        preprocess: As :func:`image_parts` gave it.
-        skip_bad: Leave out images that cannot be read instead of raising.
+        part: Part with pixels or encoded images.
+        preprocess: Result of :func:`image_parts`.
+        skip_bad: Leave out images that cannot be read instead of raising an error.
 
     Returns:
         Samples and notes.
@@ -201,7 +201,7 @@ def _measured(part: Part, headers: Sequence[Header]) -> list[Measured]:
 
 
 def _only_good(part: Part, found: list[T | None], notes: list[str]) -> tuple[Part, list[T]]:
-    """Drop what could not be read, and say so."""
+    """Leave out the images that could not be read, and note them."""
     bad = [part.names[i] for i, result in enumerate(found) if result is None]
     if not bad:
         return part, cast(list[T], found)
@@ -213,7 +213,7 @@ def _only_good(part: Part, found: list[T | None], notes: list[str]) -> tuple[Par
 
 
 def _attempted(read: Callable[[int], T], part: Part, skip_bad: bool) -> list[T | None]:
-    """Read every sample of a part; a failure gives None, or is raised with the names of what failed."""
+    """Read every sample of a part; a failure gives None, or raises an error with the names of all failures."""
     failures: dict[int, BaseException] = {}
 
     def attempt(number: int) -> T | None:
@@ -229,7 +229,7 @@ def _attempted(read: Callable[[int], T], part: Part, skip_bad: bool) -> list[T |
         others = f" {len(failures) - 1} more of {len(part)} images fail too." if len(failures) > 1 else ""
         raise DataError(
             f"{part.names[first]}: {reason(failures[first])}.{others} "
-            "Remove or mend what fails, or skip bad samples (--skip-bad)."
+            "Remove or repair these files, or skip bad samples (--skip-bad)."
         ) from failures[first]
     return results
 
@@ -281,7 +281,7 @@ def _store(part: Part, headers: Sequence[Header], reading: _Reading, notes: list
 
 
 def _statistics(train: Samples, channels: int, notes: list[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, exactly, from how often each of the 256 values occurs."""
+    """Compute mean and standard deviation per channel, exactly, from the counts of the 256 values."""
     if not isinstance(train, TensorSamples):
         return (GREY_MEAN, GREY_STD) if channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
     levels = torch.arange(256, dtype=torch.float64) / 255

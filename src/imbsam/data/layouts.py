@@ -1,4 +1,4 @@
-"""The public long-tailed data sets as they are handed out: which files, how many images, and where to get them."""
+"""Layouts of the public long-tailed data sets: which files, how many images, and where to get them."""
 
 import os
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from imbsam.data.sources.raw import Part, PartName, Raw, listed
 from imbsam.errors import DataError
 
 LIST_WORDS: Mapping[PartName, str] = {"train": "train", "validation": "val", "test": "test"}
-"""How the list of each part is called: by a name with this word in it."""
+"""Word in the name of each part's list."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A data set as it is handed out.
+    """Layout of a data set as it is published.
 
     Args:
         samples: Images of each part.
-        classes: How many.
+        classes: Number of classes.
         largest: Training images of the most frequent class.
-        smallest: Of the rarest.
-        lists: Whether the parts are list files, ``path label`` a line; else it is a CIFAR python archive.
-        needed: What has to be there, and where to get it.
+        smallest: Training images of the rarest class.
+        lists: Whether the parts are list files with lines ``path label``; else the data set is a CIFAR python archive.
+        needed: Files that are needed, and where to get them.
     """
 
     samples: Mapping[PartName, int]
@@ -37,13 +37,13 @@ class Layout:
     needed: str
 
     def source(self, place: str) -> str:
-        """Find the files.
+        """Find the files of the data set.
 
         Args:
-            place: A folder; ``LISTS@IMAGES`` where lists and images lie apart; an archive of CIFAR.
+            place: A folder; ``LISTS@IMAGES`` if lists and images are in different folders; or an archive of CIFAR.
 
         Returns:
-            The source as other commands take it.
+            The source in the form that other commands take.
 
         Raises:
             DataError: If a file is missing.
@@ -72,16 +72,16 @@ class Layout:
         return inside[0]
 
     def check(self, source: str) -> Raw:
-        """Compare what is there with what there should be; no image is opened.
+        """Compare the files with the layout; no image is opened.
 
         Args:
-            source: From :meth:`source`.
+            source: Result of :meth:`source`.
 
         Returns:
-            The parts as found.
+            The parts that were found.
 
         Raises:
-            DataError: With everything that is missing, too many, or not of the right number.
+            DataError: If something is missing, too much, or has the wrong number; the message lists all of it.
         """
         lists, _, images = source.partition("@")
         raw = read_lists(Path(lists), Path(images)) if self.lists else read_cifar(Path(source))
@@ -145,4 +145,4 @@ LAYOUTS: Mapping[str, Layout] = {
         "https://github.com/visipedia/inat_comp/tree/master/2018, as train_val2018/Plantae/7291/*.jpg",
     ),
 }
-"""By name."""
+"""Layouts by the name of the data set."""

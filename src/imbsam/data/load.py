@@ -1,4 +1,4 @@
-"""From a source to a data set: read, check, hold out, make long-tailed, decode or encode."""
+"""Loading of a data set: read a source, check, hold out, make long-tailed, decode or encode."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imbsam.data.columns import TableParts
 
 TEST, VALIDATION, TAIL = range(3)
-"""Streams of randomness; each step has its own, so that none moves when another option changes."""
+"""Random streams: each step has its own, so that no option changes the draws of another step."""
 
 
 def load(
@@ -48,37 +48,38 @@ def load(
     seed: int = 0,
     open_all: bool = True,
 ) -> Dataset:
-    """Read a data set.
+    """Load a data set from a source.
 
-    A test part is held out where the source has neither a test nor a validation part, then a validation part where it
-    has none; both keep the proportions of the classes. The long tail is made last, of the training part alone: the
-    held-out parts stay as they are. (The counts that papers report need ``validation_fraction=0``.)
+    If the source has neither a test nor a validation part, a test part is held out; if it has no validation part, one
+    is held out next. Both keep the proportions of the classes. The long tail is made last, from the training part
+    alone: the held-out parts are not changed. (The counts that papers report need ``validation_fraction=0``.)
 
     Args:
         source: ``"digits"``, or the path of a folder or file; see :data:`imbsam.data.sources.UNDERSTOOD`.
-        target: The column that holds the class, for tables and Parquet.
+        target: Column that holds the class, for tables and Parquet.
         ignore: Columns to leave out, for tables.
-        texts: Columns that are texts whatever they look like, for tables.
-        dialect: How a text table is written; what is left open is found out. Missing are the empty cell and the words
-            that pandas takes for it, among numbers others too, such as ``"?"`` or ``"unknown"``, which is said.
-        imbalance: Make the training part long-tailed: largest over smallest class, at least 1.
+        texts: Columns to read as text even if they look like numbers, for tables.
+        dialect: Format of a text table; what is left open is detected. A cell is missing if it is empty or one of the
+            words that pandas takes for missing; among numbers also others, such as ``"?"`` or ``"unknown"``, and then a
+            note says so.
+        imbalance: Make the training part long-tailed with this ratio of the largest to the smallest class, at least 1.
         profile: Shape of the tail.
-        rare: Which classes become rare: the last, or drawn at random.
-        subset: Which samples of a class stay in the long tail: drawn at random, or the first ones.
+        rare: Choice of the classes that become rare: the last ones, or drawn at random.
+        subset: Choice of the samples of a class that stay in the long tail: drawn at random, or the first ones.
         validation_fraction: Share of the training part to hold out for validation, in [0, 1).
         test_fraction: Share to hold out for the test, in [0, 1).
-        validation_is_test: The source's validation part is to be tested on; it must have no test part.
+        validation_is_test: Test on the source's validation part; the source must have no test part.
         image_size: Side of the square that images are resized to.
-        skip_bad: Leave out samples that cannot be used instead of raising.
-        seed: Of the splits and the long tail.
-        open_all: Open every image file at once, so that one that cannot be read is told now. Otherwise files are opened
-            when a batch asks for them, as RGB images; then ``image_size`` must be given.
+        skip_bad: Leave out samples that cannot be used instead of raising an error.
+        seed: Seed of the splits and the long tail.
+        open_all: Open every image file at once, to report files that cannot be read now. Otherwise files are opened
+            when a batch needs them, as RGB images, and ``image_size`` must be given.
 
     Returns:
         The data set; its ``notes`` say what was done to the data.
 
     Raises:
-        DataError: If the source cannot be read or used; names the file, row or column.
+        DataError: If the source cannot be read or used; the message names the file, row or column.
         OptionError: If an option is out of range or does not fit the source.
     """
     _check_fractions(validation_fraction, test_fraction)
@@ -99,9 +100,7 @@ def load(
     elif open_all or isinstance(whole.content, Tensor):
         ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
     elif image_size is None:
-        raise OptionError(
-            "open_all=False needs image_size: without opening the images nobody knows how large they are."
-        )
+        raise OptionError("open_all=False needs image_size, because the size of unopened images is unknown.")
     else:
         ready = unopened_parts(raw.parts, image_size)
     _check_classes_left(raw.classes, ready.samples["train"])
@@ -121,23 +120,23 @@ def load(
 def load_like(
     source: str, preprocess: Mapping[str, object], *, skip_bad: bool = False, dialect: Dialect = AS_FOUND
 ) -> tuple[Samples, bool]:
-    """Read further data as a data set was read.
+    """Load further data in the same way as a data set.
 
-    Where the source has parts, its test part is taken, else its validation part, else all of it. What was filled in
-    or ignored is told as a :class:`DataWarning`. Of ``"digits"`` the samples held out from training are taken.
+    If the source has parts, its test part is used, else its validation part, else all of it. A :class:`DataWarning`
+    says what was filled in or ignored. For ``"digits"`` the samples held out from training are used.
 
     Args:
-        source: As for :func:`load`; images may also lie in one folder without class folders, or be a single file, and
-            a table may lack the target column: then the targets are -1.
-        preprocess: ``Dataset.preprocess`` of the data trained on.
-        skip_bad: Leave out samples that cannot be used instead of raising.
-        dialect: How a text table is written; what is left open is found out.
+        source: Source, as for :func:`load`. Images may also be in one folder without class folders, or in a single
+            file, and a table may have no target column; the targets are then -1.
+        preprocess: ``Dataset.preprocess`` of the training data.
+        skip_bad: Leave out samples that cannot be used instead of raising an error.
+        dialect: Format of a text table; what is left open is detected.
 
     Returns:
         The samples, and whether they are labelled.
 
     Raises:
-        DataError: If the source cannot be read, does not fit, or has a class that training had not.
+        DataError: If the source cannot be read, does not fit, or has a class that was not in training.
     """
     samples, labelled, notes = load_further(source, preprocess, skip_bad=skip_bad, dialect=dialect)
     for note in notes:
@@ -148,19 +147,19 @@ def load_like(
 def load_further(
     source: str, preprocess: Mapping[str, object], *, skip_bad: bool = False, dialect: Dialect = AS_FOUND
 ) -> tuple[Samples, bool, tuple[str, ...]]:
-    """Read further data as :func:`load_like` does, and give the notes instead of warning.
+    """Load further data as :func:`load_like` does, and return the notes instead of warning.
 
     Args:
-        source: As there.
-        preprocess: As there.
-        skip_bad: As there.
-        dialect: As there.
+        source: See :func:`load_like`.
+        preprocess: See :func:`load_like`.
+        skip_bad: See :func:`load_like`.
+        dialect: See :func:`load_like`.
 
     Returns:
-        The samples, whether they are labelled, and what was filled in or ignored, a sentence each.
+        The samples, whether they are labelled, and sentences that say what was filled in or ignored.
 
     Raises:
-        DataError: As there.
+        DataError: In the cases of :func:`load_like`.
     """
     is_table = preprocess["kind"] == "table"
     target = cast(str | None, preprocess["target"])
@@ -177,7 +176,9 @@ def load_further(
     if len(part) == 0:
         raise DataError(f"{source}: there are no samples.")
     if part.is_table != is_table:
-        raise DataError(f"{source}: the model was trained on {'a table' if is_table else 'images'}, this is not one.")
+        raise DataError(
+            f"{source}: the model was trained on {'a table' if is_table else 'images'}, but this source is not."
+        )
     part = _renumbered(source, part, raw.classes, cast(Sequence[str], preprocess["classes"]))
     notes = raw.notes
     if name == "train" and _canonical(source) == preprocess["source"]:
@@ -185,7 +186,7 @@ def load_further(
             seed, fraction = cast(int, preprocess["seed"]), cast(float, preprocess["test_fraction"])
             part = part.take(stratified_split(part.targets, fraction, generator(seed, TEST))[1])
         else:
-            notes += ("these are the data that the model was trained on; results on them say little.",)
+            notes += ("these are the data that the model was trained on, so results on them say little.",)
     if is_table:
         from imbsam.data.columns import further_rows
 
@@ -196,13 +197,13 @@ def load_further(
 
 
 def spec_of(preprocess: Mapping[str, object]) -> InputSpec:
-    """What models trained on these data get to see, as when they were loaded.
+    """Return the form of one sample for models trained on these data.
 
     Args:
-        preprocess: ``Dataset.preprocess``, also after a way through JSON.
+        preprocess: ``Dataset.preprocess``, also if it was written to JSON and read again.
 
     Returns:
-        Equal to ``Dataset.spec``.
+        The form, equal to ``Dataset.spec``.
     """
     fields = cast(Mapping[str, int], preprocess["spec"])
     lists = cast(Mapping[str, Sequence[float]], preprocess["spec"])
@@ -221,15 +222,15 @@ def _check_fractions(validation: float, test: float) -> None:
 
 def _check_kind(is_table: bool, ignore: Sequence[str], image_size: int | None) -> None:
     if is_table and image_size is not None:
-        raise OptionError("image_size is for images, the data are a table. Leave the option out.")
+        raise OptionError("image_size is for images, but the data are a table. Leave the option out.")
     if not is_table and ignore:
-        raise OptionError("ignore names columns of a table, the data are images. Leave the option out.")
+        raise OptionError("ignore names columns of a table, but the data are images. Leave the option out.")
     if image_size is not None and image_size < 1:
         raise OptionError(f"image_size must be at least 1; got {image_size}.")
 
 
 def _checked(raw: Raw) -> Raw:
-    """Every class has training samples, there are at least two, and every part is labelled."""
+    """Check that there are at least two classes, each with training samples, and that every part is labelled."""
     train = raw.train
     if not train.labelled:
         raise DataError(f"{raw.name}: there are no training samples with a class.")
@@ -242,12 +243,12 @@ def _checked(raw: Raw) -> Raw:
         if absent:
             classes = listed([repr(raw.classes[index]) for index in absent])
             raise DataError(
-                f"{raw.name}: the {name} part has samples of {classes}, of which there are none to train on. "
+                f"{raw.name}: the {name} part has samples of {classes}, which has no training samples. "
                 "Add training samples or remove the class."
             )
     raw = _without_empty_classes(raw)
     if len(raw.classes) < 2:
-        raise DataError(f"{raw.name}: there is one class only ({listed(raw.classes)}); telling apart needs two.")
+        raise DataError(f"{raw.name}: there is only one class ({listed(raw.classes)}); a classifier needs two.")
     return raw
 
 
@@ -265,7 +266,7 @@ def _without_empty_classes(raw: Raw) -> Raw:
 
 def _tested_on_validation(raw: Raw) -> Raw:
     if "test" in raw.parts or "validation" not in raw.parts:
-        found = "has a test part of its own" if "test" in raw.parts else "has no validation part"
+        found = "has its own test part" if "test" in raw.parts else "has no validation part"
         raise OptionError(f"{raw.name} {found}, so its validation part cannot be the test (--validation-is-test).")
     parts: dict[PartName, Part] = {"train": raw.train, "test": raw.parts["validation"]}
     return replace(raw, parts=parts).noting("the source's validation part is the test part.")
@@ -313,11 +314,11 @@ def _check_classes_left(classes: Sequence[str], train: Samples) -> None:
     counts = torch.bincount(train.targets, minlength=len(classes)).tolist()
     gone = [repr(name) for name, count in zip(classes, counts, strict=True) if count == 0]
     if gone:
-        raise DataError(f"no training image of the classes {listed(gone)} can be read. Mend or remove these classes.")
+        raise DataError(f"no training image of the classes {listed(gone)} can be read. Repair or remove these classes.")
 
 
 def _renumbered(source: str, part: Part, classes: Sequence[str], trained: Sequence[str]) -> Part:
-    """Targets as indices into the classes of training; classes are matched by name."""
+    """Return targets as indices into the classes of training; classes are matched by name."""
     if not part.labelled:
         return part
     index = {name: number for name in classes if (number := _same_class(name, trained)) is not None}
@@ -333,7 +334,7 @@ def _renumbered(source: str, part: Part, classes: Sequence[str], trained: Sequen
 
 
 def _same_class(name: str, trained: Sequence[str]) -> int | None:
-    """The class of training that a name stands for: the same text, else the only one of the same meaning."""
+    """Return the class of training that a name stands for: the same text, else the only one with the same meaning."""
     if name in trained:
         return trained.index(name)
     from imbsam.data.sources.cells import meaning

@@ -1,4 +1,4 @@
-"""Make a balanced training set long-tailed: how many samples each class keeps, and which."""
+"""Making a balanced training set long-tailed: how many and which samples each class keeps."""
 
 from typing import Literal
 
@@ -14,18 +14,18 @@ Subset = Literal["drawn", "first"]
 
 
 def long_tail_counts(available: Tensor, imbalance: float, profile: Profile = "exponential") -> Tensor:
-    """How many samples each class keeps, most frequent class first (Cui et al. 2019; Cao et al. 2019).
+    """Compute how many samples each class keeps, most frequent class first (Cui et al. 2019; Cao et al. 2019).
 
-    Exponential: ``n_i = int(n_max * mu^(i / (C - 1)))``. Step: ``n_max`` for the first half of the classes,
-    ``int(n_max * mu)`` for the second; the middle one of an odd number counts to the first. ``mu = 1 / imbalance``.
+    Exponential: ``n_i = int(n_max * mu^(i / (C - 1)))``. Step: ``n_max`` for the first half of the classes, and
+    ``int(n_max * mu)`` for the second; the middle one of an odd number belongs to the first. ``mu = 1 / imbalance``.
 
     Args:
-        available: Samples each class has, shape ``(C,)``; ``n_max`` is their maximum.
-        imbalance: Most frequent over rarest, at least 1.
+        available: Number of samples of each class, shape ``(C,)``; ``n_max`` is their maximum.
+        imbalance: Ratio of the most frequent to the rarest class, at least 1.
         profile: Shape of the tail.
 
     Returns:
-        Shape ``(C,)``, int64: at least 1 and at most what the class has.
+        Counts, shape ``(C,)``, int64: at least 1 and at most what the class has.
 
     Raises:
         OptionError: If ``imbalance`` is below 1 or not finite, or the profile is unknown.
@@ -51,20 +51,20 @@ def long_tail(
     subset: Subset = "drawn",
     generator: torch.Generator,
 ) -> Tensor:
-    """Choose the samples that stay.
+    """Choose the samples that stay in the long tail.
 
-    With the same generator state a stronger imbalance keeps a subset of what a weaker one keeps.
+    With the same generator state a stronger imbalance keeps a subset of the samples that a weaker one keeps.
 
     Args:
-        targets: Shape ``(N,)``, int64, every class of 0..C-1 present.
-        imbalance: Most frequent over rarest, at least 1.
+        targets: Class of each sample, shape ``(N,)``, int64, every class of 0..C-1 present.
+        imbalance: Ratio of the most frequent to the rarest class, at least 1.
         profile: See :func:`long_tail_counts`.
-        rare: ``"last"``: the higher the class index, the rarer. ``"random"``: the order of rarity is drawn.
-        subset: ``"drawn"``: which samples of a class stay is drawn. ``"first"``: the first ones.
-        generator: Where the choice of samples (and of rare classes) comes from.
+        rare: ``"last"`` makes a class rarer the higher its index; ``"random"`` draws the order of rarity.
+        subset: ``"drawn"`` draws the samples of a class that stay; ``"first"`` keeps the first ones.
+        generator: Source of the random choice of samples (and of rare classes).
 
     Returns:
-        Indices that stay, ascending.
+        Indices of the samples that stay, ascending.
 
     Raises:
         OptionError: If an option is out of range.

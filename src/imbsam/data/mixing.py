@@ -1,4 +1,4 @@
-"""Mixing: rows of a batch that are blends of two samples, and what share of them belongs to each class."""
+"""Mixing of samples: rows of a batch that are blends of two samples, and the share of each class in them."""
 
 import math
 from dataclasses import dataclass
@@ -16,16 +16,17 @@ Mix = Literal["none", "mixup", "cutmix", "both"]
 
 @dataclass(frozen=True)
 class Mixing:
-    """Blends each row of a batch with another row of it.
+    """Rule that blends each row of a batch with another row of it.
 
     mixup (Zhang et al. 2018): ``lam * x_i + (1 - lam) * x_j``, lam from ``Beta(alpha, alpha)`` once a batch. CutMix
-    (Yun et al. 2019): a box of ``1 - lam`` of the picture's area comes from ``x_j``; lam is then the area that is left
-    of ``x_i``, since the box may stick out. The targets are mixed alike: they become memberships.
+    (Yun et al. 2019): a box of ``1 - lam`` of the image's area comes from ``x_j``; lam is then set to the share of
+    ``x_i`` that is left, since the box may stick out. The targets are mixed with the same shares: they become
+    memberships.
 
     Args:
-        how: ``"mixup"``, ``"cutmix"``, or ``"both"``, one of them by a coin thrown for each batch.
-        num_classes: C.
-        alpha: Of the beta distribution, above 0; 1 is uniform.
+        how: ``"mixup"``, ``"cutmix"``, or ``"both"``, which draws one of them for each batch.
+        num_classes: Number of classes C.
+        alpha: Parameter of the beta distribution, above 0; 1 is uniform.
 
     Raises:
         OptionError: If an option is out of range.
@@ -45,8 +46,8 @@ class Mixing:
         """Draw how a batch is mixed.
 
         Args:
-            rows: Of the whole batch.
-            generator: Source of the draws.
+            rows: Number of rows of the whole batch.
+            generator: Source of the random draws.
 
         Returns:
             The partner of each row, and the rule.
@@ -62,13 +63,13 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Blending:
-    """How one batch is mixed.
+    """Mixing of one batch.
 
     Args:
-        partners: The row that each row is mixed with, shape ``(b,)``.
-        share: lam, the share of a row that is its own.
-        centre: Of CutMix's box, as shares of height and width; None for mixup.
-        num_classes: C.
+        partners: Index of the row that each row is mixed with, shape ``(b,)``.
+        share: lam, the share that a row keeps of itself.
+        centre: Centre of CutMix's box, as shares of height and width; None for mixup.
+        num_classes: Number of classes C.
     """
 
     partners: Tensor
@@ -80,8 +81,8 @@ class Blending:
         """Mix some rows with their partners.
 
         Args:
-            own: float32, shape ``(b, ...)``; with a centre ``(b, C, H, W)``.
-            others: Of the partners, same shape.
+            own: Rows, float32, shape ``(b, ...)``; with a centre ``(b, C, H, W)``.
+            others: Partners of the rows, same shape.
         """
         if self.centre is None:
             return own * self.share + others * (1 - self.share)
@@ -91,15 +92,15 @@ class Blending:
         return mixed
 
     def targets(self, own: Tensor, others: Tensor, inputs: Tensor) -> Tensor:
-        """The memberships of mixed rows.
+        """Return the memberships of mixed rows.
 
         Args:
-            own: Classes, int64, shape ``(b,)``.
-            others: Of the partners.
-            inputs: The mixed rows, for their size.
+            own: Classes of the rows, int64, shape ``(b,)``.
+            others: Classes of the partners.
+            inputs: Mixed rows, for their size.
 
         Returns:
-            float32, shape ``(b, C)``; each row sums to 1.
+            Memberships, float32, shape ``(b, C)``; each row sums to 1.
         """
         share = self.share
         if self.centre is not None:
@@ -115,6 +116,6 @@ class Blending:
 
 
 def _clipped(centre: float, side: float, pixels: int) -> slice:
-    """Part of an edge that a box covers, as far as it lies in the picture."""
+    """Return the part of an edge that a box covers inside the image."""
     middle, half = int(centre * pixels), int(side * pixels) // 2
     return slice(max(0, middle - half), min(pixels, middle + half))

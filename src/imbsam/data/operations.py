@@ -1,4 +1,4 @@
-"""The operations that automatic augmentation draws from, each on a batch of uint8 images as Pillow does it on one."""
+"""Operations of automatic augmentation, each on a batch of uint8 images as Pillow does it on one."""
 
 import math
 from collections.abc import Callable
@@ -10,21 +10,21 @@ from torch import Tensor
 from imbsam.inputs import ImageSpec
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-"""Called with uint8 images ``(b, C, H, W)`` and the amount for each, float64 ``(b,)``; gives images like them."""
+"""Function of uint8 images ``(b, C, H, W)`` and an amount for each, float64 ``(b,)``, that returns such images."""
 
 FIXED = 65536
-"""Pillow finds the source of a pixel in whole numbers of this part of a pixel."""
+"""Fractions of a pixel, in whole numbers of which Pillow computes the source of a pixel."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What may be done to an image, and how much of it.
+    """Operation on an image, and the range of its amount.
 
     Args:
-        name: Of the operation.
-        apply: Does it.
-        low: The amount at strength 0.
-        high: The amount at strength 1.
+        name: Name of the operation.
+        apply: Function that does it.
+        low: Amount at strength 0.
+        high: Amount at strength 1.
         signed: Whether the amount is negated for half of the images.
     """
 
@@ -36,13 +36,13 @@ class Operation:
 
 
 def operations(spec: ImageSpec, *, wide: bool) -> tuple[Operation, ...]:
-    """Every operation that an image of this kind can take, at the strengths of a policy.
+    """Return every operation that images of this kind can take, at the strengths of a policy.
 
     Args:
-        spec: Of the images. Grey ones have no colour to change, and lack that operation.
-        wide: The strengths of TrivialAugment wide (Müller and Hutter 2021, table 7); there shifts are of up to 32
-            pixels, here never more than the side. Otherwise those of RandAugment (Cubuk et al. 2020), shifts of up to
-            150 / 331 of the side.
+        spec: Form of the images. Grey images have no colour to change, and lack that operation.
+        wide: Use the strengths of TrivialAugment wide (Müller and Hutter 2021, table 7), with shifts of up to 32 pixels
+            but at most the side; otherwise those of RandAugment (Cubuk et al. 2020), with shifts of up to 150 / 331 of
+            the side.
 
     Returns:
         The operations, always in the same order.
@@ -69,17 +69,17 @@ def operations(spec: ImageSpec, *, wide: bool) -> tuple[Operation, ...]:
 
 
 def identity(images: Tensor, amount: Tensor) -> Tensor:
-    """Leave the images as they are."""
+    """Return the images unchanged."""
     return images
 
 
 def shear_x(images: Tensor, amount: Tensor) -> Tensor:
-    """Take each pixel from ``amount`` times its row further right; what comes from outside is black."""
+    """Take each pixel from ``amount`` times its row further right; pixels from outside are black."""
     return _affine(images, [(1, a, 0, 0, 1, 0) for a in amount.tolist()])
 
 
 def shear_y(images: Tensor, amount: Tensor) -> Tensor:
-    """Take each pixel from ``amount`` times its column further down."""
+    """Take each pixel from ``amount`` times its column further down; pixels from outside are black."""
     return _affine(images, [(1, 0, 0, a, 1, 0) for a in amount.tolist()])
 
 
@@ -94,7 +94,7 @@ def translate_y(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, amount: Tensor) -> Tensor:
-    """Turn counter-clockwise about the centre, by degrees."""
+    """Rotate images counter-clockwise about the centre, by degrees."""
     x, y = images.shape[3] / 2, images.shape[2] / 2
     # In Python's numbers: torch's cosine of a vector may differ in the last bit by where in it a number stands.
     turns = [(math.cos(math.radians(a)), math.sin(math.radians(a))) for a in amount.tolist()]
@@ -102,17 +102,17 @@ def rotate(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from black by the factor ``1 + amount``."""
+    """Move images away from black by the factor ``1 + amount``."""
     return _blend(torch.zeros_like(images), images, amount)
 
 
 def color(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from the grey picture; for three channels."""
+    """Move images of three channels away from their grey version."""
     return _blend(_grey(images), images, amount)
 
 
 def contrast(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from the mean grey."""
+    """Move images away from their mean grey."""
     # In whole numbers: a sum of floats over an image may be split over threads, and then depends on their number.
     total = _grey(images).long().sum((1, 2, 3), keepdim=True)
     mean = (total.double() / (images.shape[2] * images.shape[3]) + 0.5).floor()
@@ -120,7 +120,7 @@ def contrast(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from a smoothed picture, whose border is as it was."""
+    """Move images away from a smoothed version, whose border is unchanged."""
     if min(images.shape[2:]) < 3:
         return images
     high, wide = images.shape[2] - 2, images.shape[3] - 2
@@ -132,18 +132,18 @@ def sharpness(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, amount: Tensor) -> Tensor:
-    """Clear the lowest bits, as many as the amount rounds to."""
+    """Clear the lowest bits, as many as the rounded amount."""
     unit = (2 ** amount.round()).to(images.dtype).view(-1, 1, 1, 1)
     return images // unit * unit
 
 
 def solarize(images: Tensor, amount: Tensor) -> Tensor:
-    """Invert the pixels of at least ``amount``."""
+    """Invert the pixels with a value of at least ``amount``."""
     return torch.where(images >= amount.view(-1, 1, 1, 1), 255 - images, images)
 
 
 def autocontrast(images: Tensor, amount: Tensor) -> Tensor:
-    """Stretch each channel to 0..255; one of a single value stays."""
+    """Stretch each channel to 0..255; a channel with a single value is unchanged."""
     flat = images.flatten(2)
     low, high = flat.amin(2, keepdim=True).double(), flat.amax(2, keepdim=True).double()
     scale = 255 / (high - low).clamp(min=1)
@@ -152,7 +152,7 @@ def autocontrast(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor, amount: Tensor) -> Tensor:
-    """Spread the values of each channel so that all are equally frequent, as far as whole values can be."""
+    """Make the values of each channel equally frequent, as far as whole values allow."""
     flat = images.flatten(2).long()
     counts = torch.zeros(*flat.shape[:2], 256, dtype=torch.long).scatter_add_(2, flat, torch.ones_like(flat))
     of_highest = counts.gather(2, flat.amax(2, keepdim=True))
@@ -173,7 +173,7 @@ def _blend(base: Tensor, images: Tensor, amount: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    """ITU-R BT.601 in whole numbers, as Pillow converts to grey."""
+    """Convert to grey by ITU-R BT.601 in whole numbers, as Pillow does."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.int().unbind(1)

@@ -1,4 +1,4 @@
-"""Automatic augmentation: which operations an image goes through, and how strongly, drawn for each image."""
+"""Policies of automatic augmentation: the operations and their strengths, drawn for each image."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,19 +11,19 @@ from imbsam.data.operations import Operation, operations
 from imbsam.inputs import ImageSpec
 
 STRENGTHS = 31
-"""Strengths there are, 0 to 30."""
+"""Number of strengths, 0 to 30."""
 
 PolicyName = Literal["trivial", "randaugment"]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Some operations one after the other, each drawn from all.
+    """Sequence of operations, each drawn at random.
 
     Args:
-        operations: To draw from.
-        number: How many an image goes through.
-        strength: Of each, 0 to 30; None draws it.
+        operations: Operations to draw from.
+        number: Number of operations for each image.
+        strength: Strength of each, 0 to 30; None draws it.
     """
 
     operations: tuple[Operation, ...]
@@ -31,14 +31,14 @@ class Policy:
     strength: int | None = None
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
-        """Put each image through operations of its own draws.
+        """Apply operations drawn for each image.
 
         Args:
-            images: Values 0..255, uint8 or float, shape ``(b, C, H, W)``.
-            generator: Source of the draws.
+            images: Images with values 0..255, uint8 or float, shape ``(b, C, H, W)``.
+            generator: Source of the random draws.
 
         Returns:
-            uint8, same shape.
+            Images, uint8, same shape.
         """
         images = images.round().clamp(0, 255).to(torch.uint8) if images.is_floating_point() else images
         count = len(images)
@@ -61,12 +61,12 @@ class Policy:
 
 
 def policy(name: PolicyName, spec: ImageSpec) -> Policy:
-    """A published policy for images of a kind.
+    """Return a published policy for images of a kind.
 
     Args:
-        name: ``"trivial"``: TrivialAugment wide, one operation of a strength drawn (Müller and Hutter 2021);
-            ``"randaugment"``: two operations of strength 9 of 30 (Cubuk et al. 2020).
-        spec: Of the images.
+        name: ``"trivial"`` for TrivialAugment wide, one operation of random strength (Müller and Hutter 2021), or
+            ``"randaugment"`` for two operations of strength 9 of 30 (Cubuk et al. 2020).
+        spec: Form of the images.
     """
     if name == "trivial":
         return Policy(operations(spec, wide=True))

@@ -1,4 +1,4 @@
-"""Samplers: in which order an epoch meets the training samples, and which of them more than once."""
+"""Samplers: the order of the training samples in an epoch, and which of them are repeated."""
 
 from typing import Literal, get_args
 
@@ -12,16 +12,16 @@ Sampler = Literal["shuffle", "balanced", "square-root", "repeated", "gathered"]
 
 
 def check_sampler(sampler: str, *, shuffle: bool, tail: Tensor | None, tail_rows: int) -> None:
-    """Refuse a sampler that does not exist, or that lacks something.
+    """Refuse a sampler that does not exist, or that lacks an option.
 
     Args:
-        sampler: One of :data:`Sampler`.
-        shuffle: Whether the order is drawn at all.
-        tail: Marks the tail classes, bool, shape ``(C,)``; ``"gathered"`` needs it.
-        tail_rows: Of ``"gathered"``.
+        sampler: Name of the sampler, one of :data:`Sampler`.
+        shuffle: Whether the order is random.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``; ``"gathered"`` needs it.
+        tail_rows: Number of tail samples in a batch, for ``"gathered"``.
 
     Raises:
-        OptionError: If it is so.
+        OptionError: If the sampler is unknown or lacks an option.
     """
     if sampler not in get_args(Sampler):
         raise OptionError(f"sampler must be one of {', '.join(get_args(Sampler))}; got {sampler!r}.")
@@ -44,13 +44,13 @@ def epoch_order(
     """Draw the samples of an epoch, in their order.
 
     Args:
-        sampler: Which one, checked.
+        sampler: Name of the sampler, checked.
         targets: Class of each sample, shape ``(N,)``, int64.
-        generator: Source of the draws.
+        generator: Source of the random draws.
         batch_size: Rows per batch.
-        tail: Marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
-        tail_rows: Tail samples that stand together, for ``"gathered"``.
-        repeat_threshold: Of :meth:`imbsam.priors.ClassPriors.repeat_factors`, for ``"repeated"``.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``, for ``"gathered"``.
+        tail_rows: Number of tail samples in a batch, for ``"gathered"``.
+        repeat_threshold: Threshold of :meth:`imbsam.priors.ClassPriors.repeat_factors`, for ``"repeated"``.
 
     Returns:
         Indices of samples, int64; N of them, and more for ``"repeated"``.
@@ -70,9 +70,9 @@ def class_weighted(targets: Tensor, generator: torch.Generator, *, power: float)
     """Draw samples with replacement, first a class and then one of its samples (Kang et al. 2020, section 3.1).
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
-        generator: Source of the draws.
-        power: A class is drawn in proportion to its count to this power: 0 balances the classes.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
+        generator: Source of the random draws.
+        power: Exponent of the count to which the probability of a class is proportional; 0 balances the classes.
 
     Returns:
         N indices.
@@ -94,16 +94,16 @@ def class_weighted(targets: Tensor, generator: torch.Generator, *, power: float)
 def repeated(targets: Tensor, generator: torch.Generator, *, threshold: float | None = None) -> Tensor:
     """Shuffle the samples and some copies of those of rare classes (Gupta et al. 2019, LVIS, appendix).
 
-    A sample of a class whose repeat factor is r comes ``floor(r)`` times, and once more with the probability that is
-    left. The further copies are drawn systematically: every epoch has as many samples.
+    A sample of a class with repeat factor r occurs ``floor(r)`` times, and once more with the remaining probability.
+    These extra copies are drawn systematically, so that every epoch has the same number of samples.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
-        generator: Source of the draws.
-        threshold: Of :meth:`imbsam.priors.ClassPriors.repeat_factors`.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
+        generator: Source of the random draws.
+        threshold: Threshold of :meth:`imbsam.priors.ClassPriors.repeat_factors`.
 
     Returns:
-        At least N indices, as many in each epoch.
+        At least N indices, the same number in each epoch.
     """
     factors = ClassPriors.from_targets(targets).repeat_factors(threshold)[targets]
     whole = factors.floor()
@@ -121,16 +121,16 @@ def repeated(targets: Tensor, generator: torch.Generator, *, threshold: float | 
 
 
 def gathered(in_tail: Tensor, generator: torch.Generator, *, batch_size: int, together: int) -> Tensor:
-    """Shuffle so that tail samples stand together in some of the batches, each sample once.
+    """Shuffle so that tail samples are together in some of the batches, each sample once.
 
     Args:
         in_tail: Whether each sample is of a tail class, bool, shape ``(N,)``.
-        generator: Source of the draws.
+        generator: Source of the random draws.
         batch_size: Rows per batch.
-        together: Tail samples in a batch that has any, about.
+        together: Approximate number of tail samples in a batch that has any.
 
     Returns:
-        N indices, a batch after the other.
+        N indices, one batch after the other.
     """
     order = torch.randperm(len(in_tail), generator=generator)
     tail, head = order[in_tail[order]], order[~in_tail[order]]

@@ -1,4 +1,4 @@
-"""Independent random streams, each named by a key of integers."""
+"""Independent random streams, each identified by a key of integers."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ ORDER, AUGMENTATION, DROPOUT, CLASSIFIER, MIXING = range(5)
 
 
 def generator(*key: int) -> torch.Generator:
-    """A generator whose draws depend on the key alone: same key, same draws, in any process.
+    """Make a generator whose draws depend on the key alone: same key, same draws, in any process.
 
     Args:
         key: Integers such as ``(seed, epoch, batch)``; different keys give unrelated streams.

@@ -1,4 +1,4 @@
-"""Stratified splits that leave rare classes something to learn from."""
+"""Stratified splits that keep training samples of rare classes."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,18 @@ from torch import Tensor
 from imbsam.errors import OptionError
 
 SMALLEST_SPLIT_CLASS = 3
-"""A class with fewer samples than this stays whole in the training part."""
+"""Number of samples below which a class stays whole in the training part."""
 
 
 def random_ranks(targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Shuffle each class for itself.
+    """Shuffle each class separately.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
-        generator: Where the shuffling comes from.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
+        generator: Source of the random order.
 
     Returns:
-        Shape ``(N,)``: each sample's place, from 0, in the random order of its class.
+        Rank of each sample, from 0, in the random order of its class, shape ``(N,)``.
     """
     shuffled = torch.randperm(len(targets), generator=generator)
     ranks = torch.empty_like(targets)
@@ -26,13 +26,13 @@ def random_ranks(targets: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def ranks_in_order(targets: Tensor) -> Tensor:
-    """Count each class for itself.
+    """Count each class separately.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
 
     Returns:
-        Shape ``(N,)``: how many samples of the same class stand before each.
+        Number of samples of the same class before each sample, shape ``(N,)``.
     """
     by_class = targets.argsort(stable=True)
     counts = torch.bincount(targets)
@@ -48,9 +48,9 @@ def stratified_split(targets: Tensor, fraction: float, generator: torch.Generato
     A class of three samples or more gives at least one and keeps at least one; a smaller class gives none.
 
     Args:
-        targets: Shape ``(N,)``, int64, at least 0.
+        targets: Class of each sample, shape ``(N,)``, int64, at least 0.
         fraction: Share of each class to hold out, in [0, 1).
-        generator: Where the choice comes from.
+        generator: Source of the random choice.
 
     Returns:
         Indices kept and indices held out, both ascending.

@@ -1,4 +1,4 @@
-"""From raw samples to model inputs: normalisation and augmentation, a whole batch at a time.
+"""Transforms from raw samples to model inputs: normalisation and augmentation of a whole batch at a time.
 
 A transform is called as ``transform(raw, generator)``; all its randomness comes from the generator.
 """
@@ -21,7 +21,7 @@ Transform = Callable[[Tensor, Draws], Tensor]
 Augment = Literal["none", "cifar", "imagenet", "trivial", "randaugment"]
 
 LARGEST_PADDED = 96
-"""Pixels of the longer side up to which images are padded and cropped; larger ones are cropped and resized."""
+"""Longer side in pixels up to which images are padded and cropped; larger ones are cropped and resized."""
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 LUMA = (0.299, 0.587, 0.114)
@@ -29,14 +29,14 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def training_transform(spec: InputSpec, augment: Augment) -> Transform:
-    """What training batches go through.
+    """Return the transform of training batches.
 
     Args:
-        spec: What the model gets to see.
-        augment: ``"none"``; ``"cifar"``: random crop after zero padding by an eighth of the side (4 of 32 pixels),
-            random flip; ``"imagenet"``: random resized crop, random flip, colour jitter; ``"trivial"`` and
-            ``"randaugment"``: the crop and flip of cifar, or of imagenet where a side is above 96 pixels, and then
-            that :func:`~imbsam.data.policies.policy` instead of the jitter.
+        spec: Form of the model's inputs.
+        augment: ``"none"``; ``"cifar"`` for a random crop after zero padding by an eighth of the side (4 of 32 pixels)
+            and a random flip; ``"imagenet"`` for a random resized crop, random flip and colour jitter; ``"trivial"`` or
+            ``"randaugment"`` for the crop and flip of cifar, or of imagenet where a side is above 96 pixels, followed
+            by that :func:`~imbsam.data.policies.policy` instead of the jitter.
 
     Returns:
         The transform.
@@ -49,10 +49,10 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
     if augment == "none":
         return evaluation_transform(spec)
     if not isinstance(spec, ImageSpec):
-        raise OptionError(f"augment={augment!r} is for images, the data are a table. Use augment='none'.")
+        raise OptionError(f"augment={augment!r} is for images, but the data are a table. Use augment='none'.")
     if augment != "cifar" and spec.channels not in (1, 3):
         raise OptionError(
-            f"augment={augment!r} takes grey or RGB images, and these have {spec.channels} channels. "
+            f"augment={augment!r} takes grey or RGB images, but these have {spec.channels} channels. "
             "Use augment='cifar'."
         )
     if augment == "cifar":
@@ -64,30 +64,30 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
 
 
 def evaluation_transform(spec: InputSpec) -> Transform:
-    """What batches go through when nothing is random.
+    """Return the transform of batches without randomness.
 
     Args:
-        spec: What the model gets to see.
+        spec: Form of the model's inputs.
 
     Returns:
-        Normalisation for images; table rows pass as they are.
+        Normalisation for images; table rows are not changed.
     """
     return Normalise(spec) if isinstance(spec, ImageSpec) else as_it_is
 
 
 def as_it_is(rows: Tensor, generator: Draws = None) -> Tensor:
-    """Table rows are standardised when they are loaded."""
+    """Return table rows unchanged: they are standardised when they are loaded."""
     return rows
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """uint8 ``(b, C, H, W)`` to float32: ``(pixel / 255 - mean) / std`` per channel."""
+    """Transform of uint8 ``(b, C, H, W)`` to float32: ``(pixel / 255 - mean) / std`` per channel."""
 
     spec: ImageSpec
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
-        """Normalise; draws nothing."""
+        """Normalise images; nothing is drawn."""
         mean = torch.tensor(self.spec.mean).view(-1, 1, 1)
         std = torch.tensor(self.spec.std).view(-1, 1, 1)
         return images.to(torch.float32).mul_(1 / (255 * std)).sub_(mean / std)
@@ -95,11 +95,11 @@ class Normalise:
 
 @dataclass(frozen=True)
 class CifarAugmentation:
-    """Zero padding, random crop, random horizontal flip, normalisation (He et al. 2016, section 4.2).
+    """Zero padding, random crop, random horizontal flip, and normalisation (He et al. 2016, section 4.2).
 
     Args:
         spec: Size and normalisation of the result.
-        policy: What cropped images go through, too.
+        policy: Further augmentation of the cropped images.
     """
 
     spec: ImageSpec
@@ -109,11 +109,11 @@ class CifarAugmentation:
         """Crop and flip each image by its own draw.
 
         Args:
-            images: uint8, shape ``(b, C, H, W)``.
-            generator: Source of the draws.
+            images: Images, uint8, shape ``(b, C, H, W)``.
+            generator: Source of the random draws.
 
         Returns:
-            float32, same shape.
+            Images, float32, same shape.
         """
         count, _, height, width = images.shape
         pad_y, pad_x = max(1, height // 8), max(1, width // 8)
@@ -128,17 +128,17 @@ class CifarAugmentation:
 
 @dataclass(frozen=True)
 class ImageNetAugmentation:
-    """Random resized crop, flip, colour jitter, normalisation (Szegedy et al. 2015; Liu et al. 2019).
+    """Random resized crop, flip, colour jitter, and normalisation (Szegedy et al. 2015; Liu et al. 2019).
 
-    The two halves of a call, :meth:`windows` and :meth:`finish`, can be had apart, so that a store of undecoded images
-    cuts the windows out of the full images instead of out of thumbnails.
+    The two halves of a call, :meth:`windows` and :meth:`finish`, can be called separately, so that images that are not
+    decoded yet can cut the windows out of the full images instead of thumbnails.
 
     Args:
         spec: Size and normalisation of the result.
-        area: Smallest and largest share of the image a window covers.
+        area: Smallest and largest share of the image that a window covers.
         aspect: Narrowest and widest window, width / height, drawn on a log scale.
         jitter: Brightness, contrast and saturation are each scaled by a factor in ``1 - jitter .. 1 + jitter``.
-        policy: What windows go through instead of the jitter.
+        policy: Augmentation of the windows that replaces the jitter.
     """
 
     spec: ImageSpec
@@ -152,7 +152,7 @@ class ImageNetAugmentation:
 
         Args:
             images: uint8, shape ``(b, C, H, W)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
 
         Returns:
             float32, shape ``(b, C, spec.height, spec.width)``.
@@ -169,15 +169,15 @@ class ImageNetAugmentation:
         return self.finish(torch.cat(cropped), generator)
 
     def windows(self, sizes: Tensor, generator: Draws = None, attempts: int = 10) -> Tensor:
-        """Draw one window per image; where no attempt fits into the image, the largest central one of fair aspect.
+        """Draw one window per image; if no attempt fits into the image, take the largest central one of allowed aspect.
 
         Args:
             sizes: Height and width of each image, shape ``(b, 2)``.
-            generator: Source of the draws.
-            attempts: Windows drawn per image, the first that fits is taken.
+            generator: Source of the random draws.
+            attempts: Number of windows drawn per image; the first that fits is taken.
 
         Returns:
-            Top, left, height, width in pixels, shape ``(b, 4)``, int64.
+            Top, left, height and width in pixels, shape ``(b, 4)``, int64.
         """
         count = len(sizes)
         height, width = sizes[:, :1].double(), sizes[:, 1:].double()
@@ -203,7 +203,7 @@ class ImageNetAugmentation:
 
         Args:
             images: uint8, shape ``(b, C, spec.height, spec.width)``.
-            generator: Source of the draws.
+            generator: Source of the random draws.
 
         Returns:
             float32, same shape.
@@ -222,7 +222,7 @@ def _flip_half(images: Tensor, generator: Draws) -> Tensor:
 def _colour_jitter(images: Tensor, strength: float, generator: Draws) -> Tensor:
     """Scale brightness, contrast and saturation of float images in 0..255, in an order drawn for each image.
 
-    Every one of the three moves the image away from a base: black, its mean grey, or its own grey picture.
+    Each of the three moves the image away from a base: black, its mean grey, or its own grey version.
     """
     count = len(images)
     factors = 1 + strength * (2 * uniform((3, count, 1, 1, 1), 1, generator) - 1)

@@ -1,4 +1,4 @@
-"""Image files that nobody has opened yet: for a look at a data set of hundreds of thousands of them."""
+"""Image files that are not opened yet, for a first look at data sets of hundreds of thousands of files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class UnopenedImages:
-    """Images of which nothing is read before a batch asks for them.
+    """Images of which nothing is read before a batch needs them.
 
     Args:
         content: Encoded images.
-        targets: Shape ``(N,)``, int64.
+        targets: Class of each sample, shape ``(N,)``, int64.
         names: N names.
-        geometry: What each becomes.
+        geometry: Shape that each gets.
     """
 
     content: Content
@@ -39,12 +39,12 @@ class UnopenedImages:
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Resized and centre-cropped images, uint8 ``(b, C, H, W)``.
+        """Return resized and centre-cropped images, uint8 ``(b, C, H, W)``.
 
-        Values beyond 8 bits are scaled by their range in the batch: nobody knows that of the training images yet.
+        Values beyond 8 bits are scaled by their range in the batch: the range of the training images is not known yet.
 
         Raises:
-            DataError: If one cannot be read.
+            DataError: If an image cannot be read.
         """
         numbers = indices.tolist()
         headers = [self._read(number, measured_header) for number in numbers]
@@ -64,18 +64,18 @@ class UnopenedImages:
         try:
             return read(self.content[number])
         except UNREADABLE as error:
-            raise DataError(f"{self.names[number]}: {reason(error)}. Remove or mend it.") from error
+            raise DataError(f"{self.names[number]}: {reason(error)}. Remove or repair it.") from error
 
 
 def unopened_parts(parts: Mapping[PartName, Part], image_size: int) -> ImageParts:
-    """The parts of an image data set as they will be in training, RGB, without opening a file.
+    """Return the parts of an image data set as in training, RGB, without opening a file.
 
     Args:
-        parts: Content is encoded images.
-        image_size: Side of the square that images become.
+        parts: Parts with encoded images.
+        image_size: Side of the square that images are resized to.
 
     Returns:
-        Samples, spec, and what is needed to read further images the same way.
+        Samples, spec, and everything needed to read further images in the same way.
     """
     geometry = Geometry(3, image_size, image_size, CENTRE_CROP if image_size >= SMALLEST_PHOTOGRAPH else 1.0)
     samples: dict[PartName, Samples] = {

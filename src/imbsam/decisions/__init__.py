@@ -1,4 +1,4 @@
-"""From what a classifier has learnt to probabilities under named class priors, and to a class."""
+"""Decisions: from a classifier's outputs to probabilities under named class priors, and to a class."""
 
 from imbsam.decisions.calibration import UNCALIBRATED as UNCALIBRATED
 from imbsam.decisions.calibration import Calibration as Calibration

@@ -1,4 +1,4 @@
-"""How far a classifier's evidence and the class priors can be trusted, found on rows that it was not trained on."""
+"""Calibration: how far to trust a classifier's evidence and the class priors, learned on held-out rows."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,16 +11,17 @@ Floats = NDArray[np.float64]
 Values = TypeVar("Values", Floats, Tensor)
 
 SPREAD = 0.5
-"""Standard deviation of log a and log b before any row has been seen: a few rows move them little."""
+"""Prior standard deviation of log a and log b, by which a few rows change them little."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Two numbers that make a classifier as sure as it is right.
+    """Two numbers that make a classifier's confidence match its accuracy.
 
     Its posterior under the training priors is ``softmax(a e + b log prior)``, with the evidence e of a row. With
-    a = b = 1 it is Bayes' rule, with b = 1 a temperature 1 / a of the evidence, with a = b one of the whole posterior
-    (Guo et al. 2017): a classifier that is too sure of what it says is too sure that a rare class is not there.
+    a = b = 1 this is Bayes' rule, with b = 1 a temperature 1 / a of the evidence, and with a = b a temperature of the
+    whole posterior (Guo et al. 2017). An overconfident classifier is also too sure that a sample is not of a rare
+    class.
 
     Args:
         evidence: a, above 0.
@@ -35,7 +36,7 @@ class Calibration:
 
         Args:
             evidence: e, shape ``(N, C)``.
-            log_priors: Of the training rows, shape ``(C,)``.
+            log_priors: Log priors of the training rows, shape ``(C,)``.
         """
         return self.evidence * evidence + (self.priors - 1) * log_priors
 
@@ -44,15 +45,15 @@ UNCALIBRATED = Calibration()
 
 
 def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors: Floats) -> Calibration:
-    """Find the calibration of least log loss on rows that were not trained on, whatever their class frequencies are.
+    """Find the calibration with the least log loss on held-out rows, whatever their class frequencies are.
 
-    Rows that are held out before a long tail is made are more balanced than those of training, so that the posterior is
-    told for their own frequencies: ``softmax(a e + (b - 1) log prior + log frequency)``.
+    Rows held out before a long tail is made are more balanced than the training rows. So the posterior is computed for
+    their own frequencies: ``softmax(a e + (b - 1) log prior + log frequency)``.
 
     Args:
         evidence: Shape ``(N, C)``, N may be 0.
-        targets: Shape ``(N,)``.
-        log_priors: Of the training rows, shape ``(C,)``.
+        targets: Class of each sample, shape ``(N,)``.
+        log_priors: Log priors of the training rows, shape ``(C,)``.
 
     Returns:
         The calibration; near a = b = 1 on few rows.

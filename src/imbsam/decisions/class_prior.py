@@ -1,4 +1,4 @@
-"""How frequent the classes are taken to be: as in training, all alike, as the loss has it, or as the user says."""
+"""Assumed class frequencies: those of training, equal ones, those that the loss aims at, or the user's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -15,28 +15,28 @@ Named = Literal["training", "balanced", "loss"]
 NAMED: tuple[Named, ...] = ("training", "balanced", "loss")
 
 ClassPrior = str | Mapping[object, float] | ArrayLike | None
-"""One of :data:`NAMED`, a frequency for each class by its name or in their order, or None."""
+"""One of :data:`NAMED`, a frequency for each class by its name or in the order of the classes, or None."""
 
 FLOOR = 1e-9
-"""Frequency of a class without a training sample, under every name: nothing is known of it, so it is never chosen."""
+"""Frequency of a class without a training sample, under every prior: it is so small that the class is never chosen."""
 
 
 def log_training_priors(priors: ClassPriors) -> Tensor:
-    """Logarithm of the classes' shares of the training rows, finite, shape ``(C,)``, float64."""
+    """Return the log shares of the classes among the training rows, finite, shape ``(C,)``, float64."""
     return priors.priors.clamp_min(FLOOR).log()
 
 
 def shift_of_drawn(
     shift: Tensor | None, priors: ClassPriors, sampler: str, repeat_threshold: float | None = None
 ) -> Tensor | None:
-    """The shift of a loss, where the sampler changed how often it met the classes.
+    """Return the shift of a loss, corrected for a sampler that changed how often the loss saw each class.
 
     Args:
-        shift: Of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
-        priors: Of the training rows.
-        sampler: ``"balanced"``: the loss met the classes equally often; ``"square-root"``: by the roots of their
-            counts; ``"repeated"``: the rare ones more often; else as often as they are.
-        repeat_threshold: Of ``"repeated"``, see :meth:`imbsam.priors.ClassPriors.repeat_factors`.
+        shift: Shift of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
+        priors: Class priors of the training rows.
+        sampler: ``"balanced"`` showed the loss all classes equally often, ``"square-root"`` by the roots of their
+            counts, ``"repeated"`` the rare ones more often, and any other sampler as often as they occur.
+        repeat_threshold: Threshold of ``"repeated"``, see :meth:`imbsam.priors.ClassPriors.repeat_factors`.
     """
     training = log_training_priors(priors)
     if sampler == "balanced":
@@ -53,18 +53,19 @@ def shift_of_drawn(
 def log_class_prior(
     asked: ClassPrior, priors: ClassPriors, classes: Sequence[object], training_shift: Tensor | None = None
 ) -> Tensor:
-    """Logarithm of a class prior.
+    """Return the logarithm of a class prior.
 
     Args:
-        asked: ``"training"``: as in the training rows. ``"balanced"``: all equally frequent. ``"loss"``: those that
-            the loss aims at, so that a network's outputs are taken as they are. Or a frequency above 0 for each class,
-            by its name or in the order of ``classes``; they are divided by their sum.
-        priors: Of the training rows.
-        classes: Their names, length C.
-        training_shift: Of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for none.
+        asked: ``"training"`` for the frequencies of the training rows, ``"balanced"`` for equal ones, ``"loss"`` for
+            those that the loss aims at, under which a network's outputs are used unchanged; or a frequency above 0 for
+            each class, by its name or in the order of ``classes``. Frequencies are divided by their sum.
+        priors: Class priors of the training rows.
+        classes: Names of the classes, length C.
+        training_shift: Training shift of the loss, see :func:`imbsam.losses.training_shift`, shape ``(C,)``; None for
+            none.
 
     Returns:
-        Shape ``(C,)``, float64.
+        Tensor of shape ``(C,)``, float64.
 
     Raises:
         OptionError: If there is no such name, or the frequencies are not one above 0 for each class.
@@ -83,13 +84,13 @@ def log_class_prior(
 
 
 def parsed_class_prior(words: Sequence[str]) -> ClassPrior:
-    """Read a class prior as it is written on the command line.
+    """Read a class prior from the words of the command line.
 
     Args:
-        words: ``["auto"]``, which is None, one of :data:`NAMED`, or a ``CLASS=FREQUENCY`` for each class.
+        words: ``["auto"]``, which gives None, one of :data:`NAMED`, or ``CLASS=FREQUENCY`` for each class.
 
     Raises:
-        OptionError: If a word is none of these.
+        OptionError: If a word is not one of these.
     """
     if not words:
         raise OptionError("--class-prior: no class prior was given.")
@@ -105,7 +106,7 @@ def parsed_class_prior(words: Sequence[str]) -> ClassPrior:
 
 
 def parsed_numbers(option: str, words: Sequence[str], form: str) -> dict[str, float]:
-    """Read ``NAME=NUMBER`` words; a name may hold ``=`` itself.
+    """Read words of the form ``NAME=NUMBER``; a name may contain ``=`` itself.
 
     Raises:
         OptionError: If a word has another form, or a name is given twice.
@@ -146,6 +147,6 @@ def _frequencies(asked: Mapping[object, float] | ArrayLike | None, classes: Sequ
         place = int((~((values > 0) & values.isfinite())).nonzero()[0])
         raise OptionError(
             f"class_prior: the frequency of {classes[place]!r} must be above 0 and finite; got {float(values[place])}. "
-            "For a class that hardly occurs give a small one, as 1e-6."
+            "For a class that hardly occurs give a small one, for example 1e-6."
         )
     return values / values.sum()

@@ -1,4 +1,4 @@
-"""Probabilities of classes under named class priors, and decisions apart from them."""
+"""Class probabilities under named class priors, and decisions, which are made separately."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +12,19 @@ from imbsam.priors import ClassPriors
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the outputs z of a classifier say, by the rule of Bayes.
+    """Meaning of a classifier's outputs z, by Bayes' rule.
 
-    ``scale * z + shift`` is the evidence, the logarithm of p(row given class) up to a constant of the row, and e what
-    the calibration makes of it. Under class prior q the probabilities are ``softmax(e + log q)``; the class that is
-    chosen is ``argmax(e + weights)``.
+    ``scale * z + shift`` is the evidence, the logarithm of p(row given class) up to a constant of the row, and e the
+    calibrated evidence. Under class prior q the probabilities are ``softmax(e + log q)``, and the decision is
+    ``argmax(e + weights)``.
 
     Args:
         training: Logarithm of the classes' shares of the training rows, shape ``(C,)``, float64.
         told: Logarithm of the class prior of the probabilities, shape ``(C,)``.
-        weights: Of the decision, shape ``(C,)``.
-        shift: Shape ``(C,)``.
-        scale: Above 0.
-        calibration: Of the evidence.
+        weights: Weights of the decision, shape ``(C,)``.
+        shift: Shift of the evidence, shape ``(C,)``.
+        scale: Scale of the evidence, above 0.
+        calibration: Calibration of the evidence.
     """
 
     training: Tensor
@@ -35,43 +35,43 @@ class Posterior:
     calibration: Calibration = UNCALIBRATED
 
     def evidence(self, outputs: Tensor) -> Tensor:
-        """Give the calibrated evidence e, shape ``(N, C)``, float64.
+        """Compute the calibrated evidence e, shape ``(N, C)``, float64.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return self.calibration.balanced(self.scale * outputs.double() + self.shift, self.training)
 
     def log_probabilities(self, outputs: Tensor) -> Tensor:
-        """Logarithm of the probabilities under the prior that was asked for, shape ``(N, C)``, float64.
+        """Compute log probabilities under the requested class prior, shape ``(N, C)``, float64.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return (self.evidence(outputs) + self.told).log_softmax(dim=1)
 
     def log_training(self, outputs: Tensor) -> Tensor:
-        """The same under the priors of the training rows, shape ``(N, C)``.
+        """Compute log probabilities under the priors of the training rows, shape ``(N, C)``.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return (self.evidence(outputs) + self.training).log_softmax(dim=1)
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """What is decided by: the class with the highest one is chosen, shape ``(N, C)``, float64.
+        """Compute the scores of which the highest decides the class, shape ``(N, C)``, float64.
 
         Args:
-            outputs: Shape ``(N, C)``.
+            outputs: Outputs, shape ``(N, C)``.
         """
         return self.evidence(outputs) + self.weights
 
     def calibrated(self, outputs: Tensor, targets: Tensor) -> "Posterior":
-        """Fit the calibration on rows that were not trained on, of whatever class frequencies.
+        """Return a posterior with the calibration fitted on held-out rows, whatever their class frequencies are.
 
         Args:
-            outputs: Shape ``(N, C)``.
-            targets: Shape ``(N,)``, int64; without rows nothing changes.
+            outputs: Outputs, shape ``(N, C)``.
+            targets: Class of each sample, shape ``(N,)``, int64; without rows nothing changes.
         """
         if not len(targets):
             return self
@@ -80,10 +80,10 @@ class Posterior:
         return replace(self, calibration=found)
 
     def weighted(self, more: Tensor) -> "Posterior":
-        """Add to the weights of the decision.
+        """Return a posterior with something added to the weights of the decision.
 
         Args:
-            more: Shape ``(C,)``.
+            more: Addend of the weights, shape ``(C,)``.
         """
         return replace(self, weights=self.weights + more)
 
@@ -98,19 +98,19 @@ def posterior_under(
     costs: Tensor | None = None,
     calibration: Calibration = UNCALIBRATED,
 ) -> Posterior:
-    """Put a posterior together from the training rows, the loss, and the class prior that was asked for.
+    """Make a posterior from the training rows, the loss and the requested class prior.
 
     Args:
-        asked: See :func:`~imbsam.decisions.class_prior.log_class_prior`; None: probabilities are told under the
-            training priors, and decisions made as if all classes were equally frequent.
-        priors: Of the training rows.
-        classes: Their names, length C.
-        scale: What outputs are multiplied by to be logits.
-        training_shift: What then makes them logits of the posterior under the training priors, shape ``(C,)``; None
-            where they are that as they come.
-        costs: Of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under the
-            prior of the probabilities.
-        calibration: Of the evidence; under the class prior of the loss, outputs are taken as they come.
+        asked: Class prior, see :func:`~imbsam.decisions.class_prior.log_class_prior`. With None, probabilities are
+            given under the training priors, and decisions are made as if all classes were equally frequent.
+        priors: Class priors of the training rows.
+        classes: Names of the classes, length C.
+        scale: Factor that turns outputs into logits.
+        training_shift: Shift that turns these into logits of the posterior under the training priors, shape ``(C,)``;
+            None for no shift.
+        costs: Costs of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under
+            the prior of the probabilities.
+        calibration: Calibration of the evidence; under the class prior of the loss, outputs are taken as they come.
 
     Raises:
         OptionError: If the class prior cannot be used.

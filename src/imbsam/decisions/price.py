@@ -1,4 +1,4 @@
-"""What a decision is expected to give and to cost, on rows that were not trained on."""
+"""Expected gains and costs of a decision, on held-out rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from imbsam.decisions.wanted import Wanted
+from imbsam.notebook import tables
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share of rows.
+    """Share of rows with its 95 % interval.
 
     Args:
-        hits: Rows that it counts.
-        rows: Of how many.
-        low: Of its 95 % interval (Clopper and Pearson).
-        high: Of the same.
+        hits: Number of rows that count.
+        rows: Number of all rows.
+        low: Lower end of the 95 % interval (Clopper and Pearson).
+        high: Upper end of the interval.
     """
 
     hits: int
@@ -27,7 +28,7 @@ class Share:
 
     @classmethod
     def of(cls, hits: int, rows: int) -> "Share | None":
-        """A share of some rows; None of none."""
+        """Make the share of some rows; None for no rows."""
         if not rows:
             return None
         # Late: a run tells prices at its end alone, and SciPy takes a while to import.
@@ -43,17 +44,17 @@ class Share:
 
 @dataclass(frozen=True)
 class Price:
-    """A class for which something was wanted, on held-out rows.
+    """Recall and precision of a class with a goal, with the goal and without it, on held-out rows.
 
     Args:
-        name: Of the class.
-        wanted: What was.
-        recall: Of the class.
-        precision: Of the class; None where no row is called it.
-        recall_before: Without what was wanted.
-        precision_before: The same.
+        name: Name of the class.
+        wanted: Goals of the class, in words.
+        recall: Recall of the class.
+        precision: Precision of the class; None where no row is predicted as it.
+        recall_before: Recall without the goals.
+        precision_before: Precision without the goals.
         balanced: Mean recall of the classes.
-        balanced_before: The same, without what was wanted.
+        balanced_before: Mean recall of the classes without the goals.
     """
 
     name: str
@@ -67,24 +68,40 @@ class Price:
 
     def __str__(self) -> str:
         def before(share: Share | None) -> str:
-            return "none is called it" if share is None else f"{100 * share.hits / share.rows:.1f} %"
+            return "no row is predicted as it" if share is None else f"{100 * share.hits / share.rows:.1f} %"
 
         return (
             f"{self.name}, at least {' and '.join(self.wanted)}: on the held-out rows recall {self.recall}, before "
             f"{before(self.recall_before)}; precision {self.precision}, before {before(self.precision_before)}; "
             f"balanced accuracy {100 * self.balanced:.1f} %, before {100 * self.balanced_before:.1f} %. The threshold "
-            "was chosen on these rows, so that recall and precision on others tend to be a little lower."
+            "was chosen on these rows, so recall and precision on other rows tend to be a little lower."
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+
+        def row(name: str, before: Share | None, now: Share | None) -> Sequence[tables.Cell]:
+            interval = "" if now is None else f"{100 * now.low:.0f} to {100 * now.high:.0f}"
+            found = (tables.Share(None if each is None else each.hits / each.rows) for each in (before, now))
+            return (name, *found, interval)
+
+        rows = [
+            row("recall", self.recall_before, self.recall),
+            row("precision", self.precision_before, self.precision),
+            ("balanced accuracy, all classes", tables.Share(self.balanced_before), tables.Share(self.balanced), ""),
+        ]
+        caption = f"{self.name}, at least {' and '.join(self.wanted)}: on the rows the threshold was chosen on"
+        return tables.table(caption, ["", "before", "now", "95 % interval"], rows)
 
 
 def prices(before: Tensor, after: Tensor, targets: Tensor, wanted: Sequence[Wanted]) -> tuple[Price, ...]:
-    """Say what each class that something is wanted of reaches, and what the others pay for it.
+    """Compute what each class with a goal reaches, and what the other classes pay for it.
 
     Args:
-        before: Scores without what is wanted, shape ``(N, C)``.
-        after: Scores with it, shape ``(N, C)``.
-        targets: Shape ``(N,)``, int64; some.
-        wanted: What is.
+        before: Scores without the goals, shape ``(N, C)``.
+        after: Scores with the goals, shape ``(N, C)``.
+        targets: Class of each sample, shape ``(N,)``, int64; at least one.
+        wanted: Goals of the classes.
     """
     found = []
     old, new = before.argmax(dim=1), after.argmax(dim=1)

@@ -1,4 +1,4 @@
-"""Recall or precision that a class is to have at least, and the threshold on held-out rows that gives it."""
+"""Goals for the recall or precision of a class, and thresholds from held-out rows that reach them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from torch import Tensor
 from imbsam.decisions.class_prior import parsed_numbers
 from imbsam.errors import OptionError
 
-FORM = "recall:CLASS=SHARE or precision:CLASS=SHARE, as recall:melanoma=0.9"
+FORM = "recall:CLASS=SHARE or precision:CLASS=SHARE, for example recall:melanoma=0.9"
 ROUNDS = 50
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a class is to reach.
+    """Recall or precision that a class is to reach.
 
     Args:
-        measure: Of the class.
-        index: Of the class.
-        name: Of the class.
-        share: In (0, 1].
+        measure: ``"recall"`` or ``"precision"`` of the class.
+        index: Index of the class.
+        name: Name of the class.
+        share: Least value of the measure, in (0, 1].
     """
 
     measure: Literal["recall", "precision"]
@@ -35,11 +35,11 @@ class Wanted:
 
 
 def parsed_wanted(words: Sequence[str], classes: Sequence[str]) -> tuple[Wanted, ...]:
-    """Read what is wanted as it is written on the command line.
+    """Read goals from the words of the command line.
 
     Args:
-        words: ``recall:CLASS=SHARE`` or ``precision:CLASS=SHARE`` each.
-        classes: Names, length C.
+        words: Goals, each ``recall:CLASS=SHARE`` or ``precision:CLASS=SHARE``.
+        classes: Names of the classes, length C.
 
     Raises:
         OptionError: If a word has another form, or there is no such class.
@@ -50,7 +50,7 @@ def parsed_wanted(words: Sequence[str], classes: Sequence[str]) -> tuple[Wanted,
         if measure not in ("recall", "precision") or not name:
             raise OptionError(f"--at-least {word}: give {FORM}.")
         if not 0 < share <= 1:
-            raise OptionError(f"--at-least {word}={share:g}: the share must lie in (0, 1], as 0.9.")
+            raise OptionError(f"--at-least {word}={share:g}: the share must be in (0, 1], for example 0.9.")
         found.append(Wanted("recall" if measure == "recall" else "precision", _index(name, classes), name, share))
     return tuple(found)
 
@@ -59,17 +59,17 @@ def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
     """Read the costs of missing a row of a class.
 
     Args:
-        words: ``CLASS=COST`` each.
-        classes: Names, length C.
+        words: Costs, each ``CLASS=COST``.
+        classes: Names of the classes, length C.
 
     Returns:
-        Shape ``(C,)``, 1 for classes that are not named; None for no words.
+        Tensor of shape ``(C,)``, 1 for classes that are not named; None for no words.
 
     Raises:
         OptionError: If a word has another form, there is no such class, or a cost is not above 0.
     """
     costs = torch.ones(len(classes), dtype=torch.float64)
-    for name, cost in parsed_numbers("--cost", words, "CLASS=COST, as melanoma=10").items():
+    for name, cost in parsed_numbers("--cost", words, "CLASS=COST, for example melanoma=10").items():
         if not 0 < cost < float("inf"):
             raise OptionError(f"--cost {name}={cost:g}: a cost must be above 0.")
         costs[_index(name, classes)] = cost
@@ -77,27 +77,27 @@ def parsed_costs(words: Sequence[str], classes: Sequence[str]) -> Tensor | None:
 
 
 def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) -> Tensor:
-    """What to add to each class's scores so that every class reaches what is wanted of it, and no more.
+    """Find what to add to each class's scores so that every class reaches its goal, and no more.
 
-    A class's weight moves to the nearest value, on either side, at which its recall and precision on the rows are
-    those wanted; where several classes are named this is repeated until all hold together.
+    The weight of a class moves to the nearest value, up or down, at which its recall and precision on the rows reach
+    the goal. With several classes this is repeated until all goals hold together.
 
     Args:
-        scores: What is decided by, of rows not trained on, shape ``(N, C)``.
-        targets: Shape ``(N,)``, int64.
-        wanted: Of some classes.
+        scores: Scores that decide the class, on held-out rows, shape ``(N, C)``.
+        targets: Class of each sample, shape ``(N,)``, int64.
+        wanted: Goals of some classes.
 
     Returns:
-        Shape ``(C,)``, float64.
+        Addend of each class, shape ``(C,)``, float64.
 
     Raises:
-        OptionError: If there is no row of a class, or it cannot be reached.
+        OptionError: If there is no row of a class, or its goal cannot be reached.
     """
     weights = torch.zeros(scores.shape[1], dtype=torch.float64)
     by_class = {index: [each for each in wanted if each.index == index] for index in sorted({w.index for w in wanted})}
     for index, its in by_class.items():
         if not bool((targets == index).any()):
-            raise OptionError(f"--at-least {its[0]}: no held-out row is of this class. Hold out more rows.")
+            raise OptionError(f"--at-least {its[0]}: no held-out row has this class. Hold out more rows.")
     for _ in range(ROUNDS):
         before = weights.clone()
         for index, its in by_class.items():
@@ -108,7 +108,7 @@ def wanted_weights(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted]) ->
 
 
 def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: float) -> float:
-    """The weight of one class at which it reaches what is wanted, nearest to the one it has now."""
+    """Find the weight of one class that reaches its goal and is nearest to the present weight."""
     index = wanted[0].index
     others = scores.double().clone()
     others[:, index] = -torch.inf
@@ -127,7 +127,7 @@ def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: floa
         best = {each: float(shares[each.measure][last].max()) for each in wanted}
         reached = ", ".join(f"{each.measure} {share:.2f}" for each, share in best.items())
         raise OptionError(
-            f"--at-least {' '.join(map(str, wanted))}: no threshold reaches it on the {len(targets)} held-out rows; "
+            f"--at-least {' '.join(map(str, wanted))}: no threshold reaches this on the {len(targets)} held-out rows; "
             f"the most is {reached}{' each by itself' if len(wanted) > 1 else ''}."
         )
     # Of two classes with one score the first is chosen: either way has to do.

@@ -19,6 +19,7 @@ from imbsam.estimators.blended import Blended, blended, given_weights
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.evidence import Classifier, Floats
 from imbsam.estimators.members import MemberSpec, Setting, member_of, names_of
+from imbsam.estimators.shown import Facts
 from imbsam.estimators.tables import (
     CategoricalFeatures,
     checked_rows,
@@ -27,48 +28,49 @@ from imbsam.estimators.tables import (
     learnt_columns,
 )
 from imbsam.estimators.views import Reading
+from imbsam.notebook.tables import Share, table
 from imbsam.priors import ClassPriors
 
 BLOCK = 65536
-"""Rows read and scored at once, at most."""
+"""Largest number of rows read and scored at once."""
 
 CELLS = 2**25
-"""Rows times classes scored at once, about, at most."""
+"""Approximate largest number of rows times classes scored at once."""
 
 
 class BlendClassifier(DecidingClassifier):
-    """A blend of different classifiers for tables whose rare classes matter.
+    """Classifier for tables with rare classes that blends several different classifiers.
 
-    Our network, gradient boosting, a random forest and a logistic regression err on different rows. Each is brought to
-    the same class priors; the logarithms of their posteriors are summed, with weights that are fitted on rows which the
-    models did not see.
+    A network, gradient boosting, a random forest and a logistic regression err on different rows. Each is converted to
+    the same class priors; the logarithms of their posteriors are summed, with weights that are fitted on held-out rows.
 
-    By default a decision treats all classes as equally important, and probabilities are those under the frequencies of
-    the training rows: the class with the highest probability need not be the one decided for.
+    By default a decision treats all classes as equally important, while probabilities are those under the class
+    frequencies of the training rows. So the predicted class need not be the one with the highest probability.
 
     Args:
         members: Names or pairs ``(name, classifier)``. A name is one of :data:`imbsam.optim.METHODS`, for a
             :class:`SharpClassifier` trained by this method, or ``"boosting"``, ``"forest"`` or ``"logistic"``
-            (scikit-learn), or ``"catboost"``, ``"lightgbm"`` or ``"xgboost"``, where it is installed. A classifier is
-            any of scikit-learn's kind with ``predict_proba``. It gets numbers that are standardised and filled, and a
-            0/1 column for each frequent category, as a dense float32 matrix, and classes ``0 .. C-1``.
-        weights: ``"auto"``: fitted on out-of-fold predictions, and near equal where a class has few of them;
-            ``"equal"``; or a number for each member, in their order.
-        class_prior: Under which class frequencies probabilities are told and decisions made. None: probabilities as in
-            the training rows, decisions as if classes were equally frequent. ``"training"`` or ``"balanced"``, for
-            both; or a frequency for each class, by label or in the order of ``classes_``.
-        cost: Of missing a row of a class, by its label, 1 for the others: decisions are those of least expected cost
+            (scikit-learn), or, if installed, ``"catboost"``, ``"lightgbm"`` or ``"xgboost"``. A classifier is any
+            scikit-learn classifier with ``predict_proba``. It gets a dense float32 matrix of standardised and filled
+            numbers and a 0/1 column for each frequent category, and classes ``0 .. C-1``.
+        weights: ``"auto"`` for weights fitted on out-of-fold predictions, which stay near equal where a class has few
+            of them; ``"equal"``; or a number for each member, in their order.
+        class_prior: Class frequencies for probabilities and decisions. With None, probabilities use those of the
+            training rows, and decisions treat the classes as equally frequent. ``"training"`` or ``"balanced"`` holds
+            for both; so does a frequency for each class, by label or in the order of ``classes_``.
+        cost: Cost of missing a row of a class, by its label, 1 for the others; decisions have the least expected cost
             under the prior of the probabilities.
-        at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
-            found on training rows that the models did not see, and ``prices_`` says what others pay.
-        folds: In how many parts the rows are divided; every part is judged by a model trained on the others. Then each
-            member is trained on all rows. Above 20,000 rows one part alone is held out, and not trained on.
-        categorical_features: ``"auto"``: the columns of a data frame that hold neither numbers nor dates; or names,
-            positions, or a boolean mask of the categorical columns.
+        at_least: Recall or precision that classes have to reach, such as ``{"recall": {label: 0.9}}``. The thresholds
+            are found on held-out training rows, and ``prices_`` says what other classes pay.
+        folds: Number of parts of the rows; every part is scored by a model trained on the others, and then each member
+            is trained on all rows. Above 20,000 rows only one part is held out, and not trained on.
+        categorical_features: ``"auto"`` for the columns of a data frame that contain neither numbers nor dates; or
+            names, positions, or a boolean mask of the categorical columns.
         random_state: Integer for results that repeat bit for bit on the same machine.
-        n_jobs: Models to train, or to ask, at the same time, in threads; None is 1, -1 as many as there are cores.
-        verbose: Print a line for each model.
-        device: Where networks compute: ``"cpu"``, ``"cuda"``, ...
+        n_jobs: Number of models to train or evaluate at the same time, in threads; None is 1, and -1 the number of
+            cores.
+        verbose: Print a line for each model; in a notebook show a bar and the last line.
+        device: Device of networks: ``"cpu"``, ``"cuda"``, ...
 
     Attributes:
         classes_: Labels, shape ``(C,)``, sorted.
@@ -76,10 +78,10 @@ class BlendClassifier(DecidingClassifier):
         feature_names_in_: Their names, where all are texts.
         priors_: :class:`~imbsam.ClassPriors` of the training rows.
         members_: Names of the members that were trained.
-        failed_: Why each of the others could not be, by name.
-        weights_: Share of each member, by name; sums to 1.
-        scores_: Balanced accuracy of each member and of ``"blend"`` on training rows that the models did not see;
-            empty where every class has one row.
+        failed_: Error of each member that could not be trained, by name.
+        weights_: Share of each member, by name; they sum to 1.
+        scores_: Balanced accuracy of each member and of ``"blend"`` on held-out training rows; empty if every class has
+            one row.
 
     Example:
         >>> from sklearn.datasets import make_classification
@@ -140,7 +142,7 @@ class BlendClassifier(DecidingClassifier):
         self.device = device
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
-        """Give the parameters; deep: those of members that are pairs too, as ``NAME__PARAMETER``."""
+        """Return the parameters; with ``deep`` also those of members given as pairs, as ``NAME__PARAMETER``."""
         params: dict[str, object] = super().get_params(deep=False)
         for name, member in self._pairs().items() if deep else ():
             params[name] = member
@@ -148,7 +150,7 @@ class BlendClassifier(DecidingClassifier):
         return params
 
     def set_params(self, **params: object) -> Self:
-        """Set parameters by the names that :meth:`get_params` gives; a member's name replaces its classifier."""
+        """Set parameters by the names of :meth:`get_params`; a member's name replaces its classifier."""
         if "members" in params:
             self.members = cast(Sequence[MemberSpec], params.pop("members"))
         replaced = {name: cast(Classifier, params.pop(name)) for name in self._pairs() if name in params}
@@ -175,7 +177,7 @@ class BlendClassifier(DecidingClassifier):
             The estimator.
 
         Raises:
-            DataError: If there is one class alone, or no member could be trained.
+            DataError: If there is only one class, or no member could be trained.
             ValueError: If the data or a parameter cannot be used.
         """
         self._validate_params()
@@ -212,6 +214,15 @@ class BlendClassifier(DecidingClassifier):
         held_out = torch.from_numpy(found.held_out.evidence), torch.from_numpy(found.held_out.targets)
         self._note_posterior(base, *held_out, is_calibrated=True)
         return self
+
+    def _facts(self) -> Facts:
+        failed = [(f"{name} was left out", reason) for name, reason in self.failed_.items()]
+        return [("members", ", ".join(self.members_)), *failed]
+
+    def _fitted_html(self) -> str:
+        rows = [(n, Share(self.weights_.get(n)), Share(self.scores_.get(n))) for n in (*self.members_, "blend")]
+        members = table("Members", ["", "weight", "balanced accuracy, unseen training rows"], rows)
+        return super()._fitted_html() + members
 
     def _outputs(self, X: object) -> Tensor:
         check_is_fitted(self, "posterior_")

@@ -1,4 +1,4 @@
-"""A blend of classifiers on encoded rows: trained, and weighted by rows that no model saw."""
+"""Blend of classifiers on encoded rows: trained, and weighted on held-out rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from imbsam.estimators.views import Rows
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a blend says of training rows that no model saw.
+    """Evidence of a blend on held-out training rows.
 
     Args:
-        evidence: Shape ``(n, C)``.
-        targets: Shape ``(n,)``.
-        scores: Balanced accuracy of each member, and of ``"blend"``; none without such rows.
+        evidence: Evidence, shape ``(n, C)``.
+        targets: Class of each sample, shape ``(n,)``.
+        scores: Balanced accuracy of each member, and of ``"blend"``; empty without such rows.
     """
 
     evidence: Floats
@@ -33,14 +33,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Blended:
-    """A trained blend.
+    """Trained blend.
 
     Args:
-        models: The members that could be trained.
-        pool: How they are put together.
-        log_priors: Of the training rows, shape ``(C,)``.
-        failed: Why each of the others could not be, by name.
-        held_out: What it says of rows that no model saw.
+        models: Members that could be trained.
+        pool: Weights that combine them.
+        log_priors: Log priors of the training rows, shape ``(C,)``.
+        failed: Error of each member that could not be trained, by name.
+        held_out: Evidence on held-out rows.
     """
 
     models: tuple[Model, ...]
@@ -50,11 +50,11 @@ class Blended:
     held_out: HeldOut
 
     def evidence(self, rows: Rows, *, n_jobs: int | None = None) -> Floats:
-        """Logits of the posterior under balanced class priors, shape ``(N, C)``."""
+        """Compute logits of the posterior under balanced class priors, shape ``(N, C)``."""
         return self.pool.evidence(np.stack(evidence_of_all(self.models, rows, n_jobs=n_jobs)), self.log_priors)
 
     def failures(self) -> str:
-        """Why members could not be trained, one after the other; empty where all could."""
+        """Describe why members could not be trained; empty if all could."""
         return "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
 
 
@@ -71,16 +71,16 @@ def blended(
     """Train a blend.
 
     Args:
-        members: Which.
+        members: Members to train.
         rows: Training rows.
-        targets: Their classes, ``0 .. C-1``, all of which are there.
-        setting: What members are made for.
-        folds: In how many parts the rows are divided, see :func:`~imbsam.estimators.folds.folds_of`.
-        weights: Of each member by name; None: fitted.
-        verbose: Print a line for each model.
+        targets: Classes of the rows, ``0 .. C-1``, each at least once.
+        setting: Data and device that members are made for.
+        folds: Number of parts of the rows, see :func:`~imbsam.estimators.folds.folds_of`.
+        weights: Weight of each member by name; None to fit them.
+        verbose: Report each model that is trained.
 
     Raises:
-        DataError: If no member could be trained, or none that has a weight.
+        DataError: If no member could be trained, or none with a weight.
     """
     parts = folds_of(targets, folds, setting.seed)
     models, failed = trained(members, rows, targets, parts, setting, verbose=verbose)
@@ -103,10 +103,10 @@ def blended(
 
 
 def given_weights(weights: str | Sequence[float], names: Sequence[str]) -> dict[str, float] | None:
-    """The weight of each member by name; None where they are to be fitted.
+    """Return the weight of each member by name; None if they are to be fitted.
 
     Raises:
-        OptionError: If they are not a number from 0 for each, some above 0.
+        OptionError: If there is not one number of at least 0 for each, or none is above 0.
     """
     if isinstance(weights, str):
         return None if weights == "auto" else dict.fromkeys(names, 1.0)
@@ -117,11 +117,11 @@ def given_weights(weights: str | Sequence[float], names: Sequence[str]) -> dict[
 
 
 def _judged(models: Sequence[tuple[Model, Judged]], of_class: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows that every member has judged without having seen them, and that are not alone in their class."""
+    """Return held-out rows that every member has scored, and that are not alone in their class."""
     return reduce(np.intersect1d, [judged.rows for _, judged in models], np.flatnonzero(of_class > 1))
 
 
 def _kept(weights: Mapping[str, float], names: Sequence[str]) -> Floats:
-    """Weights of the members that could be trained."""
+    """Return the weights of the members that could be trained."""
     kept = np.array([weights[name] for name in names])
     return np.asarray(kept / kept.sum())

@@ -1,7 +1,7 @@
-"""A classifier for tables whose rare classes matter, with scikit-learn's face."""
+"""Classifier for tables with rare classes, with the interface of scikit-learn."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import ClassVar, Literal, Self
 
@@ -23,6 +23,7 @@ from imbsam.errors import DataError, DataWarning, OptionError, PriorsWarning
 from imbsam.estimators.deciding import AtLeast, Costs, DecidingClassifier, check_decisions
 from imbsam.estimators.learnt import Learnt
 from imbsam.estimators.parameters import CONSTRAINTS
+from imbsam.estimators.shown import Facts, listed, network_fact
 from imbsam.estimators.tables import (
     CategoricalFeatures,
     checked_rows,
@@ -31,6 +32,7 @@ from imbsam.estimators.tables import (
     learnt_columns,
 )
 from imbsam.estimators.training import Course, History, train
+from imbsam.notebook.tables import Share
 from imbsam.optim import SharpnessAware, create
 from imbsam.priors import ClassPriors
 from imbsam.training.defaults import DEFAULTS, tail_classes
@@ -39,67 +41,73 @@ from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.setup import device_of
 
 BLOCK = 65536
-"""Rows read and scored at once."""
+"""Number of rows read and scored at once."""
 
 WEIGHTS, SPLIT = range(2)
 """Random streams beside that of the batches."""
 
 
 class SharpClassifier(DecidingClassifier):
-    """A multilayer perceptron whose rare classes get a flat minimum, by ImbSAM or any other method of the library.
+    """Multilayer perceptron whose rare classes get a flat minimum, by ImbSAM or another method of the library.
 
-    Numbers are standardised by the training rows, dates are read as days, categories are embedded; a missing number
-    is filled by the median and marked by a column of its own where training had missing ones, a missing category is
-    a category. Class counts are taken from ``y``: there is no ``class_weight`` to set.
+    Numbers are standardised by the training rows, dates are read as days, and categories are embedded. A missing number
+    is filled by the median, and marked in an extra column if training had missing ones; a missing category is a
+    category. Class counts are taken from ``y``: there is no ``class_weight`` to set.
 
     Args:
-        method: Whose loss is made flat: a name of :data:`imbsam.optim.METHODS`. ``"plain"`` is the base optimizer.
-        rho: Neighbourhood size; None: 0.05, as for the command's tables, or the method's own default where its rho
+        method: Method that decides whose loss is made flat, a name of :data:`imbsam.optim.METHODS`. ``"plain"`` is the
+            base optimizer.
+        rho: Neighbourhood size. None is 0.05, as for the command's tables, or the method's own default where its rho
             means something else. Not used by ``"plain"``.
-        tail: Which classes are rare: ``"fewer-than=20"``, ``"rarest-classes=0.3"``, ``"rarest-samples=0.1"`` or
-            ``"classes=A,B"``. ``"auto"``: fewer than 20 samples, or the rarest third of the classes if that marks none
-            or all; classes that are all equally frequent are all in the tail.
+        tail: Rule that marks the rare classes: ``"fewer-than=20"``, ``"rarest-classes=0.3"``, ``"rarest-samples=0.1"``
+            or ``"classes=A,B"``. ``"auto"`` marks classes with fewer than 20 samples, or the rarest third of the
+            classes if that marks none or all; classes that are all equally frequent are all in the tail.
         method_options: Further options of the method by name, see :func:`imbsam.optim.options_of`.
-        ascent: Another direction of the perturbation, a name of :data:`imbsam.optim.ASCENTS`; None: the method's own.
-        ascent_options: Its options by name, as ``{"damping": 0.3}``.
-        loss: A name of :data:`imbsam.losses.LOSSES`.
-        loss_options: Its options by name, as ``{"tau": 1.5}``.
-        reweight_from: Share of the epochs after which classes are re-weighted (DRW); None: never.
-        class_prior: How frequent the classes are taken to be: ``"training"``, ``"balanced"``, a frequency for each
-            class by its label or in the order of ``classes_``, or ``"loss"``, those that the loss aims at.
-            Probabilities are told under it, and the class is the one with the highest. None: probabilities are told
+        ascent: Direction of the perturbation, a name of :data:`imbsam.optim.ASCENTS`; None for the method's own.
+        ascent_options: Options of the ascent by name, such as ``{"damping": 0.3}``.
+        sharp_from: Share of the steps that are plain before the method perturbs anything, from 0 to 1, as in Late SAM.
+        perturb: Parameters that are perturbed: ``"all"``, ``"norms"``, a pattern of names such as ``"out.*"``, or
+            several of these.
+        loss: Loss, a name of :data:`imbsam.losses.LOSSES`.
+        loss_options: Options of the loss by name, such as ``{"tau": 1.5}``.
+        reweight_from: Share of the epochs after which classes are re-weighted (DRW); None for never.
+        class_prior: Assumed class frequencies: ``"training"``, ``"balanced"``, a frequency for each class by its label
+            or in the order of ``classes_``, or ``"loss"`` for those that the loss aims at. Probabilities are given
+            under them, and the class with the highest probability is predicted. With None, probabilities are given
             under the priors of the training rows, and decisions are made as if all classes were equally frequent, so
             that a rare class counts as much as a frequent one.
-        cost: Of missing a row of a class, by its label, 1 for the others: decisions are those of least expected cost
+        cost: Cost of missing a row of a class, by its label, 1 for the others; decisions have the least expected cost
             under the prior of the probabilities.
-        at_least: Recall or precision that classes are to have, as ``{"recall": {label: 0.9}}``; the thresholds are
-            found on held-out rows, ``validation_fraction`` of each class, and ``prices_`` says what others pay.
-        hidden: Units of each hidden layer; empty for a linear model.
-        base: The optimizer under the method: ``"sgd"``, ``"adam"``, ``"adamw"``, ``"rmsprop"``, or
-            ``"muon"``: Muon for the 2-D weights of hidden layers, AdamW for the rest.
-        lr: Learning rate; None: 0.1 for sgd, 0.001 for the others.
-        momentum: Of sgd, rmsprop and muon.
-        weight_decay: Of the base optimizer; never part of the perturbation.
-        schedule: Of the learning rate after a warm-up of 5 % of the epochs: ``"cosine"``, ``"step"`` or
+        at_least: Recall or precision that classes have to reach, such as ``{"recall": {label: 0.9}}``. The thresholds
+            are found on held-out rows, ``validation_fraction`` of each class, and ``prices_`` says what other classes
+            pay.
+        hidden: Number of units of each hidden layer; empty for a linear model.
+        base: Base optimizer of the method: ``"sgd"``, ``"adam"``, ``"adamw"``, ``"rmsprop"``, or ``"muon"``, which is
+            Muon for the 2-D weights of hidden layers and AdamW for the rest.
+        lr: Learning rate; None is 0.1 for sgd and 0.001 for the others.
+        momentum: Momentum of sgd, rmsprop and muon.
+        weight_decay: Weight decay of the base optimizer; never part of the perturbation.
+        schedule: Schedule of the learning rate after a warm-up of 5 % of the epochs: ``"cosine"``, ``"step"`` or
             ``"constant"``.
-        clip_norm: Largest norm of the gradient; None: unbounded, and sgd may then diverge on tables of many columns.
-        max_iter: Epochs.
-        batch_size: Rows per step; None: a sixteenth of the rows, within 32 and 128.
-        sampler: ``"shuffle"``: every row once an epoch; ``"balanced"``: every class equally often.
-        categorical_features: ``"auto"``: the columns of a data frame that hold neither numbers nor dates; or names,
-            positions, or a boolean mask of the categorical columns.
+        clip_norm: Largest norm of the gradient; None for no bound, with which sgd may diverge on tables of many
+            columns.
+        max_iter: Number of epochs.
+        batch_size: Rows per step; None is a sixteenth of the rows, between 32 and 128.
+        sampler: ``"shuffle"`` takes every row once per epoch, ``"balanced"`` every class equally often.
+        categorical_features: ``"auto"`` for the columns of a data frame that contain neither numbers nor dates; or
+            names, positions, or a boolean mask of the categorical columns.
         early_stopping: Hold out a part of the rows, stratified, stop once its balanced accuracy has not risen for
             ``n_iter_no_change`` epochs, and keep the weights of the best epoch. A class of fewer than three rows stays
             in training.
         validation_fraction: Share of each class that is held out.
-        n_iter_no_change: Epochs.
-        warm_start: Let a further ``fit`` go on from the weights, and with the columns, of the one before, ``max_iter``
-            epochs more; schedule and momentum begin anew.
+        n_iter_no_change: Number of epochs without improvement before early stopping.
+        warm_start: Let a further ``fit`` continue from the weights and columns of the last one, for ``max_iter`` more
+            epochs; schedule and momentum start again.
         random_state: Integer for results that repeat bit for bit on the same machine. Torch's global random state is
             neither read nor changed.
-        device: Where to compute: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... ``"auto"``: cuda where there is one. The
-            fitted model rests on the CPU.
-        verbose: Print a line an epoch.
+        device: Device that computes: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; ``"auto"`` is cuda if there is one. The
+            fitted model is kept on the CPU.
+        verbose: Print a line per epoch; in a notebook show a bar and the last line.
 
     Attributes:
         classes_: Labels, shape ``(C,)``, sorted.
@@ -109,12 +117,13 @@ class SharpClassifier(DecidingClassifier):
         tail_: Labels of the tail classes.
         model_: The network, a torch module.
         posterior_: :class:`~imbsam.decisions.Posterior`, from outputs to probabilities and decisions.
-        prices_: What each class reaches of which something was wanted, and what others pay; empty without.
+        prices_: Recall and precision of each class of ``at_least``, and what the others pay; empty without
+            ``at_least``.
         loss_curve_: Mean training loss of each epoch.
-        validation_scores_: Balanced accuracy on the rows held out after each epoch; None without early stopping.
-        best_validation_score_: That of the epoch whose weights were kept; None without early stopping.
-        best_iter_: The epoch whose weights were kept, from 1.
-        n_iter_: Epochs made, those of fits continued by ``warm_start`` counted.
+        validation_scores_: Balanced accuracy on the held-out rows after each epoch; None without early stopping.
+        best_validation_score_: Balanced accuracy of the epoch whose weights were kept; None without early stopping.
+        best_iter_: Epoch whose weights were kept, from 1.
+        n_iter_: Number of epochs made, including those of fits continued by ``warm_start``.
 
     Example:
         >>> from sklearn.datasets import make_classification
@@ -145,6 +154,8 @@ class SharpClassifier(DecidingClassifier):
         method_options: Mapping[str, object] | None = None,
         ascent: str | None = None,
         ascent_options: Mapping[str, object] | None = None,
+        sharp_from: float = 0.0,
+        perturb: str | Sequence[str] = "all",
         loss: str = "logit-adjustment",
         loss_options: Mapping[str, float] | None = None,
         reweight_from: float | None = None,
@@ -176,6 +187,8 @@ class SharpClassifier(DecidingClassifier):
         self.method_options = method_options
         self.ascent = ascent
         self.ascent_options = ascent_options
+        self.sharp_from = sharp_from
+        self.perturb = perturb
         self.loss = loss
         self.loss_options = loss_options
         self.reweight_from = reweight_from
@@ -257,19 +270,33 @@ class SharpClassifier(DecidingClassifier):
         ]
         return torch.cat(blocks)
 
+    def _facts(self) -> Facts:
+        found: Facts = [
+            ("tail classes", listed(self.tail_.tolist()) or "none"),
+            network_fact(self.model_),
+            ("training", f"{self.method}, {self.n_iter_} epochs, last loss {self.loss_curve_[-1]:.4g}"),
+        ]
+        if self.validation_scores_ is not None:
+            found += [
+                ("weights of epoch", self.best_iter_),
+                ("balanced accuracy, held-out rows", Share(self.best_validation_score_)),
+            ]
+        return found
+
     def _classes_of(self, labels: "np.ndarray", before: Learnt | None) -> tuple["np.ndarray", Tensor]:
         classes, targets = self._numbered(labels)
         if before and not np.array_equal(classes, self.classes_):
-            raise DataError(f"warm_start goes on with the classes {self.classes_}; y has {classes}.")
+            raise DataError(f"warm_start continues with the classes {self.classes_}; y has {classes}.")
         return classes, targets
 
     def _split(self, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Indices to train on, and to hold out."""
+        """Return the indices to train on, and to hold out."""
         fraction = self.validation_fraction if self.early_stopping or self.at_least else 0.0
         kept, held = stratified_split(targets, fraction, generator(seed, SPLIT))
         if self.early_stopping and not len(held):
             warnings.warn(
-                "early_stopping finds no row to hold out: every class has fewer than 3. Training runs to max_iter.",
+                "early_stopping has no row to hold out: every class has fewer than 3. Training makes all max_iter "
+                "epochs.",
                 DataWarning,
                 stacklevel=3,
             )
@@ -283,7 +310,7 @@ class SharpClassifier(DecidingClassifier):
 
     def _to_learn(self, columns: Columns, num_classes: int, before: Learnt | None) -> Learnt:
         if not all(isinstance(units, Integral) for units in self.hidden):
-            raise OptionError(f"hidden must be whole numbers of units, as (128, 128); got {self.hidden!r}.")
+            raise OptionError(f"hidden must be whole numbers of units, for example (128, 128); got {self.hidden!r}.")
         cosine = losses.needs_cosine_classifier(self.loss)
         learnt = Learnt(columns, num_classes, tuple(map(int, self.hidden)), cosine)
         if before:
@@ -324,7 +351,7 @@ class SharpClassifier(DecidingClassifier):
         return history
 
     def _base_posterior(self, priors: ClassPriors, classes: "np.ndarray", epochs: int = 0) -> Posterior:
-        """What the outputs mean after so many epochs, before anything is calibrated."""
+        """Return the posterior of the outputs after some epochs, before anything is calibrated."""
         criterion = self._criterion(priors)
         if isinstance(criterion, losses.Deferred):
             criterion.set_epoch(epochs - 1)
@@ -349,6 +376,9 @@ class SharpClassifier(DecidingClassifier):
         if self.method != "plain":
             usual = float(str(DEFAULTS["table"]["rho"]))
             options["rho"] = rho_of(MethodOptions(method=self.method), usual) if self.rho is None else self.rho
+            options |= {"sharp_from": round(self.sharp_from * steps), "perturb": self.perturb}
+        elif self.sharp_from or self.perturb != "all":
+            raise OptionError("plain perturbs nothing: it takes neither sharp_from nor perturb.")
         return create(
             self.method,
             model,

@@ -1,4 +1,4 @@
-"""Combining classifiers: a weighted sum of what each says, fitted on rows that none of them saw."""
+"""Combination of classifiers: a weighted sum of their evidence, fitted on held-out rows."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from imbsam.models.blend import FLOOR
 
 @dataclass(frozen=True)
 class Pool:
-    """How members are put together (a logarithmic opinion pool, Genest and Zidek 1986, with a weight of the priors).
+    """Weights that combine members (a logarithmic opinion pool, Genest and Zidek 1986, with a weight of the priors).
 
     With ``v_m = log(C softmax(e_m) + 0.05)`` of each member's evidence e_m, the posterior under the training priors is
     ``softmax(sum_m a_m v_m + b log prior)``.
@@ -28,36 +28,36 @@ class Pool:
 
     @property
     def shares(self) -> Floats:
-        """The weights divided by their sum."""
+        """Weights divided by their sum."""
         return np.asarray(self.weights / self.weights.sum())
 
     def evidence(self, members: Floats, log_priors: Floats) -> Floats:
-        """What all say together: logits of the posterior under balanced class priors.
+        """Combine the evidence of the members: logits of the posterior under balanced class priors.
 
         Args:
             members: Evidence of each, shape ``(M, N, C)``.
-            log_priors: Of the training rows, shape ``(C,)``.
+            log_priors: Log priors of the training rows, shape ``(C,)``.
 
         Returns:
-            Shape ``(N, C)``.
+            Array of shape ``(N, C)``.
         """
         return np.asarray(np.tensordot(self.weights, voices(members), axes=1) + (self.priors - 1) * log_priors)
 
 
 def voices(evidence: Floats) -> Floats:
-    """Take from evidence what no member can be sure of: ``v = log(C softmax(e) + 0.05)``, of any shape ``(..., C)``."""
+    """Bound evidence by what no member can be sure of: ``v = log(C softmax(e) + 0.05)``, of any shape ``(..., C)``."""
     return np.asarray(np.log(evidence.shape[-1] * softmax(evidence, axis=-1) + FLOOR))
 
 
 def fitted_pool(members: Floats, targets: NDArray[np.int64], log_priors: Floats) -> Pool:
-    """Find the weights of least mean log loss under the training priors, held near equal ones by few rows.
+    """Find the weights of least mean log loss under the training priors, kept near equal if there are few rows.
 
     Minimises ``mean loss + (sum_m (a_m - 1/M)^2 + (b - 1)^2) / N``, which is convex.
 
     Args:
         members: Evidence of each, shape ``(M, N, C)``, N may be 0.
-        targets: Shape ``(N,)``.
-        log_priors: Of the training rows, shape ``(C,)``.
+        targets: Class of each sample, shape ``(N,)``.
+        log_priors: Log priors of the training rows, shape ``(C,)``.
     """
     number = len(members)
     usual = np.append(np.full(number, 1 / number), 1.0)
@@ -78,6 +78,6 @@ def fitted_pool(members: Floats, targets: NDArray[np.int64], log_priors: Floats)
 
 
 def balanced_accuracy(evidence: Floats, targets: NDArray[np.int64]) -> float:
-    """Mean recall of the classes that have rows, deciding under balanced priors."""
+    """Compute the mean recall of the classes that have rows, with decisions under balanced priors."""
     hits = evidence.argmax(axis=1) == targets
     return float(np.mean([hits[targets == place].mean() for place in np.unique(targets)]))

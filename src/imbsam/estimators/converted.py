@@ -1,4 +1,4 @@
-"""A trained blend as the state of a torch module: stored without running code, moved, exported."""
+"""Conversion of a trained blend to the state of a torch module: stored without running code, moved, exported."""
 
 from collections.abc import Mapping
 
@@ -19,11 +19,11 @@ from imbsam.models.trees import Nodes, Trees
 
 
 def blend_state(blend: Blended, reading: Reading) -> dict[str, Tensor]:
-    """State of a :class:`~imbsam.models.blend.Blend` that says what a blend says of encoded rows.
+    """Return the state of a :class:`~imbsam.models.blend.Blend` that gives a blend's evidence on encoded rows.
 
     Args:
-        blend: Its members are networks of the library, gradient boosting, forests and logistic regressions.
-        reading: How the rows are encoded.
+        blend: Blend of networks of the library, gradient boosting, forests and logistic regressions.
+        reading: Encoding of the rows.
 
     Raises:
         ModelError: If a member is of another kind.
@@ -71,7 +71,7 @@ def _evidence_state(model: Model, reading: Reading) -> dict[str, Tensor]:
 
 
 def network_state(network: SharpClassifier, reading: Reading) -> dict[str, Tensor]:
-    """State of a :class:`~imbsam.models.blend.Network` that gives the outputs of a network."""
+    """Return the state of a :class:`~imbsam.models.blend.Network` that gives the outputs of a network."""
     columns = network._learnt.columns
     numbers = torch.tensor([(column["mean"], column["std"]) for column in columns.numeric]).double().view(-1, 2)
     own = torch.zeros(len(columns.categorical), max(reading.cardinalities, default=0), dtype=torch.long)
@@ -87,7 +87,7 @@ def network_state(network: SharpClassifier, reading: Reading) -> dict[str, Tenso
 
 
 def linear_state(linear: LogisticRegression) -> dict[str, Tensor]:
-    """State of a :class:`~imbsam.models.blend.Linear` that gives a logistic regression's logits."""
+    """Return the state of a :class:`~imbsam.models.blend.Linear` that gives a logistic regression's logits."""
     weight, bias = torch.from_numpy(linear.coef_).double(), torch.from_numpy(linear.intercept_).double()
     if len(weight) == 1:
         weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
@@ -95,7 +95,7 @@ def linear_state(linear: LogisticRegression) -> dict[str, Tensor]:
 
 
 def _hot(held: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
-    """With what makes one-hot columns of codes."""
+    """Add the tensors that make one-hot columns of codes."""
     state = {"numeric": torch.tensor(reading.columns.spec.numeric), **_below("model", held)}
     encoder, cardinalities = reading.one_hot_encoder, reading.columns.spec.cardinalities
     if encoder is None:
@@ -111,7 +111,7 @@ def _hot(held: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
 
 
 def forest_state(forest: RandomForestClassifier) -> dict[str, Tensor]:
-    """State of a :class:`~imbsam.models.trees.Forest` that says what a random forest says."""
+    """Return the state of a :class:`~imbsam.models.trees.Forest` that gives a random forest's probabilities."""
     trees = []
     for estimator in forest.estimators_:
         tree = estimator.tree_
@@ -130,11 +130,11 @@ def forest_state(forest: RandomForestClassifier) -> dict[str, Tensor]:
 
 
 def boosting_state(boosting: HistGradientBoostingClassifier, cardinalities: tuple[int, ...]) -> dict[str, Tensor]:
-    """State of a :class:`~imbsam.models.trees.Boosting` that says what gradient boosting says of rows without NaN.
+    """Return the state of a :class:`~imbsam.models.trees.Boosting` that gives gradient boosting's logits without NaN.
 
     Args:
-        boosting: Fitted.
-        cardinalities: Codes of each column, 0 for a number.
+        boosting: Fitted gradient boosting.
+        cardinalities: Number of codes of each column, 0 for a number.
     """
     is_categorical = boosting.is_categorical_
     places, known = np.arange(len(cardinalities)), []
@@ -167,7 +167,7 @@ def boosting_state(boosting: HistGradientBoostingClassifier, cardinalities: tupl
 
 
 def _goes_left(node: np.void, bitsets: NDArray[np.uint32], known: NDArray[np.float64], cardinality: int) -> list[bool]:
-    """Whether a row of each code goes left at a categorical split; codes it has not seen go with the missing ones."""
+    """Return whether each code goes left at a categorical split; unseen codes go where missing values go."""
     found = [bool(node["missing_go_to_left"])] * cardinality
     bits = bitsets[node["bitset_idx"]]
     for place, code in enumerate(known.astype(int)):

@@ -1,4 +1,4 @@
-"""The face of a classifier whose probabilities and decisions are told under named class priors."""
+"""Interface of a classifier whose probabilities and decisions follow named class priors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self, cast
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from imbsam.decisions import ClassPrior, Posterior, Price, Wanted, posterior_under, prices, wanted_weights
 from imbsam.errors import DataError, OptionError
+from imbsam.estimators.shown import Facts, data_facts, decision_facts
+from imbsam.notebook.tables import facts
 from imbsam.priors import ClassPriors
 
 Costs = Mapping[object, float] | None
@@ -19,11 +21,11 @@ AtLeast = Mapping[Literal["recall", "precision"], Mapping[object, float]] | None
 
 
 class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """What our classifiers share: ``predict`` and its kin, from outputs ``(N, C)`` and a posterior.
+    """Base class of our classifiers: ``predict`` and similar methods, from outputs ``(N, C)`` and a posterior.
 
     Attributes:
         posterior_: :class:`~imbsam.decisions.Posterior`, from outputs to probabilities and decisions.
-        prices_: What each class reaches of which something was wanted, on held-out rows, and what others pay.
+        prices_: Recall and precision of each class of ``at_least`` on held-out rows, and what the others pay.
     """
 
     classes_: "np.ndarray"
@@ -41,47 +43,47 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def decision_function(self, X: object) -> "np.ndarray":
-        """How much speaks for each class, in logits: the class with the most is the one that ``predict`` gives.
+        """Compute the score of each class, in logits; ``predict`` returns the class with the highest.
 
         Args:
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``; with two classes ``(N,)``, the second class's minus the first one's.
+            Scores, shape ``(N, C)``; with two classes ``(N,)``, the second class's minus the first one's.
         """
         scores = self._posterior().scores(self._outputs(X))
         return np.asarray(scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores)
 
     def predict_proba(self, X: object) -> "np.ndarray":
-        """Probability of each class under ``class_prior``, by default that of the training rows.
+        """Compute the probability of each class under ``class_prior``, by default that of the training rows.
 
         Args:
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``, columns in the order of ``classes_``.
+            Array of shape ``(N, C)``, columns in the order of ``classes_``.
         """
         return np.asarray(self._posterior().log_probabilities(self._outputs(X)).exp())
 
     def predict_log_proba(self, X: object) -> "np.ndarray":
-        """Natural logarithm of :meth:`predict_proba`, exact where that is 0.
+        """Compute the natural logarithm of :meth:`predict_proba`, exact where that is 0.
 
         Args:
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``.
+            Array of shape ``(N, C)``.
         """
         return np.asarray(self._posterior().log_probabilities(self._outputs(X)))
 
     def predict(self, X: object) -> "np.ndarray":
-        """The label of each row, by default the one that is most likely if all classes were equally frequent.
+        """Predict the label of each row, by default the most probable if all classes were equally frequent.
 
         Args:
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N,)``; ties go to the first class.
+            Labels, shape ``(N,)``; ties go to the first class.
         """
         places = self._posterior().scores(self._outputs(X)).argmax(dim=1).numpy()
         return np.asarray(self.classes_[places])
@@ -95,21 +97,21 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X: object = None,
         y: object = None,
     ) -> Self:
-        """Tell probabilities and decide otherwise from now on, without training anew.
+        """Change probabilities and decisions of the fitted classifier, without training again.
 
         Args:
-            class_prior: As the parameter of this name.
-            cost: As the parameter of this name.
-            at_least: As the parameter of this name.
-            X: Rows to find the thresholds of ``at_least`` on, none of them trained on; by default those that ``fit``
-                held out.
-            y: Their labels.
+            class_prior: See the parameter of this name.
+            cost: See the parameter of this name.
+            at_least: See the parameter of this name.
+            X: Rows to find the thresholds of ``at_least`` on, not used in training; by default those that ``fit`` held
+                out.
+            y: Labels of these rows.
 
         Returns:
             The estimator.
 
         Raises:
-            OptionError: If something cannot be used or reached; then nothing has changed.
+            OptionError: If something cannot be used or reached; the classifier is then unchanged.
         """
         held_out = self._held_out if X is None else (self._outputs(X), self._targets(y))
         found, paid = self._decided(self._posterior(), held_out, class_prior, cost, at_least)
@@ -118,18 +120,35 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def evidence(self, X: object) -> "np.ndarray":
-        """Give what speaks for each class: the logarithm of its posterior under balanced class priors.
+        """Compute the evidence for each class: the logarithm of its posterior under balanced class priors.
 
         Args:
             X: Rows as in ``fit``.
 
         Returns:
-            Shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
+            Array of shape ``(N, C)``; ``softmax(evidence + log q)`` is the posterior under class priors q.
         """
         return np.asarray(self._posterior().evidence(self._outputs(X)))
 
+    def _html_repr(self) -> str:
+        """What a notebook shows: scikit-learn's diagram with the parameters and, once fitted, what came of the fit."""
+        diagram: str = super()._html_repr()
+        return diagram + self._fitted_html() if hasattr(self, "posterior_") else diagram
+
+    def _fitted_html(self) -> str:
+        found = [
+            *data_facts(self.classes_.tolist(), self.priors_),
+            *self._facts(),
+            *decision_facts(self.class_prior, self.cost, self.at_least),
+        ]
+        return facts("Fitted", found) + "".join(price._repr_html_() for price in self.prices_)
+
+    def _facts(self) -> Facts:
+        """What a notebook shows of the fit, name and value."""
+        raise NotImplementedError
+
     def _outputs(self, X: object) -> Tensor:
-        """Outputs for rows as in ``fit``, shape ``(N, C)``."""
+        """Compute outputs for rows as in ``fit``, shape ``(N, C)``."""
         raise NotImplementedError
 
     def _posterior(self) -> Posterior:
@@ -137,10 +156,10 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.posterior_
 
     def _numbered(self, labels: "np.ndarray") -> tuple["np.ndarray", Tensor]:
-        """The classes, sorted, and of each label the place of its class.
+        """Return the classes, sorted, and the index of each label's class.
 
         Raises:
-            DataError: If there is one class alone.
+            DataError: If there is only one class.
         """
         classes, targets = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -151,19 +170,19 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = np.asarray(y)
         places = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         if (self.classes_[places] != labels).any():
-            raise OptionError("y holds a label that was not there in fit.")
+            raise OptionError("y has a label that was not in fit.")
         return torch.from_numpy(places.astype(np.int64))
 
     def _note_posterior(
         self, base: Posterior, outputs: Tensor, targets: Tensor, *, is_calibrated: bool = False
     ) -> None:
-        """Calibrate on held-out rows, and decide as the parameters say.
+        """Calibrate on held-out rows, and set the decisions by the parameters.
 
         Args:
-            base: For its scale and shift.
-            outputs: Of rows that were not trained on, shape ``(n, C)``, n may be 0.
-            targets: Shape ``(n,)``.
-            is_calibrated: The outputs are calibrated on these rows already.
+            base: Posterior that gives scale and shift.
+            outputs: Outputs of held-out rows, shape ``(n, C)``; n may be 0.
+            targets: Class of each sample, shape ``(n,)``.
+            is_calibrated: Whether the outputs are calibrated on these rows already.
         """
         calibrated = base if is_calibrated else base.calibrated(outputs, targets)
         held_out = (outputs, targets)
@@ -197,10 +216,10 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def check_decisions(cost: Costs, at_least: AtLeast, classes: Sequence[object]) -> None:
-    """Refuse costs and wishes that cannot be, before anything is trained.
+    """Refuse costs and goals that are not valid, before anything is trained.
 
     Raises:
-        OptionError: Naming the first.
+        OptionError: If one is not valid; the message names the first.
     """
     _costs(cost, classes)
     _wanted(at_least, classes)
@@ -221,7 +240,9 @@ def _wanted(at_least: AtLeast, classes: Sequence[object]) -> tuple[Wanted, ...]:
     found = []
     for measure, shares in (at_least or {}).items():
         if measure not in ("recall", "precision"):
-            raise OptionError(f"at_least has recall and precision, as {{'recall': {{label: 0.9}}}}; got {measure!r}.")
+            raise OptionError(
+                f"at_least has recall and precision, for example {{'recall': {{label: 0.9}}}}; got {measure!r}."
+            )
         for name, share in shares.items():
             if not 0 < share <= 1:
                 raise OptionError(f"at_least: {measure} of {name!r} must lie in (0, 1]; got {share!r}.")

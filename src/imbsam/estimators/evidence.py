@@ -1,4 +1,4 @@
-"""Evidence: what a classifier's probabilities say of a row apart from how frequent the classes are.
+"""Evidence: a classifier's probabilities of a row without the class priors.
 
 ``e = log p(y | x) - log prior(y)`` under the priors that the classifier was trained for; ``softmax(e + log q)`` is its
 posterior under class priors q.
@@ -21,7 +21,7 @@ _VOTING = (RandomForestClassifier, ExtraTreesClassifier, BaggingClassifier)
 
 
 class Classifier(Protocol):
-    """A scikit-learn classifier that gives probabilities."""
+    """Classifier of scikit-learn that gives probabilities."""
 
     classes_: NDArray[np.int64]
 
@@ -35,46 +35,46 @@ class Classifier(Protocol):
 
 
 def evidence_of(probabilities: Floats, priors: Floats, *, votes: int) -> Floats:
-    """Take the class priors off probabilities: ``e = log p - log prior``.
+    """Remove the class priors from probabilities: ``e = log p - log prior``.
 
-    A probability of 0 is what some votes or rows did not show, not what cannot be: one more vote, for the priors, is
-    counted to each row's, as by Laplace.
+    A probability of 0 means that some votes or rows did not show a class, not that it is impossible: one more vote,
+    for the priors, is added to each row's, as in Laplace smoothing.
 
     Args:
-        probabilities: Shape ``(N, C)``.
-        priors: Under which they are told, shape ``(C,)``, all above 0.
-        votes: On which they rest: the trees of a forest, or the training rows.
+        probabilities: Probabilities, shape ``(N, C)``.
+        priors: Class priors of the probabilities, shape ``(C,)``, all above 0.
+        votes: Number of votes that they are based on: trees of a forest, or training rows.
 
     Returns:
-        Shape ``(N, C)``.
+        Evidence, shape ``(N, C)``.
     """
     return np.asarray(np.log((votes * probabilities.astype(np.float64) + priors) / (votes + 1)) - np.log(priors))
 
 
 def votes_of(classifier: Classifier, rows: int) -> int:
-    """Count on what a fitted classifier's probabilities rest: its voters, or else its training rows."""
+    """Count the votes that a fitted classifier's probabilities are based on: its voters, or else its training rows."""
     if isinstance(classifier, KNeighborsClassifier):
         return int(classifier.n_neighbors)
     return len(classifier.estimators_) if isinstance(classifier, _VOTING) else rows
 
 
 def implied_priors(estimator: Classifier, counts: NDArray[np.int64]) -> Floats:
-    """Find the class priors under which a fitted classifier's probabilities are told.
+    """Find the class priors of a fitted classifier's probabilities.
 
-    They are those of its training rows, unless it weighs or resamples the classes: ``class_weight``, CatBoost's
+    They are those of its training rows, unless it weights or resamples the classes: ``class_weight``, CatBoost's
     ``auto_class_weights`` and ``class_weights``, ``scale_pos_weight``, ``is_unbalance``, TabPFN's
     ``balance_probabilities``, imbalanced-learn's ``sampling_strategy``; or it is given them: ``class_prior``,
     ``priors``, ``fit_prior``. All this in the classifier itself or one inside it.
 
     Args:
-        estimator: Fitted on classes ``0 .. C-1``.
+        estimator: Classifier fitted on classes ``0 .. C-1``.
         counts: Training rows of each class, shape ``(C,)``, all above 0.
 
     Returns:
-        Shape ``(C,)``; sums to 1.
+        Class priors, shape ``(C,)``, which sum to 1.
 
     Raises:
-        OptionError: If the classifiers inside weigh the classes differently, or resample to frequencies of their own.
+        OptionError: If the classifiers inside weight the classes differently, or resample to frequencies of their own.
     """
     deciding, resampled = _deciding(estimator)
     found = [1 / counts] if resampled else []
@@ -84,13 +84,15 @@ def implied_priors(estimator: Classifier, counts: NDArray[np.int64]) -> Floats:
             if weights is not None:
                 found.append(weights / weights.sum())
     if any(not np.allclose(weights, found[0]) for weights in found[1:]):
-        raise OptionError("the classifiers inside weigh the classes differently; give all the same class_weight.")
+        raise OptionError(
+            "the classifiers inside weight the classes differently; give all of them the same class_weight."
+        )
     priors = counts * (found[0] if found else 1.0)
     return np.asarray(priors / priors.sum(), dtype=np.float64)
 
 
 def _deciding(estimator: Classifier) -> tuple[Classifier | None, bool]:
-    """The classifier whose weights decide, None behind a calibration; and whether classes are resampled before it."""
+    """Return the classifier whose weights decide, None behind a calibration; and whether classes are resampled."""
     steps = getattr(estimator, "steps", None)
     if steps:
         deciding, resampled = _deciding(steps[-1][1])
@@ -104,7 +106,7 @@ def _deciding(estimator: Classifier) -> tuple[Classifier | None, bool]:
 
 
 def _weights(name: str, value: object, counts: NDArray[np.int64]) -> Floats | None:
-    """The classes' weights that a parameter asks for; None where it asks for none."""
+    """Return the class weights that a parameter defines; None if it defines none."""
     inverse = 1 / counts
     match name, value:
         case "class_prior" | "priors", list() | tuple() | np.ndarray():
@@ -126,5 +128,5 @@ def _weights(name: str, value: object, counts: NDArray[np.int64]) -> Floats | No
         case "sampling_strategy", str():
             return inverse
         case ("sampling_strategy", object()) | ("class_prior", Mapping() | "loss"):
-            raise OptionError(f"{name}={value!r} inside a member: its class priors cannot be told. Leave it out.")
+            raise OptionError(f"{name}={value!r} inside a member: its class priors are unknown. Leave it out.")
     return None

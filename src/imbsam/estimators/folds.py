@@ -1,4 +1,4 @@
-"""Parts of the training rows on which members are judged by models that did not see them."""
+"""Parts of the training rows on which members are scored by models trained on the others."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from imbsam.data.seeding import generator
 from imbsam.data.splits import random_ranks
 
 MANY_ROWS = 20_000
-"""With more training rows one part is held out; with fewer every row is, once."""
+"""Number of training rows above which only one part is held out; with fewer rows every row is held out once."""
 
 HELD_OUT = 20_000
-"""Rows in that part, about, at most."""
+"""Approximate largest number of rows in that part."""
 
 LEAST_HELD_OUT = 10
-"""Rows of a class in that part, where a fold holds as many."""
+"""Smallest number of rows of a class in that part, if a fold has as many."""
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to train a model on, and rows to judge it by; indices, ascending."""
+    """Rows to train a model on, and rows to score it on; indices, ascending."""
 
     train: Rows
     held: Rows
@@ -35,12 +35,12 @@ def folds_of(targets: Rows, number: int, seed: int) -> list[Fold]:
     A class of one row is trained on in every fold. Above :data:`MANY_ROWS` rows there is one fold.
 
     Args:
-        targets: Shape ``(N,)``, classes from 0.
-        number: Folds, at least 2.
-        seed: Of the random order.
+        targets: Class of each sample, shape ``(N,)``, classes from 0.
+        number: Number of folds, at least 2.
+        seed: Seed of the random order.
 
     Returns:
-        The folds that hold a row out; one that holds none out where there is no such.
+        The folds that hold out a row; if no fold does, one fold that holds out none.
     """
     classes = torch.from_numpy(targets.astype(np.int64))
     counts = torch.bincount(classes)

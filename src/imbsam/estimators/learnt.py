@@ -1,4 +1,4 @@
-"""What a fit learns beside the weights: how rows are read, and which network reads them."""
+"""Encoding and network that a fit learns besides the weights."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from imbsam.estimators.training import outputs_of
 
 @dataclass(frozen=True)
 class Learnt:
-    """The road from features to a network's outputs, the weights apart.
+    """Encoding and network structure of a fit, without the weights.
 
     Args:
-        columns: How each column is read.
-        classes: How many there are, C.
-        hidden: Units of each hidden layer.
+        columns: Encoding of each column.
+        classes: Number of classes C.
+        hidden: Number of units of each hidden layer.
         cosine: Whether the network ends in cosines.
     """
 
@@ -28,7 +28,7 @@ class Learnt:
     cosine: bool
 
     def new_model(self) -> nn.Module:
-        """A network with random weights, from torch's global generator.
+        """Make a network with random weights, from torch's global generator.
 
         Raises:
             OptionError: If ``hidden`` is out of range.
@@ -38,17 +38,17 @@ class Learnt:
         )
 
     def check_goes_on(self, before: "Learnt") -> None:
-        """Refuse to go on from weights of another network.
+        """Refuse to continue from weights of another network.
 
         Raises:
             OptionError: If the layers differ.
         """
         if (self.hidden, self.cosine) != (before.hidden, before.cosine):
             raise OptionError(
-                f"warm_start goes on with the network of the fit before, hidden={before.hidden}"
-                f"{' ending in cosines' if before.cosine else ''}; set warm_start=False to begin with another one."
+                f"warm_start continues with the network of the last fit, hidden={before.hidden}"
+                f"{' ending in cosines' if before.cosine else ''}; set warm_start=False to start with another one."
             )
 
     def outputs(self, model: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-        """Outputs for features ``(N, F)``: shape ``(N, C)``, on the CPU, float64 where the device has it."""
+        """Compute outputs for features ``(N, F)``: shape ``(N, C)``, on the CPU, float64 if the device has it."""
         return outputs_of(model, rows, device)

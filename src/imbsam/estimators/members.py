@@ -1,4 +1,4 @@
-"""The classifiers that can be members of a blend, by name or the user's own, and the view of the table each gets."""
+"""Classifiers that can be members of a blend, by name or the user's own, and the view of the table for each."""
 
 import copy
 import importlib
@@ -21,39 +21,39 @@ from imbsam.estimators.views import View
 from imbsam.optim import METHODS
 
 EPOCHS = 60
-"""Of a network that is named by its method."""
+"""Number of epochs of a network that is named by its method."""
 
 ROWS_SEEN = 4_000_000
-"""Training rows that such a network sees in all its epochs, about, at most."""
+"""Approximate largest number of training rows that such a network sees in all its epochs."""
 
 TREES = 200
 
 ROWS_PER_TREE = 100_000
-"""Training rows of one tree of the forest, at most."""
+"""Largest number of training rows of one tree of the forest."""
 
 FOREST_BYTES = 2**29
-"""Memory for the forest's nodes: the more rows, classes and trees, the larger its leaves."""
+"""Memory for the forest's nodes in bytes; the more rows, classes and trees, the larger its leaves."""
 
 RARE_ROWS = 100
-"""With fewer training rows of a class, gradient boosting makes all its rounds and holds none out to stop earlier."""
+"""Number of training rows of a class below which gradient boosting makes all its rounds, without early stopping."""
 
 MOST_CODES = 255
-"""Of a categorical column that gradient boosting splits as one."""
+"""Largest number of codes of a categorical column that gradient boosting splits as categories."""
 
 MemberSpec = str | tuple[str, Classifier]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a classifier is made for.
+    """Data and device that a classifier is made for.
 
     Args:
-        labels: Of the classes, length C.
+        labels: Labels of the classes, length C.
         rows: Number of training rows.
         rarest: Training rows of the rarest class.
-        cardinalities: Codes of each column, 0 for a number.
-        seed: Of its random numbers.
-        device: Of networks.
+        cardinalities: Number of codes of each column, 0 for a number.
+        seed: Seed of its random numbers.
+        device: Device of networks.
         n_jobs: Threads of trees.
     """
 
@@ -67,19 +67,19 @@ class Setting:
 
     @property
     def splittable(self) -> list[bool]:
-        """The columns of categories that gradient boosting takes as such."""
+        """Categorical columns that gradient boosting splits as categories."""
         return [0 < number <= MOST_CODES for number in self.cardinalities]
 
 
 @dataclass(frozen=True)
 class Member:
-    """A classifier of a blend.
+    """Classifier of a blend.
 
     Args:
-        name: In the blend.
-        make: A new one, not fitted.
-        view: What it reads.
-        has_bags: Whether it is a forest of bagged trees: each row is judged by those that did not see it.
+        name: Name in the blend.
+        make: Function that makes a new classifier, not fitted.
+        view: View of the table that it reads.
+        has_bags: Whether it is a forest of bagged trees, where each row can be scored by the trees that did not see it.
     """
 
     name: str
@@ -92,10 +92,10 @@ def member_of(spec: object) -> Member:
     """Find a member by name, or take the user's own classifier.
 
     Args:
-        spec: A name, or a pair of a name and a classifier.
+        spec: Name, or pair of a name and a classifier.
 
     Raises:
-        OptionError: If there is no such name, the package is not installed, or it is no classifier with probabilities.
+        OptionError: If there is no such name, the package is not installed, or the classifier has no probabilities.
     """
     if isinstance(spec, str):
         return _named(spec)
@@ -105,19 +105,21 @@ def member_of(spec: object) -> Member:
 
 
 def names_of(members: Sequence[Member], taken: Sequence[str]) -> list[str]:
-    """Give the members' names.
+    """Return the members' names.
 
     Raises:
-        OptionError: If there is none, two are alike, or one cannot be told from a parameter.
+        OptionError: If there is no member, two names are equal, or one is the name of a parameter.
     """
     names = [member.name for member in members]
     if not names:
-        raise OptionError("members is empty: name at least one, as ('imbsam', 'boosting', 'forest').")
+        raise OptionError("members is empty: name at least one, for example ('imbsam', 'boosting', 'forest').")
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise OptionError(f"two members are called {name!r}: give one another name, as ('other', {name!r}'s own).")
+            raise OptionError(
+                f"two members are called {name!r}: give one another name, for example ('other', {name!r}'s own)."
+            )
         if name in taken or "__" in name or not name:
-            raise OptionError(f"a member cannot be called {name!r}: it is read as a parameter. Give it another name.")
+            raise OptionError(f"a member cannot be called {name!r}, the name of a parameter. Give it another name.")
     return names
 
 
@@ -220,9 +222,7 @@ def _own(name: str, estimator: Classifier) -> Member:
     is_boosting = isinstance(estimator, HistGradientBoostingClassifier)
     asked = estimator.get_params(deep=False).get("categorical_features")
     if (is_network and not _is(asked, "auto")) or (is_boosting and not _is(asked, "from_dtype")):
-        raise OptionError(
-            f"member {name!r}: categorical_features are said once, on the blend; leave them out of the member."
-        )
+        raise OptionError(f"member {name!r}: categorical_features belong to the blend; leave them out of the member.")
     return Member(
         name,
         lambda setting: _made(estimator, setting, is_boosting=is_boosting),
@@ -232,7 +232,7 @@ def _own(name: str, estimator: Classifier) -> Member:
 
 
 def _made(estimator: Classifier, setting: Setting, *, is_boosting: bool) -> Classifier:
-    """A copy with random numbers of its own where it names no others, for classes that are numbered."""
+    """Return a copy with a random seed of its own if it has none, for classes that are numbered."""
     try:
         made: Classifier = clone(estimator)
     except RuntimeError:

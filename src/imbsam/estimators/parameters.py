@@ -1,4 +1,4 @@
-"""What each parameter of the classifier may be, in scikit-learn's terms."""
+"""Constraints of the classifiers' parameters, in scikit-learn's terms."""
 
 from numbers import Integral, Real
 
@@ -15,6 +15,8 @@ CONSTRAINTS: dict[str, list[object]] = {
     "method_options": [None, dict],
     "ascent": [None, StrOptions(set(ASCENTS))],
     "ascent_options": [None, dict],
+    "sharp_from": [Interval(Real, 0, 1, closed="both")],
+    "perturb": [str, list, tuple],
     "loss": [StrOptions(set(LOSSES))],
     "loss_options": [None, dict],
     "reweight_from": [None, Interval(Real, 0, 1, closed="both")],

@@ -1,4 +1,4 @@
-"""What users hand over as X and y, checked as scikit-learn does, and turned into the rows a model reads."""
+"""Checks of X and y as in scikit-learn, and their conversion to the rows that a model reads."""
 
 import warnings
 from collections.abc import Collection, Sequence
@@ -25,20 +25,20 @@ CategoricalFeatures = str | Sequence[str | int | bool]
 def checked_training(
     estimator: BaseEstimator, X: object, y: object, *, texts: bool, reset: bool
 ) -> tuple[pd.DataFrame, "np.ndarray"]:
-    """Check training data, and note the features' number and names on the estimator.
+    """Check training data, and store the number and names of the features on the estimator.
 
     Args:
-        estimator: Whose data they are.
+        estimator: Estimator that is trained.
         X: Array-like ``(N, F)`` or data frame.
         y: Array-like ``(N,)``.
-        texts: Whether an array may hold texts, because some of its columns are categories.
-        reset: Note the features anew; otherwise they must be those noted before.
+        texts: Whether an array may contain texts, because some of its columns are categories.
+        reset: Store the features again; otherwise they must be those stored before.
 
     Returns:
-        The features, columns named by texts, and the labels.
+        The features, with columns named by texts, and the labels.
 
     Raises:
-        ValueError: If the data cannot be used, in scikit-learn's words.
+        ValueError: If the data cannot be used; the message is scikit-learn's.
         TypeError: If X is sparse.
     """
     X = as_pandas(X)
@@ -55,18 +55,18 @@ def checked_training(
 
 
 def checked_rows(estimator: BaseEstimator, X: object, *, texts: bool) -> pd.DataFrame:
-    """Check rows to be scored against what was noted in training.
+    """Check rows to be scored against the features of training.
 
     Args:
-        estimator: Fitted.
+        estimator: Fitted estimator.
         X: Array-like ``(N, F)`` or data frame.
-        texts: Whether an array may hold texts.
+        texts: Whether an array may contain texts.
 
     Returns:
-        The features, columns named as in training.
+        The features, with columns named as in training.
 
     Raises:
-        ValueError: If the rows cannot be used or their columns are others, in scikit-learn's words.
+        ValueError: If the rows cannot be used or have other columns; the message is scikit-learn's.
         TypeError: If X is sparse.
     """
     X = as_pandas(X)
@@ -78,18 +78,18 @@ def checked_rows(estimator: BaseEstimator, X: object, *, texts: bool) -> pd.Data
 
 
 def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Columns:
-    """Learn how the columns are read; warns (:class:`~imbsam.errors.DataWarning`) of empty ones and leaves them out.
+    """Learn the encoding of the columns; leave out empty ones, with a :class:`~imbsam.errors.DataWarning`.
 
     Args:
-        train: The training rows.
-        categorical: ``"auto"``: columns that hold neither numbers nor dates; or names, positions, or a mask.
+        train: Training rows.
+        categorical: ``"auto"`` for columns that contain neither numbers nor dates; or names, positions, or a mask.
 
     Returns:
-        The columns.
+        Encoding of the columns.
 
     Raises:
-        DataError: If a column holds what is no feature, or no column holds anything.
-        OptionError: If ``categorical`` names a column that is not there.
+        DataError: If a column has values that cannot be a feature, or every column is empty.
+        OptionError: If ``categorical`` names a column that does not exist.
     """
     chosen = _chosen(categorical, [str(name) for name in train.columns])
     empty = [str(name) for name in train.columns[train.isna().all()]]
@@ -99,7 +99,7 @@ def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Col
         )
         train = train.drop(columns=empty)
     if not len(train.columns):
-        raise DataError("no column of X holds a value.")
+        raise DataError("every column of X is empty.")
     table = arrow_table(train)
     schema, _ = learn(table, is_file=False, texts=chosen or ())
     if chosen is not None:
@@ -113,16 +113,16 @@ def learnt_columns(train: pd.DataFrame, categorical: CategoricalFeatures) -> Col
 
 
 def _numeric(kind: ColumnType, chosen: Collection[str]) -> ColumnType:
-    """What a column is that the user did not name among the categories."""
+    """Return the type of a column that the user did not name among the categories."""
     return ColumnType(kind.name, "number") if kind.kind in ("text", "boolean") and kind.name not in chosen else kind
 
 
 def encoded_rows(frame: pd.DataFrame, columns: Columns) -> Tensor:
-    """Features of rows, float32 ``(N, F)``.
+    """Encode rows as features, float32 ``(N, F)``.
 
-    Cells that cannot be read as what their column is are counted by column in a
-    :class:`~imbsam.errors.DataWarning`, and are missing. Values that training did not have are filled in without a
-    word: missing numbers by the median, and unknown categories share a code.
+    Cells that do not have the type of their column count as missing, and a :class:`~imbsam.errors.DataWarning` counts
+    them by column. Values that training did not have are filled in without a warning: missing numbers by the median,
+    and unknown categories by a common code.
 
     Raises:
         DataError: If a column is of another type than in training.
@@ -146,7 +146,7 @@ _PLAIN = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 
 
 def _is_plain(X: object, texts: bool) -> bool:
-    """Whether all of X is numbers, so that scikit-learn's own checks say it best; as float64 a long code is another."""
+    """Return whether X is all numbers, to be checked by scikit-learn; long codes would change as float64."""
     if isinstance(X, pd.DataFrame):
         is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
         return not texts and all(is_number(dtype) and not is_bool(dtype) for dtype in X.dtypes)
@@ -168,7 +168,7 @@ def _named(estimator: BaseEstimator, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chosen(categorical: CategoricalFeatures, names: Sequence[str]) -> set[str] | None:
-    """The names of the categorical columns; None where the columns' types decide."""
+    """Return the names of the categorical columns; None if the columns' types decide."""
     if isinstance(categorical, str):
         return None
     entries = list(categorical)

@@ -1,4 +1,4 @@
-"""Members of a blend, trained: on all rows, and on folds to see what they say of rows that they did not see."""
+"""Training of a blend's members: on all rows, and on folds, for their evidence on held-out rows."""
 
 import time
 import warnings
@@ -17,36 +17,37 @@ from imbsam.estimators.evidence import Classifier, Floats, evidence_of, implied_
 from imbsam.estimators.folds import MANY_ROWS, Fold
 from imbsam.estimators.members import Member, Setting
 from imbsam.estimators.views import Matrix, Rows, View
+from imbsam.notebook.progress import Progress
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Evidence on training rows of models that did not see them.
+    """Evidence on training rows by models that did not see them.
 
     Args:
-        rows: Which rows, shape ``(n,)``.
-        evidence: Shape ``(n, C)``.
+        rows: Indices of the rows, shape ``(n,)``.
+        evidence: Evidence, shape ``(n, C)``.
     """
 
     rows: NDArray[np.int64]
     evidence: Floats
 
     def at(self, rows: NDArray[np.int64]) -> Floats:
-        """Evidence on some of the rows, in their order."""
+        """Return the evidence on some of the rows, in their order."""
         order = self.rows.argsort()
         return self.evidence[order[np.searchsorted(self.rows[order], rows)]]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A member, trained.
+    """Trained member.
 
     Args:
-        name: Of the member.
-        view: What it reads.
-        classifier: Trained on classes ``0 .. C-1``.
-        priors: Under which its probabilities are told, shape ``(C,)``.
-        votes: On which they rest.
+        name: Name of the member.
+        view: View of the table that it reads.
+        classifier: Classifier trained on classes ``0 .. C-1``.
+        priors: Class priors of its probabilities, shape ``(C,)``.
+        votes: Number of votes that they are based on.
     """
 
     name: str
@@ -57,11 +58,11 @@ class Model:
 
     @classmethod
     def of(cls, member: Member, classifier: Classifier, counts: NDArray[np.int64]) -> "Model":
-        """Find what a classifier's probabilities mean.
+        """Find the priors and the votes of a classifier's probabilities.
 
         Args:
-            member: Which it is.
-            classifier: Fitted.
+            member: Member of the blend.
+            classifier: Fitted classifier.
             counts: Its training rows of each class, shape ``(C,)``.
         """
         if isinstance(classifier, DecidingClassifier):
@@ -71,24 +72,24 @@ class Model:
         return cls(member.name, member.view, classifier, priors, votes_of(classifier, int(counts.sum())))
 
     def evidence(self, given: Matrix | pd.DataFrame) -> Floats:
-        """What speaks for each class: ``log p(y | x) - log prior(y)``, shape ``(N, C)``.
+        """Compute the evidence for each class: ``log p(y | x) - log prior(y)``, shape ``(N, C)``.
 
         Raises:
-            DataError: If it gives a probability that is none.
+            DataError: If the classifier returns an invalid probability.
         """
         if isinstance(self.classifier, DecidingClassifier):
             return np.asarray(self.classifier.evidence(given))
         return self.of_probabilities(self.classifier.predict_proba(given))
 
     def of_probabilities(self, probabilities: Floats) -> Floats:
-        """The same, of probabilities that it gave."""
+        """Compute the evidence from the classifier's probabilities."""
         if probabilities.shape[1:] != self.priors.shape or not np.isfinite(probabilities).all():
-            raise DataError(f"it gave no probability for each of the {len(self.priors)} classes.")
+            raise DataError(f"it did not give a probability for each of the {len(self.priors)} classes.")
         return evidence_of(probabilities, self.priors, votes=self.votes)
 
 
 def evidence_of_all(models: Sequence[Model], rows: Rows, *, n_jobs: int | None) -> list[Floats]:
-    """Ask all members, ``n_jobs`` at the same time: the evidence of each, shape ``(N, C)``."""
+    """Compute the evidence of all members, ``n_jobs`` at the same time, each of shape ``(N, C)``."""
     given = {model.view: rows.of(model.view) for model in models}
     asked = (delayed(model.evidence)(given[model.view]) for model in models)
     return list(Parallel(n_jobs=n_jobs, require="sharedmem")(asked))
@@ -105,18 +106,18 @@ def trained(
 ) -> tuple[list[tuple[Model, Judged]], dict[str, str]]:
     """Train every member on every fold, and on all rows.
 
-    Of one fold the model is kept as it is, and a forest on not too many rows is judged by its trees' bags.
+    With one fold, its model is kept as the member. A forest on not too many rows is scored by its out-of-bag trees.
 
     Args:
-        members: Which.
+        members: Members to train.
         rows: Training rows.
-        targets: Classes of the rows, ``0 .. C-1``, all of which are there.
+        targets: Classes of the rows, ``0 .. C-1``, each at least once.
         folds: Parts of the rows.
-        setting: What members are made for; each model gets a seed of its own.
-        verbose: Print a line for each model.
+        setting: Data and device that members are made for; each model gets a seed of its own.
+        verbose: Report each model that is trained.
 
     Returns:
-        The members that could be trained; and why not, by name, of the others.
+        The members that could be trained, and the errors of the others by name.
     """
     everything = Fold(np.arange(len(rows)), np.arange(0))
     on_folds = [*folds, everything] if len(folds) > 1 else folds
@@ -130,12 +131,12 @@ def trained(
         for member in members
         for fold in ([everything] if member.has_bags and len(rows) <= MANY_ROWS else on_folds)
     ]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Progress(len(tasks), shown=verbose) as progress:
         # What there is to say of the rows has been said of all of them.
         warnings.simplefilter("ignore", DataWarning)
         warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
         done = Parallel(n_jobs=setting.n_jobs, require="sharedmem")(
-            delayed(_attempt)(member, rows, targets, fold, its, verbose) for member, fold, its in tasks
+            delayed(_attempt)(member, rows, targets, fold, its, progress) for member, fold, its in tasks
         )
     succeeded, failed = [], {}
     for member in members:
@@ -152,7 +153,7 @@ def _rarest(targets: NDArray[np.int64]) -> int:
 
 
 def _together(results: Sequence[tuple[Model, Judged] | str]) -> tuple[Model, Judged] | str:
-    """The last model, with what all models of a member say; or why one could not be trained."""
+    """Return the last model with the evidence of all models of a member, or why one could not be trained."""
     models, judged = [], []
     for result in results:
         if isinstance(result, str):
@@ -164,9 +165,9 @@ def _together(results: Sequence[tuple[Model, Judged] | str]) -> tuple[Model, Jud
 
 
 def _attempt(
-    member: Member, rows: Rows, targets: NDArray[np.int64], fold: Fold, setting: Setting, verbose: bool
+    member: Member, rows: Rows, targets: NDArray[np.int64], fold: Fold, setting: Setting, progress: Progress
 ) -> tuple[Model, Judged] | str:
-    """A model, and what it says of rows that it did not see; or why there is none."""
+    """Return a model and its evidence on held-out rows, or why there is none."""
     began = time.perf_counter()
     try:
         classifier = member.make(setting)
@@ -182,8 +183,7 @@ def _attempt(
         judged = _by_bags(model) if judges_by_bags else _held_out(model, rows, fold)
     except Exception as error:  # any: a member that fails is left out
         return f"{type(error).__name__}: {error}"
-    if verbose:
-        print(f"{member.name}: {len(fold.train)} rows, {time.perf_counter() - began:.1f} s")
+    progress.tell(f"{member.name}: {len(fold.train)} rows, {time.perf_counter() - began:.1f} s")
     return model, judged
 
 
@@ -194,7 +194,7 @@ def _held_out(model: Model, rows: Rows, fold: Fold) -> Judged:
 
 
 def _by_bags(model: Model) -> Judged:
-    """What a forest says of each training row by the trees that did not see it; not of rows that all trees saw."""
+    """Return a forest's out-of-bag evidence on the training rows, without rows that all trees saw."""
     # Taken away from the forest, so that they are not pickled with it.
     probabilities: Floats = vars(model.classifier).pop("oob_decision_function_")
     places = np.flatnonzero(probabilities.sum(axis=1) > 0)

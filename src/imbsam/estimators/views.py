@@ -1,4 +1,4 @@
-"""The forms in which one table is handed to classifiers of different kinds."""
+"""Views of a table for classifiers of different kinds."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +17,13 @@ View = Literal["frame", "codes", "one-hot"]
 Matrix = NDArray[np.float32]
 
 LEAST_ROWS = 5
-"""A category with fewer training rows has no column of its own among the one-hot ones."""
+"""Number of training rows below which a category has no one-hot column of its own."""
 
 MOST_COLUMNS = 50
-"""One-hot columns for a categorical one, at most."""
+"""Largest number of one-hot columns for a categorical column."""
 
 ONE_HOT_BYTES = 2**29
-"""Memory for all one-hot columns of the training rows; less frequent categories share a column to keep to it."""
+"""Memory in bytes for all one-hot columns of the training rows, within which rarer categories share a column."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Rows:
 
     Args:
         codes: Numbers, standardised and filled, then the code of each category, shape ``(N, F)``.
-        numeric: How many of the columns are numbers.
-        one_hot_encoder: Of the codes; None where there are none.
+        numeric: Number of columns that are numbers.
+        one_hot_encoder: One-hot encoder of the codes; None without codes.
     """
 
     codes: Matrix
@@ -47,10 +47,10 @@ class Rows:
         return Rows(self.codes[index], self.numeric, self.one_hot_encoder)
 
     def of(self, view: View) -> Matrix | pd.DataFrame:
-        """Give a view.
+        """Return a view of the rows.
 
-        ``"codes"`` is the matrix as it is, ``"one-hot"`` one with a column for each frequent category, ``"frame"`` a
-        data frame whose categories have pandas' type.
+        ``"codes"`` is the matrix itself, ``"one-hot"`` a matrix with a column for each frequent category, and
+        ``"frame"`` a data frame whose categories have pandas' type.
         """
         return {"codes": lambda: self.codes, "one-hot": lambda: self._one_hot, "frame": self._frame}[view]()
 
@@ -75,17 +75,17 @@ def _word_of(code: int) -> str:
 
 
 def code_of(word: str) -> int:
-    """The code that a category of a frame stands for."""
+    """Return the code that a category of a frame stands for."""
     return int(word.removeprefix("code "))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows become :class:`Rows`.
+    """Encoding of rows as :class:`Rows`.
 
     Args:
-        columns: How each column is read.
-        one_hot_encoder: Of the codes of categories; None where there are none.
+        columns: Encoding of each column.
+        one_hot_encoder: One-hot encoder of the codes of categories; None without codes.
     """
 
     columns: Columns
@@ -93,11 +93,11 @@ class Reading:
 
     @classmethod
     def learnt(cls, codes: Matrix, columns: Columns) -> tuple["Reading", Rows]:
-        """Learn which categories are frequent enough for a column.
+        """Learn which categories are frequent enough for a column of their own.
 
         Args:
-            codes: The training rows, encoded.
-            columns: How they were read.
+            codes: Training rows, encoded.
+            columns: Encoding of their columns.
         """
         numeric, categorical = columns.spec.numeric, len(columns.spec.cardinalities)
         encoder = None
@@ -113,11 +113,11 @@ class Reading:
         return cls(columns, encoder), Rows(codes, numeric, encoder)
 
     def rows(self, frame: pd.DataFrame) -> Rows:
-        """Read rows as the training rows were read."""
+        """Encode rows in the same way as the training rows."""
         return Rows(encoded_rows(frame, self.columns).numpy(), self.columns.spec.numeric, self.one_hot_encoder)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Codes of each column: 0 for a number."""
+        """Number of codes of each column: 0 for a number."""
         spec = self.columns.spec
         return (*(0 for _ in range(spec.numeric)), *spec.cardinalities)

@@ -1,4 +1,4 @@
-"""Accelerate: the backward of a step, in the place of ``accelerator.backward``."""
+"""Accelerate: the backward of a step, used instead of ``accelerator.backward``."""
 
 import torch
 from accelerate import Accelerator
@@ -15,20 +15,22 @@ SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "TP", "XLA")
 
 
 class AccelerateBackward:
-    """Makes the passes of each step; everything else of an Accelerate loop stays.
+    """Callable that makes the passes of each step in an Accelerate loop, which otherwise stays unchanged.
 
-    Inside ``accelerator.accumulate`` a batch waits until gradients are synchronised, and the step is that over one
-    batch of all rows that wait.
+    Inside ``accelerator.accumulate`` a batch waits until gradients are synchronised, and the step is the same as on one
+    batch with all waiting rows.
 
     Args:
-        accelerator: Any precision; one process or DDP.
-        model: As ``accelerator.prepare`` gave it.
-        optimizer: Likewise.
-        take_rows: ``take_rows(batch, rows)`` gives some rows of a batch, indices of shape ``(R,)`` on the CPU, where it
-            is not of tensors, lists and constants in containers; ``NotImplemented`` has a batch cut as usual.
+        accelerator: Accelerator of any precision, with one process or DDP.
+        model: Model from ``accelerator.prepare``.
+        optimizer: Optimizer from ``accelerator.prepare``.
+        take_rows: Function ``take_rows(batch, rows)`` that returns some rows of a batch, indices of shape ``(R,)`` on
+            the CPU. Needed for batches other than tensors, lists and constants in containers; if it returns
+            ``NotImplemented``, the batch is cut as usual.
 
     Raises:
-        OptionError: If the optimizer is none of ours, or was not prepared, or the model's weights are sharded.
+        OptionError: If the optimizer is not one of this library or was not prepared, or the model's weights are
+            sharded.
 
     Example:
         >>> model, optimizer, loader = accelerator.prepare(model, optimizer, loader)  # doctest: +SKIP
@@ -50,12 +52,12 @@ class AccelerateBackward:
         if not isinstance(optimizer.optimizer, SharpnessAware):
             raise OptionError(
                 f"the prepared optimizer is {type(optimizer.optimizer).__name__}: prepare one of imbsam's around it, "
-                "as ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
+                "for example ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
             )
         if accelerator.distributed_type.name in SHARDED:
             raise OptionError(
-                f"{accelerator.distributed_type.name} spreads the weights over the processes, and a perturbation needs "
-                "them whole: use one process or DDP."
+                f"{accelerator.distributed_type.name} spreads the weights over the processes, but a perturbation needs "
+                "all of them: use one process or DDP."
             )
         self.accelerator = accelerator
         self.model = model
@@ -64,17 +66,16 @@ class AccelerateBackward:
         use_model(self.optimizer, model)
 
     def __call__(self, batch: object, row_losses: RowLosses, *, targets: Tensor | None = None) -> Tensor | None:
-        """Make the passes over all batches of a step once its last is there.
+        """Make the passes over all batches of a step, once its last batch is there.
 
         Args:
-            batch: As :func:`~imbsam.integrations.batches.take_rows` takes it, or the ``take_rows`` given before.
-            row_losses: Called with the batch, or some of its rows; gives the loss of each, shape ``(R,)``.
-            targets: Class of each row, shape ``(B,)``, or what else the method takes; by default what is named so in
-                the batch, or the second of a pair. A method that needs no classes only counts them, and counts the
-                batch where there are none.
+            batch: Batch, as for :func:`~imbsam.integrations.batches.take_rows` or the ``take_rows`` given before.
+            row_losses: Function of the batch, or of some of its rows, that returns their losses, shape ``(R,)``.
+            targets: Class of each row, shape ``(B,)``, or other targets that the method takes; by default those named
+                so in the batch, or the second of a pair. A method that does not need classes only counts the rows.
 
         Returns:
-            Mean loss at the unperturbed weights of all rows of the step; ``None`` where the batch waits.
+            Mean loss at the unperturbed weights of all rows of the step; ``None`` if the batch waits.
         """
         find = targets_of if targets is None else lambda batch: targets
         self._waiting.add(batch, targets_for(self.optimizer, batch, find))

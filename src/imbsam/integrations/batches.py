@@ -1,4 +1,4 @@
-"""Batches as data loaders give them: how many rows they have, and what in them is one for each row."""
+"""Batches from data loaders: the number of their rows, and which parts have one entry per row."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, time, timedelta
@@ -30,13 +30,13 @@ WAY_OUT = (
 
 
 class BatchReader:
-    """Reads batches of one kind, and remembers what earlier ones told of their lists.
+    """Reader of batches of one kind, which remembers what earlier batches showed about their lists.
 
-    A list of as many things as the batch has rows may hold one for each row, or things of another number that happens
-    to be the same. A batch of another size tells which.
+    A list with as many entries as the batch has rows may have one entry per row, or its length may be equal by chance.
+    A batch of another size shows which.
 
     Attributes:
-        collated: Whether ``default_collate`` made the batches, which makes lists of rows of nothing but strings.
+        collated: Whether ``default_collate`` made the batches; it makes lists of rows only for strings.
     """
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class BatchReader:
         """Find the rows of everything in a batch.
 
         Args:
-            batch: Tensors and arrays whose first dimension is the batch, lists of one thing for each row, and
-                constants, alone or in mappings, NamedTuples, dataclasses and sequences.
-            size: Rows of the batch.
+            batch: Tensors and arrays whose first dimension is the batch, lists with one entry per row, and constants,
+                alone or in mappings, NamedTuples, dataclasses and sequences.
+            size: Number of rows of the batch.
         """
         return self._read(batch, size, ())
 
@@ -65,7 +65,7 @@ class BatchReader:
     def _read_container(self, part: object, size: int, place: Place) -> Container | Unread:
         parts = parts_of(part)
         if parts is None:
-            why = f"{_named(place)} is of the class {type(part).__name__}, whose rows are unknown: {WAY_OUT}."
+            why = f"{_named(place)} is of the class {type(part).__name__}, whose rows are not known: {WAY_OUT}."
             return Unread(part, "object", why)
         return Container(part, {key: self._read(inner, size, (*place, key)) for key, inner in parts.items()})
 
@@ -87,31 +87,32 @@ class BatchReader:
             items,
             "unclear",
             f"{_named(place)} is a {type(items).__name__} of {size} things in a batch of {size} rows: one for each "
-            "row, or as many by chance? Make it a tensor or an array where it has rows, keep it out of the batch where "
+            "row, or the same number by chance? Make it a tensor or an array where it has rows, keep it out of the "
+            "batch where "
             f"it has none, or {WAY_OUT}.",
         )
 
 
 def take_rows(batch: object, rows: Tensor, size: int | None = None) -> object:
-    """Take rows of everything in a batch; containers stay of their class.
+    """Take rows of everything in a batch; containers keep their class.
 
     Args:
-        batch: Tensors and arrays whose first dimension is the batch, lists of one thing for each row, and constants,
+        batch: Tensors and arrays whose first dimension is the batch, lists with one entry per row, and constants,
             alone or in mappings, NamedTuples, dataclasses and sequences.
-        rows: Indices, shape ``(R,)``, on the CPU.
-        size: Rows of the batch; by default they are counted.
+        rows: Indices of the rows, shape ``(R,)``, on the CPU.
+        size: Number of rows of the batch; by default they are counted.
 
     Raises:
-        DataError: If something in it has no such rows, or there are two ways to read it.
+        DataError: If a part of the batch has no such rows, or there are two ways to read it.
     """
     return BatchReader().read(batch, count_rows(batch) if size is None else size).take(rows).value
 
 
 def count_rows(batch: object) -> int:
-    """Count the rows of a batch: the one number for which every part of it can be cut.
+    """Count the rows of a batch: the only number by which every part of it can be cut.
 
     Args:
-        batch: As :func:`take_rows` takes it.
+        batch: Batch, as for :func:`take_rows`.
 
     Raises:
         DataError: If there is no such number, or several.
@@ -128,7 +129,7 @@ def count_rows(batch: object) -> int:
 
 
 def _alike(items: Sequence[object]) -> bool:
-    """Tell whether things may be the rows of one list: of one kind and form, lengths and missing ones aside."""
+    """Return whether things may be the rows of one list: of one kind and form, apart from lengths and missing ones."""
     some = [item for item in items if item is not None]
     if not some or all(isinstance(item, PLAIN) for item in some):
         return True
@@ -170,7 +171,7 @@ def _read_tensor(part: Tensor | np.ndarray | PackedSequence, size: int, place: P
 
 
 def _lengths(part: object, *, top: bool = False) -> Iterator[int]:
-    """Give the numbers of rows that a part of a batch may have."""
+    """Return the numbers of rows that a part of a batch may have."""
     if isinstance(part, PackedSequence):
         yield int(part.batch_sizes[0])
     elif isinstance(part, Tensor | np.ndarray):

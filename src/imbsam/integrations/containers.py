@@ -1,4 +1,4 @@
-"""The containers a batch is made of: their parts, and a copy of one with other parts."""
+"""Containers that a batch is made of: their parts, and copies with other parts."""
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from copy import copy
@@ -9,16 +9,16 @@ import torch
 
 Parts = Mapping[object, object]
 NOT_PARTED = (str, bytes, bytearray, memoryview, torch.Size)
-"""Sequences that are one thing."""
+"""Sequences that are not taken apart."""
 
 
 def is_named_tuple(value: object) -> bool:
-    """Tell a NamedTuple from other tuples."""
+    """Return whether a tuple is a NamedTuple."""
     return isinstance(value, tuple) and hasattr(value, "_fields")
 
 
 def is_list(value: object) -> bool:
-    """Tell lists, tuples and other sequences without names, which may hold one thing for each row."""
+    """Return whether something is a list, tuple or other sequence without names, which may have one entry per row."""
     return isinstance(value, Sequence) and not isinstance(value, NOT_PARTED) and not is_named_tuple(value)
 
 
@@ -26,7 +26,7 @@ def parts_of(value: object) -> Parts | None:
     """List the parts of a mapping, a NamedTuple, a dataclass or a list by their keys, names or places.
 
     Returns:
-        ``None`` for what has no parts.
+        The parts; ``None`` for what has no parts.
     """
     if isinstance(value, Mapping):
         return dict(value.items())
@@ -40,11 +40,11 @@ def parts_of(value: object) -> Parts | None:
 def with_parts(value: object, parts: Parts) -> object:
     """Copy a container with other parts under the same keys.
 
-    It stays of its class; only a mapping or sequence that cannot be made of its parts becomes a dict or a list.
+    The copy has the same class; only a mapping or sequence that cannot be made from its parts becomes a dict or a list.
 
     Args:
-        value: What :func:`parts_of` gave parts of.
-        parts: As many.
+        value: Container whose parts :func:`parts_of` returned.
+        parts: Parts of the copy, as many.
     """
     if isinstance(value, Mapping):
         return _mapping_like(value, parts)

@@ -1,4 +1,4 @@
-"""Lightning Fabric: the backward of a step, in the place of ``fabric.backward``."""
+"""Lightning Fabric: the backward of a step, used instead of ``fabric.backward``."""
 
 from contextlib import nullcontext
 
@@ -19,20 +19,22 @@ from imbsam.optim import Pass, SharpnessAware
 
 
 class FabricBackward:
-    """Makes the passes of each step, each by ``fabric.backward``; everything else of a Fabric loop stays.
+    """Callable that makes the passes of each step by ``fabric.backward``; the Fabric loop otherwise stays unchanged.
 
-    A batch of which the caller says that more follow waits, and the step is that over one batch of all rows that wait.
+    A batch waits if the caller says that more follow, and the step is the same as on one batch with all waiting rows.
 
     Args:
-        fabric: Any precision; one process, DDP, or ``ModelParallelStrategy`` with ``fully_shard`` in its function.
-        model: As ``fabric.setup`` gave it. Where weights are sharded: as ``fabric.setup_module`` gave it, and the
-            optimizer is made of its parameters afterwards.
-        optimizer: As ``fabric.setup`` or ``fabric.setup_optimizers`` gave it.
-        take_rows: ``take_rows(batch, rows)`` gives some rows of a batch, indices of shape ``(R,)`` on the CPU, where it
-            is not of tensors, lists and constants in containers; ``NotImplemented`` has a batch cut as usual.
+        fabric: Fabric of any precision, with one process, DDP, or ``ModelParallelStrategy`` with ``fully_shard`` in its
+            function.
+        model: Model from ``fabric.setup``. With sharded weights, from ``fabric.setup_module``, and the optimizer is
+            made from its parameters afterwards.
+        optimizer: Optimizer from ``fabric.setup`` or ``fabric.setup_optimizers``.
+        take_rows: Function ``take_rows(batch, rows)`` that returns some rows of a batch, indices of shape ``(R,)`` on
+            the CPU. Needed for batches other than tensors, lists and constants in containers; if it returns
+            ``NotImplemented``, the batch is cut as usual.
 
     Raises:
-        OptionError: If the optimizer is none of ours, or was not set up, or under any other strategy.
+        OptionError: If the optimizer is not one of this library or was not set up, or the strategy is another.
 
     Example:
         >>> model, optimizer = fabric.setup(model, optimizer)  # doctest: +SKIP
@@ -54,7 +56,7 @@ class FabricBackward:
         if not isinstance(ours, SharpnessAware):
             raise OptionError(
                 f"the optimizer that was set up is {type(ours).__name__}: set up one of imbsam's around it, "
-                "as ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
+                "for example ImbSAM(SGD(...), tail, model=model); imbsam.Plain(SGD(...)) is SGD itself."
             )
         # Not isinstance: DeepSpeed's is a kind of DDPStrategy.
         if type(fabric.strategy) not in (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy):
@@ -74,18 +76,17 @@ class FabricBackward:
     def __call__(
         self, batch: object, row_losses: RowLosses, *, targets: Tensor | None = None, more: bool = False
     ) -> Tensor | None:
-        """Make the passes over all batches of a step once its last is there.
+        """Make the passes over all batches of a step, once its last batch is there.
 
         Args:
-            batch: As :func:`~imbsam.integrations.batches.take_rows` takes it, or the ``take_rows`` given before.
-            row_losses: Called with the batch, or some of its rows; gives the loss of each, shape ``(R,)``.
-            targets: Class of each row, shape ``(B,)``, or what else the method takes; by default what is named so in
-                the batch, or the second of a pair. A method that needs no classes only counts them, and counts the
-                batch where there are none.
+            batch: Batch, as for :func:`~imbsam.integrations.batches.take_rows` or the ``take_rows`` given before.
+            row_losses: Function of the batch, or of some of its rows, that returns their losses, shape ``(R,)``.
+            targets: Class of each row, shape ``(B,)``, or other targets that the method takes; by default those named
+                so in the batch, or the second of a pair. A method that does not need classes only counts the rows.
             more: Whether further batches belong to this step; this one waits for them.
 
         Returns:
-            Mean loss at the unperturbed weights of all rows of the step; ``None`` where the batch waits.
+            Mean loss at the unperturbed weights of all rows of the step; ``None`` if the batch waits.
         """
         find = targets_of if targets is None else lambda batch: targets
         self._waiting.add(batch, targets_for(self.optimizer, batch, find))

@@ -41,11 +41,11 @@ class _Module(Protocol):
 
 
 class SharpnessAwareMixin:
-    """Stands before ``LightningModule`` in a class's bases; ``configure_optimizers`` returns one of our optimizers.
+    """Mixin to put before ``LightningModule`` in a class's bases; ``configure_optimizers`` returns our optimizer.
 
-    In the place of ``training_step`` the class has :meth:`row_losses`. The trainer's own precision (16-mixed too),
-    gradient clipping, schedulers, checkpoints, ``accumulate_grad_batches`` and DDP work as ever. ``outputs["loss"]``
-    of ``on_train_batch_end`` is the mean loss at the unperturbed weights over all batches of the step; it is NaN for a
+    The class defines :meth:`row_losses` instead of ``training_step``. The trainer's precision (including 16-mixed),
+    gradient clipping, schedulers, checkpoints, ``accumulate_grad_batches`` and DDP work as usual. ``outputs["loss"]``
+    of ``on_train_batch_end`` is the mean loss at the unperturbed weights over all batches of the step, and NaN for a
     batch that waits for the others of its step.
 
     Example:
@@ -72,40 +72,40 @@ class SharpnessAwareMixin:
         """Forward a batch, or some of its rows.
 
         Args:
-            batch: What the data loader gives, cut to some of its rows.
+            batch: Batch from the data loader, cut to some of its rows.
 
         Returns:
-            The loss of each row, shape ``(R,)``.
+            Loss of each row, shape ``(R,)``.
         """
         raise NotImplementedError(f"{type(self).__name__} must define row_losses(batch): the loss of each row.")
 
     def row_targets(self, batch: object) -> Tensor:
-        """The class of each row of a batch; by default what is named so in it, or the second of a pair.
+        """Return the class of each row of a batch; by default the targets named in it, or the second of a pair.
 
-        A method that needs no classes only counts them, and counts the batch where there are none.
+        For a method that does not need classes only their number counts.
 
         Args:
             batch: The batch.
 
         Returns:
-            Shape ``(B,)``, or what else the method takes.
+            Targets, shape ``(B,)``, or others that the method takes.
         """
         return targets_of(batch)
 
     def take_rows(self, batch: object, rows: Tensor) -> object:
-        """Some rows of a batch; override it for a batch that is not of tensors, lists and constants in containers.
+        """Return some rows of a batch; override it for batches other than tensors, lists and constants in containers.
 
         Args:
             batch: The batch.
-            rows: Indices, shape ``(R,)``, on the CPU.
+            rows: Indices of the rows, shape ``(R,)``, on the CPU.
 
         Returns:
-            The rows, as :meth:`row_losses` takes them, or ``NotImplemented`` to have the batch cut as usual.
+            The rows, as for :meth:`row_losses`, or ``NotImplemented`` to cut the batch as usual.
         """
         return NotImplemented
 
     def on_fit_start(self) -> None:
-        """Refuse what cannot work."""
+        """Refuse settings that cannot work."""
         cast(_Module, super()).on_fit_start()
         if not self.automatic_optimization:
             raise OptionError(
@@ -125,16 +125,16 @@ class SharpnessAwareMixin:
         return cast(_Module, super()).on_train_batch_start(batch, batch_idx)
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
-        """The loss of each row inside a pass; outside, where Lightning asks for the outcome, the mean loss."""
+        """Return the losses of the rows inside a pass; outside, where Lightning needs a result, the mean loss."""
         return self.row_losses(batch) if self._in_passes else self._mean_loss
 
     def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
-        """Backpropagate the losses of a pass; outside there is nothing to do."""
+        """Backpropagate the losses of a pass; outside a pass do nothing."""
         if self._piece is not None:
             self._piece.backward(loss)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: object) -> None:
-        """Leave the gradients: opening the passes drops those of the step before."""
+        """Keep the gradients: opening the passes drops those of the step before."""
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: object, optimizer_closure: Callable[[], object] | None = None
@@ -152,7 +152,8 @@ class SharpnessAwareMixin:
             return optimizer
         raise OptionError(
             f"configure_optimizers of {type(self).__name__} returned {type(optimizer).__name__}: return it inside one "
-            "of imbsam's optimizers, as ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD itself."
+            "of imbsam's optimizers, for example ImbSAM(SGD(...), tail, model=self); imbsam.Plain(SGD(...)) is SGD "
+            "itself."
         )
 
     def _make_passes(self, optimizer: SharpnessAware, batch_idx: int, closure: Callable[[], object] | None) -> object:
@@ -186,7 +187,7 @@ class SharpnessAwareMixin:
 
 
 class _AfterPasses:
-    """The optimizer as Lightning's precision plugins call it: the closure makes the passes, the step applies them."""
+    """Optimizer as Lightning's precision plugins call it: the closure makes the passes, the step applies them."""
 
     def __init__(self, optimizer: SharpnessAware) -> None:
         self.optimizer = optimizer

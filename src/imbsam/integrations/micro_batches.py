@@ -1,4 +1,4 @@
-"""The micro-batches of one step, which a framework hands over one by one, and the passes over all of them."""
+"""Micro-batches of one step, which a framework passes on one by one, and the passes over all of them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,22 +14,22 @@ from imbsam.integrations.targets import targets_of as targets_of
 from imbsam.optim import Pass, SharpnessAware
 
 RowLosses = Callable[[object], Tensor]
-"""From a batch, or some of its rows, to the loss of each row."""
+"""Function from a batch, or some of its rows, to the loss of each row."""
 TakeRows = Callable[[object, Tensor], object]
-"""From a batch and indices on the CPU to these rows; ``NotImplemented`` for what can be cut as usual."""
+"""Function from a batch and indices on the CPU to these rows; ``NotImplemented`` for what can be cut as usual."""
 
 
 class MicroBatches:
-    """What waits for the next step. A step over k micro-batches is the step over one batch of all their rows.
+    """Micro-batches that wait for the next step, which is the same as on one batch with all their rows.
 
-    The batches wait, not their gradients: where the tail climbs depends on the whole batch's tail.
+    The batches wait, not their gradients: the direction of the tail's ascent depends on all tail rows of the step.
 
     Args:
-        take_rows: Cuts batches that are not of tensors, lists and constants in containers that are known; for others
-            it returns ``NotImplemented``.
+        take_rows: Function that cuts batches other than tensors, lists and constants in known containers; for those it
+            returns ``NotImplemented``.
 
     Attributes:
-        reader: What is known of the form of the batches.
+        reader: Reader of the batches.
     """
 
     def __init__(self, take_rows: TakeRows | None = None) -> None:
@@ -42,8 +42,8 @@ class MicroBatches:
         """Append a micro-batch.
 
         Args:
-            batch: As :func:`~imbsam.integrations.batches.take_rows` takes it, or the ``take_rows`` given here.
-            targets: Class of each row, shape ``(B,)``, or what else the method takes.
+            batch: Batch, as for :func:`~imbsam.integrations.batches.take_rows` or the ``take_rows`` given here.
+            targets: Class of each row, shape ``(B,)``, or other targets that the method takes.
         """
         # A batch of another size tells which of its lists have one thing for each row.
         self.reader.read(batch, targets.size(0))
@@ -51,7 +51,7 @@ class MicroBatches:
         self._targets.append(targets.detach().cpu())
 
     def clear(self) -> None:
-        """Forget them."""
+        """Drop the waiting batches."""
         self._batches.clear()
         self._targets.clear()
 
@@ -60,7 +60,7 @@ class MicroBatches:
 
     @property
     def targets(self) -> Tensor:
-        """Class of each row of all of them, on the CPU.
+        """Class of each row of all batches, on the CPU.
 
         Raises:
             DataError: If those of the batches have different shapes.
@@ -79,11 +79,11 @@ class MicroBatches:
 
     @property
     def largest(self) -> int:
-        """Rows of the largest: no forward has more, so memory is what one micro-batch needs."""
+        """Rows of the largest batch: no forward has more, so memory is that of one micro-batch."""
         return max(len(y) for y in self._targets)
 
     def take(self, rows: Tensor) -> list[object]:
-        """Take some of the rows, as one batch where their forms agree, else as one for each micro-batch.
+        """Take some of the rows, as one batch if their forms agree, else as one for each micro-batch.
 
         Args:
             rows: Ascending indices into :attr:`targets`, shape ``(R,)``, on the CPU.
@@ -100,7 +100,7 @@ class MicroBatches:
         return [value for value, _ in taken] if whole is None else [whole.value]
 
     def _cut(self, batch: object, rows: Tensor, size: int) -> tuple[object, Read | None]:
-        """Cut a batch; what is read of it, too, where it is not cut by another's ``take_rows``."""
+        """Cut a batch, and what is known of its rows, unless a ``take_rows`` of the user cuts it."""
         if self._own_take_rows is not None and len(rows) < size:
             value = self._own_take_rows(batch, rows)
             if value is not NotImplemented:
@@ -119,16 +119,16 @@ def make_passes(
     loss_scale: float = 1.0,
     no_sync: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Tensor:
-    """Make the passes of one step over the batches that wait; the gradient lies in ``.grad`` afterwards.
+    """Make the passes of one step over the waiting batches; the gradient is then in ``.grad``.
 
     Args:
         optimizer: The method.
-        batches: What waits; left empty.
-        row_losses: The forward.
-        backward: Called with each micro-batch of a pass and its losses.
-        loss_scale: What ``backward`` multiplies losses by.
-        no_sync: Entered around all micro-batches of a pass but the last. Each pass is synchronised once, so that ranks
-            whose passes have different numbers of micro-batches still meet.
+        batches: Waiting batches; empty afterwards.
+        row_losses: Function that computes the losses of rows.
+        backward: Function called with each micro-batch of a pass and its losses.
+        loss_scale: Factor by which ``backward`` multiplies losses.
+        no_sync: Context entered around all micro-batches of a pass except the last. Each pass is synchronised once, so
+            that ranks whose passes have different numbers of micro-batches do not wait for ever.
 
     Returns:
         Mean loss of the rows at the unperturbed weights.
@@ -152,7 +152,7 @@ def make_passes(
 
 
 def use_model(optimizer: SharpnessAware, model: nn.Module) -> None:
-    """Tell an optimizer into what its model has been wrapped since, as for distributed training.
+    """Tell an optimizer that its model has been wrapped since, for example for distributed training.
 
     Args:
         optimizer: The method.

@@ -1,4 +1,4 @@
-"""PyOD: an anomaly detector among its own."""
+"""PyOD: an anomaly detector with PyOD's interface."""
 
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -13,7 +13,7 @@ from imbsam.anomaly.threshold import USUAL_SHARE
 
 @runtime_checkable
 class _Thresholder(Protocol):
-    """What PyThresh's classes are: they tell anomalies (1) from normal rows (0) by their scores."""
+    """Interface of PyThresh's classes, which tell anomalies (1) from normal rows (0) by their scores."""
 
     def fit(self, X: Scores) -> Self: ...
     def predict(self, X: Scores) -> ArrayLike: ...
@@ -23,19 +23,19 @@ Contamination = float | Literal["auto"] | _Thresholder
 
 
 class PyODDetector(ArrayDetector, BaseDetector):
-    """Anomaly detection with a few labelled anomalies, as a detector of PyOD.
+    """Anomaly detector with a few labelled anomalies, with the interface of PyOD.
 
     Parameters and labels are those of :class:`~imbsam.anomaly.AnomalyDetector`; predictions, probabilities, confidence
     and rejection are PyOD's own: scores are higher for anomalies, and predicted labels are 1 for anomalies and 0 for
     normal rows. As in PyOD ``contamination`` may also be a thresholder of PyThresh.
 
     Attributes:
-        decision_scores_: Of the training rows, shape ``(n_samples,)``.
-        threshold_: A row is an anomaly where its score is greater; the thresholder's own where there is one.
-        labels_: Of the training rows by this threshold, shape ``(n_samples,)``.
-        contamination: The parameter. Once fitted, what PyOD goes by: under ``"auto"`` the share of training rows above
-            the threshold, and of a thresholder the fitted copy; ``get_params`` gives the parameter even then.
-        recall_: See :class:`~imbsam.anomaly.AnomalyDetector`, as the further attributes.
+        decision_scores_: Decision scores of the training rows, shape ``(n_samples,)``.
+        threshold_: Score above which a row is an anomaly; the thresholder's own if there is one.
+        labels_: Labels of the training rows by this threshold, shape ``(n_samples,)``.
+        contamination: The parameter. After ``fit`` the value that PyOD uses: for ``"auto"`` the share of training rows
+            above the threshold, and for a thresholder its fitted copy; ``get_params`` still returns the parameter.
+        recall_: See :class:`~imbsam.anomaly.AnomalyDetector`, also for the further attributes.
     """
 
     _given: Contamination
@@ -43,7 +43,7 @@ class PyODDetector(ArrayDetector, BaseDetector):
 
     @property  # type: ignore[override]
     def contamination(self) -> Contamination:
-        """The parameter, or once fitted what PyOD's methods go by."""
+        """Parameter, or after ``fit`` the value that PyOD's methods use."""
         return self._given if self._fitted is None else self._fitted
 
     @contamination.setter
@@ -51,19 +51,20 @@ class PyODDetector(ArrayDetector, BaseDetector):
         self._given = value
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
-        """The parameters as they were given.
+        """Return the parameters as they were given.
 
         Args:
-            deep: Those of a thresholder too.
+            deep: Include those of a thresholder.
         """
         return {**super().get_params(deep), "contamination": self._given}
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Train; see :meth:`AnomalyDetector.fit <imbsam.anomaly.AnomalyDetector.fit>`.
+        """Train the detector; see :meth:`AnomalyDetector.fit <imbsam.anomaly.AnomalyDetector.fit>`.
 
         Args:
             X: Rows, shape ``(n_samples, n_features)``, finite numbers.
-            y: 1 for a known anomaly, 0 unlabelled, -1 known to be normal, shape ``(n_samples,)``; by default no label.
+            y: Labels, shape ``(n_samples,)``: 1 for a known anomaly, 0 for unlabelled, -1 for known to be normal; by
+                default no row is labelled.
         """
         given = self._given
         table = self._fit(X, y, USUAL_SHARE if isinstance(given, _Thresholder) else given)
@@ -81,17 +82,17 @@ class PyODDetector(ArrayDetector, BaseDetector):
         return self
 
     def decision_function(self, X: ArrayLike) -> Scores:
-        """How anomalous rows are, higher is more.
+        """Compute anomaly scores; higher is more anomalous.
 
         Args:
             X: Rows, shape ``(n_samples, n_features)``, finite numbers.
 
         Returns:
-            Shape ``(n_samples,)``.
+            Scores, shape ``(n_samples,)``.
         """
         return self._scores(X)
 
 
 def _share(called: NDArray[np.bool_]) -> float:
-    """The share of rows called anomalies, of which PyOD needs one; it rounds their number down."""
+    """Return the share of rows called anomalies, of which PyOD needs one; it rounds their number down."""
     return float(np.nextafter(max(1, called.sum()) / len(called), 1))

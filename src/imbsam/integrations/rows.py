@@ -1,4 +1,4 @@
-"""What a batch holds, read as rows: what has one entry for each row, what is the same for all, and their containers."""
+"""Content of a batch by rows: parts with one entry per row, parts that are the same for all, and containers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from imbsam.errors import DataError
 from imbsam.integrations.containers import Parts, list_like, with_parts
 
 Reason = Literal["shape", "object", "unclear"]
-"""Why a part has no rows: another first dimension, an unknown class, or two ways to read it."""
+"""Reason why a part has no rows: another first dimension, an unknown class, or two ways to read it."""
 
 
 class Read(Protocol):
-    """A part of a batch whose rows are known."""
+    """Part of a batch whose rows are known."""
 
     @property
     def value(self) -> object:
-        """The part itself."""
+        """Part itself."""
 
     def take(self, rows: Tensor) -> "Read":
-        """Take rows, indices of shape ``(R,)`` on the CPU."""
+        """Return rows by indices of shape ``(R,)`` on the CPU."""
 
     def joined(self, others: Sequence[Self]) -> "Read | None":
-        """Append the rows of others of the same kind; ``None`` where that cannot be."""
+        """Append the rows of others of the same kind; ``None`` if that is not possible."""
 
 
 def joined(parts: Sequence[Read]) -> Read | None:
-    """Join the rows of several batches; ``None`` where their forms differ, so that they stay apart."""
+    """Join the rows of several batches; ``None`` if their forms differ, so that they stay apart."""
     first, *others = parts
     if any(type(other) is not type(first) for other in others):
         return None
@@ -40,27 +40,27 @@ def joined(parts: Sequence[Read]) -> Read | None:
 
 @dataclass(frozen=True)
 class Same:
-    """Something that is the same for every row."""
+    """Part that is the same for every row."""
 
     value: object
 
     def take(self, rows: Tensor) -> "Same":
-        """Give it to every row."""
+        """Return the part, which every row has."""
         return self
 
     def joined(self, others: Sequence["Same"]) -> "Same | None":
-        """Give one of them, where all are equal."""
+        """Return one of the parts, if all are equal."""
         return self if all(_equal(self.value, other.value) for other in others) else None
 
 
 @dataclass(frozen=True)
 class Unread:
-    """Something whose rows are not known: it goes on whole, and is neither cut nor joined.
+    """Part whose rows are not known: it is passed on whole, and neither cut nor joined.
 
     Attributes:
-        value: What was found.
-        reason: Why its rows are not known.
-        why: The same in words, for who wants to cut it.
+        value: The part.
+        reason: Reason why its rows are not known.
+        why: The reason in words, for the error when it is cut.
     """
 
     value: object
@@ -68,16 +68,16 @@ class Unread:
     why: str
 
     def take(self, rows: Tensor) -> NoReturn:
-        """Refuse to cut it."""
+        """Refuse to cut the part."""
         raise DataError(self.why)
 
     def joined(self, others: Sequence["Unread"]) -> None:
-        """Give ``None``: its rows are not known."""
+        """Return ``None``: the rows are not known."""
         return
 
 
 def reasons(part: Read) -> set[Reason]:
-    """Why some of a batch has no rows."""
+    """Return why some parts of a batch have no rows."""
     if isinstance(part, Container):
         return {reason for inner in part.parts.values() for reason in reasons(inner)}
     return {part.reason} if isinstance(part, Unread) else set()
@@ -91,7 +91,7 @@ def _equal(one: object, other: object) -> bool:
 
 @dataclass(frozen=True)
 class Dense:
-    """A tensor or an array whose first dimension is the batch."""
+    """Tensor or array whose first dimension is the batch."""
 
     value: Tensor | np.ndarray
 
@@ -118,13 +118,13 @@ class Dense:
 
 @dataclass(frozen=True)
 class Items:
-    """One thing for each row: a list, a nested tensor, or packed sequences.
+    """One entry per row: a list, a nested tensor, or packed sequences.
 
     Attributes:
-        value: What holds them.
-        items: One for each row.
-        make: Makes the like of ``value`` of other items.
-        form: What has to agree for the items of two to stand in one.
+        value: Container of the entries.
+        items: Entries, one per row.
+        make: Function that makes a container like ``value`` from other entries.
+        form: Form that must agree for the entries of two to be joined.
     """
 
     value: object
@@ -134,12 +134,12 @@ class Items:
 
     @classmethod
     def of_list(cls, value: Sequence[object]) -> "Items":
-        """One thing of any kind for each row."""
+        """Make entries from a list with one entry of any kind per row."""
         return cls(value, value, lambda items: list_like(value, items), type(value))
 
     @classmethod
     def of_nested(cls, value: Tensor) -> "Items":
-        """A tensor for each row, of different lengths (``torch.nested``)."""
+        """Make entries from a nested tensor (``torch.nested``), with a tensor of its own length per row."""
         tensors, layout = value.unbind(), value.layout
 
         def make(items: Sequence[object]) -> object:
@@ -149,7 +149,7 @@ class Items:
 
     @classmethod
     def of_packed(cls, value: PackedSequence) -> "Items":
-        """A sequence for each row, packed, in the order of the rows."""
+        """Make entries from packed sequences, in the order of the rows."""
         tensors = unpack_sequence(value)
 
         def make(items: Sequence[object]) -> object:
@@ -158,11 +158,11 @@ class Items:
         return cls(value, tensors, make, (PackedSequence, value.data.dtype, value.data.shape[1:]))
 
     def take(self, rows: Tensor) -> "Items":
-        """Take the things of rows."""
+        """Return the entries of rows."""
         return self._with([self.items[i] for i in rows.tolist()])
 
     def joined(self, others: Sequence["Items"]) -> "Items | None":
-        """Append the things of others of the same form."""
+        """Append the entries of others of the same form."""
         if any(other.form != self.form for other in others):
             return None
         return self._with([item for each in (self, *others) for item in each.items])
@@ -173,7 +173,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Container:
-    """A container of parts, each with rows or the same for all."""
+    """Container of parts, each with rows or the same for all."""
 
     value: object
     parts: dict[object, Read]

@@ -22,13 +22,13 @@ class _Net(Protocol):
 
 
 class SharpnessAwareMixin:
-    """Stands before ``NeuralNetClassifier`` in a class's bases; ``optimizer`` is a function that makes one of ours.
+    """Mixin to put before ``NeuralNetClassifier`` in a class's bases; ``optimizer`` is a function that makes ours.
 
-    skorch calls it with the parameters, ``lr`` and what is given as ``optimizer__...``, so a grid search goes over
-    ``optimizer__rho`` as over any parameter. A criterion with ``reduction="mean"`` is set to ``"none"``; the mean over
-    rows is taken where skorch wants one. Where a row has several losses, as several labels, its loss is their mean; as
-    all rows have equally many, the mean over rows is the criterion's own. Callbacks that clip, schedule, score and save
-    work as ever.
+    skorch calls it with the parameters, ``lr`` and the values given as ``optimizer__...``, so a grid search can vary
+    ``optimizer__rho`` like any parameter. A criterion with ``reduction="mean"`` is set to ``"none"``; the mean over
+    rows is taken where skorch needs one. If a row has several losses, as with several labels, its loss is their mean;
+    as all rows have equally many, the mean over rows is the criterion's own. Callbacks that clip, schedule, score and
+    save work as usual.
 
     Example:
         >>> def imbsam(params, lr, rho=0.05):  # doctest: +SKIP
@@ -51,7 +51,7 @@ class SharpnessAwareMixin:
         reduction = getattr(self.criterion_, "reduction", "none")
         if reduction == "sum":
             raise OptionError(
-                'criterion__reduction="sum" has no loss for each row: leave it out, and the mean over rows is meant.'
+                'criterion__reduction="sum" has no loss for each row: leave it out, and the mean over rows is used.'
             )
         if reduction == "mean":
             self.criterion_.reduction = "none"  # type: ignore[assignment]
@@ -62,38 +62,39 @@ class SharpnessAwareMixin:
         made = cast(_Net, super()).initialize_optimizer()
         if not isinstance(self.optimizer_, SharpnessAware):
             raise OptionError(
-                f"optimizer made {type(self.optimizer_).__name__}: give a function that makes one of imbsam's, as "
-                "lambda params, lr: ImbSAM(torch.optim.SGD(params, lr=lr), tail)."
+                f"optimizer made {type(self.optimizer_).__name__}: give a function that makes one of imbsam's, "
+                "for example lambda params, lr: ImbSAM(torch.optim.SGD(params, lr=lr), tail)."
             )
         use_model(self.optimizer_, self.module_)
         return made
 
     def get_loss(self, y_pred: object, y_true: object, X: object = None, training: bool = False) -> Tensor:
-        """The loss of each row in training, shape ``(R,)``, else their mean.
+        """Compute the loss of each row in training, shape ``(R,)``, else their mean.
 
         Raises:
-            DataError: If predictions and targets differ in shape, so that the criterion pairs each row with others.
+            DataError: If predictions and targets differ in shape, so that the criterion would pair rows with other
+                rows.
         """
         losses = cast(_Net, super()).get_loss(y_pred, y_true, X=X, training=training)
         if isinstance(y_pred, Tensor) and isinstance(y_true, Tensor) and losses.numel() > y_pred.numel():
             raise DataError(
                 f"the criterion made losses of shape {tuple(losses.shape)} of predictions of shape "
-                f"{tuple(y_pred.shape)} and targets of shape {tuple(y_true.shape)}: give both the same shape, as "
-                "y.reshape(-1, 1) or a module that ends with squeeze(-1)."
+                f"{tuple(y_pred.shape)} and targets of shape {tuple(y_true.shape)}: give both the same shape, "
+                "for example by y.reshape(-1, 1) or a module that ends with squeeze(-1)."
             )
         if not training:
             return losses.mean()
         return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 
     def row_targets(self, X: object, y: object) -> Tensor:
-        """The class of each row of a batch; by default ``y``. A method that needs no classes only counts the rows.
+        """Return the class of each row of a batch; by default ``y``. Without need for classes only their number counts.
 
         Args:
             X: The inputs of the batch.
             y: Its targets.
 
         Returns:
-            Shape ``(B,)``, or what else the method takes.
+            Targets, shape ``(B,)``, or others that the method takes.
 
         Raises:
             DataError: If ``y`` is not a tensor.
@@ -101,20 +102,20 @@ class SharpnessAwareMixin:
         if isinstance(y, Tensor):
             return y
         raise DataError(
-            f"y of a batch is a {type(y).__name__}, which does not say the class of each row: override "
+            f"y of a batch is a {type(y).__name__}, which does not contain the class of each row: override "
             "row_targets(X, y) with a tensor of them."
         )
 
     def take_rows(self, X: object, y: object, rows: Tensor) -> object:
-        """Some rows of a batch; override it where it is not of tensors, lists and constants in containers.
+        """Return some rows of a batch; override it for batches other than tensors, lists and constants in containers.
 
         Args:
             X: The inputs of the batch.
             y: Its targets.
-            rows: Indices, shape ``(R,)``, on the CPU.
+            rows: Indices of the rows, shape ``(R,)``, on the CPU.
 
         Returns:
-            The rows of both, or ``NotImplemented`` to have them cut as usual.
+            The rows of both, or ``NotImplemented`` to cut them as usual.
         """
         return NotImplemented
 
@@ -122,8 +123,8 @@ class SharpnessAwareMixin:
         """Make the passes over a batch.
 
         Returns:
-            The mean ``loss`` at the unperturbed weights, and ``y_pred`` of each row, as the first pass that forwards
-            it predicts.
+            The mean ``loss`` at the unperturbed weights, and ``y_pred`` of each row from the first pass that forwards
+            it.
         """
         self._set_training(True)
         x, y = unpack_data(batch)
@@ -163,13 +164,13 @@ class SharpnessAwareMixin:
 
 
 def _rows_of(outputs: Tensor | tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
-    """Take rows of what a module gave: a tensor, or several in a tuple; one without rows stays."""
+    """Return rows of a module's output: a tensor, or several in a tuple; one without rows is kept whole."""
     parts = outputs if isinstance(outputs, tuple) else (outputs,)
     return tuple(part.detach()[rows.to(part.device)] if part.ndim else part.detach() for part in parts)
 
 
 def _in_order(pieces: list[tuple[Tensor, tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
-    """Put the outputs of all rows into the order of the batch; of what has no rows, the first pass's stays."""
+    """Put the outputs of all rows into the order of the batch; of output without rows, the first pass's is kept."""
     order = torch.cat([rows for rows, _ in pieces]).argsort()
     columns = zip(*(parts for _, parts in pieces), strict=True)
     return tuple(

@@ -1,4 +1,4 @@
-"""The targets of a batch: its classes where a method needs them, else one entry for each row."""
+"""Targets of a batch: its classes if a method needs them, else one entry per row."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -26,10 +26,10 @@ def targets_of(batch: object) -> Tensor:
         batch: The batch.
 
     Returns:
-        The tensor found there; in a batch of B rows its shape is ``(B,)``.
+        The targets, of shape ``(B,)`` in a batch of B rows.
 
     Raises:
-        DataError: If they are not there, or may be several.
+        DataError: If there are none, or several candidates.
     """
     found = _named(batch)
     if not found and is_list(batch) | isinstance(batch, tuple):
@@ -52,15 +52,15 @@ def targets_of(batch: object) -> Tensor:
 
 
 def targets_for(optimizer: SharpnessAware, batch: object, row_targets: Callable[[object], Tensor]) -> Tensor:
-    """Find what a method needs to know of a batch's rows: their classes, or only how many there are.
+    """Find what a method needs to know about a batch's rows: their classes, or only their number.
 
     Args:
         optimizer: The method.
         batch: The batch.
-        row_targets: Finds the classes, or what else has one entry for each row.
+        row_targets: Function that returns the classes, or something else with one entry per row.
 
     Returns:
-        What ``row_targets`` found for a method that needs classes; else a tensor with one entry for each row.
+        The result of ``row_targets`` for a method that needs classes; else a tensor with one entry per row.
 
     Raises:
         DataError: If there are none.
@@ -84,7 +84,7 @@ def _checked(targets: object) -> Tensor:
 
 
 def _named(part: object) -> dict[str, object]:
-    """What a part of a batch has under the names of classes."""
+    """Return what a part of a batch has under the names of classes."""
     if isinstance(part, Mapping):
         found = {name: part[name] for name in NAMES if name in part}
     elif isinstance(part, Tensor | np.ndarray | str) or is_list(part):

@@ -31,18 +31,18 @@ class _Trainer(Protocol):
 
 
 class SharpnessAwareMixin:
-    """Stands before ``Trainer`` in a class's bases; ``optimizers=`` gives it one of our optimizers.
+    """Mixin to put before ``Trainer`` in a class's bases; ``optimizers=`` gives it one of our optimizers.
 
-    The trainer's precision, clipping, schedulers, ``gradient_accumulation_steps``, checkpoints and DDP work as ever.
+    The trainer's precision, clipping, schedulers, ``gradient_accumulation_steps``, checkpoints and DDP work as usual.
     The logged loss is the mean loss at the unperturbed weights.
 
     Args:
-        args: Of ``Trainer``.
-        compute_loss_func: As ``Trainer``'s, ``(outputs, labels, num_items_in_batch)``, but it gives the loss of each
-            row, shape ``(B,)``. By default what the ``problem_type`` of the model's ``config`` says, of
-            ``outputs.logits``: cross-entropy with the ``label_smoothing_factor``, or, for several labels a row and for
-            regression, the mean over a row's logits; without labels the model's own ``loss``, one for each row.
-        kwargs: Of ``Trainer``.
+        args: Positional arguments of ``Trainer``.
+        compute_loss_func: Function ``(outputs, labels, num_items_in_batch)`` like ``Trainer``'s, but it returns the
+            loss of each row, shape ``(B,)``. By default the loss of ``outputs.logits`` for the ``problem_type`` of the
+            model's ``config``: cross-entropy with the ``label_smoothing_factor``, or, for several labels per row and
+            for regression, the mean over a row's logits; without labels the model's own ``loss``, one for each row.
+        kwargs: Keyword arguments of ``Trainer``.
 
     Example:
         >>> class SharpTrainer(SharpnessAwareMixin, Trainer): ...  # doctest: +SKIP
@@ -87,27 +87,27 @@ class SharpnessAwareMixin:
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
     def row_targets(self, inputs: dict[str, object]) -> Tensor:
-        """The class of each row of a batch; by default its ``"labels"``.
+        """Return the class of each row of a batch; by default its ``"labels"``.
 
-        A method that needs no classes only counts them, and counts the batch where there are none.
+        For a method that does not need classes only their number counts.
 
         Args:
             inputs: The batch.
 
         Returns:
-            Shape ``(B,)``, or what else the method takes.
+            Targets, shape ``(B,)``, or others that the method takes.
         """
         return targets_of(inputs)
 
     def take_rows(self, inputs: object, rows: Tensor) -> object:
-        """Some rows of a batch; override it for a batch that is not of tensors, lists and constants in containers.
+        """Return some rows of a batch; override it for batches other than tensors, lists and constants in containers.
 
         Args:
             inputs: The batch.
-            rows: Indices, shape ``(R,)``, on the CPU.
+            rows: Indices of the rows, shape ``(R,)``, on the CPU.
 
         Returns:
-            The rows, as the model takes them, or ``NotImplemented`` to have the batch cut as usual.
+            The rows, as the model takes them, or ``NotImplemented`` to cut the batch as usual.
         """
         return NotImplemented
 
@@ -119,10 +119,10 @@ class SharpnessAwareMixin:
     def training_step(
         self, model: nn.Module, inputs: dict[str, object], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Let a batch wait; make the passes once the last batch of a step is there.
+        """Keep a batch until the last of its step is there, and then make the passes.
 
         Returns:
-            The mean loss of the step with its last batch, 0 before: their sum is what the trainer logs.
+            Mean loss of the step with its last batch, and 0 before: the trainer logs their sum.
         """
         model.train()
         if callable(switch := getattr(self.optimizer, "train", None)):

@@ -1,4 +1,4 @@
-"""Losses for imbalanced classes: per sample, never reduced, so that an optimizer can weigh the rows."""
+"""Losses for imbalanced classes: per sample, never reduced, so that an optimizer can weight the rows."""
 
 from imbsam.losses.balanced_softmax import BalancedSoftmax as BalancedSoftmax
 from imbsam.losses.class_balanced import ClassBalanced as ClassBalanced

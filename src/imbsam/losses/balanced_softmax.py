@@ -14,7 +14,7 @@ class BalancedSoftmax(nn.Module):
     losses ``(B,)``.
 
     Args:
-        priors: Training counts n_c.
+        priors: Class priors of the training data, with counts n_c.
 
     Raises:
         PriorsError: If a class has no training sample.
@@ -29,10 +29,10 @@ class BalancedSoftmax(nn.Module):
 
     @property
     def training_shift(self) -> Tensor:
-        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        """Return what to add to the outputs for logits of the posterior under the training priors, shape ``(C,)``."""
         return self.log_counts
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.log_counts))
         return cross_entropy(logits + self.log_counts, fitting_targets(targets, logits), reduction="none")

@@ -1,4 +1,4 @@
-"""What every loss asks of its options, its priors and its logits."""
+"""Checks that every loss makes of its options, its class priors and its logits."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from imbsam.priors import ClassPriors
 
 
 def checked_option(name: str, value: float, rule: str, holds: Callable[[float], bool] = math.isfinite) -> float:
-    """Pass on a finite number that keeps its rule.
+    """Return a finite number that follows its rule.
 
     Args:
-        name: The option, for the message.
-        value: Its value.
-        rule: The rule in words: "of at least 0".
+        name: Name of the option, for the message.
+        value: Value of the option.
+        rule: The rule in words, such as "of at least 0".
         holds: The rule as a test of a finite number.
 
     Returns:
         ``value`` as a float.
 
     Raises:
-        OptionError: If ``value`` is no finite number or breaks the rule.
+        OptionError: If ``value`` is not a finite number or breaks the rule.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not (is_number and math.isfinite(value) and holds(value)):
@@ -33,11 +33,11 @@ def checked_option(name: str, value: float, rule: str, holds: Callable[[float], 
 
 
 def positive_counts(priors: ClassPriors, loss: str) -> Tensor:
-    """Counts of priors in which every class has a training sample.
+    """Return the counts of priors in which every class has a training sample.
 
     Args:
-        priors: Counts per class.
-        loss: Who asks, for the message.
+        priors: Class priors of the training data.
+        loss: Name of the loss, for the message.
 
     Returns:
         Samples per class, shape ``(C,)``, float64, all positive.
@@ -56,14 +56,14 @@ def positive_counts(priors: ClassPriors, loss: str) -> Tensor:
 
 
 def checked_logits(logits: Tensor, num_classes: int) -> Tensor:
-    """Logits in at least float32, one column for each class of the priors.
+    """Return logits in at least float32, with one column for each class of the priors.
 
     Args:
-        logits: Shape ``(B, C)``.
-        num_classes: C of the priors.
+        logits: Logits, shape ``(B, C)``.
+        num_classes: Number of classes C of the priors.
 
     Returns:
-        The logits, in float32 where they come in half precision.
+        The logits, in float32 if they were in half precision.
 
     Raises:
         PriorsError: If there are more or fewer columns than classes.
@@ -71,43 +71,43 @@ def checked_logits(logits: Tensor, num_classes: int) -> Tensor:
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise PriorsError(
             f"logits of shape {tuple(logits.shape)} do not fit priors of {num_classes} classes: "
-            f"the model must put out (B, {num_classes})."
+            f"the model must return (B, {num_classes})."
         )
     return at_least_float32(logits)
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Logits in float32 where they come in half precision, else as they are."""
+    """Return logits in float32 if they are in half precision, else unchanged."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def fitting_targets(targets: Tensor, logits: Tensor) -> Tensor:
-    """Classes as they are, memberships in the dtype of the logits.
+    """Return classes unchanged, and memberships in the dtype of the logits.
 
     Args:
         targets: Classes ``(B,)``, int64, or probabilities ``(B, C)``.
-        logits: Shape ``(B, C)``.
+        logits: Logits, shape ``(B, C)``.
     """
     return targets.to(logits.dtype) if targets.is_floating_point() else targets
 
 
 def class_targets(targets: Tensor, loss: str) -> Tensor:
-    """Pass on targets that are classes.
+    """Return targets that are classes.
 
     Args:
-        targets: As the loss is given them.
-        loss: Who asks, for the message.
+        targets: Targets given to the loss.
+        loss: Name of the loss, for the message.
 
     Returns:
         ``targets``.
 
     Raises:
-        OptionError: If they are probabilities of the classes.
+        OptionError: If the targets are probabilities of the classes.
     """
     if targets.is_floating_point():
         raise OptionError(
-            f"{loss} goes by the class of each row, and targets are {targets.dtype} of shape {tuple(targets.shape)}. "
-            "Of a mixed row take lam * criterion(logits, y_a) + (1 - lam) * criterion(logits, y_b); the other losses "
+            f"{loss} needs the class of each row, but targets are {targets.dtype} of shape {tuple(targets.shape)}. "
+            "For mixed rows use lam * criterion(logits, y_a) + (1 - lam) * criterion(logits, y_b); the other losses "
             "take probabilities."
         )
     return targets

@@ -8,11 +8,11 @@ from imbsam.priors import ClassPriors
 
 
 def class_balanced_weights(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
-    """Weights ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum to C (Cui et al. 2019).
+    """Compute weights ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum to C (Cui et al. 2019).
 
     Args:
-        priors: Training counts n_c.
-        beta: In [0, 1): 0 weighs all classes alike, towards 1 the weights tend to 1 / n_c.
+        priors: Class priors of the training data, with counts n_c.
+        beta: Parameter in [0, 1): 0 weights all classes alike, and towards 1 the weights tend to 1 / n_c.
 
     Returns:
         Weight of each class, shape ``(C,)``, float64.
@@ -29,13 +29,13 @@ def class_balanced_weights(priors: ClassPriors, *, beta: float = 0.9999) -> Tens
 class ClassBalanced(nn.Module):
     """Cross-entropy times the class-balanced weight of the target (Cui et al. 2019).
 
-    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns
-    losses ``(B,)``. Their
-    mean is over the batch size, not over the sum of weights; of probabilities each class has its weight.
+    Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns losses ``(B,)``.
+    Divide their sum by the batch size, not by the sum of the weights. With probabilities as targets, the part of each
+    class has the weight of that class.
 
     Args:
-        priors: Training counts.
-        beta: In [0, 1); 0 is cross-entropy.
+        priors: Class priors of the training data.
+        beta: Parameter in [0, 1); 0 is cross-entropy.
 
     Raises:
         OptionError: If ``beta`` is outside [0, 1).
@@ -50,11 +50,11 @@ class ClassBalanced(nn.Module):
 
     @property
     def training_shift(self) -> Tensor:
-        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        """Return what to add to the outputs for logits of the posterior under the training priors, shape ``(C,)``."""
         return -self.weights.log()
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.weights))
         if targets.is_floating_point():
             targets = fitting_targets(targets, logits)

@@ -1,4 +1,4 @@
-"""Cross-entropy: the loss all others build on."""
+"""Cross-entropy, the loss that all others build on."""
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -24,7 +24,7 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = checked_option("label_smoothing", label_smoothing, "in [0, 1)", lambda e: 0 <= e < 1)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = at_least_float32(logits)
         targets = fitting_targets(targets, logits)
         return cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)

@@ -10,20 +10,21 @@ from imbsam.priors import ClassPriors
 
 
 class Deferred(nn.Module):
-    """Any per-sample loss, times class-balanced weights from an epoch on (DRW, Cao et al. 2019, algorithm 1).
+    """Any per-sample loss, times class-balanced weights from a given epoch (DRW, Cao et al. 2019, algorithm 1).
 
     Before ``start`` the losses are those of ``criterion``, bit for bit. The only state is the epoch last given
-    to :meth:`set_epoch`: a resumed run gives it again.
+    to :meth:`set_epoch`: a resumed run sets it again.
 
     Args:
-        criterion: Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)`` where it takes
-            them and is their mix; returns losses ``(B,)``. Of probabilities each class has its weight.
-        priors: Training counts.
+        criterion: Loss called with logits ``(B, C)`` and classes ``(B,)``, int64; returns losses ``(B,)``. It may also
+            take probabilities ``(B, C)`` if its loss is their average over the classes; the part of each class then has
+            the weight of that class.
+        priors: Class priors of the training data.
         start: First epoch with weights, counted from 0 (160 of 200 there).
-        beta: Of :func:`class_balanced_weights`, in [0, 1).
+        beta: Parameter of :func:`class_balanced_weights`, in [0, 1).
 
     Raises:
-        OptionError: If ``start`` is no integer of at least 0, or ``beta`` is outside [0, 1).
+        OptionError: If ``start`` is not an integer of at least 0, or ``beta`` is outside [0, 1).
         PriorsError: If a class has no training sample.
 
     Example:
@@ -43,23 +44,23 @@ class Deferred(nn.Module):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins.
+        """Set the epoch that begins.
 
         Args:
-            epoch: Its number, counted from 0.
+            epoch: Number of the epoch, counted from 0.
         """
         self.active = epoch >= self.start
 
     @property
     def training_shift(self) -> Tensor | None:
-        """That of the loss, less the logarithm of the weights once they are on, shape ``(C,)``; None for none."""
+        """Return the shift of the loss less the log weights, once these apply, shape ``(C,)``; None for none."""
         shift = training_shift(self.criterion)
         if not self.active:
             return shift
         return -self.weights.log() if shift is None else shift - self.weights.log()
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         if self.active and targets.is_floating_point():
             weighted = targets * self.weights
             # The loss is linear in the targets, and some losses take none but those that sum to 1.

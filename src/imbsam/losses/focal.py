@@ -1,4 +1,4 @@
-"""Focal loss: samples that are already right count less."""
+"""Focal loss: samples that are already classified well count less."""
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Focal(nn.Module):
         self.gamma = checked_option("gamma", gamma, "of at least 0", lambda g: g >= 0)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = at_least_float32(logits)
         if targets.is_floating_point():
             return (targets.to(logits.dtype) * self._focused(-log_softmax(logits, 1))).sum(1)

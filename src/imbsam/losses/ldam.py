@@ -18,7 +18,7 @@ class LDAM(nn.Module):
     Called with logits ``(B, C)`` and int64 targets ``(B,)``; returns losses ``(B,)``.
 
     Args:
-        priors: Training counts n_c.
+        priors: Class priors of the training data, with counts n_c.
         max_margin: Margin of the rarest class, at least 0.
         scale: s, above 0.
 
@@ -38,7 +38,7 @@ class LDAM(nn.Module):
         self.register_buffer("margins", margins.float(), persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.margins))
         is_target = class_targets(targets, "LDAM").unsqueeze(1) == torch.arange(
             len(self.margins), device=targets.device

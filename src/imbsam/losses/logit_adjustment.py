@@ -14,7 +14,7 @@ class LogitAdjustment(nn.Module):
     losses ``(B,)``.
 
     Args:
-        priors: Training counts; pi_c is the share of class c.
+        priors: Class priors of the training data; pi_c is the share of class c.
         tau: Temperature; 0 is cross-entropy, 1 aims at the balanced error.
 
     Raises:
@@ -30,24 +30,24 @@ class LogitAdjustment(nn.Module):
 
     @property
     def training_shift(self) -> Tensor:
-        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        """Return what to add to the outputs for logits of the posterior under the training priors, shape ``(C,)``."""
         return self.shift
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.shift))
         return cross_entropy(logits + self.shift, fitting_targets(targets, logits), reduction="none")
 
 
 def adjust_logits(logits: Tensor, priors: ClassPriors, *, tau: float = 1.0) -> Tensor:
-    """Adjust logits after training: ``z_c - tau * log pi_c`` (Menon et al. 2021).
+    """Adjust logits after training, ``z_c - tau * log pi_c`` (Menon et al. 2021).
 
-    For a model trained with cross-entropy; one trained with :class:`LogitAdjustment`, :class:`BalancedSoftmax`
-    or :class:`VectorScaling` has learnt the adjustment.
+    Use it for a model trained with cross-entropy. A model trained with :class:`LogitAdjustment`,
+    :class:`BalancedSoftmax` or :class:`VectorScaling` has learned the adjustment already.
 
     Args:
-        logits: Shape ``(B, C)``.
-        priors: Training counts; pi_c is the share of class c.
+        logits: Outputs of the model, shape ``(B, C)``.
+        priors: Class priors of the training data; pi_c is the share of class c.
         tau: Temperature.
 
     Returns:

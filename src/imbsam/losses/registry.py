@@ -1,4 +1,4 @@
-"""Losses by name."""
+"""Registry of the losses by name."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -31,15 +31,15 @@ def build(name: str, priors: ClassPriors, *, options: Mapping[str, float] = {}) 
 
     Args:
         name: One of :data:`LOSSES`.
-        priors: Training counts; not used by the losses that do not depend on them.
+        priors: Class priors of the training data; ignored by losses that do not depend on them.
         options: Values for some of :func:`default_options`.
 
     Returns:
-        A criterion: called with logits ``(B, C)`` and int64 targets ``(B,)``, it returns losses ``(B,)``.
+        A criterion, which takes logits ``(B, C)`` and int64 targets ``(B,)`` and returns losses ``(B,)``.
 
     Raises:
         OptionError: If the name or an option is unknown, or a value is out of range.
-        PriorsError: If the loss needs a sample of every class and one has none.
+        PriorsError: If the loss needs a sample of every class and a class has none.
     """
     known = default_options(name)
     for option in options:
@@ -51,7 +51,7 @@ def build(name: str, priors: ClassPriors, *, options: Mapping[str, float] = {}) 
 
 
 def default_options(name: str) -> dict[str, float]:
-    """Options of a loss and their defaults.
+    """Return the options of a loss and their defaults.
 
     Args:
         name: One of :data:`LOSSES`.
@@ -67,7 +67,7 @@ def default_options(name: str) -> dict[str, float]:
 
 
 def needs_cosine_classifier(name: str) -> bool:
-    """Whether a loss takes cosines as logits, so that the model must end in a ``CosineClassifier``.
+    """Return whether a loss takes cosines as logits, so that the model must end in a ``CosineClassifier``.
 
     Args:
         name: One of :data:`LOSSES`.
@@ -82,7 +82,7 @@ def needs_cosine_classifier(name: str) -> bool:
 
 
 def output_scale(name: str, options: Mapping[str, float] = {}) -> float:
-    """What a model's outputs are multiplied by to be logits: for cosines the scale of the loss, else 1.
+    """Return the factor that turns a model's outputs into logits: the scale of the loss for cosines, else 1.
 
     Without it every probability of a cosine classifier would be near 1 / C.
 

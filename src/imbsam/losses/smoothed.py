@@ -1,4 +1,4 @@
-"""Label smoothing: a part of each target is spread over all classes."""
+"""Label smoothing: a part of each target is spread evenly over all classes."""
 
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -8,13 +8,13 @@ from imbsam.losses.training_shift import training_shift
 
 
 class Smoothed(nn.Module):
-    """Any per-sample loss that takes probabilities, of smoothed targets (Szegedy et al. 2016, section 7).
+    """Any per-sample loss that takes probabilities, with smoothed targets (Szegedy et al. 2016, section 7).
 
     Called with logits ``(B, C)`` and classes ``(B,)``, int64, or probabilities ``(B, C)``; returns losses ``(B,)``.
-    Give the optimizer the targets as they are: of smoothed ones every row would belong to the tail a little.
+    Give the optimizer the original targets: with smoothed ones every row would belong to the tail a little.
 
     Args:
-        criterion: Called with logits and probabilities ``(B, C)``; returns losses ``(B,)``.
+        criterion: Loss called with logits and probabilities ``(B, C)``; returns losses ``(B,)``.
         smoothing: Share of each target that is spread evenly over all C classes, in [0, 1).
 
     Raises:
@@ -28,11 +28,11 @@ class Smoothed(nn.Module):
 
     @property
     def training_shift(self) -> Tensor | None:
-        """That of the loss, shape ``(C,)``; None for none."""
+        """Return the shift of the loss, shape ``(C,)``; None for none."""
         return training_shift(self.criterion)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits, classes = at_least_float32(logits), logits.shape[1]
         if not targets.is_floating_point():
             targets = one_hot(targets, classes).to(logits.dtype)

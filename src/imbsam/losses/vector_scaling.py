@@ -15,7 +15,7 @@ class VectorScaling(nn.Module):
     losses ``(B,)``.
 
     Args:
-        priors: Training counts n_c; pi_c is the share of class c.
+        priors: Class priors of the training data, with counts n_c; pi_c is the share of class c.
         gamma: Exponent of the multiplicative scaling, at least 0.
         tau: Temperature of the additive shift.
 
@@ -37,10 +37,10 @@ class VectorScaling(nn.Module):
 
     @property
     def training_shift(self) -> Tensor:
-        """What makes logits of the posterior under the training priors of the outputs, shape ``(C,)``."""
+        """Return what to add to the outputs for logits of the posterior under the training priors, shape ``(C,)``."""
         return self.shift
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample, shape ``(B,)``."""
+        """Compute the loss of each sample, shape ``(B,)``."""
         logits = checked_logits(logits, len(self.shift))
         return cross_entropy(self.scale * logits + self.shift, fitting_targets(targets, logits), reduction="none")

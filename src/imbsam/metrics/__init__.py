@@ -1,7 +1,8 @@
-"""How well a classifier does on each class and group, and a detector on anomalies."""
+"""Metrics of a classifier on each class and group, and of a detector on anomalies."""
 
 from imbsam.metrics._classification import CALIBRATION_BINS as CALIBRATION_BINS
 from imbsam.metrics._classification import MAX_CONFUSION_CLASSES as MAX_CONFUSION_CLASSES
+from imbsam.metrics._classification import MEASURE_NAMES as MEASURE_NAMES
 from imbsam.metrics._classification import MEASURES as MEASURES
 from imbsam.metrics._classification import Confused as Confused
 from imbsam.metrics._classification import Measure as Measure

@@ -1,4 +1,4 @@
-"""How well a classifier does on all classes, on each, and on many-, medium- and few-shot ones."""
+"""Metrics of a classifier over all classes, for each class, and for many-, medium- and few-shot classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,35 +9,46 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from imbsam.errors import DataError, NonFiniteError
+from imbsam.notebook.tables import SHOWN, Share, facts, folded
 from imbsam.priors import SHOT_GROUPS
 
 Measure = Literal["overall", "balanced", "many", "medium", "few", "tail", "macro_f1"]
 MEASURES: tuple[Measure, ...] = ("overall", "balanced", "many", "medium", "few", "tail", "macro_f1")
-"""Shares of right answers, in the order in which they are shown."""
+"""Measures that are shares of correct answers, in the order in which they are shown."""
+
+MEASURE_NAMES: dict[Measure, str] = {
+    "overall": "overall accuracy",
+    "balanced": "balanced accuracy",
+    "many": "many-shot recall",
+    "medium": "medium-shot recall",
+    "few": "few-shot recall",
+    "tail": "tail recall",
+    "macro_f1": "macro F1",
+}
 
 CALIBRATION_BINS = 15
 MAX_CONFUSION_CLASSES = 1000
-"""Above this many classes no confusion matrix is kept: as lists it would take gigabytes."""
+"""Number of classes above which no confusion matrix is kept: as lists it would take gigabytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Metrics:
-    """Figures of one evaluation. Shares in [0, 1]; None where no class or sample is there to measure on.
+    """Metrics of one evaluation. Shares are in [0, 1], and None without a class or sample to measure them on.
 
     Args:
-        samples: N.
-        log_loss: Mean cross-entropy of the logits, in nats; of a run's, under the priors of its training rows.
-        overall: Share of samples that are right.
+        samples: Number of samples N.
+        log_loss: Mean cross-entropy of the logits, in nats; for a run, under the priors of its training rows.
+        overall: Share of samples that are classified correctly (accuracy).
         balanced: Mean recall over the classes present in the targets.
         macro_f1: Mean F1 over the classes that occur in the targets or the predictions.
         many: Mean recall over the many-shot classes present in the targets.
-        medium: The same, medium-shot classes.
-        few: The same, few-shot classes.
+        medium: Mean recall over the medium-shot classes present in the targets.
+        few: Mean recall over the few-shot classes present in the targets.
         ece: Expected calibration error over 15 bins of equal width (Guo et al. 2017, eq. 3).
         per_class: Recall of each class, length C.
-        confusion: C x C counts, rows true classes, columns predicted; None above 1000 classes.
-        tail: Mean recall over the tail classes present in the targets, those that a method protects; None also where
-            it was not asked for.
+        confusion: Counts, C x C, with true classes as rows and predicted classes as columns; None above 1000 classes.
+        tail: Mean recall over the tail classes present in the targets, those that a method protects; None if no tail
+            was given.
     """
 
     samples: int
@@ -54,24 +65,51 @@ class Metrics:
     tail: float | None = None
 
     def of(self, measure: Measure) -> float | None:
-        """One of the measures.
+        """Return one of the measures.
 
         Args:
-            measure: Its name, one of :data:`MEASURES`.
+            measure: Name of the measure, one of :data:`MEASURES`.
         """
         found: float | None = getattr(self, measure)
         return found
 
+    def __repr__(self) -> str:
+        shown = [f"{measure} {share}" for measure, share in self._shares().items()]
+        return f"Metrics({self.samples} samples: {', '.join(shown)}, log_loss {self.log_loss:.4g})"
+
+    def _shares(self) -> dict[Measure, Share]:
+        """The measures that could be taken."""
+        found = {measure: Share(self.of(measure)) for measure in MEASURES}
+        return {measure: share for measure, share in found.items() if share.value is not None}
+
+    def _repr_html_(self) -> str:
+        """Tables for notebooks: the measures, and the recall of each class where that is asked for."""
+        scores = facts(
+            f"Scores on {self.samples:,} samples",
+            [
+                *((MEASURE_NAMES[measure], share) for measure, share in self._shares().items()),
+                ("log loss", self.log_loss),
+                ("expected calibration error", str(Share(self.ece))),
+            ],
+        )
+        classes = [(f"class {c}", Share(recall)) for c, recall in enumerate(self.per_class)]
+        name = "Recall of each class"
+        if len(classes) > SHOWN:
+            name = f"The {SHOWN} classes of lowest recall"
+            measured = [row for row in classes if row[1].value is not None]
+            classes = sorted(measured, key=lambda row: row[1].value or 0.0)[:SHOWN]
+        return scores + folded(name, facts("", classes))
+
 
 @dataclass(frozen=True)
 class Confused:
-    """Samples of one class taken for another.
+    """Number of samples of one class that were predicted as another.
 
     Args:
-        true: Their class.
-        predicted: What they were taken for.
-        taken: How many.
-        samples: Of how many of the class.
+        true: True class.
+        predicted: Predicted class.
+        taken: Number of samples of the true class that were predicted as the other.
+        samples: Number of samples of the true class.
     """
 
     true: int
@@ -81,20 +119,20 @@ class Confused:
 
     @property
     def share(self) -> float:
-        """Of the class's samples, in (0, 1]."""
+        """Share of the class's samples, in (0, 1]."""
         return self.taken / self.samples
 
 
 def worst_confusions(confusion: Sequence[Sequence[int]], counts: Sequence[int], limit: int) -> list[Confused]:
-    """The rare classes that are most often taken for a more frequent one.
+    """List the rare classes that are most often predicted as a more frequent class.
 
     Args:
-        confusion: C x C counts, rows true classes, columns predicted.
+        confusion: Counts, C x C, with true classes as rows and predicted classes as columns.
         counts: Training samples of each class, length C.
-        limit: At most so many.
+        limit: Largest number of pairs to return.
 
     Returns:
-        The largest share of a class first; of equal ones the rarest class first.
+        Pairs sorted by the share of the class, largest first; among equal shares the rarest class comes first.
     """
     pairs = [
         Confused(true, predicted, taken, sum(row))
@@ -113,20 +151,21 @@ def classification(
     tail: Sequence[bool] | Tensor | None = None,
     scores: Tensor | None = None,
 ) -> Metrics:
-    """Measure predictions against targets; ties go to the lower class.
+    """Measure predictions against targets; ties go to the class with the lower index.
 
     Args:
-        logits: Shape ``(N, C)``, any floating dtype and device; log loss and calibration are those of their softmax.
-        targets: Shape ``(N,)``, integers in ``[0, C)``.
+        logits: Outputs of the model, shape ``(N, C)``, any floating dtype and device; log loss and calibration are
+            those of their softmax.
+        targets: True classes, shape ``(N,)``, integers in ``[0, C)``.
         groups: ``"many"``, ``"medium"`` or ``"few"`` for each class, length C: ``priors.shot_groups()``.
-        tail: Whether each class is tail, bool, shape ``(C,)``; None to leave its recall out.
-        scores: What is decided by, shape ``(N, C)``, higher is chosen; by default the logits.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``; None to leave out their recall.
+        scores: Scores, shape ``(N, C)``, of which the highest decides the class; by default the logits.
 
     Returns:
         The metrics.
 
     Raises:
-        DataError: If there is no sample, shapes do not fit, or a target or a group is none of those allowed.
+        DataError: If there is no sample, shapes do not fit, or a target or a group is not allowed.
         NonFiniteError: If the loss of a sample is NaN or infinite.
     """
     logits, targets = logits.detach().cpu().double(), targets.detach().cpu().long()

@@ -1,25 +1,26 @@
-"""How well scores tell anomalies from the rest: areas with intervals, curves, what a threshold costs."""
+"""Metrics of scores that separate anomalies from other rows: areas with intervals, curves, costs of thresholds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from imbsam.errors import DataError
+from imbsam.notebook.tables import Cell, Share, facts
 
 RESAMPLES = 500
-"""Of the bootstrap behind an interval."""
+"""Resamples of the bootstrap behind an interval."""
 
 LARGE = 100_000
-"""Rows from which a fifth of the resamples do."""
+"""Number of rows from which a fifth of the resamples is enough."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class WithInterval:
-    """A number and its 95 % interval."""
+    """Number with its 95 % interval."""
 
     value: float
     low: float
@@ -28,14 +29,14 @@ class WithInterval:
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """What comes of calling every row above a score an anomaly.
+    """Result of calling every row above a score an anomaly.
 
     Args:
-        threshold: The score.
-        recall: Share of the anomalies found.
-        precision: Share of anomalies among the rows called so; NaN where there are none.
-        false_alarm_rate: Share of the other rows called anomalies.
-        alarms: Rows called anomalies of 1,000.
+        threshold: Score above which a row is called an anomaly.
+        recall: Share of the anomalies that are found.
+        precision: Share of anomalies among the rows called anomalies; NaN where there are none.
+        false_alarm_rate: Share of the other rows that are called anomalies.
+        alarms: Rows called anomalies among 1,000 rows.
     """
 
     threshold: float
@@ -47,15 +48,15 @@ class AtThreshold:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores against the truth.
+    """Evaluation of scores against the truth.
 
     Args:
-        rows: How many.
-        anomalies: Of them.
+        rows: Number of rows.
+        anomalies: Number of anomalies among them.
         auroc: Area under the ROC curve.
         average_precision: Area under the precision-recall curve, by steps.
-        chosen: At the detector's threshold.
-        trade_off: At thresholds from few alarms to many.
+        chosen: Results at the detector's threshold.
+        trade_off: Results at thresholds from few alarms to many.
         roc: False-alarm rate and recall, shape ``(n, 2)``.
         precision_recall: Recall and precision, shape ``(n, 2)``.
     """
@@ -65,24 +66,39 @@ class Evaluation:
     auroc: WithInterval
     average_precision: WithInterval
     chosen: AtThreshold
-    trade_off: tuple[AtThreshold, ...]
-    roc: Floats
-    precision_recall: Floats
+    trade_off: tuple[AtThreshold, ...] = field(repr=False)
+    roc: Floats = field(repr=False)
+    precision_recall: Floats = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+
+        def text(found: WithInterval) -> str:
+            return f"{Share(found.value)} (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f})"
+
+        rows: list[tuple[str, Cell]] = [
+            ("AUROC", text(self.auroc)),
+            ("average precision", text(self.average_precision)),
+            ("recall at the threshold", Share(self.chosen.recall)),
+            ("precision there", Share(self.chosen.precision)),
+            ("false alarms there", Share(self.chosen.false_alarm_rate)),
+        ]
+        return facts(f"{self.anomalies:,} anomalies among {self.rows:,} rows", rows)
 
 
 def evaluated(scores: Floats, anomalous: NDArray[np.bool_], threshold: float, *, seed: int = 0) -> Evaluation:
-    """Compare scores with the truth.
+    """Evaluate scores against the truth.
 
-    Intervals are percentiles of a bootstrap that draws anomalies and other rows apart, so that each draw has both.
+    Intervals are percentiles of a bootstrap that draws anomalies and other rows separately, so that each draw has both.
 
     Args:
-        scores: Higher is more anomalous, shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
-        threshold: The detector's.
-        seed: Of the bootstrap.
+        scores: Score of each row, shape ``(N,)``; higher is more anomalous.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
+        threshold: Threshold of the detector.
+        seed: Seed of the bootstrap.
 
     Raises:
-        DataError: If there is no anomaly, or nothing else.
+        DataError: If there is no anomaly, or every row is one.
     """
     found = int(anomalous.sum())
     if found in (0, len(anomalous)):
@@ -107,7 +123,7 @@ def evaluated(scores: Floats, anomalous: NDArray[np.bool_], threshold: float, *,
 
 
 def at_threshold(scores: Floats, anomalous: NDArray[np.bool_], threshold: float) -> AtThreshold:
-    """Call every row above the threshold an anomaly, and count."""
+    """Call every row above the threshold an anomaly, and count the errors."""
     called = scores > threshold
     right = int((called & anomalous).sum())
     return AtThreshold(
@@ -122,7 +138,7 @@ def at_threshold(scores: Floats, anomalous: NDArray[np.bool_], threshold: float)
 def _interval(
     scores: Floats, anomalous: NDArray[np.bool_], draw: np.random.Generator
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Lower and upper ends for AUROC and average precision."""
+    """Compute lower and upper ends of the intervals of AUROC and average precision."""
     order = np.argsort(-scores, kind="stable")
     ordered, truth = scores[order], anomalous[order]
     last_of_ties = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)

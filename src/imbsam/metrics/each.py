@@ -1,4 +1,4 @@
-"""What each anomaly by itself adds to the areas, so that two rankings can be compared anomaly by anomaly."""
+"""Contribution of each anomaly to the areas, so that two rankings can be compared anomaly by anomaly."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,28 +7,28 @@ Floats = NDArray[np.float64]
 
 
 def precision_at_each(scores: Floats, anomalous: NDArray[np.bool_]) -> Floats:
-    """Precision where the threshold lies at the anomaly; the mean over all is the average precision.
+    """Compute the precision with the threshold at each anomaly; their mean is the average precision.
 
     Args:
-        scores: Higher is more anomalous, shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
+        scores: Score of each row, shape ``(N,)``; higher is more anomalous.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
 
     Returns:
-        Shape ``(anomalies,)``, in their order.
+        Values of shape ``(anomalies,)``, in the order of the anomalies.
     """
     own = scores[anomalous]
     return _at_least(own, own) / _at_least(scores, own)
 
 
 def area_of_each(scores: Floats, anomalous: NDArray[np.bool_]) -> Floats:
-    """Share of the other rows that score lower, ties by half; the mean over all is the area under the ROC curve.
+    """Compute, for each anomaly, the share of other rows with a lower score, ties by half; their mean is the AUROC.
 
     Args:
-        scores: Higher is more anomalous, shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
+        scores: Score of each row, shape ``(N,)``; higher is more anomalous.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
 
     Returns:
-        Shape ``(anomalies,)``, in their order.
+        Values of shape ``(anomalies,)``, in the order of the anomalies.
     """
     own, others = scores[anomalous], np.sort(scores[~anomalous])
     lower = np.searchsorted(others, own, "left") + np.searchsorted(others, own, "right")

@@ -1,4 +1,4 @@
-"""Networks by name, one's own callables, and weights from local files."""
+"""Networks by name, your own callables, and weights from local files."""
 
 from imbsam.models.classifier import CosineClassifier as CosineClassifier
 from imbsam.models.finetune import FineTune as FineTune

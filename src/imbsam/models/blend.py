@@ -1,4 +1,4 @@
-"""A blend of classifiers as one module: a network, trees and linear models, put together on posteriors."""
+"""A blend of classifiers as one module: a network, trees and linear models, combined on posteriors."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -16,16 +16,16 @@ KINDS: tuple[Kind, ...] = ("network", "boosting", "forest", "linear")
 
 
 def part_of(state: State, prefix: str) -> dict[str, Tensor]:
-    """The tensors below a name, by the rest of theirs."""
+    """Return the tensors whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(f"{prefix}."): held for name, held in state.items() if name.startswith(f"{prefix}.")}
 
 
 FLOOR = 0.05
-"""Added to how many times as likely as by chance a member takes a class to be: none alone can rule a class out."""
+"""Constant added to the ratio of a member's probability to chance, so that no member alone can rule out a class."""
 
 
 class Blend(nn.Module):
-    """A weighted sum of what members say, as :class:`imbsam.estimators.combine.Pool` has it.
+    """Weighted sum of the evidence of several members, as :class:`imbsam.estimators.combine.Pool` defines it.
 
     Rows ``(B, F)``, numbers and then codes of categories, give logits of the posterior under balanced class priors
     ``(B, C)``: ``sum_m a_m log(C softmax(e_m) + 0.05) + (b - 1) log prior``.
@@ -44,7 +44,7 @@ class Blend(nn.Module):
         self.members = nn.ModuleList(Evidence(part_of(state, f"members.{m}")) for m in range(len(self.weights)))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Evidence, shape ``(B, C)``."""
+        """Compute evidence, shape ``(B, C)``."""
         classes = len(self.log_priors)
         said = [(classes * member(rows).softmax(dim=1) + FLOOR).log() for member in self.members]
         pooled: Tensor = torch.tensordot(self.weights, torch.stack(said), dims=1)
@@ -52,12 +52,12 @@ class Blend(nn.Module):
 
 
 class Evidence(nn.Module):
-    """What one member says of rows, class priors taken off: ``log p(y | x) - log prior(y)``, shape ``(B, C)``.
+    """Evidence of one member, without the class priors: ``log p(y | x) - log prior(y)``, shape ``(B, C)``.
 
     Args:
-        state: ``kind``, a place in :data:`KINDS`; the state of the model below ``model``; for a network ``scale`` and
-            ``shift``, which make evidence of its outputs; for others ``priors`` under which their probabilities are
-            told, and ``votes`` on which these rest.
+        state: ``kind``, an index into :data:`KINDS`; the state of the model below ``model``; for a network ``scale``
+            and ``shift``, which turn its outputs into evidence; for others the ``priors`` of their probabilities, and
+            the number of ``votes`` that these are based on.
     """
 
     def __init__(self, state: State) -> None:
@@ -75,7 +75,7 @@ class Evidence(nn.Module):
         self.votes: Tensor
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Evidence, shape ``(B, C)``."""
+        """Compute evidence, shape ``(B, C)``."""
         said: Tensor = self.model(rows)
         if self.named == "network":
             return said * self.scale + self.shift
@@ -85,7 +85,7 @@ class Evidence(nn.Module):
 
 
 class Network(nn.Module):
-    """A multilayer perceptron that reads numbers and codes in its own way.
+    """Multilayer perceptron that encodes numbers and category codes in its own way.
 
     Args:
         state: ``mean`` and ``std`` of the numbers; ``codes``, its own code for each code of a categorical column, shape
@@ -106,7 +106,7 @@ class Network(nn.Module):
         self.mlp.load_state_dict(held)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Outputs, shape ``(B, C)``."""
+        """Compute outputs, shape ``(B, C)``."""
         numeric = len(self.mean)
         codes = [own[rows[:, numeric + j].long()][:, None] for j, own in enumerate(self.codes)]
         numbers = rows[:, :numeric] / self.std - self.mean / self.std
@@ -115,11 +115,12 @@ class Network(nn.Module):
 
 
 class Hot(nn.Module):
-    """A forest or a linear model of numbers and one-hot columns.
+    """Forest or linear model of numbers and one-hot columns.
 
     Args:
-        state: ``numeric``, how many columns are numbers; below ``hot`` for each categorical one the columns that each
-            code gives, shape ``(codes, columns)``; and a forest's state, or ``weight`` and ``bias``, below ``model``.
+        state: ``numeric``, the number of numeric columns; below ``hot``, for each categorical column, the one-hot
+            columns of each code, shape ``(codes, columns)``; and a forest's state, or ``weight`` and ``bias``, below
+            ``model``.
     """
 
     def __init__(self, state: State) -> None:
@@ -132,14 +133,14 @@ class Hot(nn.Module):
         self.places = int(self.numeric)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Probabilities of a forest, logits of a linear model, shape ``(B, C)``."""
+        """Compute probabilities of a forest or logits of a linear model, shape ``(B, C)``."""
         columns = [table[rows[:, self.places + j].long()] for j, table in enumerate(self.hot)]
         said: Tensor = self.model(torch.cat([rows[:, : self.places], *columns], dim=1))
         return said
 
 
 class Linear(nn.Module):
-    """Logits of a linear model.
+    """Linear model that gives logits.
 
     Args:
         state: ``weight``, shape ``(C, F)``, and ``bias``, shape ``(C,)``.
@@ -150,5 +151,5 @@ class Linear(nn.Module):
         self.weight, self.bias = nn.Buffer(state["weight"]), nn.Buffer(state["bias"])
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Logits, shape ``(B, C)``."""
+        """Compute logits, shape ``(B, C)``."""
         return rows.to(self.weight.dtype) @ self.weight.T + self.bias

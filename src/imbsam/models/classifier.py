@@ -1,4 +1,4 @@
-"""The last layer of a network: linear or cosine, and where it is in a model others wrote."""
+"""The last layer of a network: linear or cosine layers, and the search for it in models of other libraries."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class CosineClassifier(nn.Module):
 
     Args:
         in_features: Length of the feature vectors.
-        num_classes: C.
+        num_classes: Number of classes C.
         scale: Factor on the cosines.
     """
 
@@ -36,8 +36,8 @@ def classifier_layer(in_features: int, num_classes: int, *, cosine: bool) -> nn.
 
     Args:
         in_features: Length of the feature vectors.
-        num_classes: C.
-        cosine: Cosine rather than linear.
+        num_classes: Number of classes C.
+        cosine: Make a cosine layer instead of a linear one.
 
     Returns:
         The layer.
@@ -50,7 +50,7 @@ def classifier_name(model: nn.Module, num_classes: int) -> str | None:
 
     Args:
         model: Any module.
-        num_classes: C.
+        num_classes: Number of classes C.
 
     Returns:
         Its dotted name within the model; None if there is no such layer, or several.
@@ -70,7 +70,7 @@ def classifier_of(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear | 
 
     Args:
         model: Any module.
-        num_classes: C.
+        num_classes: Number of classes C.
     """
     name = classifier_name(model, num_classes)
     if name is None:

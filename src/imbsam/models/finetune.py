@@ -1,4 +1,4 @@
-"""A pretrained network made ready for few tuned parameters (LIFT, Shi et al. 2024): adapters and a cosine head."""
+"""Preparation of a pretrained network for fine-tuning (LIFT, Shi et al. 2024): adapters and a cosine head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from imbsam.models.lora import add_adapters
 Tune = Literal["lora", "last", "all"]
 
 SCALE = 25.0
-"""What cosines are multiplied by to be logits (Shi et al. 2024)."""
+"""Factor that turns cosines into logits (Shi et al. 2024)."""
 
 
 @dataclass(frozen=True)
 class FineTune:
-    """What of a pretrained model is tuned, and where it comes from.
+    """Choice of the parameters of a pretrained model to tune, and of the source of its weights.
 
     Args:
-        tune: ``"lora"``: adapters beside the linear layers, or else the convolutions, and the head; ``"last"``: the
-            head; ``"all"``: everything;
-            None: ``"lora"`` where the model has linear layers before its head, else ``"last"``.
-        rank: Of the adapters.
-        pretrained: Whether timm, torchvision and folders of Hugging Face give their weights. False makes the bare
+        tune: ``"lora"`` for adapters beside the linear layers (else the convolutions) and the head, ``"last"`` for the
+            head alone, ``"all"`` for every parameter. None is ``"lora"`` where the model has linear layers before its
+            head, else ``"last"``.
+        rank: Rank of the adapters.
+        pretrained: Whether to load the weights of timm, torchvision or the folder of Hugging Face. False makes only the
             structure, whose weights are loaded later.
-        architecture: What a model of Hugging Face is built by where its folder is not asked.
+        architecture: Configuration to build a model of Hugging Face from when its folder is not read.
     """
 
     tune: Tune | None = None
@@ -38,12 +38,12 @@ class FineTune:
 
 
 class FineTuned(nn.Module):
-    """A network whose frozen BatchNorm layers stay as they are in training, statistics and all.
+    """Network whose frozen BatchNorm layers stay unchanged in training, including their statistics.
 
     Args:
-        network: Ends in a :class:`CosineClassifier`.
-        head: Its name.
-        frozen: Whether BatchNorm is.
+        network: Network that ends in a :class:`CosineClassifier`.
+        head: Name of that layer.
+        frozen: Whether BatchNorm layers are frozen.
     """
 
     def __init__(self, network: nn.Module, head: str, *, frozen: bool) -> None:
@@ -60,7 +60,7 @@ class FineTuned(nn.Module):
         return found
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but frozen BatchNorm layers go on to normalise by their running statistics."""
+        """Set the training mode, in which frozen BatchNorm layers still normalise by their running statistics."""
         super().train(mode)
         for module in self.network.modules():
             if self._frozen and isinstance(module, _BatchNorm):
@@ -68,26 +68,26 @@ class FineTuned(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits, shape ``(B, num_classes)``."""
+        """Compute logits, shape ``(B, num_classes)``."""
         logits: Tensor = self.network(inputs)
         return logits
 
 
 def finetuned(name: str, model: nn.Module, num_classes: int, chosen: FineTune, *, cosines: bool) -> FineTuned:
-    """Freeze a model but for what is tuned, and give it a cosine head.
+    """Freeze the parameters of a model that are not tuned, and give it a cosine head.
 
     Args:
-        name: Of the model, for messages.
-        model: With its pretrained weights; changed in place.
-        num_classes: C.
-        chosen: What is tuned.
-        cosines: The head gives bare cosines, as the LDAM loss takes them, else logits.
+        name: Name of the model, for messages.
+        model: Model with its pretrained weights; changed in place.
+        num_classes: Number of classes C.
+        chosen: Choice of the parameters to tune.
+        cosines: Whether the head returns plain cosines, as the LDAM loss needs them, instead of logits.
 
     Returns:
-        The model, in training mode. With adapters it computes what it did up to its head, bit for bit.
+        The model, in training mode. With adapters its features are the same as before, bit for bit.
 
     Raises:
-        ModelError: If it is unclear which layer the head is, or nothing takes an adapter.
+        ModelError: If it is unclear which layer is the head, or no layer can take an adapter.
     """
     found = classifier_of(model, num_classes)
     if found is None:
@@ -108,7 +108,7 @@ def finetuned(name: str, model: nn.Module, num_classes: int, chosen: FineTune, *
 
 
 def tuned_parameters(model: nn.Module) -> tuple[int, int]:
-    """How many parameters require a gradient, and how many there are."""
+    """Count the parameters that require a gradient, and all parameters."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(size for size, tuned in sizes if tuned), sum(size for size, _ in sizes)
 

@@ -15,11 +15,11 @@ _OF_THE_CLASSES = ("id2label", "label2id", "num_labels", "problem_type", "torch_
 
 
 class Classifier(nn.Module):
-    """A model of transformers as others here are: images in, logits out.
+    """Model of transformers with the interface of our models: images in, logits out.
 
     Args:
-        network: Called with ``pixel_values``; what it returns has ``logits``.
-        channels: It takes; grey images are repeated.
+        network: Network called with ``pixel_values``, whose result has ``logits``.
+        channels: Number of channels that it takes; grey images are repeated.
     """
 
     def __init__(self, network: nn.Module, channels: int) -> None:
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, shape ``(B, num_classes)``."""
+        """Compute logits, shape ``(B, num_classes)``."""
         if images.shape[1] == 1 != self.channels:
             images = images.expand(-1, self.channels, -1, -1)
         logits: Tensor = self.network(pixel_values=images).logits
@@ -36,38 +36,38 @@ class Classifier(nn.Module):
 
 
 def is_folder(name: str) -> bool:
-    """Whether a model's name is a folder that transformers wrote."""
+    """Return whether a model's name is a folder written by transformers."""
     return (Path(name) / CONFIG).is_file()
 
 
 def architecture_of(folder: Path) -> dict[str, object]:
-    """What the model of a folder is built by, without its classes.
+    """Read the configuration that the model in a folder is built from, without its classes.
 
     Args:
-        folder: With a ``config.json``.
+        folder: Folder with a ``config.json``.
 
     Raises:
-        ModelError: If the file is damaged, or names no type of model.
+        ModelError: If the file is damaged, or does not name a type of model.
     """
     try:
         found: object = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {folder / CONFIG}: {error}") from None
     if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
-        raise ModelError(f"{folder / CONFIG} names no model_type: it is not a model that transformers wrote.")
+        raise ModelError(f"{folder / CONFIG} names no model_type: it was not written by transformers.")
     return {name: value for name, value in found.items() if name not in _OF_THE_CLASSES}
 
 
 def hugging_face_model(
     name: str, num_classes: int, *, pretrained: bool, architecture: Mapping[str, object] | None
 ) -> nn.Module:
-    """Make an image classifier of C classes.
+    """Make an image classifier with C classes.
 
     Args:
-        name: The folder.
-        num_classes: C.
-        pretrained: Load the folder's weights; a classifier of other classes is made anew.
-        architecture: What to build it by where it is not pretrained.
+        name: Folder of the model.
+        num_classes: Number of classes C.
+        pretrained: Load the folder's weights; a last layer for other classes is replaced by a new one.
+        architecture: Configuration to build the model from where it is not pretrained.
 
     Raises:
         ModelError: If transformers is not installed, or the model cannot be made.

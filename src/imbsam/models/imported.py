@@ -1,4 +1,4 @@
-"""Models that others wrote: a callable of the user's, torchvision's and timm's."""
+"""Models from outside this package: a callable of the user's, torchvision's and timm's."""
 
 import importlib
 import sys
@@ -19,18 +19,18 @@ _LIBRARIES = {"torchvision": "torchvision.models", "timm": "timm"}
 def imported_model(
     name: str, spec: InputSpec, *, num_classes: int, cosine_classifier: bool = False, pretrained: bool = False
 ) -> nn.Module:
-    """Make a model that lies outside this package, and try it on samples of zeros.
+    """Make a model from outside this package, and try it on samples of zeros.
 
     Args:
         name: ``torchvision:NAME``, ``timm:NAME``, or ``package.module:callable``. The callable is called as
             ``callable(spec, num_classes=num_classes)`` and returns a module that takes samples as ``spec`` says
-            and puts out logits ``(B, num_classes)``. Its module is looked for like any import, then in the
-            working directory, which stays on ``sys.path``.
-        spec: What one sample looks like.
-        num_classes: C.
+            and returns logits ``(B, num_classes)``. Its module is searched like any import, then in the working
+            directory, which stays on ``sys.path``.
+        spec: Form of one sample.
+        num_classes: Number of classes C.
         cosine_classifier: Replace the model's last layer by a :class:`CosineClassifier`; a model that has one
             already stays as it is.
-        pretrained: Let timm and torchvision give the weights they have for the model, from their cache or the net.
+        pretrained: Load the weights that timm or torchvision have for the model, from their cache or the internet.
 
     Returns:
         The model, in training mode, with random weights unless pretrained or the callable loads some.
@@ -53,10 +53,10 @@ def imported_model(
 
 
 def is_user_code(name: str) -> bool:
-    """Whether the model is made by a module of the user's, ``package.module:callable``.
+    """Return whether the model is made by a module of the user's, ``package.module:callable``.
 
     Args:
-        name: As :func:`build` takes it.
+        name: Name of the model, as for :func:`build`.
     """
     module, colon, _ = name.partition(":")
     return bool(colon) and module not in _LIBRARIES
@@ -68,7 +68,7 @@ def _maker(name: str, spec: InputSpec, pretrained: bool) -> Callable[[InputSpec,
         made_by = user_callable(name)
         return lambda spec, num_classes: made_by(spec, num_classes=num_classes)
     if not isinstance(spec, ImageSpec):
-        raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
+        raise ModelError(f"{name} takes images, but these data are a table: choose mlp.")
     channels = spec.channels
     held = library(source)
     if source == "timm":
@@ -76,14 +76,14 @@ def _maker(name: str, spec: InputSpec, pretrained: bool) -> Callable[[InputSpec,
             attribute, pretrained=pretrained, num_classes=num_classes, in_chans=channels
         )
     if channels != 3:
-        raise ModelError(f"{name} takes RGB images, and these have {channels} channel: choose timm:NAME or resnet20.")
+        raise ModelError(f"{name} takes RGB images, but these have {channels} channel: choose timm:NAME or resnet20.")
     if pretrained:
         return lambda spec, num_classes: _with_weights_of_torchvision(held, attribute, num_classes)
     return lambda spec, num_classes: held.get_model(attribute, weights=None, num_classes=num_classes)
 
 
 def _with_weights_of_torchvision(held: ModuleType, name: str, num_classes: int) -> object:
-    """Torchvision refuses another number of classes beside its weights: all but the classifier is taken over."""
+    """Load torchvision's weights without the classifier, since torchvision refuses another number of classes."""
     given: dict[str, Tensor] = held.get_model(name, weights="DEFAULT").state_dict()
     model: nn.Module = held.get_model(name, weights=None, num_classes=num_classes)
     own = model.state_dict()
@@ -111,13 +111,13 @@ def library(source: str) -> ModuleType:
 
 
 def user_callable(name: str) -> Callable[..., object]:
-    """Import what makes a user's model.
+    """Import the callable that makes a user's model.
 
     Args:
         name: ``package.module:callable``.
 
     Raises:
-        ModelError: If it cannot be imported, or is no callable.
+        ModelError: If it cannot be imported, or is not a callable.
     """
     module_name, _, attribute = name.partition(":")
     try:
@@ -149,13 +149,13 @@ def try_out(name: str, model: nn.Module, spec: InputSpec, num_classes: int) -> N
     """Forward two samples of zeros, and leave the model in eval mode.
 
     Args:
-        name: Of the model, for messages.
-        model: To try.
-        spec: What one sample looks like.
-        num_classes: C.
+        name: Name of the model, for messages.
+        model: Model to try.
+        spec: Form of one sample.
+        num_classes: Number of classes C.
 
     Raises:
-        ModelError: If it fails, or puts out anything but logits ``(2, C)``.
+        ModelError: If it fails, or returns anything but logits ``(2, C)``.
     """
     shape = (
         (spec.channels, spec.height, spec.width)
@@ -172,7 +172,8 @@ def try_out(name: str, model: nn.Module, spec: InputSpec, num_classes: int) -> N
     told = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if told != (2, num_classes):
         raise ModelError(
-            f"the model {name} must put out logits (B, {num_classes}); for 2 samples of shape {shape} it gave {told}."
+            f"the model {name} must return logits (B, {num_classes}); for 2 samples of shape {shape} it returned "
+            f"{told}."
         )
 
 

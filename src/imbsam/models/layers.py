@@ -1,4 +1,4 @@
-"""What the networks share: the normalisation, and how weights begin."""
+"""Parts that the networks share: the normalisation, and the initial weights."""
 
 from collections.abc import Callable
 from math import gcd
@@ -12,10 +12,10 @@ Norm = Literal["batch", "group"]
 
 
 def norm_layer(norm: Norm) -> Callable[[int], nn.Module]:
-    """Choose the normalisation.
+    """Choose the normalisation layer by its name.
 
     Args:
-        norm: ``"batch"``, or ``"group"``: 8 groups, fewer where 8 does not divide the channels.
+        norm: ``"batch"``, or ``"group"`` with 8 groups, or fewer where 8 does not divide the channels.
 
     Returns:
         Function from a number of channels to a layer.
@@ -33,11 +33,11 @@ def norm_layer(norm: Norm) -> Callable[[int], nn.Module]:
 def initialise(model: nn.Module) -> None:
     """Draw the weights of a network that has a ``classifier`` (He et al. 2015) and zero its biases.
 
-    Convolutions by fan-out and hidden linear layers by fan-in, with the gain of a ReLU; a linear classifier by
-    fan-in with gain 1. Normalisation, embeddings and a cosine classifier keep what they were made with.
+    Convolutions are drawn by fan-out and hidden linear layers by fan-in, with the gain of a ReLU; a linear classifier
+    by fan-in with gain 1. Normalisation, embeddings and a cosine classifier keep their weights.
 
     Args:
-        model: Changed in place.
+        model: Network to initialise; changed in place.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,17 +1,17 @@
-"""Low-rank adapters (Hu et al. 2022): a frozen layer and a small product beside it that is trained."""
+"""Low-rank adapters (Hu et al. 2022): a frozen layer with a trained low-rank product beside it."""
 
 import torch
 from torch import Tensor, nn
 
 ALPHA = 8.0
-"""The product is scaled by ALPHA / r, so that a larger rank is no larger step."""
+"""Numerator of the product's scale, ALPHA / r, by which a larger rank does not make larger steps."""
 
 
 class LoRALinear(nn.Module):
-    """``W x + b + (alpha / r) B A x`` with W and b frozen and B zero at first, so that it starts as the layer it wraps.
+    """Linear layer ``W x + b + (alpha / r) B A x``; W and b are frozen, B starts at zero, and so the layer as the base.
 
     Args:
-        base: The layer; its parameters are frozen.
+        base: Layer to adapt; its parameters are frozen.
         rank: r.
     """
 
@@ -27,26 +27,26 @@ class LoRALinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """``W + (alpha / r) B A``, for code that reads the weight and does not call the layer, as torch's attention."""
+        """``W + (alpha / r) B A``, for code such as torch's attention that reads the weight and skips the call."""
         return self.base.weight + self.scale * (self.up.weight @ self.down.weight)
 
     @property
     def bias(self) -> Tensor | None:
-        """That of the layer."""
+        """Bias of the layer."""
         return self.base.bias
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The layer's output and the product's."""
+        """Compute the sum of the layer's output and the low-rank product."""
         added: Tensor = self.up(self.down(inputs))
         kept: Tensor = self.base(inputs)
         return torch.add(kept, added, alpha=self.scale)
 
 
 class LoRAConv2d(nn.Module):
-    """The same beside a convolution: A has its kernel and r channels, B is a 1 x 1 convolution.
+    """Convolution with a low-rank product beside it: A has its kernel and r channels, B is a 1 x 1 convolution.
 
     Args:
-        base: The layer, of one group; its parameters are frozen.
+        base: Layer to adapt, with one group; its parameters are frozen.
         rank: r.
     """
 
@@ -71,32 +71,32 @@ class LoRAConv2d(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """``W + (alpha / r) B A``, for code that looks at the weight."""
+        """``W + (alpha / r) B A``, for code that reads the weight."""
         product = self.up.weight.flatten(1) @ self.down.weight.flatten(1)
         return self.base.weight + self.scale * product.view_as(self.base.weight)
 
     @property
     def bias(self) -> Tensor | None:
-        """That of the layer."""
+        """Bias of the layer."""
         return self.base.bias
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The layer's output and the product's."""
+        """Compute the sum of the layer's output and the low-rank product."""
         added: Tensor = self.up(self.down(maps))
         kept: Tensor = self.base(maps)
         return torch.add(kept, added, alpha=self.scale)
 
 
 def add_adapters(model: nn.Module, rank: int, *, without: str) -> int:
-    """Put an adapter beside each linear layer; where there is none, beside each convolution of one group.
+    """Put an adapter beside each linear layer, or, if there is none, beside each convolution of one group.
 
     Args:
-        model: Changed in place.
+        model: Model to adapt; changed in place.
         rank: r, at most a layer's smaller side.
-        without: Name of the layer that gets none, the classifier.
+        without: Name of the layer without an adapter, the classifier.
 
     Returns:
-        How many were added.
+        Number of adapters that were added.
     """
     others = [(name, layer) for name, layer in model.named_modules() if name != without]
     found: list[tuple[str, nn.Module]] = [(name, layer) for name, layer in others if isinstance(layer, nn.Linear)]

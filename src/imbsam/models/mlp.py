@@ -12,13 +12,13 @@ from imbsam.models.layers import initialise
 
 
 class MLP(nn.Module):
-    """Hidden layers with ReLU and a classifier; images are flattened, categorical columns embedded.
+    """Multilayer perceptron of hidden layers with ReLU and a classifier; images are flattened, categories embedded.
 
-    Inputs as their spec says give logits ``(B, num_classes)``.
+    Inputs in the form of ``spec`` give logits ``(B, num_classes)``.
 
     Args:
-        spec: What one sample looks like.
-        num_classes: C.
+        spec: Form of one sample.
+        num_classes: Number of classes C.
         hidden: Units of each hidden layer; empty for a linear model.
         cosine_classifier: End in a :class:`CosineClassifier`.
 
@@ -52,19 +52,19 @@ class MLP(nn.Module):
         initialise(self)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Logits, shape ``(B, num_classes)``."""
+        """Compute logits, shape ``(B, num_classes)``."""
         logits: Tensor = self.classifier(self.hidden(self.inputs(samples)))
         return logits
 
 
 class TableInputs(nn.Module):
-    """Numeric columns as they are, beside an embedding of each categorical column.
+    """Layer that passes numeric columns through and embeds each categorical column.
 
     Rows ``(B, numeric + len(cardinalities))`` give features ``(B, out_features)``. Rows must be float32 or float64:
     bfloat16 cannot tell the codes above 256 apart.
 
     Args:
-        spec: What one row looks like.
+        spec: Form of one row.
     """
 
     def __init__(self, spec: TableSpec) -> None:
@@ -74,12 +74,12 @@ class TableInputs(nn.Module):
         self.out_features = spec.numeric + sum(embedding_size(n) for n in spec.cardinalities)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Features, shape ``(B, out_features)``."""
+        """Compute features, shape ``(B, out_features)``."""
         codes = rows[:, self.numeric :].long()
         embedded = [embedding(codes[:, column]) for column, embedding in enumerate(self.embeddings)]
         return torch.cat([rows[:, : self.numeric], *embedded], dim=1)
 
 
 def embedding_size(cardinality: int) -> int:
-    """Length of the embedding of a categorical column: half its codes, rounded up, 50 at most."""
+    """Return the length of a categorical column's embedding: half its codes, rounded up, 50 at most."""
     return min(50, (cardinality + 1) // 2)

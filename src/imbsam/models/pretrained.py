@@ -1,4 +1,4 @@
-"""What the weights of a pretrained model expect of an image: size, mean and standard deviation."""
+"""Inputs that the weights of a pretrained model expect: image size, mean and standard deviation."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from imbsam.models.imported import is_user_code, library, user_callable
 
 @dataclass(frozen=True)
 class Expected:
-    """What a model's weights were trained on; None for what is not known.
+    """Inputs that a model's weights were trained on; None for what is not known.
 
     Args:
-        mean: Of each channel, of pixel values in [0, 1].
-        std: Of each channel.
+        mean: Mean of each channel, for pixel values in [0, 1].
+        std: Standard deviation of each channel.
         size: Pixels of each side.
-        architecture: What a model of Hugging Face is built by.
+        architecture: Configuration that a model of Hugging Face is built from.
     """
 
     mean: tuple[float, ...] | None = None
@@ -29,19 +29,19 @@ class Expected:
 
 
 def expected_inputs(name: str) -> Expected:
-    """Ask a model's library, folder or callable what its images look like.
+    """Find out which images a model expects, from its library, folder or callable.
 
-    A callable says it by an attribute ``pretrained_cfg`` of timm's form: a mapping with ``mean``, ``std`` and
+    A callable can have an attribute ``pretrained_cfg`` in timm's form: a mapping with ``mean``, ``std`` and
     ``input_size`` (channels, height, width).
 
     Args:
-        name: As :func:`imbsam.models.build` takes it.
+        name: Name of the model, as for :func:`imbsam.models.build`.
 
     Returns:
-        What is known.
+        The inputs, as far as they are known.
 
     Raises:
-        ModelError: If the model cannot be found, or what it says is no such thing.
+        ModelError: If the model cannot be found, or its ``pretrained_cfg`` has another form.
     """
     source, _, attribute = name.partition(":")
     try:
@@ -58,7 +58,7 @@ def expected_inputs(name: str) -> Expected:
             return Expected() if said is None else _of_config(cast(Mapping[str, object], said))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
-            f"cannot tell what images the model {name} takes: {type(error).__name__}: {error}. "
+            f"cannot find out which images the model {name} takes: {type(error).__name__}: {error}. "
             "Check its name and its configuration."
         ) from error
     return Expected()

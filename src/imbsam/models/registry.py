@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Registry of the models by name."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ from imbsam.models.weights import load_weights
 _HIDDEN = (128, 128)
 
 MODELS: tuple[str, ...] = (*RESNETS, "mlp", "torchvision:NAME", "timm:NAME", "package.module:callable")
-"""What :func:`build` takes as a name."""
+"""Names that :func:`build` takes."""
 
 
 def build(
@@ -34,19 +34,19 @@ def build(
     norm: Norm = "batch",
     hidden: tuple[int, ...] = _HIDDEN,
 ) -> nn.Module:
-    """Make a model by its name: float samples as ``spec`` says give logits ``(B, num_classes)``.
+    """Make a model by its name, which maps float samples in the form of ``spec`` to logits ``(B, num_classes)``.
 
-    Our own networks have their last layer as ``model.classifier``. Random weights come from torch's global
+    Networks of this package have their last layer as ``model.classifier``. Random weights come from torch's global
     generator: seed it first.
 
     Args:
         name: One of :data:`MODELS`; ``package.module:callable`` is called as
             ``callable(spec, num_classes=num_classes)``.
-        spec: What one sample looks like.
-        num_classes: C.
+        spec: Form of one sample.
+        num_classes: Number of classes C.
         cosine_classifier: End in a :class:`CosineClassifier`, as the LDAM loss needs.
-        weights: File to start from, ``.safetensors``, ``.pt`` or ``.pth``. A classifier in it that does not fit, as
-            one of other classes, is left out with a warning; all else must fit.
+        weights: File with the initial weights, ``.safetensors``, ``.pt`` or ``.pth``. A classifier in it that does not
+            fit, for example for other classes, is left out with a warning; everything else must fit.
         finetune: Tune few parameters of a pretrained model, see :class:`FineTune`; its classifier becomes a cosine
             head. ``name`` may then be a folder that Hugging Face's transformers wrote.
         width: Factor on the channels of a ResNet.
@@ -67,7 +67,7 @@ def build(
     if name in RESNETS:
         _refuse("hidden", tuple(hidden), _HIDDEN, name)
         if not isinstance(spec, ImageSpec):
-            raise ModelError(f"{name} takes images, and these data are a table: choose mlp.")
+            raise ModelError(f"{name} takes images, but these data are a table: choose mlp.")
         model: nn.Module = resnet(name, spec.channels, num_classes, width=width, norm=norm, cosine_classifier=cosine)
     else:
         _refuse("width", width, 1.0, name)

@@ -15,7 +15,7 @@ from imbsam.models.classifier import classifier_layer
 from imbsam.models.layers import Norm, initialise, norm_layer
 
 CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
-"""Blocks in each of the three stages of 16, 32 and 64 channels (He et al. 2016, section 4.2)."""
+"""Number of blocks in each of the three stages of 16, 32 and 64 channels (He et al. 2016, section 4.2)."""
 
 WIDE_STAGE_RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks in the four stages of 64, 128, 256 and 512 channels (He et al. 2016, table 1)."""
@@ -29,21 +29,21 @@ Stem = Literal["small", "photograph"]
 
 
 class ResNet(nn.Module):
-    """Residual network of basic blocks, or of bottlenecks.
+    """Residual network of basic blocks or of bottlenecks.
 
     Images ``(B, channels, H, W)`` give logits ``(B, num_classes)``. Each stage after the first halves the
     resolution; global average pooling takes any image size.
 
     Args:
-        channels: Of the images.
-        num_classes: C.
-        widths: Channels that each stage gives.
-        depths: Blocks of each stage.
-        bottleneck: Blocks are :class:`Bottleneck`, else :class:`BasicBlock`.
-        stem: ``"small"``: a 3 x 3 convolution of stride 1. ``"photograph"``: a 7 x 7 convolution of stride 2 and
-            max-pooling of stride 2, so that the first stage sees a quarter of the resolution.
-        projection: Shortcuts between stages are 1 x 1 convolutions with normalisation (option B of He et al. 2016),
-            else every second pixel and zero channels, without parameters (option A).
+        channels: Channels of the images.
+        num_classes: Number of classes C.
+        widths: Output channels of each stage.
+        depths: Number of blocks of each stage.
+        bottleneck: Use :class:`Bottleneck` blocks instead of :class:`BasicBlock`.
+        stem: ``"small"`` for a 3 x 3 convolution of stride 1; ``"photograph"`` for a 7 x 7 convolution of stride 2 and
+            max-pooling of stride 2, after which the first stage sees a quarter of the resolution.
+        projection: Use 1 x 1 convolutions with normalisation as shortcuts between stages (option B of He et al. 2016),
+            instead of every second pixel and zero channels, without parameters (option A).
         norm: Normalisation, ``"batch"`` or ``"group"``.
         cosine_classifier: End in a :class:`CosineClassifier`.
     """
@@ -80,19 +80,19 @@ class ResNet(nn.Module):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, shape ``(B, num_classes)``."""
+        """Compute logits, shape ``(B, num_classes)``."""
         maps: Tensor = self.blocks(self.pool(relu_(self.stem_norm(self.stem(images)))))
         logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
         return logits
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut (He et al. 2016, figure 5 left).
+    """Block of two 3 x 3 convolutions and a shortcut (He et al. 2016, figure 5 left).
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         width: Channels of the output.
-        stride: Of the first convolution and the shortcut.
+        stride: Stride of the first convolution and the shortcut.
         projection: Kind of the shortcut where shapes differ, see :class:`ResNet`.
         make_norm: Function from a number of channels to a normalisation layer.
     """
@@ -108,21 +108,21 @@ class BasicBlock(nn.Module):
         self.shortcut = shortcut(channels, width, stride=stride, projection=projection, make_norm=make_norm)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Feature maps, shape ``(B, width, H / stride, W / stride)``."""
+        """Compute feature maps, shape ``(B, width, H / stride, W / stride)``."""
         inner: Tensor = relu_(self.norm1(self.conv1(maps)))
         return relu_(self.norm2(self.conv2(inner)) + self.shortcut(maps))
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions and a shortcut (He et al. 2016, figure 5 right).
+    """Block of 1 x 1, 3 x 3 and 1 x 1 convolutions and a shortcut (He et al. 2016, figure 5 right).
 
     The stride is that of the 3 x 3 convolution, as in torchvision and in all published long-tailed results; the paper
     has it in the first one.
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         width: Channels of the output, four times those inside.
-        stride: Of the 3 x 3 convolution and the shortcut.
+        stride: Stride of the 3 x 3 convolution and the shortcut.
         projection: Kind of the shortcut where shapes differ, see :class:`ResNet`.
         make_norm: Function from a number of channels to a normalisation layer.
     """
@@ -141,21 +141,21 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut(channels, width, stride=stride, projection=projection, make_norm=make_norm)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Feature maps, shape ``(B, width, H / stride, W / stride)``."""
+        """Compute feature maps, shape ``(B, width, H / stride, W / stride)``."""
         inner: Tensor = relu_(self.norm1(self.conv1(maps)))
         inner = relu_(self.norm2(self.conv2(inner)))
         return relu_(self.norm3(self.conv3(inner)) + self.shortcut(maps))
 
 
 def inner_width(width: int) -> int:
-    """Channels inside a bottleneck that gives ``width``."""
+    """Return the number of channels inside a bottleneck with ``width`` output channels."""
     return max(1, width // 4)
 
 
 def shortcut(
     channels: int, width: int, *, stride: int, projection: bool, make_norm: Callable[[int], nn.Module]
 ) -> nn.Module:
-    """The way around a block: the input itself where shapes agree, else its projection or padding."""
+    """Make the shortcut of a block: the identity where shapes agree, else a projection or padding."""
     if stride == 1 and channels == width:
         return nn.Identity()
     if not projection:
@@ -164,7 +164,7 @@ def shortcut(
 
 
 class PadShortcut(nn.Module):
-    """Every ``stride``-th pixel, with ``extra`` zero channels, half of them before and half after (option A)."""
+    """Shortcut that takes every ``stride``-th pixel and adds ``extra`` zero channels, half on each side (option A)."""
 
     def __init__(self, extra: int, stride: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class PadShortcut(nn.Module):
         self.stride = stride
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Feature maps with ``extra`` more channels."""
+        """Compute feature maps with ``extra`` more channels."""
         before = self.extra // 2
         return pad(maps[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
 
@@ -190,8 +190,8 @@ def resnet(
 
     Args:
         name: One of :data:`RESNETS`.
-        channels: Of the images.
-        num_classes: C.
+        channels: Channels of the images.
+        num_classes: Number of classes C.
         width: Factor on the channels of every stage, above 0.
         norm: Normalisation, ``"batch"`` or ``"group"``.
         cosine_classifier: End in a :class:`CosineClassifier`.
@@ -219,7 +219,7 @@ def resnet(
 
 
 def _stages(name: str) -> tuple[Sequence[int], Sequence[int]]:
-    """Channels and blocks of each stage."""
+    """Return the channels and the number of blocks of each stage."""
     if name in CIFAR_RESNETS:
         return (16, 32, 64), (CIFAR_RESNETS[name],) * 3
     if name in WIDE_STAGE_RESNETS:

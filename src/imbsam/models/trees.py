@@ -1,4 +1,4 @@
-"""Decision trees as tensors, so that a forest is stored, moved and exported as any other module."""
+"""Decision trees as tensors, so that a forest is stored, moved and exported like any other module."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Nodes:
-    """The nodes of one tree; the first is its root, and children come after their parent.
+    """Nodes of one tree; the first is its root, and children come after their parent.
 
     Args:
-        feature: Column that a node asks, shape ``(n,)``, int64; -1 for a leaf.
-        threshold: A row goes left if its value is at most this, shape ``(n,)``, float64.
-        left: Place of the left child, shape ``(n,)``, int64.
-        right: Of the right one.
-        values: Of the leaves and, unused, of the other nodes, shape ``(n, K)``.
-        depth: Steps from the root to the deepest leaf.
-        codes: For a node that asks for a category, by its place: whether a row of each code goes left.
+        feature: Column that a node tests, shape ``(n,)``, int64; -1 for a leaf.
+        threshold: Largest value with which a row goes left, shape ``(n,)``, float64.
+        left: Index of the left child, shape ``(n,)``, int64.
+        right: Index of the right child, shape ``(n,)``, int64.
+        values: Values of the leaves and, unused, of the other nodes, shape ``(n, K)``.
+        depth: Number of steps from the root to the deepest leaf.
+        codes: For each node that tests a category, by its index: whether a row with each code goes left.
     """
 
     feature: Tensor
@@ -31,10 +31,10 @@ class Nodes:
 
 
 class Trees(nn.Module):
-    """Trees of one shape of values, all asked at once.
+    """Trees with values of one shape, evaluated together.
 
     Args:
-        tensors: The state, as :meth:`packed` made it.
+        tensors: State from :meth:`packed`.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -55,7 +55,7 @@ class Trees(nn.Module):
 
     @staticmethod
     def packed(trees: Sequence[Nodes]) -> dict[str, Tensor]:
-        """Lay trees end to end: a state of :class:`Trees`."""
+        """Concatenate trees into one state of :class:`Trees`."""
         starts = torch.tensor([0, *(len(tree.feature) for tree in trees)]).cumsum(0)
         together = {
             name: torch.cat([getattr(tree, name) for tree in trees]) for name in ("feature", "threshold", "values")
@@ -93,7 +93,7 @@ class Trees(nn.Module):
         }
 
     def leaves(self, rows: Tensor) -> Tensor:
-        """Where each row ends in each tree: the place of its leaf among the values, shape ``(B, T)``."""
+        """Find the leaf of each row in each tree: its index among the values, shape ``(B, T)``."""
         at = self.roots.expand(rows.shape[0], -1)
         for _ in range(self.levels):
             asked = rows.gather(1, self.feature[at])
@@ -107,18 +107,18 @@ class Trees(nn.Module):
 
 
 class Forest(Trees):
-    """The mean of the trees' values: probabilities ``(B, C)`` of rows ``(B, F)``."""
+    """Forest that averages the values of its trees: probabilities ``(B, C)`` of rows ``(B, F)``."""
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Probabilities, shape ``(B, C)``."""
+        """Compute probabilities, shape ``(B, C)``."""
         return self.values[self.leaves(rows)].mean(dim=1)
 
 
 class Boosting(Trees):
-    """The sum of the trees' values and a start, one tree for each class in turn: logits ``(B, C)`` of rows ``(B, F)``.
+    """Boosted trees, one for each class in turn, added to a start value: logits ``(B, C)`` of rows ``(B, F)``.
 
     Args:
-        tensors: The state, as :meth:`Trees.packed` made it, and ``start``, shape ``(K,)``; K is C, 1 for two classes.
+        tensors: State from :meth:`Trees.packed`, and ``start``, shape ``(K,)``; K is C, or 1 for two classes.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -127,7 +127,7 @@ class Boosting(Trees):
         self.start: Tensor
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Logits, shape ``(B, C)``."""
+        """Compute logits, shape ``(B, C)``."""
         each = len(self.start)
         sums = self.values[self.leaves(rows), 0].view(rows.shape[0], -1, each).sum(dim=1) + self.start
         return torch.cat([torch.zeros_like(sums), sums], dim=1) if each == 1 else sums

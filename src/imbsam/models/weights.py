@@ -1,4 +1,4 @@
-"""Weights from a local file, checked name by name and shape by shape before any is loaded."""
+"""Weights from a local file, checked by name and by shape before any is loaded."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ _WRAPPERS = ("state_dict", "model")
 
 
 def load_weights(model: nn.Module, path: Path, *, new_classifier: str | None = None) -> None:
-    """Load the weights of a file into a model; the model is unchanged when this raises.
+    """Load the weights of a file into a model, which is unchanged if this raises an error.
 
     Args:
-        model: Changed in place.
-        path: ``.safetensors``, or ``.pt`` / ``.pth`` with a state dict, bare or under ``state_dict`` or ``model``;
-            nothing in the file is executed. A prefix ``module.`` on every name is ignored.
-        new_classifier: Name of the model's last layer; where the file has none, or one of another shape (other
-            classes), the model keeps its own and a warning says so. By default all must fit.
+        model: Model that gets the weights; changed in place.
+        path: File, ``.safetensors``, or ``.pt`` / ``.pth`` with a state dict, bare or under ``state_dict`` or
+            ``model``; nothing in the file is executed. A prefix ``module.`` on every name is ignored.
+        new_classifier: Name of the model's last layer. If the file has no such layer, or one of another shape (other
+            classes), the model keeps its own and a warning says so. By default everything must fit.
 
     Raises:
-        ModelError: If the file is missing, of another kind, damaged, or its names or shapes are not the model's.
+        ModelError: If the file is missing, of another kind or damaged, or its names or shapes are not the model's.
     """
     path = Path(path)
     weights = _without_prefix(_read(path))
@@ -54,7 +54,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ModelError(f"{path} holds no state dict (names to tensors): save model.state_dict() in it.")
+        raise ModelError(f"{path} contains no state dict (names to tensors): save model.state_dict() in it.")
     return loaded
 
 

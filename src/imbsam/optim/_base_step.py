@@ -1,11 +1,11 @@
-"""The step of an optimizer inside another one."""
+"""Run the step of a base optimizer inside another optimizer."""
 
 import torch.optim.optimizer as of_torch
 from torch.optim import Optimizer
 
 
 def step_inside(base: Optimizer) -> None:
-    """Make a step with the base's own hooks; torch's global ones run around the outer optimizer's step alone."""
+    """Make a step with the base optimizer's own hooks; torch's global hooks run around the outer step alone."""
     step = type(base).step
     patched = vars(base).get("step")
     unknown = patched is not None and not hasattr(patched, "_wrapped_by_lr_sched")

@@ -1,4 +1,4 @@
-"""BatchNorm couples the rows of a batch: which layers do, and how the rows of a part of it enter their statistics."""
+"""BatchNorm, which couples the rows of a batch: find such layers, and weigh the rows in their statistics."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -13,22 +13,22 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from imbsam.errors import PassError
 
 Group = tuple[int, float]
-"""How many consecutive rows, and their weight together; the weights of all rows add up to 1."""
+"""Number of consecutive rows, and their total weight; the weights of all rows add up to 1."""
 
 CONTEXT_ROWS = 8
 """Rows that stand for the rest of a batch of images or videos, whose channels have many places each."""
 
 CONTEXT_ROWS_OF_TABLES = 32
-"""The same where a channel has one place a row."""
+"""Rows that stand for the rest of a batch of a table, where a channel has one place in each row."""
 
 WEIGHABLE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Layers whose rows can be weighted; one of another make normalises as it is made to."""
+"""Layers whose rows can be weighted; any other BatchNorm weighs all rows alike."""
 
 OF_TORCH = (*WEIGHABLE, nn.SyncBatchNorm)
 
 
 def normalises_the_batch(module: nn.Module) -> bool:
-    """Whether the module is a BatchNorm of any make: torch's, or one with the same running statistics.
+    """Return whether the module is a BatchNorm of any make: torch's, or one with the same running statistics.
 
     InstanceNorm normalises each row by itself, and a frozen BatchNorm, as detection models have, by constants.
     """
@@ -39,15 +39,15 @@ def normalises_the_batch(module: nn.Module) -> bool:
 
 
 def sees_the_batch(layer: nn.Module) -> bool:
-    """Whether a BatchNorm normalises with the batch: in training mode, or without running statistics."""
+    """Return whether a BatchNorm normalises with the batch: in training mode, or without running statistics."""
     return layer.training or getattr(layer, "running_mean", None) is None
 
 
 class BatchNorms:
-    """The BatchNorm layers among some modules: whether they couple the rows now, and how the rows enter them.
+    """BatchNorm layers among some modules: whether they couple the rows now, and how the rows enter them.
 
     Args:
-        modules: Those that a step calls.
+        modules: The modules that a step calls.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -57,26 +57,26 @@ class BatchNorms:
 
     @property
     def context_rows(self) -> int:
-        """How many other rows keep a pass over few rows as accurate as the whole batch would."""
+        """Number of other rows that keep a pass over few rows as accurate as the whole batch."""
         places = (nn.BatchNorm2d, nn.BatchNorm3d)
         return CONTEXT_ROWS if all(isinstance(m, places) for m in self.layers) else CONTEXT_ROWS_OF_TABLES
 
     @property
     def live(self) -> bool:
-        """Whether a row's output depends on the other rows."""
+        """Return whether a row's output depends on the other rows of its pass."""
         return any(sees_the_batch(m) for m in self.layers)
 
     @property
     def need_the_batch(self) -> bool:
-        """Whether no other rows can stand for the rest: ``DataParallel`` normalises the rows of each device apart."""
+        """Return whether a pass has to be the whole batch: ``DataParallel`` normalises each device's rows apart."""
         return self._replicated and self.live
 
     def weigh(self, groups: Sequence[Group] | None) -> None:
-        """Let the rows of the next forward enter the statistics by these weights; ``None`` for alike.
+        """Weigh the rows of the next forward in the statistics; ``None`` gives every row the same weight.
 
-        A pass over the tail and a few other rows holds far more of the tail than the batch does. By weights that give
-        each its share of the batch, its rows are normalised about as they are in the whole batch, and so as they will
-        be in evaluation mode; gradients go through the weighted statistics.
+        A pass over the tail rows and a few other rows holds a far larger share of tail rows than the batch does. The
+        weights give each group of rows its share of the batch, so that the rows are normalised about as in the whole
+        batch, and as they will be in evaluation mode. Gradients flow through the weighted statistics.
         """
         for layer in self.layers:
             # A layer of another make, or one that synchronises ranks, normalises as it is made to.
@@ -90,7 +90,7 @@ class BatchNorms:
 
 
 def _replica(layer: nn.Module) -> nn.Module:
-    """A copy for another device, which would normalise a part of the rows by itself."""
+    """Return a copy for another device, which would normalise a part of the rows by itself."""
     copy = type(layer)._replicate_for_data_parallel(layer)  # type: ignore[no-untyped-call]
     copy.__dict__["forward"] = _refuse_a_replica
     return cast(nn.Module, copy)
@@ -105,7 +105,7 @@ def _refuse_a_replica(x: Tensor) -> Tensor:
 
 @cache
 def _uncompiled() -> Callable[[nn.BatchNorm1d, Tensor], Tensor]:
-    """:func:`_by_weight` left out of compiled graphs, which would be made anew for every size of the groups."""
+    """Run :func:`_by_weight` outside compiled graphs, which would be recompiled for every size of the groups."""
     # Not a decorator: it imports torch's compiler, which an optimizer's first step does anyway.
     left_out: Callable[[nn.BatchNorm1d, Tensor], Tensor] = torch.compiler.disable(_by_weight)  # type: ignore[no-untyped-call]
     return left_out
@@ -130,14 +130,14 @@ def _by_weight(layer: nn.BatchNorm1d, x: Tensor) -> Tensor:
 
 @cache
 def _has_kernels() -> bool:
-    """Whether torch has the operators of :class:`_WeightedBatchNorm`, which no documentation promises."""
+    """Return whether torch has the operators of :class:`_WeightedBatchNorm`, which no documentation promises."""
     return all(hasattr(torch.ops.aten, name) for name in ("batch_norm_update_stats", "native_batch_norm_backward"))
 
 
 def _by_autograd(
     x: Tensor, weight: Tensor, bias: Tensor, numbers: list[int], shares: list[float], eps: float
 ) -> Tensor:
-    """The same by public operators; a whole step of a ResNet-20 takes 9 % longer."""
+    """Normalise with weighted statistics by public operators; a whole step of a ResNet-20 takes 9 % longer."""
     places, channels = [0, *range(2, x.ndim)], (1, -1, *(1,) * (x.ndim - 2))
     found = [torch.var_mean(part, places, correction=0) for part in torch.split(x, numbers)]
     mean = torch.stack([share * m for share, (_, m) in zip(shares, found, strict=True)]).sum(0)
@@ -147,7 +147,7 @@ def _by_autograd(
 
 
 class _WeightedBatchNorm(torch.autograd.Function):
-    """BatchNorm whose groups of rows have weights; as many sweeps over the activations as torch's own and a few."""
+    """BatchNorm with a weight for each group of rows; it reads the activations a few times more often than torch's."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""What a forward changes by itself: buffers, kept so that a step of several forwards moves each once."""
+"""Buffers that a forward changes: saved and restored, so that a step of several forwards changes each once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from torch.nn.parameter import is_lazy
 from imbsam.optim._tensors import each, local
 
 SAMPLED = 1 << 14
-"""Elements by which a frozen parameter is told from what it was: all of a small one, which can then be put back."""
+"""Elements compared to see that a frozen parameter has changed; a smaller one is saved whole and can be restored."""
 
 
 @dataclass(eq=False)
 class Slot:
-    """The place of a buffer: a module may change the tensor that lies there, or put another one there.
+    """Place of a buffer in its module: the module may change the tensor in it, or put another tensor there.
 
     Args:
-        owner: The module.
-        name: Of the buffer.
-        place: Where it lies, the module's ``_buffers`` or ``_parameters``.
-        normalises: Whether it is a BatchNorm's, whose output in training mode does not depend on it.
-        moves: Whether a forward was seen to change it.
+        owner: Module that has the buffer.
+        name: Name of the buffer.
+        place: Dictionary that holds it: the module's ``_buffers`` or ``_parameters``.
+        normalises: Whether the buffer belongs to a BatchNorm, whose output in training mode does not depend on it.
+        moves: Whether a forward was seen to change the buffer.
     """
 
     owner: nn.Module
@@ -39,26 +39,27 @@ class Slot:
 
     @property
     def always(self) -> bool:
-        """Whether it is taken for changed without a look."""
+        """Return whether the buffer counts as changed without a comparison."""
         return self.normalises or self.moves
 
     def now(self) -> Tensor | None:
-        """The tensor there, or ``None`` where none can be kept."""
+        """Return the tensor in the slot, or ``None`` where none can be kept."""
         tensor = self.place.get(self.name)
         usable = tensor is not None and not is_lazy(tensor) and tensor.layout == torch.strided
         return tensor if usable and not tensor.is_inference() and not tensor.requires_grad else None  # type: ignore[union-attr]
 
     def touched(self) -> bool:
-        """Whether the tensor may differ from the one of before."""
+        """Return whether the tensor may differ from the saved one."""
         now = self.now()
         return now is not None and (self.always or now is not self.held or now._version != self.version)
 
 
 class Buffers:
-    """The buffers that the forwards of a step may change: BatchNorm's statistics, moving averages, power iterations.
+    """Buffers that the forwards of a step may change: BatchNorm's statistics, moving averages, power iterations.
 
-    The outcome of a step is that of its first pass, at the unperturbed weights. Each later pass begins, but for
-    BatchNorm's, with the buffers from before the step, so that all passes are of the same function of the weights.
+    After a step the buffers have the values of its first pass, at the unperturbed weights. Each later pass starts with
+    the buffers from before the step (those of BatchNorm excepted), so that all passes see the same function of the
+    weights.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Buffers:
         self._first: list[tuple[Slot, Tensor | None, Tensor | None]] = []
 
     def find(self, modules: Iterable[nn.Module], normalising: Sequence[nn.Module]) -> None:
-        """Keep the buffers of these modules; what is known of those that were kept before stays."""
+        """Save the buffers of these modules; what is known of buffers saved before stays."""
         known = {(id(slot.place), slot.name): slot for slot in self._slots}
         layers, seen = set(normalising), set()
         self._slots = []
@@ -81,11 +82,11 @@ class Buffers:
 
     @property
     def move(self) -> bool:
-        """Whether a forward changes a buffer that is not BatchNorm's, as far as was seen."""
+        """Return whether a forward was seen to change a buffer that is not BatchNorm's."""
         return any(slot.moves and slot.owner.training == slot.training for slot in self._slots)
 
     def remember(self, *, further: bool = False) -> None:
-        """Keep the buffers as they are before a step, or before a further micro-batch of it."""
+        """Save the buffers before a step, or before a further micro-batch of it."""
         if not further:
             self._first = []
         elif not self._first:
@@ -96,11 +97,11 @@ class Buffers:
             _hold([slot for slot in self._slots if slot.before is None or slot.touched()])
 
     def remember_new(self) -> None:
-        """Keep the buffers of a module that is about to be called for the first time; others may have moved already."""
+        """Save the buffers of a module about to be called for the first time; others may have changed already."""
         _hold([slot for slot in self._slots if slot.before is None])
 
     def remember_frozen(self, modules: Iterable[nn.Module]) -> None:
-        """Note what the parameters without a gradient look like: a forward may move some, as momentum encoders."""
+        """Note the values of the parameters without a gradient: a forward may change some, as momentum encoders do."""
         kept = {(id(slot.place), slot.name) for slot in self._slots}
         self._frozen = [
             (module, name, p, _sample(p))
@@ -110,9 +111,9 @@ class Buffers:
         ]
 
     def settle(self, *, look: bool) -> None:
-        """Take the present buffers as the outcome of the step: its first pass has been made.
+        """Take the present buffers as the outcome of the step, whose first pass has been made.
 
-        ``look``: find out which have moved, whatever their version says.
+        ``look`` compares the values to find the buffers that have changed, whatever their version counter says.
         """
         if look:
             for slot in self._slots:
@@ -134,11 +135,11 @@ class Buffers:
         _keep(touched, "after", [slot.outcome for slot in touched])
 
     def rewind(self) -> None:
-        """Put back the buffers from before the step, for another pass over the same function."""
+        """Restore the buffers from before the step, for another pass over the same function."""
         _put([(s, s.held, s.before) for s in self._slots if not s.normalises and s.touched()])
 
     def end(self, *, settled: bool) -> None:
-        """Leave the outcome of the first pass, or, where nothing is settled, the buffers from before the passes."""
+        """Leave the outcome of the first pass, or the buffers from before the passes where there is none."""
         if not self._slots:
             return
         touched = [slot for slot in self._slots if slot.touched()]
@@ -149,12 +150,12 @@ class Buffers:
         _put([(s, s.held, s.before) if s.outcome is None else (s, s.outcome, s.after) for s in touched])
 
     def undo(self) -> None:
-        """Put back the buffers from before the step, of all its micro-batches."""
+        """Restore the buffers from before the step, all its micro-batches included."""
         _put(self._first or [(slot, slot.held, slot.before) for slot in self._slots if slot.touched()])
 
     @torch.no_grad()
     def undo_unless_finite(self) -> None:
-        """Undo the whole step in modules where it left NaN or infinity; an accelerator does not wait for it."""
+        """Undo the whole step in modules where it left NaN or infinity; an accelerator does not wait for the answer."""
         owners: dict[nn.Module, list[Slot]] = {}
         for slot in self._slots:
             now = slot.now()
@@ -180,7 +181,7 @@ def _differ(now: Tensor | None, before: Tensor | None) -> bool:
 
 
 def _hold(slots: Sequence[Slot]) -> None:
-    """Keep what lies in the slots now as what was there before."""
+    """Save what lies in the slots as the values from before."""
     for slot in slots:
         slot.held = slot.now()
         slot.version = -1 if slot.held is None else slot.held._version
@@ -189,7 +190,7 @@ def _hold(slots: Sequence[Slot]) -> None:
 
 @torch.no_grad()
 def _keep(slots: Sequence[Slot], name: str, tensors: Sequence[Tensor | None]) -> None:
-    """Copy the tensors into what the slots keep under a name, made anew where it does not fit."""
+    """Copy the tensors into the memory that the slots have under a name; memory that does not fit is replaced."""
     kept, sources = [], []
     for slot, tensor in zip(slots, tensors, strict=True):
         copy = getattr(slot, name)
@@ -205,7 +206,7 @@ def _keep(slots: Sequence[Slot], name: str, tensors: Sequence[Tensor | None]) ->
 
 @torch.no_grad()
 def _put(found: Sequence[tuple[Slot, Tensor | None, Tensor | None]]) -> None:
-    """Put a tensor with kept contents back into its place."""
+    """Put saved values back into the buffer's place."""
     kept = [(slot, tensor, contents) for slot, tensor, contents in found if tensor is not None and contents is not None]
     for slot, tensor, contents in kept:
         slot.place[slot.name] = tensor

@@ -1,4 +1,4 @@
-"""A wrapper that counts its steps and keeps memory for each parameter, in every checkpoint of its base."""
+"""Wrapper around an optimizer that counts its steps and keeps memory per parameter, saved in every checkpoint."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +16,13 @@ class Counting(Wrapper):
 
     Args:
         base: The optimizer that makes the steps.
-        options: What every group has besides the base's own options.
+        options: Options that every group has besides those of the base optimizer.
 
     Attributes:
-        steps: Steps made.
-        skipped: Steps skipped.
-        skipped_in_a_row: Those since the last step made.
-        memory: What is kept for each parameter, by name.
+        steps: Number of steps made.
+        skipped: Number of steps skipped.
+        skipped_in_a_row: Number of steps skipped since the last step made.
+        memory: Tensors kept for each parameter, by name.
     """
 
     keeps: tuple[str, ...] = ()
@@ -38,27 +38,27 @@ class Counting(Wrapper):
 
     @property
     def _is_open(self) -> bool:
-        """Whether parameters may be perturbed."""
+        """Return whether parameters may be perturbed at the moment."""
         return False
 
     def _own_params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in params_of(group)]
 
     def _places(self) -> Sequence[str]:
-        """Names of what will be kept for each parameter, as far as they are known before the first step."""
+        """Return the names of the memory that will be kept for each parameter, as far as known now."""
         return self.keeps
 
     def _kept(self) -> Kept:
         return Kept(self.steps, self.skipped, self.skipped_in_a_row, self.memory)
 
     def _count(self) -> None:
-        """Write the counts into the groups, which every checkpoint of the base takes along."""
+        """Write the counts into the groups, which every checkpoint of the base includes."""
         counts = self._kept().counts
         for group in self.param_groups:
             group[OWN] = counts
 
     def _fill_state(self) -> None:
-        """Let the base create its state by a step that moves nothing, and have a place for memory to be loaded into."""
+        """Let the base create its state by a step that moves nothing, and make room for memory to be loaded into."""
         # Raising here would leave the learning rate at 0, and state_dict() says what is wrong.
         if not self._is_open:
             step_inside(self.base)

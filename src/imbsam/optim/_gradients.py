@@ -1,4 +1,4 @@
-"""The gradients of one step by name: one accumulates in ``.grad``, the others are set aside by reference."""
+"""Gradients of one step by name: one accumulates in ``.grad``, the others are set aside by reference."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,18 +17,19 @@ MeanOverRanks = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 class Parts:
-    """The gradients and losses of one step by name, before they are combined.
+    """Gradients and losses of one step by name, before they are combined.
 
-    ``"step"`` is what the base optimizer would see, ``"ascent k"`` the gradient that term k climbed along (where the
-    method sets ``keeps_ascents``) and ``"descent k"`` that of term k at its perturbed weights (where the term is
-    ``apart``). All of them are those of the whole batch: on several ranks, of the rows of all ranks.
+    ``"step"`` is the gradient that the base optimizer would see, ``"ascent k"`` the gradient that term k climbed along
+    (where the method sets ``keeps_ascents``), and ``"descent k"`` the gradient of term k at its perturbed weights
+    (where the term is ``apart``). Each is a gradient of the whole batch; on several ranks, of the rows of all ranks.
 
     Args:
         params: Every parameter that may have a gradient, of any shapes.
-        gradients: By name, aligned with ``params`` and of their shapes; ``None`` where backward did not reach one.
+        gradients: Gradients by name, aligned with ``params`` and of their shapes; ``None`` where backward did not
+            reach.
         losses: Weighted loss of this rank's rows by name, shape ``()`` each.
         mean: Averages such losses over the ranks.
-        loss_scale: What losses given to ``backward``, and so the gradients, were multiplied by.
+        loss_scale: Factor of the losses given to ``backward``, and so of the gradients.
 
     Attributes:
         params: The parameters that some gradient has reached, of any shapes.
@@ -53,10 +54,11 @@ class Parts:
         return name in self._gradients
 
     def gradient(self, name: str) -> list[Tensor]:
-        """The gradient of a name for each of :attr:`params`; zero where backward did not reach one.
+        """Return the gradient with a name for each of :attr:`params`; zero where backward did not reach one.
 
         Args:
-            name: As ``"step"``, ``"ascent 0"`` or ``"descent 1"``; of a name that is not there all are zero.
+            name: Name of the gradient: ``"step"``, ``"ascent 0"`` or ``"descent 1"``, for example. Under a name that
+                is not there every gradient is zero.
         """
         own = self._gradients.get(name)
         held = [None if own is None else own[i] for i in self.reached]
@@ -64,18 +66,18 @@ class Parts:
 
     @cached_property
     def losses(self) -> Mapping[str, Tensor]:
-        """The weighted loss by name, shape ``()`` each, float64; ranks exchange theirs at the first look."""
+        """Weighted loss by name, shape ``()`` each, float64; ranks exchange their losses at the first access."""
         return self._mean(self._own_losses)
 
 
 @dataclass(frozen=True)
 class Combined:
-    """What a method makes of the gradients of its passes.
+    """Result of combining the gradients of a step's passes.
 
     Args:
-        gradient: For the base optimizer, one for each of the parts' ``params``, of its shape; ``None`` leaves the
-            step's as it is.
-        memory: What the method keeps for each parameter, of its shape, by name, once the step has been made.
+        gradient: Gradient for the base optimizer, one tensor for each of the parts' ``params``, of its shape; ``None``
+            leaves the step's gradient as it is.
+        memory: Tensors that the method keeps for each parameter, of its shape, by name, once the step has been made.
     """
 
     gradient: Sequence[Tensor] | None = None
@@ -83,16 +85,16 @@ class Combined:
 
 
 class Gradients:
-    """The gradients of one step, while its passes are made.
+    """Gradients of one step, while its passes are made.
 
     Args:
-        reached: The optimizer's parameters, of which a gradient that passes of steps before have left is dropped, and
-            the model's others; what these have is kept for :meth:`close`.
-        accumulate: Whether the step's gradient is added to what the optimizer's parameters have.
-        waiting: Whether what they have is of passes that wait for the same step.
+        reached: The optimizer's parameters, and the other parameters of the model. A gradient that earlier passes left
+            on the optimizer's parameters is dropped; gradients of the others are kept for :meth:`close`.
+        accumulate: Whether the step's gradient is added to the gradients that the optimizer's parameters have.
+        waiting: Whether those gradients come from passes that wait for the same step.
 
     Raises:
-        PassError: If the optimizer's parameters have a gradient that is not of passes, and it is not to be added to.
+        PassError: If the optimizer's parameters have a gradient that no pass made, and ``accumulate`` is off.
     """
 
     def __init__(self, reached: Reached, *, accumulate: bool = False, waiting: bool = False) -> None:
@@ -111,7 +113,7 @@ class Gradients:
             p.grad = None
 
     def collect(self, name: str) -> None:
-        """Let the next backward accumulate into the gradient of this name."""
+        """Make the next backward accumulate into the gradient with this name."""
         if name == self._collected:
             return
         self._aside[self._collected] = [_own(p.grad) for p in self._params]
@@ -120,11 +122,11 @@ class Gradients:
         self._collected = name
 
     def drop(self, name: str) -> None:
-        """Forget a gradient that is set aside."""
+        """Discard a gradient that is set aside."""
         self._aside.pop(name, None)
 
     def merge(self, name: str, *, loss_scale: float) -> dict[Tensor, Tensor]:
-        """Add a gradient to the step's, and give it, divided by the loss scale, in memory of its own."""
+        """Add a gradient to the step's, and return it, divided by the loss scale, in memory of its own."""
         self.collect(STEP)
         merged = {}
         for p, grad in zip(self._params, self._aside.pop(name, ()), strict=False):
@@ -140,19 +142,19 @@ class Gradients:
         return merged
 
     def parts(self, losses: Mapping[str, Tensor], mean: MeanOverRanks, *, loss_scale: float) -> Parts:
-        """Every gradient that is still kept, by its name."""
+        """Return every gradient that is still kept, by its name."""
         self.collect(STEP)
         return Parts(self._params, {STEP: [p.grad for p in self._params], **self._aside}, losses, mean, loss_scale)
 
     def replace(self, reached: Sequence[int], gradient: Sequence[Tensor]) -> None:
-        """Put a combined gradient over the parameters with these indices in the place of the step's."""
+        """Replace the step's gradient, for the parameters with these indices, by a combined gradient."""
         for i, grad in zip(reached, gradient, strict=True):
             self._params[i].grad = grad
 
     def close(self, *, keep: bool) -> None:
-        """Leave the step's gradient in ``.grad``, with what was there before if it was kept; or, without, that alone.
+        """Leave the step's gradient in ``.grad``, plus the gradient from before if it was kept.
 
-        A parameter whose gradient waits for a step of another optimizer keeps that one.
+        A parameter whose gradient waits for a step of another optimizer keeps that gradient.
         """
         self.collect(STEP)
         self._aside.clear()
@@ -181,12 +183,13 @@ def _refuse_gradients_of_others(own: Sequence[Tensor]) -> None:
     # Set to zero, they have been cleared, too.
     if others and not bool(global_norm(others) == 0):
         raise PassError(
-            "parameters of the optimizer have a gradient that is not of its passes, as of a backward() of your own, "
-            "which the passes would drop: add to it by passes(targets, accumulate=True), or clear it by zero_grad()."
+            "parameters of the optimizer have a gradient that is not of its passes, for example from a backward() "
+            "of your own, and the passes would drop it: add to it by passes(targets, accumulate=True), or clear it by "
+            "zero_grad()."
         )
 
 
 def _own(grad: Tensor | None) -> Tensor | None:
-    """The gradient, copied where it lies in a bucket of ``DistributedDataParallel``: the next backward refills it."""
+    """Return the gradient, copied if it lies in a ``DistributedDataParallel`` bucket: the next backward refills it."""
     shared = grad is not None and not grad.is_sparse and grad.untyped_storage().nbytes() > grad.nbytes
     return grad.clone() if grad is not None and shared else grad

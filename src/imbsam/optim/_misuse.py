@@ -1,4 +1,4 @@
-"""What would train wrongly without a word: each is found where it first happens, and refused by name."""
+"""Checks for uses that would train wrongly without an error; each raises an error that names the mistake."""
 
 import inspect
 
@@ -10,7 +10,7 @@ from imbsam.optim.ascent import Ascent
 
 
 def refuse_scaler() -> None:
-    """Refuse a closure that ``GradScaler.step`` hands on, whose gradients nothing would unscale between the passes."""
+    """Refuse a closure passed on by ``GradScaler.step``: nothing would unscale its gradients between the passes."""
     frame = inspect.currentframe()
     for _ in range(10):  # Between them are torch's wrappers around every step, and ours.
         # By the object: the method of it that calls step() is private, and may get another name. By the file before
@@ -27,7 +27,7 @@ def refuse_scaler() -> None:
 
 
 def described(optimizer: object, prefix: str = "") -> dict[str, object]:
-    """The options of an optimizer as plain values by name, for ranks to compare."""
+    """Return the options of an optimizer as plain values by name, for ranks to compare."""
     found: dict[str, object] = {f"{prefix}kind": type(optimizer).__name__}
     for name, value in vars(optimizer).items():
         if name.startswith("_") or name in ("base", "model", "memory", "defaults"):

@@ -1,4 +1,4 @@
-"""The modules that a step calls: found anew where the model has changed, and watched where they are called first."""
+"""Modules that a step calls: searched again when the model has changed, and observed at their first call."""
 
 import sys
 from typing import NoReturn
@@ -19,7 +19,7 @@ SHARDED_AFTERWARDS = (
 
 
 class Modules:
-    """The modules of the model, and those outside it that the first step was seen to call.
+    """Modules of the model, and modules outside it that the first step was seen to call.
 
     Args:
         model: The model; ``None`` where the optimizer was not given one.
@@ -38,7 +38,7 @@ class Modules:
         """Whether the present step is the first with these modules."""
 
     def look(self) -> bool:
-        """Find the modules as they are now, and tell whether any is new: a layer may have been put in since."""
+        """Find the modules as they are now, and return whether any is new: a layer may have been added since."""
         modules = _below(self._model) if self._model is not None else []
         size = sum([len(module._buffers) for module in modules])
         if modules != self._all or size != self._size:
@@ -55,7 +55,7 @@ class Modules:
 
     @property
     def compiled(self) -> bool:
-        """Whether a part of the model may be compiled: known of the model, else taken from the whole process."""
+        """Return whether a part of the model may be compiled; without a model, whether anything here may be."""
         if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in self._all):
             return True
         # torch.compile(model) leaves no trace on the model; in a torch without this name nothing counts as compiled.
@@ -63,7 +63,7 @@ class Modules:
         return any(backend is not None for backend in getattr(dynamo, "cached_backends", {}).values())
 
     def remember(self, *, further: bool = False) -> None:
-        """Keep the buffers as they are before a step, or a further micro-batch; in the first watch what is called."""
+        """Save the buffers before a step or a further micro-batch; in the first step, watch the modules called."""
         self.buffers.remember(further=further)
         if self.watched:
             self.buffers.remember_frozen(self._all)
@@ -72,7 +72,7 @@ class Modules:
                 self._handle = nn.modules.module.register_module_forward_pre_hook(self._called)
 
     def stop(self, *, seen: bool) -> None:
-        """Watch no more in this step; and in none, where a whole step was seen."""
+        """Stop watching in this step, and for good once a whole step was seen."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -85,8 +85,8 @@ class Modules:
         if isinstance(module, DistributedDataParallel) and module.process_group.size() > 1:
             # Ranks that do not know of each other make passes of different number, and wait for ever.
             raise PassError(
-                "the model was wrapped in DistributedDataParallel, and the optimizer does not know: make the optimizer "
-                "afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
+                "the model was wrapped in DistributedDataParallel, but the optimizer was made before: make the "
+                "optimizer afterwards, with the wrapped model: ImbSAM(base, tail, model=model)."
             )
         sharded = self._model is not None and any(map(is_sharded, self._model.parameters()))
         if not sharded and hasattr(module, "reshard") and any(map(is_sharded, module.parameters())):
@@ -116,7 +116,7 @@ class Modules:
 
 
 def _below(model: nn.Module) -> list[nn.Module]:
-    """The module and all that it holds, each once; faster than ``modules()``, which joins names."""
+    """Return the module and all modules in it, each once; faster than ``modules()``, which joins names."""
     seen, found = {model}, [model]
     # Grows while it is gone through.
     for module in found:

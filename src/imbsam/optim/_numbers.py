@@ -1,4 +1,4 @@
-"""Numbers that are options: of the right kind and in their range, or refused by name."""
+"""Checks of numeric options: a value of the wrong kind or out of range raises an error that names the option."""
 
 import math
 from numbers import Integral, Real
@@ -16,19 +16,19 @@ def check_number(
     below: float | None = None,
     whole: bool = False,
 ) -> None:
-    """See that an option is a finite real number in its range: no bool, no text, no tensor.
+    """Check that an option is a finite real number in its range: no bool, no text, no tensor.
 
     Args:
-        name: Of the option.
-        value: What was given.
-        least: The smallest that is allowed.
-        above: All that is allowed is larger.
-        most: The largest that is allowed.
-        below: All that is allowed is smaller.
-        whole: Whether it counts something.
+        name: Name of the option.
+        value: Value that was given.
+        least: Smallest allowed value.
+        above: Exclusive lower bound.
+        most: Largest allowed value.
+        below: Exclusive upper bound.
+        whole: Whether the value has to be a whole number.
 
     Raises:
-        OptionError: Otherwise.
+        OptionError: If the value is not such a number.
     """
     number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if number and math.isfinite(value):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The options that every method has, and what they may be."""
+"""Options that every method has, and their allowed values."""
 
 import inspect
 import re
@@ -29,7 +29,7 @@ _SECOND_ORDER = {"compute_hutchinson_hessian", "set_hessian", "get_trace", "hutc
 
 
 class Common(TypedDict, total=False):
-    """The options that every method passes on to :class:`SharpnessAware`."""
+    """Options that every method passes on to :class:`SharpnessAware`."""
 
     model: nn.Module | None
     batch_statistics: BatchStatistics
@@ -44,12 +44,12 @@ class Common(TypedDict, total=False):
 
 
 def check_base(base: Optimizer) -> None:
-    """Refuse what cannot make a step along a gradient that lies in ``.grad``."""
+    """Refuse a base optimizer that cannot make a step along a gradient in ``.grad``."""
     if not isinstance(base, Optimizer):
-        raise OptionError(f"base must be an optimizer instance, as SGD(model.parameters(), lr=0.1); got {base!r}.")
+        raise OptionError(f"base must be an optimizer instance, such as SGD(model.parameters(), lr=0.1); got {base!r}.")
     if "rho" in base.defaults:
         raise OptionError(
-            f"{type(base).__name__} has an option rho of its own, which would be taken for the neighbourhood size: "
+            f"{type(base).__name__} has an option rho of its own, which would be confused with the neighbourhood size: "
             "choose another base optimizer."
         )
     name, step = type(base).__name__, inspect.unwrap(type(base).step)
@@ -59,15 +59,16 @@ def check_base(base: Optimizer) -> None:
         _source(step)
     ):
         raise OptionError(
-            f"{name} evaluates the loss by itself, by a closure, and the gradient here is made of passes beforehand: "
-            "choose a base that steps along a gradient, as SGD or AdamW."
+            f"{name} evaluates the loss itself, by a closure, but the gradient here is made by passes beforehand: "
+            "choose a base that steps along a gradient, such as SGD or AdamW."
         )
     # By what such steps are known to take, to call and to say of themselves.
     graph = "hessian" in parameters or _SECOND_ORDER & {*step.__code__.co_names}
     if graph or getattr(base, "is_second_order", False) or any(g.get("differentiable") for g in base.param_groups):
         raise OptionError(
             f"{name} {'with differentiable=True ' if not graph else ''}needs the graph of the gradient, and what the "
-            "passes leave in .grad has none: choose a base that steps along a gradient, as SGD or AdamW, and leave "
+            "passes leave in .grad has none: choose a base that steps along a gradient, such as SGD or AdamW, and "
+            "leave "
             "differentiable=False."
         )
 
@@ -80,7 +81,7 @@ def _source(function: Callable[..., object]) -> str:
 
 
 def check_choices(given: Mapping[str, str]) -> None:
-    """See that each option is one of its :data:`CHOICES`."""
+    """Check that each option is one of its :data:`CHOICES`."""
     for name, value in given.items():
         *others, last = map(repr, CHOICES[name])
         if value not in CHOICES[name]:
@@ -88,7 +89,7 @@ def check_choices(given: Mapping[str, str]) -> None:
 
 
 def check_numbers(given: Mapping[str, int | None]) -> None:
-    """See that each number, if there is one, is at least 1."""
+    """Check that each number, if given, is at least 1."""
     for name, number in given.items():
         if number is not None:
             check_number(name, number, least=1, whole=True)

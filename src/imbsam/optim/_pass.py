@@ -1,4 +1,4 @@
-"""One pass of a step, as the caller's loop sees it."""
+"""One pass of a step, as the caller's training loop sees it."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -37,7 +37,7 @@ class Pass:
         return rows.to(self._step.device, non_blocking=True)
 
     def select(self, *batch: Tensor) -> tuple[Tensor, ...]:
-        """Take the pass's rows of tensors whose first dimension is the batch; without a copy where it is all of them.
+        """Select the pass's rows of tensors whose first dimension is the batch, without a copy where they are all rows.
 
         Args:
             batch: Tensors of shape ``(B, ...)``, on any device.
@@ -51,18 +51,17 @@ class Pass:
     def split(self, size: int) -> Iterator["Pass"]:
         """Cut the pass into micro-batches; their gradients add up to the pass's.
 
-        Go through them one by one, forward and backward, as they are yielded: BatchNorm is told of each in turn. Ranks
-        that share sharded weights gather them together, so that one with fewer rows forwards its first ones again,
-        which then count nothing.
+        Make forward and backward of each as it is yielded: BatchNorm is told of each in turn. Ranks that share sharded
+        weights gather them together, so a rank with fewer rows forwards its first rows again, with weight 0.
 
         Args:
-            size: Rows in each, the last may have fewer.
+            size: Rows in each micro-batch; the last may have fewer.
 
         Yields:
             Passes over consecutive rows of this one.
 
         Raises:
-            OptionError: If ``size`` is no whole number, or below 1.
+            OptionError: If ``size`` is not a whole number of at least 1.
         """
         check_number("size", size, least=1, whole=True)
         starts = range(self._span.start, self._span.stop, size)
@@ -73,14 +72,14 @@ class Pass:
 
     @property
     def backwards(self) -> int:
-        """How many backwards share the pass's forward."""
+        """Number of backwards that share the pass's forward."""
         return len(self._planned.uses)
 
     @property
     def needs_gradient(self) -> bool:
-        """Whether the pass has a backward; where not, its forward may run under ``torch.no_grad()``.
+        """Return whether the pass has a backward; if not, its forward may run under ``torch.no_grad()``.
 
-        Of a pass that only moves running statistics, parameters of others get the gradient of the mean loss.
+        In a pass that only moves running statistics, parameters of other optimizers get the gradient of the mean loss.
         """
         return bool(self._planned.uses) or (self._planned.counted is not None and self._step.serves_others)
 
@@ -91,17 +90,17 @@ class Pass:
         Args:
             losses: Loss of each row of the pass, in order, shape ``(R,)``; multiplied by the ``loss_scale`` that
                 ``passes`` was given, if any.
-            by: Called with the weighted sum of the losses, shape ``()``, and ``retain_graph``, in the place of
-                ``Tensor.backward``: a framework's own, as Fabric's, which multiplies by ``loss_scale`` itself, so that
-                the losses come as they are.
+            by: Backward function of a framework, for example Fabric's, called instead of ``Tensor.backward`` with the
+                weighted sum of the losses, shape ``()``, and ``retain_graph``. It multiplies by ``loss_scale`` itself,
+                so give the losses unscaled.
 
         Raises:
-            PassError: If the losses are not one per row, or this is not the pass in progress.
+            PassError: If there is not one loss per row, or this is not the pass in progress.
         """
         if losses.shape != (self._size,):
             raise PassError(
                 f"backward() needs the loss of each of the {self._size} rows, shape ({self._size},); "
                 f"got shape {tuple(losses.shape)}. Use a criterion with reduction='none', and the mean over what a row "
-                "has besides, as losses.flatten(1).mean(1)."
+                "has besides, for example losses.flatten(1).mean(1)."
             )
         self._step._backward(self._planned, self._span if self._counts else None, losses, by)

@@ -1,4 +1,4 @@
-"""Which parameters a method perturbs: all of them, those of normalisation layers, or those of certain names."""
+"""Choice of the parameters that a method perturbs: all, those of normalisation layers, or those of certain names."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -9,15 +9,17 @@ from imbsam.errors import OptionError
 
 ALL, NORMS = "all", "norms"
 _WRAPPERS = ("module.", "_orig_mod.")
-"""What ``DistributedDataParallel`` and ``torch.compile`` put before the names of a model."""
+"""Prefixes that ``DistributedDataParallel`` and ``torch.compile`` put before the names of a model."""
 
 
 class Perturbed:
-    """Tells the parameters to perturb from the others.
+    """Rule that tells the parameters to perturb from the others.
 
     Args:
-        perturb: ``"all"``, ``"norms"`` and patterns of names, as ``("norms", "head.*")``: whatever any of them says.
-        model: Names the parameters, and has the normalisation layers; by their class's name, which holds "norm".
+        perturb: ``"all"``, ``"norms"`` or patterns of names, for example ``("norms", "head.*")``; a parameter is
+            perturbed if any of them matches.
+        model: Model that names the parameters and has the normalisation layers: those with "norm" in their class's
+            name.
     """
 
     def __init__(self, perturb: Sequence[str], model: nn.Module | None) -> None:
@@ -27,7 +29,7 @@ class Perturbed:
         self._norms = set(_of_norms(model)) if model is not None and NORMS in perturb else set()
 
     def holds(self, p: Tensor, name: str | None) -> bool:
-        """Whether a parameter, of any shape, is perturbed.
+        """Return whether a parameter, of any shape, is perturbed.
 
         Args:
             p: The parameter.
@@ -39,13 +41,13 @@ class Perturbed:
         return bare is not None and any(fnmatchcase(bare, pattern) for pattern in self._patterns)
 
     def check(self, named: Sequence[tuple[Tensor, str | None]]) -> None:
-        """See that some parameter of the optimizer is perturbed.
+        """Check that at least one parameter of the optimizer is perturbed.
 
         Args:
-            named: All of them, of any shapes, with their names.
+            named: All parameters, of any shapes, with their names.
 
         Raises:
-            OptionError: If none is, or what is asked for needs the model.
+            OptionError: If none is perturbed, or ``perturb`` needs the model and there is none.
         """
         if ALL in self.perturb:
             return
@@ -60,24 +62,24 @@ class Perturbed:
         if not self._patterns:
             raise OptionError(
                 f"perturb='norms' finds no normalisation layer with parameters of the optimizer in the "
-                f"{type(self._model).__name__}: choose 'all', or patterns of names, as {names[0]!r}."
+                f"{type(self._model).__name__}: choose 'all', or patterns of names, such as {names[0]!r}."
             )
         shown = ", ".join([*names[:3], *(["..."] if len(names) > 4 else []), *names[max(3, len(names) - 1) :]])
         raise OptionError(
-            f"perturb={_short(self.perturb)} fits the name of no parameter of the optimizer; * stands for anything, as "
-            f"in 'head.*'. They are {shown}."
+            f"perturb={_short(self.perturb)} matches no parameter of the optimizer; * stands for anything, "
+            f"for example in 'head.*'. They are {shown}."
         )
 
 
 def checked_perturb(perturb: str | Sequence[str]) -> tuple[str, ...]:
-    """What to perturb as a tuple of words.
+    """Return the choice of parameters to perturb as a tuple of words.
 
     Raises:
-        OptionError: If it is none.
+        OptionError: If it is neither a word nor a sequence of words.
     """
     words = (perturb,) if isinstance(perturb, str) else tuple(perturb) if isinstance(perturb, list | tuple) else ()
     if not words or not all(isinstance(word, str) and word for word in words):
-        raise OptionError(f"perturb must be 'all', 'norms', or patterns of names, as 'head.*'; got {perturb!r}.")
+        raise OptionError(f"perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got {perturb!r}.")
     return words
 
 

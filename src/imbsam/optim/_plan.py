@@ -1,4 +1,4 @@
-"""The plan of a step: which rows to forward at which weights, so that no row is forwarded for nothing."""
+"""Plan of a step: the rows to forward at each set of weights, so that no row is forwarded for nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,21 +14,21 @@ STEP = "step"
 """The gradient that the base optimizer will see."""
 
 UNUSED = "unused"
-"""A gradient that nothing uses, as of a closure that backpropagates where only its forward is needed."""
+"""Name of a gradient that nothing uses: a closure backpropagates even where only its forward is needed."""
 
 
 def ascent_of(term: int) -> str:
-    """The name of the gradient that term number ``term`` climbs along."""
+    """Return the name of the gradient that term number ``term`` climbs along."""
     return f"ascent {term}"
 
 
 def is_ascent(name: str) -> bool:
-    """Whether a gradient is one that a term climbs along."""
+    """Return whether a gradient is one that a term climbs along."""
     return name.startswith("ascent ")
 
 
 def descent_of(term: int) -> str:
-    """The name of the gradient of term number ``term`` at its perturbed weights, where it is kept apart."""
+    """Return the name of the gradient of term number ``term`` at its perturbed weights, where it is kept apart."""
     return f"descent {term}"
 
 
@@ -44,7 +44,7 @@ class Use:
 
     @cached_property
     def even(self) -> float | None:
-        """The weight of every row, where all have the same."""
+        """Weight of every row, where all have the same."""
         numbers = self.weights.tolist()
         return numbers[0] if numbers and numbers.count(numbers[0]) == len(numbers) else None
 
@@ -55,14 +55,16 @@ class PlannedPass:
 
     Args:
         rows: Rows to forward, shape ``(R,)``, those with a weight first; ``None`` stands for the whole batch.
-        uses: Their weights are aligned with ``rows``. None: the pass only looks at losses, or moves running statistics.
+        uses: Backwards of the pass, with weights aligned with ``rows``. Without any, the pass only computes losses or
+            moves
+        running statistics.
         term: The term whose perturbation is in force; ``None`` at the weights themselves.
         counted: Weight of these rows in the batch's mean loss, shape ``(R,)``: each row counts once, at ``w`` where it
             is forwarded there. ``None`` where none does.
-        evenly: The weight of each in it, where all have the same.
-        own: How many of these rows, the first ones, are there for themselves; the others stand for all that are left
-            out, and enter BatchNorm's statistics accordingly. ``None`` where the rows count alike.
-        select: Turns the losses at ``w`` and at ``w + e`` into the weights of the pass that follows.
+        evenly: Weight of each row in the mean loss, where all have the same.
+        own: Number of rows, counted from the first, that stand for themselves; the other rows stand for all rows left
+            out, and enter BatchNorm's statistics accordingly. ``None`` where all rows count alike.
+        select: Turns the losses at ``w`` and at ``w + e`` into the weights of the following pass.
     """
 
     rows: Tensor | None
@@ -74,7 +76,7 @@ class PlannedPass:
     select: "Callable[[Tensor, Tensor], PlannedPass] | None" = None
 
     def row_groups(self, span: slice, batch_size: int) -> list[tuple[int, float]] | None:
-        """How much consecutive rows stand for in BatchNorm's statistics: their number and their share of the batch.
+        """Number and share of the batch of each group of consecutive rows in BatchNorm's statistics.
 
         ``None`` where all rows count alike.
         """
@@ -89,7 +91,7 @@ class PlannedPass:
 
 @dataclass(frozen=True)
 class Need:
-    """What any rank needs of each term: whether it has a row in the direction, and in the descent."""
+    """Parts of each term that any rank needs: whether some rank has a row in the ascent, and in the descent."""
 
     perturbed: tuple[bool, ...]
     present: tuple[bool, ...]
@@ -115,13 +117,13 @@ def plan(
 
     Args:
         terms: The method's terms for this batch.
-        need: Which parts exist on any rank; a rank without rows for one still makes its passes.
+        need: Parts that exist on any rank; a rank without rows for a part still makes its passes.
         coupled: Whether a row's loss depends on the other rows of its pass.
-        statistics: The policy where it does.
-        context_rows: How many other rows normalise a pass under ``"context"``.
-        row_multiple: The rows of a pass are rounded up to a multiple of this, by others of weight 0.
+        statistics: Policy for BatchNorm where it does.
+        context_rows: Number of other rows that normalise a pass under ``"context"``.
+        row_multiple: Round the rows of a pass up to a multiple of this, by rows of weight 0.
         share: Whether several backwards may share one forward (not under DDP, which syncs the first alone).
-        fresh: For each term, whether its direction is made of a gradient of this step, by default it is; a random one
+        fresh: For each term, whether its direction uses a gradient of this step (the default); a random direction
             needs no pass of its own.
         learns: Whether the ascent looks at the gradients of the perturbed terms, which are then kept apart.
 
@@ -153,7 +155,7 @@ def plan(
 
 
 def _unperturbed(terms: Sequence[Term], need: Need) -> tuple[Tensor, bool]:
-    """Sum the descents of the terms at ``w`` itself, shape ``(B,)``, and tell whether any rank has a row there."""
+    """Sum the descents of the terms at ``w`` itself, shape ``(B,)``, and return whether any rank has a row there."""
     still = [k for k, perturbed in enumerate(need.perturbed) if not (perturbed or terms[k].apart)]
     descents = [terms[k].descent for k in still]
     total = sum(descents[1:], start=descents[0]) if descents else torch.zeros_like(terms[0].descent)
@@ -198,7 +200,7 @@ class _Layout:
         return found
 
     def opening(self, uses: list[Use]) -> list[PlannedPass]:
-        """The pass at the unperturbed weights that several uses share; one each where they may not."""
+        """Lay out the pass at the unperturbed weights that several uses share; one pass for each where they may not."""
         groups = [uses] if self.share or not uses else [[use] for use in uses]
         passes = []
         for index, group in enumerate(groups):
@@ -207,7 +209,7 @@ class _Layout:
         return passes
 
     def own_pass(self, use: Use, *, term: int | None = None) -> PlannedPass:
-        """A pass over the rows that one use weighs."""
+        """Lay out a pass over the rows that one use weighs."""
         return self._over_own_rows([use], term)
 
     def _over_own_rows(self, uses: Sequence[Use], term: int | None = None) -> PlannedPass:
@@ -219,7 +221,7 @@ class _Layout:
         return PlannedPass(rows, aligned, term, own=int(weighed.count_nonzero()) if self.coupled else None)
 
     def looking_pass(self, select: Selection, gradient: str, *, term: int) -> PlannedPass:
-        """The whole batch at the perturbed weights, without a backward; its losses choose the rows of the next pass."""
+        """Lay out a forward of the whole batch at the perturbed weights; its losses choose the next pass's rows."""
 
         def chosen(before: Tensor, after: Tensor) -> PlannedPass:
             return self.own_pass(Use(select(before, after), gradient), term=term)
@@ -227,7 +229,7 @@ class _Layout:
         return PlannedPass(None, (), term, select=chosen)
 
     def _rows(self, weights: Tensor) -> Tensor | None:
-        """The rows with a weight and evenly spaced others, context and padding; ``None`` where that is all rows."""
+        """Return the rows with a weight and evenly spaced others, context and padding; ``None`` if that is all rows."""
         if self.coupled and self.statistics == "batch":
             return None
         rows = self._support(weights)

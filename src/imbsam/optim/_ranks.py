@@ -1,4 +1,4 @@
-"""What the ranks of a distributed run agree on before a step: its passes and the size of the whole batch."""
+"""Agreement of the ranks of a distributed run before a step: its passes, and the size of the whole batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,13 +14,13 @@ from imbsam.optim._terms import Term
 
 
 class Ranks:
-    """The processes that share a model's gradients.
+    """Processes that share a model's gradients.
 
-    A rank without a tail row must make the same passes as the others, or their all-reduces never meet.
+    A rank without a tail row must make the same passes as the others, or their all-reduces would wait for ever.
 
     Args:
-        model: A ``DistributedDataParallel``, compiled or wrapped further, makes its process group the ranks, and so do
-            weights sharded by ``fully_shard``; anything else is one process.
+        model: Model of the run. The ranks are the process group of a ``DistributedDataParallel``, compiled or wrapped
+            further, or of weights sharded by ``fully_shard``; for anything else there is one process.
 
     Raises:
         OptionError: If the weights are sharded over fewer processes than there are.
@@ -40,7 +40,7 @@ class Ranks:
             self._device = torch.device("cuda", torch.cuda.current_device())
 
     def compare(self, describe: Callable[[], Mapping[str, object]]) -> None:
-        """See, before the first step, that the ranks were given the same options."""
+        """Check, before the first step, that all ranks were given the same options."""
         if self._compared:
             return
         self._compared = True
@@ -53,18 +53,18 @@ class Ranks:
                 name = differing[0]
                 raise OptionError(
                     f"the ranks were given different options: {name} is {_short(held[0].get(name))} on rank 0 and "
-                    f"{_short(other.get(name))} on rank {rank}. Count the classes over all of the training data, and "
-                    "make the optimizer alike on every rank."
+                    f"{_short(other.get(name))} on rank {rank}. Count the classes over all training data, and make "
+                    "the same optimizer on every rank."
                 )
 
     def send(self, *, gradients: bool) -> None:
-        """Say whether the next backward shares its gradients; the next that does sends the sum."""
+        """Set whether the next backward shares its gradients; the next backward that does sends the sum."""
         # Of a static graph every backward has to be the same.
         if self._replicas is not None and not self._replicas.static_graph:
             self._replicas.require_backward_grad_sync = gradients
 
     def most(self, number: int) -> int:
-        """The largest number that any rank has, where they share weights; else this rank's."""
+        """Return the largest number that any rank has, where they share weights; else this rank's number."""
         if not self.sharded or self.size == 1:
             return number
         largest = torch.tensor(number, device=self._device)
@@ -77,12 +77,12 @@ class Ranks:
         except RuntimeError as error:
             raise PassError(
                 f"rank {dist.get_rank(self._group)} came to step {step + 1} and another rank did not "
-                f"({str(error).splitlines()[0][:200]}). Every rank has to make as many steps: give each as many "
-                "batches (a DistributedSampler does), and look for an error on another rank."
+                f"({str(error).splitlines()[0][:200]}). Every rank has to make the same number of steps: give "
+                "each the same number of batches (a DistributedSampler does), and look for an error on another rank."
             ) from error
 
     def agree(self, rows: int, terms: Sequence[Term], *, step: int = 0) -> tuple[float, Need]:
-        """The mean batch size of the ranks, by which each divides as theirs are averaged, and what any rank needs."""
+        """Return the mean batch size of the ranks, by which each divides its gradients, and what any rank needs."""
         present = [bool(term.descent.any()) for term in terms]
         perturbed = [
             there if term.ascent is term.descent else term.ascent is not None and bool(term.ascent.any())
@@ -97,7 +97,7 @@ class Ranks:
         return total / self.size, Need(needs[: len(terms)], needs[len(terms) :])
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Average numbers over the ranks, as DistributedDataParallel averages gradients."""
+        """Average numbers over the ranks, as ``DistributedDataParallel`` averages gradients."""
         together = torch.stack([value.detach().double() for value in values.values()])
         if self.size > 1:
             together = together.to(self._device)
@@ -106,7 +106,7 @@ class Ranks:
         return dict(zip(values, together.unbind(), strict=True))
 
     def anywhere(self, found: bool) -> bool:
-        """Whether any rank found something: one that stepped while another refused to would never meet it again."""
+        """Return whether the condition holds on any rank: all must step or none, or the next all-reduce would hang."""
         if self.size == 1:
             return found
         somewhere = torch.tensor(float(found), dtype=torch.float64, device=self._device)

@@ -1,4 +1,4 @@
-"""Whether the loss of a row is the same beside other rows: looked at once, where a part of the batch is forwarded."""
+"""Check that the loss of a row does not depend on the other rows, made once where a part of the batch is forwarded."""
 
 import inspect
 import random
@@ -14,26 +14,26 @@ from imbsam.errors import RowsWarning
 from imbsam.optim._plan import PlannedPass
 
 ROWS = 4
-"""Rows whose losses are compared, as many others beside them; fewer in a batch of fewer than 16."""
+"""Rows whose losses are compared, with as many others beside them; fewer in a batch of fewer than 16."""
 
 TOLERANCE = 0.02
-"""Of a loss's size; arithmetic in half precision differs by less from one number of rows to another."""
+"""Largest relative difference of a loss that counts as rounding; half precision differs by less."""
 
 
 NEGLIGIBLE = 1e-6
-"""Losses of a network that fits its rows differ by as little from rounding alone."""
+"""Largest absolute difference that counts as rounding, for the losses of a network that fits its rows."""
 
 
 class RowCheck:
-    """Forwards a few rows alone and then beside others, and warns where their losses are not the same.
+    """Check that forwards a few rows alone and beside others, and warns if their losses differ.
 
-    Both forwards have as many rows and begin with the same random numbers, so that dropout changes nothing. Where no
-    random number is drawn, the losses are compared with those in the whole pass, too.
+    Both forwards have the same number of rows and start with the same random numbers, so that dropout changes nothing.
+    Where no random number is drawn, the losses are also compared with those in the whole pass.
 
     Args:
         planned: The passes of the step.
         batch_size: Rows of the batch.
-        method: Its name, for the warning.
+        method: Name of the method, for the warning.
     """
 
     def __init__(self, planned: Sequence[PlannedPass], batch_size: int, method: str) -> None:
@@ -53,17 +53,17 @@ class RowCheck:
         self._device = torch.device("cpu")
 
     def follows(self, planned: PlannedPass) -> bool:
-        """Whether the check's passes come after this one."""
+        """Return whether the check's passes come after this one."""
         return bool(self.passes) and planned is self._largest
 
     def before(self, planned: PlannedPass) -> None:
-        """Let both passes of the check draw the same random numbers."""
+        """Make both passes of the check draw the same random numbers."""
         if any(planned is each for each in self.passes):
             self._states.append(_Randomness.now(self._device))
             self._states[0].put_back()
 
     def see(self, planned: PlannedPass, rows: slice, losses: Tensor) -> None:
-        """Take the losses of some rows of a pass."""
+        """Keep the losses of some rows of a pass."""
         if planned is self._largest:
             self._device = losses.device
         if any(planned is each for each in (self._largest, *self.passes)):
@@ -72,7 +72,7 @@ class RowCheck:
             seen[head.start : head.stop] = losses[: len(head)]
 
     def after(self, planned: PlannedPass) -> None:
-        """Compare, once both passes are made.
+        """Compare the losses, once both passes are made.
 
         Raises:
             RowsWarning: As a warning, if a loss differs.
@@ -92,8 +92,8 @@ class RowCheck:
                 warnings.warn(
                     "a row's loss depends on the rows beside it (or on random numbers of its own): "
                     f"{found:.4g} beside some, {reference:.4g} beside others. {self._method} forwards a part of the "
-                    "batch in some passes, which is then another loss: give the optimizer "
-                    'rows="all" (or check_rows=False, if it is meant so).',
+                    "batch in some passes, which changes the loss: give the optimizer "
+                    'rows="all" (or check_rows=False, if that is intended).',
                     RowsWarning,
                     stacklevel=_level_of_the_caller(),
                 )
@@ -101,7 +101,7 @@ class RowCheck:
 
 
 def _level_of_the_caller() -> int:
-    """How far up the code is that is neither ours nor torch's."""
+    """Return the stack level of the first frame that belongs neither to us nor to torch."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("imbsam", "torch"):
         frame, level = frame.f_back, level + 1
@@ -110,7 +110,7 @@ def _level_of_the_caller() -> int:
 
 @dataclass(frozen=True)
 class _Randomness:
-    """The states of torch's random numbers on the CPU and on an accelerator, of Python's and of numpy's."""
+    """States of the random numbers of torch on the CPU and an accelerator, of Python and of numpy."""
 
     device: torch.device
     cpu: Tensor
@@ -135,7 +135,7 @@ class _Randomness:
             sys.modules["numpy"].random.set_state(self.numpy)
 
     def differs(self, other: "_Randomness") -> bool:
-        """Whether anything was drawn between the two."""
+        """Return whether anything was drawn between the two states."""
         tensors = ((self.cpu, other.cpu), (self.accelerator, other.accelerator))
         drawn = any(a is not None and b is not None and not torch.equal(a, b) for a, b in tensors)
         return drawn or (self.python, str(self.numpy)) != (other.python, str(other.numpy))

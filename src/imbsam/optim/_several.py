@@ -16,24 +16,24 @@ from imbsam.optim._weights import ParamGroup, params_of
 from imbsam.optim._wrapper import State
 
 Base = Optimizer | Sequence[Optimizer]
-"""What a method goes around: an optimizer, or a list of them that share the parameters out."""
+"""Base of a method: an optimizer, or a list of optimizers, each with its own parameters."""
 
 
 class Several(Optimizer):
-    """One optimizer over all parameters of several, as Muon for the matrices beside AdamW for the rest.
+    """One optimizer over all parameters of several, such as Muon for the matrices and AdamW for the rest.
 
-    ``param_groups`` are the live groups of all, in order, and ``state`` is a view of the state of all. A scheduler may
-    be given this optimizer or any of those it is made of. The state dict is that of one optimizer: groups in order,
+    ``param_groups`` are the live groups of all optimizers, in order, and ``state`` is a view of their state. A
+    scheduler may be given this optimizer or any of its parts. The state dict is that of one optimizer: groups in order,
     parameters numbered through.
 
     Args:
-        optimizers: At least one; no parameter in two of them.
+        optimizers: One or more optimizers; no parameter may belong to two of them.
 
     Attributes:
-        optimizers: Those that it is made of.
+        optimizers: The optimizers that this one is made of.
 
     Raises:
-        OptionError: If there is none, one of them cannot be a base, or two of them have a parameter in common.
+        OptionError: If there is no optimizer, one cannot be a base, or two have a parameter in common.
     """
 
     optimizers: list[Optimizer]
@@ -41,15 +41,16 @@ class Several(Optimizer):
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         if not isinstance(optimizers, list | tuple) or not optimizers:
             raise OptionError(
-                "base must be an optimizer instance, as SGD(model.parameters(), lr=0.1), or a list of such instances; "
+                "base must be an optimizer instance, such as SGD(model.parameters(), lr=0.1), or a list of such "
+                "instances; "
                 f"got {optimizers!r}."
             )
         for each in optimizers:
             check_base(each)
             if not {"state", "param_groups"} <= each.state_dict().keys():
                 raise OptionError(
-                    f"the state dict of {type(each).__name__} has a form of its own, which cannot be joined to that of "
-                    "others: give it alone, as the only base."
+                    f"the state dict of {type(each).__name__} has a special form, which cannot be joined to others: "
+                    "use it as the only base."
                 )
         _check_apart(optimizers)
         first, *others = [each.defaults for each in optimizers]
@@ -67,7 +68,7 @@ class Several(Optimizer):
 
     @property
     def param_groups(self) -> list[ParamGroup]:
-        """The groups of all: the same list as before, unless one of them has got new groups, as loading gives."""
+        """Groups of all optimizers: the same list as before, unless loading gave one of them new groups."""
         groups = [group for each in self.optimizers for group in each.param_groups]
         if len(groups) != len(self._groups) or not all(map(is_, groups, self._groups)):
             self._groups = groups
@@ -80,7 +81,7 @@ class Several(Optimizer):
 
     @property  # type: ignore[override]
     def state(self) -> MutableMapping[Tensor, State]:
-        """The state of every parameter, kept by the optimizer that has the parameter."""
+        """State of every parameter, kept by the optimizer that has the parameter."""
         return self._states
 
     @state.setter
@@ -92,7 +93,7 @@ class Several(Optimizer):
             each.state.update(own)
 
     def _shared_out(self, groups: Sequence[ParamGroup]) -> list[list[ParamGroup]]:
-        """The groups of each optimizer, out of groups for all of them."""
+        """Split groups for all optimizers into the groups of each."""
         own, given = ([len(params_of(group)) for group in each] for each in (self.param_groups, groups))
         if own != given:
             raise OptionError(
@@ -103,7 +104,7 @@ class Several(Optimizer):
         return [list(islice(rest, len(each.param_groups))) for each in self.optimizers]
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
-        """Make a step of each, in order; the closure is called once, before."""
+        """Make a step of each optimizer, in order; the closure is called once, before."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -113,15 +114,15 @@ class Several(Optimizer):
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients of all."""
+        """Clear the gradients of all parameters."""
         for each in self.optimizers:
             each.zero_grad(set_to_none)
 
     def add_param_group(self, param_group: ParamGroup) -> None:
-        """Add a group to one of the optimizers.
+        """Add a parameter group to one of the optimizers.
 
         Args:
-            param_group: With the number of the optimizer that gets it, from 0, under ``"base"``.
+            param_group: The group, with the number of the optimizer that gets it, from 0, under ``"base"``.
 
         Raises:
             OptionError: If the number is missing or there is no such optimizer, or another one has a parameter of the
@@ -134,7 +135,7 @@ class Several(Optimizer):
         number = group.pop("base", None)
         if not isinstance(number, int) or not 0 <= number < len(self.optimizers):
             raise OptionError(
-                f"say which optimizer gets the group, as add_param_group({{'params': [...], 'base': 0}}): "
+                f"say which optimizer gets the group, for example add_param_group({{'params': [...], 'base': 0}}): "
                 f"{self._names()} are numbered from 0; got {number!r}."
             )
         added = self.optimizers[number]
@@ -146,7 +147,7 @@ class Several(Optimizer):
             raise
 
     def state_dict(self) -> State:
-        """The state of all as that of one optimizer; what one of them has beside it is kept under ``"bases"``."""
+        """Return the state of all as that of one optimizer; what only one of them has is kept under ``"bases"``."""
         state: dict[int, object] = {}
         groups: list[ParamGroup] = []
         rests: list[State] = []
@@ -163,7 +164,7 @@ class Several(Optimizer):
         return {"state": state, "param_groups": groups, **({"bases": rests} if any(rests) else {})}
 
     def load_state_dict(self, state_dict: State) -> None:
-        """Load what :meth:`state_dict` gave, or the state of one optimizer over the same groups.
+        """Load a state dict of :meth:`state_dict`, or of one optimizer over the same groups.
 
         Raises:
             OptionError: If the groups are not those of these optimizers; then nothing is loaded.
@@ -178,7 +179,7 @@ class Several(Optimizer):
             each.load_state_dict({**rest, "state": {**own, **of_no_parameter}, "param_groups": groups})
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """``train()`` and ``eval()``, where one of the optimizers has them, as schedule-free ones do."""
+        """Return ``train()`` and ``eval()``, where an optimizer has them, as schedule-free ones do."""
         modes = [getattr(o, name) for o in self.optimizers if hasattr(o, name)] if name in ("train", "eval") else []
         if not modes:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -197,13 +198,13 @@ class Several(Optimizer):
 
 
 class _States(MutableMapping[Tensor, State]):
-    """The states of several optimizers as one; each looked up anew, since loading gives an optimizer another."""
+    """States of several optimizers as one mapping; looked up afresh, since loading replaces an optimizer's state."""
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         self._optimizers = optimizers
 
     def of(self, p: Tensor) -> MutableMapping[Tensor, State]:
-        """The state that has the parameter, or would get it."""
+        """Return the state mapping that has the parameter, or would get it."""
         for each in self._optimizers:
             if p in each.state or any(p is own for group in each.param_groups for own in group["params"]):
                 return each.state
@@ -232,14 +233,14 @@ class _States(MutableMapping[Tensor, State]):
 
 
 def _check_apart(optimizers: Sequence[Optimizer]) -> None:
-    """See that no parameter is in two of them, and that all name their parameters or none does."""
+    """Check that no parameter is in two of the optimizers, and that all name their parameters or none does."""
     owners: dict[Tensor, int] = {}
     for number, each in enumerate(optimizers):
         for p in (p for group in each.param_groups for p in params_of(group)):
             if owners.setdefault(p, number) != number:
                 raise OptionError(
                     f"a parameter of shape {tuple(p.shape)} is in {type(optimizers[owners[p]]).__name__} and in "
-                    f"{type(each).__name__}, and both would move it: give each parameter to one optimizer."
+                    f"{type(each).__name__}, and both would update it: give each parameter to one optimizer."
                 )
     if len({"param_names" in group for each in optimizers for group in each.param_groups}) > 1:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""The engine of the family: an optimizer that runs a method's terms as passes around any base optimizer."""
+"""Base class of the family: an optimizer that runs a method's terms as passes around any base optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -31,7 +31,7 @@ from imbsam.optim._wrapper import State
 from imbsam.optim.ascent import Ascent, Gradient
 
 MOST_SKIPS_IN_A_ROW = 20
-"""After so many the trouble is no single batch."""
+"""Skipped steps in a row after which the cause cannot be a single batch."""
 
 RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
@@ -41,47 +41,49 @@ class SharpnessAware(Counting):
     """A base optimizer whose gradient comes from several passes, some of them at perturbed weights.
 
     ``param_groups``, ``state`` and ``defaults`` are the base optimizer's, so schedulers, clipping, hooks and
-    checkpoints see one ordinary optimizer. ``rho`` is an option of each parameter group. A base with ``train()`` and
-    ``eval()`` lends them. Where a group has ``maximize``, its perturbation descends, so that the step ascends towards a
-    flat maximum. A subclass says which rows carry which weights, by :meth:`terms`.
+    checkpoints see one ordinary optimizer. ``rho`` is an option of each parameter group. If the base has ``train()``
+    and ``eval()``, so does the method. In a group with ``maximize`` the perturbation descends, so that the step ascends
+    towards a flat maximum. A subclass defines :meth:`terms`, which says which rows carry which weights.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several, as Muon beside AdamW, each for its own
-            parameters: one perturbation over all, and a step of each.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several with
+            parameters of their own, such as Muon and AdamW. All share one perturbation, and each makes its step.
         rho: Neighbourhood size, finite, at least 0; 0 is the base optimizer, bit for bit. A group of ``base`` that
             has its own ``"rho"`` keeps it.
         model: The model. Needed where it has BatchNorm or is wrapped for distributed training.
-        batch_statistics: What normalises the rows of a pass where the model has BatchNorm in training mode:
-            ``"batch"`` forwards the whole batch in every pass; ``"context"`` forwards the pass's own rows beside
-            ``context_rows`` other rows of the batch, whose losses have no weight and which stand for all rows that are
-            left out in the statistics.
-        context_rows: How many, at least 1; by default 8, and 32 where a BatchNorm sees one place a row, as on tables,
-            or is not torch's 2-D or 3-D one.
-        row_multiple: Round the rows of a pass up to a multiple of this, by other rows of the batch whose losses have no
-            weight: a model under ``torch.compile`` sees few shapes, an accelerator full tiles.
-        rows: ``"needed"`` forwards in each pass the rows that it weighs; ``"all"`` the whole batch, whose other losses
-            have no weight, where a row's loss depends on the rows beside it, as of contrastive losses.
-        check_rows: Look in the first step whether it does, by two forwards of 8 rows, and warn.
-        ascent: Where the perturbation points; by default the gradient, undamped.
-        nonfinite: What :meth:`step` does about a loss or gradient that is NaN or infinite, the weights unchanged:
-            ``"raise"`` an error, or ``"skip"`` the step and count it, at most 20 in a row. Looking costs an accelerator
-            one synchronisation a step; ``"unchecked"`` does not look, and such a step spoils the weights.
-        climb: On several ranks under ``DistributedDataParallel``: ``"together"``, along the gradient of all their rows,
-            so that N processes make the step that one makes with the whole batch; or ``"apart"``, each along that of
-            its own rows (m-sharpness, Foret et al. 2021, section 4.1), which spares the ascent's all-reduce.
-        sharp_from: Steps until the weights are perturbed at all; before, a step costs one forward-backward of every row
-            and is the base optimizer's, as with rho 0 (Late SAM, Zhou et al., ICLR 2025, for SAM). What a loss weighs,
-            it weighs from the first step on.
-        perturb: Which parameters are perturbed: ``"all"``; ``"norms"``, those of normalisation layers alone (SAM-ON,
-            Mueller et al., NeurIPS 2023: rho 0.5 there, and 10 for ASAM); or names, where ``*`` stands for anything, as
-            ``"head.*"`` or a list of several. The length of a direction is that over these alone.
-        radii: Further neighbourhood sizes that the method's terms go by, options of the groups as ``rho`` is.
+        batch_statistics: Rows that normalise a pass where the model has BatchNorm in training mode. ``"batch"``
+            forwards the whole batch in every pass. ``"context"`` forwards the pass's own rows and ``context_rows``
+            other rows of the batch; these have no weight in the loss, and stand in the statistics for all rows left
+            out.
+        context_rows: Number of context rows, at least 1; by default 8, and 32 where a BatchNorm has one place per row
+            (tables) or is not torch's 2-D or 3-D layer.
+        row_multiple: Round the number of rows of a pass up to a multiple of this, with other rows of the batch that
+            have no weight in the loss. ``torch.compile`` then sees few shapes, and an accelerator full tiles.
+        rows: ``"needed"`` forwards in each pass only the rows with a weight. ``"all"`` forwards the whole batch, for
+            losses in which a row depends on the rows beside it, such as contrastive losses.
+        check_rows: Check in the first step, by two forwards of 8 rows, whether rows depend on each other, and warn.
+        ascent: Direction of the perturbation; by default the gradient, undamped.
+        nonfinite: Reaction of :meth:`step` to a loss or gradient that is NaN or infinite: ``"raise"`` raises an error,
+            ``"skip"`` skips the step and counts it, at most 20 in a row; both leave the weights unchanged. The check
+            costs one synchronisation with the accelerator per step. ``"unchecked"`` makes no check, and such a step
+            spoils the weights.
+        climb: Direction on several ranks under ``DistributedDataParallel``. ``"together"`` climbs along the gradient of
+            the rows of all ranks, so that N processes make the same step as one process with the whole batch.
+            ``"apart"`` climbs on each rank along the gradient of its own rows (m-sharpness, Foret et al. 2021,
+            section 4.1), and saves the ascent's all-reduce.
+        sharp_from: Number of steps before the weights are perturbed. Until then a step costs one forward-backward of
+            every row and is the base optimizer's, as with rho 0 (Late SAM, Zhou et al., ICLR 2025, for SAM). Weights of
+            the loss apply from the first step.
+        perturb: Parameters to perturb: ``"all"``; ``"norms"`` for those of normalisation layers alone (SAM-ON, Mueller
+            et al., NeurIPS 2023, with rho 0.5, and 10 for ASAM); or one or several names in which ``*`` stands for
+            anything, such as ``"head.*"``. The length of a direction is taken over these parameters alone.
+        radii: Further neighbourhood sizes that the method's terms use, options of the groups like ``rho``.
 
     Attributes:
-        steps: Steps made.
-        skipped: Steps skipped because a loss or gradient was NaN or infinite.
-        skipped_in_a_row: Those since the last step made.
-        memory: What method and ascent keep for each parameter, by name.
+        steps: Number of steps made.
+        skipped: Number of steps skipped because a loss or gradient was NaN or infinite.
+        skipped_in_a_row: Number of steps skipped since the last step made.
+        memory: Tensors that method and ascent keep for each parameter, by name.
 
     Raises:
         OptionError: If an option is out of range.
@@ -92,7 +94,7 @@ class SharpnessAware(Counting):
     memberships = False
     """Whether :meth:`terms` takes memberships, shape ``(B, C)``, as it takes classes."""
     row_wise = False
-    """Whether the method needs the loss of each row, so that such a closure cannot serve it either."""
+    """Whether the method needs the loss of each row, so that an ordinary zero-argument closure cannot serve it."""
     _spends: RemovableHandle | None = None
     keeps_ascents = False
     """Whether :meth:`combine` needs the ascent gradients."""
@@ -131,7 +133,7 @@ class SharpnessAware(Counting):
         if self.keeps_ascents and self.ascent.spares_passes:
             raise OptionError(
                 f"{type(self).__name__} compares the gradients before and after the perturbation, and {self.ascent!r} "
-                "makes steps without the first: choose an ascent by gradient, as Gradient, Adaptive or Friendly."
+                "makes steps without the first: choose an ascent by gradient, such as Gradient, Adaptive or Friendly."
             )
         self.batch_statistics = batch_statistics
         self.context_rows = context_rows
@@ -145,10 +147,10 @@ class SharpnessAware(Counting):
         self._bind()
 
     def bind(self, model: nn.Module) -> None:
-        """Tell the optimizer into what its model has been wrapped since, or that its modules have changed.
+        """Tell the optimizer that its model has been wrapped, or that the model's modules have changed.
 
-        Weights, state and memory stay as they are. The wrapper has to hold the parameters that the optimizer has:
-        ``DistributedDataParallel`` and ``torch.compile`` do, ``fully_shard`` makes new ones.
+        Weights, state and memory stay as they are. The wrapper has to keep the optimizer's parameters, as
+        ``DistributedDataParallel`` and ``torch.compile`` do; ``fully_shard`` replaces them.
 
         Args:
             model: The model as it is called in training.
@@ -168,12 +170,12 @@ class SharpnessAware(Counting):
             if any(is_sharded(p) for p in model.parameters()):
                 raise PassError(SHARDED_AFTERWARDS)
             raise OptionError(
-                f"the {type(model).__name__} given as model has none of the optimizer's parameters, as a copy of the "
-                "model has none: make base and optimizer with the parameters of this model."
+                f"the {type(model).__name__} given as model has none of the optimizer's parameters (it may be a "
+                "copy): make base and optimizer with the parameters of this model."
             )
 
     def _bind(self) -> None:
-        """Set up what lives in memory only: no checkpoint or copy carries it."""
+        """Set up what lives in memory only, and is not part of a checkpoint or a copy."""
         self._modules = Modules(self.model)
         self._strangers = Strangers()
         self._ranks = Ranks(self.model)
@@ -188,45 +190,45 @@ class SharpnessAware(Counting):
         self._rows_unchecked = self.check_rows and self._ranks.size == 1
 
     def terms(self, targets: Tensor) -> Sequence[Term]:
-        """The terms of the method for a batch.
+        """Return the terms of the method for a batch.
 
         Args:
-            targets: Class of each row, shape ``(B,)``, int64, on the CPU; if the method takes ``memberships``, also
-                those, shape ``(B, C)``, float64, in [0, 1]. If it is not ``class_aware``, zeros in the place of targets
-                that are no integers ``(B,)``: only their number counts.
+            targets: Class of each row, shape ``(B,)``, int64, on the CPU. A method that takes ``memberships`` may also
+                get those, shape ``(B, C)``, float64, in [0, 1]. A method that is not ``class_aware`` gets zeros instead
+                of targets that are not integers ``(B,)``: only their number counts.
 
         Returns:
-            Terms for the mean over the batch; as many for every batch.
+            Terms for the mean over the batch; the same number for every batch.
         """
         raise NotImplementedError
 
     @outside_graphs
     def passes(self, targets: Tensor, *, loss_scale: float = 1.0, accumulate: bool = False) -> Step:
-        """Open the passes of one step; forward and backward stay the caller's.
+        """Open the passes of one step; the caller makes forward and backward of each.
 
-        After the ``with`` block the combined gradient lies in ``.grad``, at the unperturbed weights: clip it where you
-        like, then call :meth:`step`. The gradient of the step before is dropped.
+        After the ``with`` block the combined gradient is in ``.grad``, at the unperturbed weights: clip it if you like,
+        then call :meth:`step`. The gradient of the previous step is dropped.
 
         Args:
-            targets: Class of each row of the batch, shape ``(B,)``, whole numbers of any type; or how much of the row
-                belongs to each class, shape ``(B, C)``, in [0, 1]: shares that sum to 1, as soft targets are, or
-                several labels. A method that is not ``class_aware`` takes anything that has an entry for each row. On
-                the CPU they spare an accelerator a synchronisation.
-            loss_scale: What the losses given to ``backward`` were multiplied by, as ``scaler.get_scale()`` of a
-                ``GradScaler``. Directions, damping and the returned loss are those of the losses themselves; the
-                gradient in ``.grad`` stays multiplied, for ``scaler.unscale_`` to divide.
-            accumulate: Add the gradient to that of passes which wait for the same :meth:`step`, or to one of your own
-                in ``.grad``. Each micro-batch climbs by itself (m-sharpness, Foret et al. 2021, section 4.1), and
-                what a method keeps from step to step is of the last; ``Pass.split`` climbs along all rows at once.
+            targets: Class of each row of the batch, shape ``(B,)``, whole numbers of any type; or the membership of
+                each row in each class, shape ``(B, C)``, in [0, 1]: soft targets that sum to 1, or several labels. A
+                method that is not ``class_aware`` takes anything with one entry per row. Targets on the CPU save a
+                synchronisation with the accelerator.
+            loss_scale: Factor that the losses given to ``backward`` are multiplied by, such as ``scaler.get_scale()``
+                of a ``GradScaler``. Directions, damping and the returned loss are those of the unscaled losses; the
+                gradient in ``.grad`` stays scaled, for ``scaler.unscale_`` to divide.
+            accumulate: Add the gradient to that of passes which wait for the same :meth:`step`, or to your own
+                gradient in ``.grad``. Each micro-batch climbs by itself (m-sharpness, Foret et al. 2021, section 4.1),
+                and the memory of a method comes from the last one; ``Pass.split`` climbs along all rows at once.
 
         Returns:
             A context manager that yields the passes.
 
         Raises:
             OptionError: If the targets do not fit the method, or a group's ``rho`` or ``loss_scale`` is out of range.
-            PassError: If passes are open already, or wait for :meth:`step`, or a schedule-free base is in evaluation
-                mode; on entering, if ``.grad`` has a gradient that is not of passes. With ``accumulate`` passes may
-                wait, and ``.grad`` have one.
+            PassError: If passes are open already or wait for :meth:`step`, or a schedule-free base is in evaluation
+                mode; on entering, if ``.grad`` has a gradient that no pass made. With ``accumulate``, waiting passes
+                and a gradient in ``.grad`` are allowed.
 
         Example:
             >>> with optimizer.passes(y) as passes:  # doctest: +SKIP
@@ -245,26 +247,26 @@ class SharpnessAware(Counting):
 
     @property
     def is_sharp(self) -> bool:
-        """Whether the next step perturbs the weights, where a group has a neighbourhood."""
+        """Return whether the next step perturbs the weights, where a group has a neighbourhood."""
         return self.steps >= self.sharp_from
 
     def _moves(self, term: Term) -> bool:
-        """Whether the step perturbs the weights of any parameter group for the term."""
+        """Return whether the step perturbs the weights of any parameter group for the term."""
         return self.is_sharp and any(group[term.radius] for group in self.param_groups)
 
     @property
     def combines(self) -> bool:
-        """Whether the method has a :meth:`combine` of its own."""
+        """Return whether the method has a :meth:`combine` of its own."""
         return type(self).combine is not SharpnessAware.combine or "combine" in vars(self)
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Make the step's gradient of the gradients of the passes; by default it is their sum already.
+        """Combine the gradients of the passes into the step's gradient; by default they are summed already.
 
         Args:
-            parts: Gradients and losses by name, those of all ranks.
+            parts: Gradients and losses by name, over all ranks.
 
         Returns:
-            The combined gradient and what to keep, or ``None`` to leave the step's gradient as it is.
+            The combined gradient and the memory to keep, or ``None`` to leave the step's gradient as it is.
         """
         return None
 
@@ -274,16 +276,17 @@ class SharpnessAware(Counting):
     ) -> Tensor | None:
         """Make one step.
 
-        Without a closure it applies the gradient of the passes made before. With ``targets`` the closure gets the rows
-        to forward and returns their losses. A method that does not need classes also takes the ordinary closure of
-        ``torch.optim``: no argument, clears the gradients, computes the mean loss, backpropagates and returns it.
+        Without a closure the step applies the gradient of the passes made before. With ``targets`` the closure gets the
+        rows to forward and returns their losses. A method that does not need classes also takes the ordinary closure of
+        ``torch.optim``, which takes no argument, clears the gradients, computes the mean loss, backpropagates and
+        returns it.
 
         Args:
             closure: ``closure(rows)`` with ``rows`` of shape ``(R,)`` gives losses of shape ``(R,)``; or ``closure()``.
             targets: Classes or memberships of the rows of the batch, see :meth:`passes`.
 
         Returns:
-            The batch's mean loss at the unperturbed weights, a scalar without graph; ``None`` without a closure.
+            Mean loss of the batch at the unperturbed weights, a scalar without graph; ``None`` without a closure.
 
         Raises:
             NonFiniteError: If a loss or gradient was NaN or infinite; the weights are unchanged.
@@ -307,7 +310,7 @@ class SharpnessAware(Counting):
         refuse_scaler()
         if waiting is not None:
             raise PassError(
-                "step(closure) makes passes of its own, and those made before still wait: apply them by step() "
+                "step(closure) makes its own passes, but earlier passes still wait: apply them by step() "
                 "without a closure, or drop them by zero_grad()."
             )
         if targets is None and (self.class_aware or self.row_wise):
@@ -359,7 +362,7 @@ class SharpnessAware(Counting):
 
     @property
     def _waiting(self) -> Step | None:
-        """The finished passes that wait for :meth:`step`."""
+        """Return the finished passes that wait for :meth:`step`."""
         return self._step if self._step is not None and self._step.life == "done" else None
 
     def _refuse_waiting_passes(self) -> None:
@@ -389,9 +392,9 @@ class SharpnessAware(Counting):
             )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, and with them finished passes that wait for :meth:`step`.
+        """Clear the gradients, and drop finished passes that wait for :meth:`step`.
 
-        Open passes began without any, and theirs add up: there it does nothing.
+        While passes are open it does nothing: they began without a gradient, and their gradients add up.
         """
         if not self._is_open:
             self._drop_step()
@@ -410,7 +413,7 @@ class SharpnessAware(Counting):
         super().add_param_group(param_group)
 
     def _places(self) -> list[str]:
-        """Names of what will be kept for each parameter, as far as they are known before the first step."""
+        """Return the names of the memory kept for each parameter, as far as known before the first step."""
         terms = self.terms(torch.zeros(1, dtype=torch.long)) if self.ascent.remembers else ()
         return [*self.keeps, *(memory_name(k, t) for k, t in enumerate(terms) if t.ascent is not None)]
 
@@ -428,14 +431,16 @@ class SharpnessAware(Counting):
         if self.keeps_ascents or self.ascent.remembers:
             raise OptionError(
                 f"climb='apart' leaves each rank a gradient of its own, and {type(self).__name__} with {self.ascent!r} "
-                "keeps it for the step or for later ones, so that the replicas would part: choose climb='together'."
+                "keeps it for the step or for later ones, so that the replicas would diverge: choose climb='together'."
             )
         if self._ranks.sharded:
-            raise OptionError("climb='apart' moves each replica by itself, and sharded weights have none: 'together'.")
+            raise OptionError(
+                "climb='apart' moves each replica separately, but sharded weights have no replicas: 'together'."
+            )
 
     @property
     def distributed(self) -> bool:
-        """Whether several ranks share the model's gradients."""
+        """Return whether several ranks share the model's gradients."""
         return self._ranks.size > 1
 
     def __getstate__(self) -> dict[str, object]:

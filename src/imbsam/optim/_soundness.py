@@ -1,4 +1,4 @@
-"""What is looked at before a step is applied: numbers that are not finite, and gradients that somebody has cleared."""
+"""Checks before a step is applied: for numbers that are not finite, and for gradients that were cleared."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,30 +13,31 @@ from imbsam.optim._step import Step
 from imbsam.optim.ascent import global_norm
 
 CLEARED = (
-    "the gradient of the passes was cleared before step(), as by model.zero_grad(): clear gradients after step(), or "
-    "not at all, for the next passes drop it."
+    "the gradient of the passes was cleared before step(), for example by model.zero_grad(): clear gradients after "
+    "step(), or "
+    "not at all, since the next passes drop them."
 )
 
 
 def was_skipped(step: Step) -> bool:
-    """Whether a ``GradScaler`` is taken to have left the step out: a gradient is NaN or infinite."""
+    """Return whether a ``GradScaler`` is taken to have skipped the step: a gradient is NaN or infinite."""
     grads = step.grads()
     norms = [*step.norms, global_norm(grads)] if grads else step.norms
     return not all(bool(norm.isfinite()) for norm in norms)
 
 
 def refuse_cleared(step: Step) -> None:
-    """Refuse a step whose gradients somebody took away since the passes.
+    """Refuse a step whose gradients were set to None since the passes.
 
     Raises:
-        PassError: If there is none left.
+        PassError: If no gradient is left.
     """
     if step.left is not None and not step.grads():
         raise PassError(CLEARED)
 
 
 def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
-    """Refuse a step that would poison the weights, and undo what it did to the buffers.
+    """Refuse a step with NaN or infinity, which would spoil the weights, and undo its changes to the buffers.
 
     Raises:
         NonFiniteError: If a loss or gradient is NaN or infinite, on any rank.
@@ -57,13 +58,13 @@ def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
     mine = (name for name, value in zip(names, values, strict=True) if not math.isfinite(value))
     raise NonFiniteError(
         f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
-        "statistics are those before it. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
+        "statistics are unchanged. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
         "batch."
     )
 
 
 def _fetched(values: Sequence[Tensor]) -> list[float]:
-    """Scalars as numbers; together, so that an accelerator waits once."""
+    """Return scalars as numbers, all at once, so that an accelerator waits only once."""
     if all(v.device.type == "cpu" for v in values):
         return [float(v) for v in values]
     home = values[0].device

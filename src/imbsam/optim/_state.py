@@ -1,4 +1,4 @@
-"""What a method counts and keeps, as a part of its base's state dict: how it is written, found and read.
+"""Counts and memory of a method as a part of its base's state dict: written, found and read.
 
 ``torch.distributed.checkpoint`` carries the state of each parameter and the options of each group, and nothing beside
 them. So counts are an option of every group, and memory is part of the parameters' state; ``"sharpness"``, beside the
@@ -26,7 +26,7 @@ Groups = list[dict[str, object]]
 
 
 class Counts(TypedDict):
-    """What every group holds: the counts, and how many tensors of memory there are."""
+    """Counts that every group holds, and the number of memory tensors."""
 
     steps: int
     skipped: int
@@ -36,13 +36,13 @@ class Counts(TypedDict):
 
 @dataclass(frozen=True)
 class Kept:
-    """What a method counts and keeps.
+    """Counts and memory of a method.
 
     Args:
-        steps: Steps made.
-        skipped: Steps skipped.
-        skipped_in_a_row: Those since the last step made.
-        memory: What method and ascent keep for each parameter, by name.
+        steps: Number of steps made.
+        skipped: Number of steps skipped.
+        skipped_in_a_row: Number of steps skipped since the last step made.
+        memory: Tensors that method and ascent keep for each parameter, by name.
     """
 
     steps: int = 0
@@ -52,24 +52,24 @@ class Kept:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The counts alone."""
+        """Return the counts alone."""
         return {"steps": self.steps, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
 
     @property
     def counts(self) -> Counts:
-        """The counts, and how many tensors of memory there are."""
+        """Return the counts and the number of memory tensors."""
         return cast(Counts, {**self.numbers, "memory": sum(map(len, self.memory.values()))})
 
 
 def packed(kept: Kept, state: StateDict, params: Sequence[Tensor], places: Sequence[str]) -> StateDict:
-    """The state dict of a base with what its method keeps.
+    """Return the state dict of a base together with what its method keeps.
 
     Args:
-        kept: Of the method.
-        state: Of the base.
-        params: Of all groups, in their order.
-        places: Names for which there are to be tensors of zeros while there is no memory: a checkpoint that is loaded
-            in place fills what is there.
+        kept: Counts and memory of the method.
+        state: State dict of the base.
+        params: Parameters of all groups, in their order.
+        places: Names that get tensors of zeros while there is no memory, since loading a checkpoint in place fills
+            only what is there.
     """
     number = {p: i for i, p in enumerate(params)}
     memory = {name: {number[p]: each for p, each in part.items()} for name, part in kept.memory.items()}
@@ -89,12 +89,12 @@ def packed(kept: Kept, state: StateDict, params: Sequence[Tensor], places: Seque
 
 
 def unpacked(state: StateDict, params: Sequence[Tensor], method: str) -> tuple[Kept, StateDict]:
-    """What a method keeps, out of a state dict, and the base's part of it.
+    """Return what a method keeps, out of a state dict, and the base's part of that state dict.
 
     Args:
-        state: As :func:`packed` or a base gave it, or as ``torch.distributed.checkpoint`` made it of that.
-        params: Of all groups, in their order.
-        method: The name to show in errors.
+        state: State dict from :func:`packed` or a base, possibly after ``torch.distributed.checkpoint``.
+        params: Parameters of all groups, in their order.
+        method: Name of the method, for error messages.
 
     Raises:
         OptionError: If memory is missing, or not that of these parameters.
@@ -159,7 +159,7 @@ def _inside(groups: Groups, entries: Entries, param: Mapping[object, Tensor], me
 
 
 def placed(kept: Tensor, p: Tensor) -> Tensor:
-    """A tensor of a parameter's shape on its device, and on its ranks where the parameter is sharded."""
+    """Move a tensor of a parameter's shape to its device, and shard it like the parameter."""
     if is_sharded(p) and not is_sharded(kept):
         from torch.distributed.tensor import distribute_tensor
 
@@ -168,9 +168,9 @@ def placed(kept: Tensor, p: Tensor) -> Tensor:
 
 
 def fills_empty_state(base: Optimizer) -> bool:
-    """Whether a step without passes is that of ``torch.distributed.checkpoint``: no state, learning rate 0, grads 0.
+    """Return whether this step without passes is made by ``torch.distributed.checkpoint`` to create the state.
 
-    It makes an optimizer create its state, and moves no weight.
+    Such a step finds no state, learning rate 0 and zero gradients, and moves no weight.
     """
     groups = base.param_groups
     if base.state or any(float(group.get("lr", 0.0)) != 0 for group in groups):

@@ -1,4 +1,4 @@
-"""One step: its passes are opened, gone through and closed, and its gradient waits to be applied."""
+"""One step: its passes are opened, made and closed, and its gradient waits to be applied."""
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -34,19 +34,19 @@ class Step:
     """The passes of one step of a method: a context manager, and the iterator that it yields.
 
     Args:
-        method: Whose step it is.
+        method: Method that makes the step.
         targets: Classes ``(B,)`` or memberships ``(B, C)`` of the rows of the batch.
-        loss_scale: What the losses given to ``backward`` will be multiplied by.
-        accumulate: Whether the gradient is added to what the parameters have.
+        loss_scale: Factor that the losses given to ``backward`` will be multiplied by.
+        accumulate: Whether the gradient is added to the gradients that the parameters have.
 
     Attributes:
         own: The optimizer's parameters.
-        life: Where the step is.
+        life: State of the step: made, open, waiting or over.
         batch_size: Rows of the batch.
-        device: Where the targets, and so the rows' indices, are.
-        memory: What ascent and method will keep, by name, once the step has been made.
-        norms: Of the ascent gradients so far, scalars without graph.
-        left: A parameter that the passes left a gradient, and the version of that gradient then.
+        device: Device of the targets, and so of the rows' indices.
+        memory: Tensors that ascent and method will keep, by name, once the step has been made.
+        norms: Norms of the ascent gradients so far, scalars without graph.
+        left: A parameter with a gradient from the passes, and the version of that gradient then.
 
     Raises:
         OptionError: If the targets do not fit the method, or ``loss_scale`` is out of range.
@@ -122,7 +122,10 @@ class Step:
     @outside_graphs
     def __enter__(self) -> "Step":
         if self.life != "new":
-            raise PassError("these passes are over, or passes() was called again since: enter each where it is made.")
+            raise PassError(
+                "these passes are over, or passes() was called again since: enter each `with` block right after its "
+                "passes()."
+            )
         method = self._method
         reached = method._weights.reached(method._own_params())
         self.own = reached.mine
@@ -184,7 +187,7 @@ class Step:
                     self._planned[self._made : self._made] = self._check.passes
 
     def _settle(self, planned: PlannedPass) -> None:
-        """Take the buffers after the first pass for the step's; of a part of the batch they would be the part's."""
+        """Take the buffers after the first pass for the step's, unless that pass saw only a part of the batch."""
         modules, ranks = self._method._modules, self._method._ranks
         modules.buffers.settle(look=modules.watched)
         if modules.watched and self._settles == 1:
@@ -195,15 +198,15 @@ class Step:
                 self._settles += 1
 
     def most_on_any_rank(self, number: int) -> int:
-        """The largest of a number that each rank has, where ranks must make as many forwards.
+        """Return the largest number on any rank, where ranks must make equally many forwards.
 
         Args:
-            number: This rank's.
+            number: The number on this rank.
         """
         return self._method._ranks.most(number)
 
     def _forwarded(self, planned: PlannedPass, span: slice, *, counts: bool = True) -> Pass:
-        """The rows to forward next, of which BatchNorm and the ranks are told."""
+        """Return the rows to forward next, after telling BatchNorm and the ranks of them."""
         ranks = self._method._ranks
         if ranks.size > 1:
             last = span.stop == self._size(planned)
@@ -215,7 +218,7 @@ class Step:
         return self.batch_size if planned.rows is None else planned.rows.numel()
 
     def _is_needed_everywhere(self, planned: PlannedPass) -> bool:
-        """Whether ranks need each other's part of a gradient now; a later pass may send the sum of several."""
+        """Return whether ranks need each other's part of a gradient now; a later pass may send a sum."""
         later = {use.gradient for other in self._planned[self._made + 1 :] for use in other.uses}
         together = self._method.climb == "together"
         return any(together if is_ascent(use.gradient) else use.gradient not in later for use in planned.uses)
@@ -243,9 +246,9 @@ class Step:
             self.memory[memory_name(k, self._terms[k])] = climbed.memory
 
     def _backward(self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None = None) -> None:
-        """Run the backwards of a pass for a span of its rows; ``None``: for rows that count nothing.
+        """Run the backwards of a pass for a span of its rows; ``None`` stands for rows of weight 0.
 
-        ``by`` stands in the place of ``Tensor.backward``, and multiplies by the loss scale itself.
+        ``by`` replaces ``Tensor.backward``, and multiplies by the loss scale itself.
         """
         current = self.life == "open" and self._made < len(self._planned) and planned is self._planned[self._made]
         if not current or (span is not None and len(losses) > self._rows_left):
@@ -288,7 +291,7 @@ class Step:
     def _strangers_gain(
         self, planned: PlannedPass, span: slice | None, losses: Tensor, by: Backward | None
     ) -> Use | None:
-        """Find the parameters of others, and their part of the mean loss: the backward that gives it, if one does."""
+        """Find parameters of other optimizers, and the backward that gives their part of the mean loss, if any does."""
         strangers = self._method._strangers
         if self._method._ranks.sharded:
             return None
@@ -312,7 +315,7 @@ class Step:
 
     @property
     def serves_others(self) -> bool:
-        """Whether parameters that are not the optimizer's may want the gradient of the mean loss."""
+        """Return whether parameters of other optimizers may need the gradient of the mean loss."""
         return bool(self._method._strangers) or self._method._modules.watched
 
     def _count(self, gradient: str, loss: Tensor) -> None:
@@ -398,17 +401,17 @@ class Step:
             self.memory.update(combined.memory)
 
     def grads(self) -> list[Tensor]:
-        """The gradients that lie in ``.grad`` of the optimizer's parameters now."""
+        """Return the gradients that are in ``.grad`` of the optimizer's parameters now."""
         return [p.grad for p in self._method._own_params() if p.grad is not None]
 
     @property
     def all_losses(self) -> list[Tensor]:
-        """The loss of every micro-batch of the step."""
+        """Return the loss of every micro-batch of the step."""
         return [*self._losses_before, self.loss]
 
 
 class _Outside:
-    """An iterator whose steps no compiled graph holds."""
+    """Iterator whose steps run outside compiled graphs."""
 
     def __init__(self, passes: Iterator[Pass]) -> None:
         self._passes = passes
@@ -422,9 +425,9 @@ class _Outside:
 
 
 def weighted_sum(losses: Tensor, weights: Tensor, span: slice, even: float | None) -> Tensor:
-    """Sum of losses times the weights of a span, both of shape ``(R,)``.
+    """Sum losses times the weights of a span, both of shape ``(R,)``.
 
-    Weights that are all ``even`` are applied as one number, without a copy.
+    Weights that all equal ``even`` are applied as one number, without a copy.
     """
     if even is not None:
         # Multiplied before the sum: the losses get a dense gradient, as mean() gives, so that matmul rounds it alike.
@@ -434,5 +437,5 @@ def weighted_sum(losses: Tensor, weights: Tensor, span: slice, even: float | Non
 
 
 def memory_name(k: int, term: Term) -> str:
-    """What the ascent's memory of a term goes by."""
+    """Return the name of the ascent's memory of a term."""
     return ascent_of(k) if term.label is None else f"ascent {term.label}"

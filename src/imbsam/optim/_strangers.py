@@ -1,4 +1,4 @@
-"""Parameters that backward reaches and another optimizer owns, as those of a loss: the passes leave them alone."""
+"""Parameters that backward reaches and another optimizer owns, such as those of a loss; the passes leave them alone."""
 
 import weakref
 from collections.abc import Container, Iterator, Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from imbsam.optim._step import Step
 
 STEPS: "weakref.WeakSet[Step]" = weakref.WeakSet()
-"""The steps of all optimizers whose passes are open, or wait to be applied, and some that are over."""
+"""Steps of all optimizers whose passes are open or wait to be applied, and some that are over."""
 
 
 def owner_of(p: Tensor) -> "Step | None":
-    """The step of another optimizer that the parameter's gradient is made for at present."""
+    """Return the step of another optimizer that the parameter's gradient is made for at present."""
     return next((step for step in STEPS if step.life in ("open", "done") and p in step.own), None)
 
 
 def take_over(params: Sequence[Tensor]) -> list[Tensor]:
-    """Void the steps of other optimizers over these parameters that wait, and give those that none waits for."""
+    """Void waiting steps of other optimizers over these parameters; return the parameters that no step waits for."""
     waiting = {p: owner_of(p) for p in params}
     for step in {step for step in waiting.values() if step is not None and step.life == "done"}:
         step.life = "dead"
@@ -32,7 +32,7 @@ def take_over(params: Sequence[Tensor]) -> list[Tensor]:
 
 
 def leaves(value: Tensor) -> Iterator[Tensor]:
-    """Every tensor that the backward of a value reaches."""
+    """Find every tensor that the backward of a value reaches."""
     seen, stack = set(), [value.grad_fn]
     while stack:
         node = stack.pop()
@@ -45,11 +45,11 @@ def leaves(value: Tensor) -> Iterator[Tensor]:
 
 
 class Strangers:
-    """Leaves of the losses that are neither the optimizer's nor the model's.
+    """Leaves of the losses that belong neither to the optimizer nor to the model.
 
-    Each is left with what it had and the gradient of the batch's mean loss at the unperturbed weights: its own
-    optimizer sees the same as without the passes. One that waits for a step of another sharpness-aware optimizer is
-    left as it is.
+    After the passes each has its gradient from before plus that of the batch's mean loss at the unperturbed weights, so
+    that its own optimizer sees the same as without the passes. A leaf that waits for a step of another sharpness-aware
+    optimizer is left as it is.
     """
 
     def __init__(self) -> None:
@@ -61,13 +61,13 @@ class Strangers:
         return bool(self._held)
 
     def start(self, known: Container[Tensor]) -> None:
-        """Set the gradients of those aside that were found before, and have not been given to the optimizer since."""
+        """Set aside the gradients of the strangers found so far that have not joined the optimizer since."""
         self._held, self._gained = {}, {}
         for p in [p for found in self._found if (p := found()) is not None and p not in known]:
             self._set_aside(p)
 
     def find(self, value: Tensor, known: Container[Tensor], *, backpropagated: bool = False) -> None:
-        """Look for more of them in what is about to be backpropagated, or has just been for the first time."""
+        """Search for strangers in what is about to be backpropagated, or was just backpropagated for the first time."""
         for p in leaves(value):
             if p in known or p in self._held:
                 continue
@@ -79,7 +79,7 @@ class Strangers:
                 self._held[p], p.grad = None, found
 
     def give_back(self) -> None:
-        """Let a closure find what they had, to clear it or to add to it."""
+        """Put the strangers' earlier gradients back, so that a closure can clear or extend them."""
         for p, held in self._held.items():
             p.grad, self._held[p] = held, None
 
@@ -87,21 +87,22 @@ class Strangers:
         other = owner_of(p)
         if other is not None and other.life == "open":
             raise PassError(
-                "the passes of two optimizers are open at once, and one's losses reach the other's parameters: make "
-                "them one after the other, or one method over both: ImbSAM([base, other_base], tail, ...)."
+                "the passes of two optimizers are open at the same time, and the losses of one reach the parameters "
+                "of the other: make them one after the other, or one method over both: ImbSAM([base, other_base], "
+                "tail, ...)."
             )
         self._held[p] = p.grad
         p.grad = None
 
     def gain(self) -> None:
-        """Take what a backward has left as part of theirs."""
+        """Count the gradient that a backward has left as part of the strangers' own."""
         for p in self._held:
             if p.grad is not None:
                 self._gained[p] = self._gained[p] + p.grad if p in self._gained else p.grad
         self.forget()
 
     def gain_from(self, value: Tensor) -> None:
-        """Take the gradient of a value, whose graph stays, as part of theirs."""
+        """Count the gradient of a value, whose graph stays, as part of the strangers' own."""
         try:
             inputs = [p for p in self._held if p.requires_grad]
             torch.autograd.backward(value, inputs=inputs, retain_graph=True)
@@ -111,12 +112,12 @@ class Strangers:
         self.gain()
 
     def forget(self) -> None:
-        """Drop what a backward has left, as one at perturbed weights or of a direction."""
+        """Drop the gradient that a backward has left at perturbed weights or for a direction."""
         for p in self._held:
             p.grad = None
 
     def end(self, *, keep: bool) -> None:
-        """Give each what it had and, where ``keep``, what it has gained."""
+        """Give each stranger the gradient it had and, with ``keep``, what it has gained."""
         for p, held in self._held.items():
             gained = self._gained.get(p)
             p.grad = held
@@ -126,7 +127,7 @@ class Strangers:
 
 
 def add(p: Tensor, gained: Tensor) -> None:
-    """Add to a parameter's gradient as a backward would; the passes of its own optimizer may drop the outcome."""
+    """Add to a parameter's gradient as a backward would; the passes of its own optimizer may drop the result."""
     held = p.grad
     ours = held is None or is_left(held)
     p.grad = gained if held is None else held + gained
@@ -135,22 +136,22 @@ def add(p: Tensor, gained: Tensor) -> None:
 
 
 def leave(grad: Tensor) -> None:
-    """Note that passes have left a gradient: as long as it stays as it is, the next may drop it."""
+    """Note that passes have left a gradient: as long as it is unchanged, the next passes may drop it."""
     grad.left_at = grad._version  # type: ignore[attr-defined]
 
 
 def wait(grad: Tensor) -> None:
-    """Note that a gradient is of passes and waits for their step, whatever becomes of the optimizer."""
+    """Note that a gradient comes from passes and waits for their step, even if the optimizer is deleted."""
     grad.waits_at = grad._version  # type: ignore[attr-defined]
 
 
 def waits(grad: Tensor) -> bool:
-    """Whether a gradient is of passes, and nobody has added to it since."""
+    """Return whether a gradient comes from passes, and nothing was added to it since."""
     return getattr(grad, "waits_at", None) == grad._version
 
 
 def leave_gradients(optimizer: Optimizer, *_: object) -> None:
-    """Note that an optimizer's gradients have served: a hook for after its step."""
+    """Note that an optimizer's gradients have been applied: a hook for after its step."""
     for group in optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None:
@@ -158,5 +159,5 @@ def leave_gradients(optimizer: Optimizer, *_: object) -> None:
 
 
 def is_left(grad: Tensor) -> bool:
-    """Whether passes have left a gradient, and nobody has added to it since."""
+    """Return whether passes have left a gradient, and nothing was added to it since."""
     return getattr(grad, "left_at", None) == grad._version

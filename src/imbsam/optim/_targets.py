@@ -1,4 +1,4 @@
-"""Targets: the class of each row of a batch, or how much of it belongs to each class."""
+"""Targets: the class of each row of a batch, or its membership in each class."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from imbsam.optim._sharpness_aware import SharpnessAware
 
 ROUNDING = 0.01
-"""How far from 1 the memberships of a row may sum and still be its shares: half precision is off by almost as much."""
+"""Largest distance from 1 at which a row's memberships still count as shares; half precision rounds almost as much."""
 
 SHARES = (
     "labels of pixels or tokens become each row's share of every class by "
@@ -21,18 +21,18 @@ SHARES = (
 
 
 def checked_targets(targets: Tensor, method: "SharpnessAware") -> Tensor:
-    """What a method's terms are made of.
+    """Convert targets to the form that a method's terms are made from.
 
     Args:
-        targets: As the user gives them, the first dimension the batch.
-        method: Whose terms.
+        targets: Targets as the user gives them; the first dimension is the batch.
+        method: Method whose terms are made.
 
     Returns:
-        On the CPU, classes ``(B,)``, int64, or memberships ``(B, C)``, float64. A method that is not class-aware gets
-        zeros, ``(B,)``, where the targets are no integers ``(B,)``.
+        Classes ``(B,)``, int64, or memberships ``(B, C)``, float64, on the CPU. A method that is not class-aware gets
+        zeros, ``(B,)``, where the targets are not integers ``(B,)``.
 
     Raises:
-        OptionError: If the method cannot go by such targets.
+        OptionError: If the method cannot use such targets.
     """
     if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) == 0:
         got = f"a tensor of shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
@@ -44,10 +44,10 @@ def checked_targets(targets: Tensor, method: "SharpnessAware") -> Tensor:
     if not method.class_aware:
         return targets.detach().cpu().long() if _is_classes(targets) else torch.zeros(len(targets), dtype=torch.long)
     if targets.is_complex():
-        raise OptionError(f"{name} goes by classes, and targets are {targets.dtype}.")
+        raise OptionError(f"{name} needs classes, but targets are {targets.dtype}.")
     if targets.ndim > 2:
         raise OptionError(
-            f"{name} goes by the class of each row, and targets have shape {tuple(targets.shape)}: {SHARES}."
+            f"{name} needs the class of each row, but targets have shape {tuple(targets.shape)}: {SHARES}."
         )
     targets = targets.detach().cpu()
     if targets.ndim == 1 or targets.shape[1] == 1:
@@ -94,11 +94,11 @@ def _classes_alone(memberships: Tensor, name: str) -> Tensor:
 
 
 def checked_classes(targets: Tensor, classes: int) -> None:
-    """See that targets go by the optimizer's classes.
+    """Check that targets fit the optimizer's classes.
 
     Args:
         targets: Classes or memberships.
-        classes: How many the optimizer has.
+        classes: Number of classes of the optimizer.
     """
     if targets.ndim == 2:
         if targets.shape[1] != classes:
@@ -119,15 +119,15 @@ def checked_classes(targets: Tensor, classes: int) -> None:
 
 
 def row_shares(targets: Tensor, values: Tensor) -> Tensor:
-    """What each row has of what each class has: how much of it is tail, if the tail classes have 1.
+    """Compute each row's share in a set of classes, for example the tail, whose classes have the value 1.
 
     Args:
-        targets: Classes, or memberships: of a row whose memberships sum to 1 the values are averaged by them, of any
-            other, with several labels or none, the largest membership times value counts.
-        values: Of each class, shape ``(C,)``, at least 0.
+        targets: Classes, or memberships. For a row whose memberships sum to 1, the values are averaged by them; for any
+            other row, with several labels or none, the largest product of membership and value counts.
+        values: Value of each class, shape ``(C,)``, at least 0.
 
     Returns:
-        Shape ``(B,)``, float64.
+        Tensor of shape ``(B,)``, float64.
     """
     if targets.ndim == 1:
         return values[targets].double()
@@ -136,14 +136,14 @@ def row_shares(targets: Tensor, values: Tensor) -> Tensor:
 
 
 def row_weights(targets: Tensor, weights: Tensor) -> Tensor:
-    """The weight of each row by those of the classes.
+    """Compute the weight of each row from the weights of the classes.
 
     Args:
-        targets: Classes, or memberships: the weights are averaged by them; a row that has no class weighs 1.
-        weights: Of each class, shape ``(C,)``.
+        targets: Classes, or memberships, by which the weights are averaged; a row without a class has weight 1.
+        weights: Weight of each class, shape ``(C,)``.
 
     Returns:
-        Shape ``(B,)``, float64.
+        Tensor of shape ``(B,)``, float64.
     """
     if targets.ndim == 1:
         return weights[targets].double()
@@ -151,11 +151,11 @@ def row_weights(targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def class_shares(targets: Tensor, every: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Each class of the batch, in order, and the share of each row that it has.
+    """Yield each class of the batch, in order, with the share that each row has in it.
 
     Args:
-        targets: Classes, or memberships: the shares of a row sum to 1, or to 0 if it has no class.
-        every: Give so many classes, also those that the batch has not.
+        targets: Classes, or memberships. The shares of a row sum to 1, or to 0 if it has no class.
+        every: Number of classes to yield, including those that are not in the batch.
 
     Yields:
         The class, and the shares, shape ``(B,)``, float64.

@@ -1,4 +1,4 @@
-"""Tensors many at a time, and tensors spread over ranks, as ``fully_shard`` leaves them."""
+"""Operations on many tensors at a time, and on tensors sharded over ranks by ``fully_shard``."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -16,7 +16,7 @@ _PLAIN = (Tensor, nn.Parameter)
 def each(
     operator: str, tensors: Sequence[Tensor], others: Sequence[Tensor] | Tensor | float, **options: object
 ) -> list[Tensor]:
-    """Apply an operator to each tensor: torch's fused one, or the plain one where torch has none of that name."""
+    """Apply an operator to each tensor: torch's fused version, or the plain one where torch has none of that name."""
     fused = getattr(torch, f"_foreach_{operator}", None)
     if fused is not None:
         found: list[Tensor] = fused(tensors, others, **options)
@@ -27,7 +27,7 @@ def each(
 
 
 def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Leave a function out of compiled graphs, where a whole training step is compiled: it runs as it is written."""
+    """Run a function outside compiled graphs, also where a whole training step is compiled."""
     made: list[Callable[Given, Result]] = []
 
     @wraps(function)
@@ -42,19 +42,19 @@ def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this rank holds: all of it, where it is not sharded."""
+    """Return the part of a tensor that this rank holds: all of it where it is not sharded."""
     # Told by its attribute: importing torch.distributed.tensor would cost everybody a third of a second.
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def real_parts(tensor: Tensor) -> Tensor:
-    """The real numbers that a tensor on this rank is made of, to be drawn or changed in place."""
+    """Return the real numbers that a tensor on this rank is made of, to be drawn or changed in place."""
     own = local(tensor)
     return torch.view_as_real(own) if own.is_complex() else own
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether other ranks hold parts of the tensor."""
+    """Return whether other ranks hold parts of the tensor."""
     # The plain kinds need no look for attributes that they lack, which takes longest where it finds none.
     return type(tensor) not in _PLAIN and hasattr(tensor, "placements") and hasattr(tensor, "to_local")
 
@@ -70,15 +70,15 @@ def summed_over_shards(own: Tensor, layout: Tensor) -> Tensor:
 
 
 def gathering(model: nn.Module | None) -> list[nn.Module]:
-    """The modules that gather weights from all ranks for a forward."""
+    """Return the modules that gather weights from all ranks for a forward."""
     return [module for module in model.modules() if hasattr(module, "reshard")] if model is not None else []
 
 
 def gathered_again(modules: Sequence[nn.Module]) -> None:
-    """Let the next forward gather the weights anew, where they have changed since the last one.
+    """Make the next forward gather the weights anew, where they have changed since the last one.
 
     Args:
-        modules: Of :func:`gathering`.
+        modules: Modules from :func:`gathering`.
     """
     for module in modules:
         module.reshard()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Terms: every method of the family is a sum of weighted per-sample gradients, some of them at perturbed weights."""
+"""Terms: every method of the family is a sum of weighted per-sample gradients, some at perturbed weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import Tensor
 from imbsam.errors import OptionError
 
 Selection = Callable[[Tensor, Tensor], Tensor]
-"""From the losses of the batch's rows at ``w`` and at ``w + e``, both ``(B,)``, to descent weights, ``(B,)``."""
+"""Function from the losses of the rows at ``w`` and at ``w + e``, both ``(B,)``, to descent weights, ``(B,)``."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Term:
         ascent: Weight of each row in the direction of ``e``, shape ``(B,)``; ``None`` stands for ``e = 0``.
         radius: The option of the parameter groups that holds the neighbourhood size; 0 in every group is ``e = 0``.
         factor: Multiplies the neighbourhood size of this term.
-        apart: Keep the term's gradient apart, for the method to combine, instead of adding it to the step's.
-        select: Choose the rows of the descent by what the perturbation does to their losses; ``descent`` is then what
-            the selection starts from.
-        label: What the ascent's memory of the term goes by, for a method whose terms change places from batch to
-            batch; by default its place.
+        apart: Keep the term's gradient apart for the method to combine, instead of adding it to the step's gradient.
+        select: Function that chooses the rows of the descent by how the perturbation changes their losses; the
+            selection starts from ``descent``.
+        label: Name of the ascent's memory of the term, for a method whose terms change places from batch to batch; by
+            default the term's number.
     """
 
     descent: Tensor
@@ -37,51 +37,51 @@ class Term:
     label: int | None = None
 
     def scaled(self, scale: float, *, ascent: bool = True) -> "Term":
-        """The term with every weight multiplied.
+        """Return the term with every weight multiplied by a number.
 
         Args:
-            scale: By what.
-            ascent: Whether those of the direction, too.
+            scale: Factor on the weights.
+            ascent: Whether the weights of the direction are multiplied, too.
         """
         direction = self.ascent * scale if ascent and self.ascent is not None else self.ascent
         return replace(self, descent=self.descent * scale, ascent=direction)
 
     def at_the_weights(self) -> "Term":
-        """The term without its perturbation."""
+        """Return the term without its perturbation."""
         return replace(self, ascent=None, select=None)
 
 
 def mean_weights(targets: Tensor, factor: float = 1.0) -> Tensor:
-    """The weights of the batch's mean loss, ``1 / B`` each, times a factor, shape ``(B,)``, float64."""
+    """Return the weights of the batch's mean loss, ``1 / B`` each, times a factor, shape ``(B,)``, float64."""
     return torch.full((len(targets),), factor / len(targets), dtype=torch.float64)
 
 
 def mean_term(targets: Tensor) -> Term:
-    """The batch's mean loss, perturbed along its own gradient: SAM's only term."""
+    """Return SAM's only term: the batch's mean loss, perturbed along its own gradient."""
     mean = mean_weights(targets)
     return Term(mean, ascent=mean)
 
 
 def divided(weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Split the weights of rows by a share of each, both ``(B,)``: what is left, and the shares."""
+    """Split the weights of rows by a share of each, both ``(B,)``: return the rest, and the shares."""
     # Taken back from the difference, so that the two add up to the weights in every bit where nothing is perturbed.
     left = weights - shares * weights
     return left, weights - left
 
 
 def checked_tail(tail: Tensor) -> Tensor:
-    """A copy on the CPU of a mask that marks the tail classes."""
+    """Return a copy on the CPU of a mask that marks the tail classes."""
     if not isinstance(tail, Tensor) or tail.dtype != torch.bool or tail.ndim != 1 or len(tail) == 0:
         got = f"{tail.dtype} of shape {tuple(tail.shape)}" if isinstance(tail, Tensor) else repr(tail)
         raise OptionError(
-            f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() gives; got {got}."
+            f"tail must mark the tail classes, a bool tensor of shape (C,), as priors.tail() returns; got {got}."
         )
     return tail.detach().cpu().clone()
 
 
 def checked_weights(weights: Tensor) -> Tensor:
-    """A float64 copy on the CPU of the weights of classes, shape ``(C,)``."""
+    """Return a float64 copy on the CPU of the weights of classes, shape ``(C,)``."""
     weights = torch.as_tensor(weights).detach().cpu().double()
     if weights.ndim != 1 or not len(weights) or not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise OptionError("weights must hold one finite number of at least 0 for each class, shape (C,).")
+        raise OptionError("weights must have one finite number of at least 0 for each class, shape (C,).")
     return weights

@@ -1,4 +1,4 @@
-"""The weights of a method: perturbed along an ascent, and brought back bit for bit."""
+"""Weights of a method: perturbed along an ascent, and restored bit for bit."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ ParamGroup = dict[str, object]
 
 @dataclass(frozen=True)
 class Reached:
-    """The parameters that a backward may reach.
+    """Parameters that a backward may reach.
 
     Args:
-        own: The optimizer's.
-        guests: The model's others.
-        mine: The optimizer's, as a set.
-        known: All of them, as a set.
+        own: Parameters of the optimizer.
+        guests: Other parameters of the model.
+        mine: Parameters of the optimizer, as a set.
+        known: All of these parameters, as a set.
     """
 
     own: list[Tensor]
@@ -34,11 +34,11 @@ class Reached:
 
 
 class Weights:
-    """The parameters that are perturbed, with one copy of each, which is kept from step to step.
+    """Parameters that are perturbed, with one copy of each, which is kept from step to step.
 
     Args:
-        model: Names the parameters, and refuses ``state_dict`` while they are perturbed.
-        perturb: Which of them are perturbed, see :class:`Perturbed`.
+        model: Model that names the parameters, and refuses ``state_dict`` while they are perturbed.
+        perturb: Choice of the parameters to perturb, see :class:`Perturbed`.
     """
 
     def __init__(self, model: nn.Module | None, perturb: Sequence[str] = (ALL,)) -> None:
@@ -52,10 +52,10 @@ class Weights:
         self._moved: list[Tensor] = []
 
     def reached(self, own: list[Tensor]) -> Reached:
-        """The parameters that a backward may reach; found anew where the optimizer's have changed.
+        """Return the parameters that a backward may reach, searched again when the optimizer's have changed.
 
         Args:
-            own: The optimizer's.
+            own: Parameters of the optimizer.
         """
         kept = self._reached
         if kept is None or len(kept.own) != len(own) or not all(map(operator.is_, kept.own, own)):
@@ -66,7 +66,7 @@ class Weights:
 
     @property
     def perturbed(self) -> bool:
-        """Whether the parameters differ from the step's weights."""
+        """Return whether the parameters differ from the step's weights."""
         return bool(self._moved)
 
     def slopes(
@@ -80,10 +80,10 @@ class Weights:
         state: Mapping[Tensor, Mapping[str, object]],
         step: int,
     ) -> list[Slope]:
-        """What an ascent may move for a term, by group; groups without such a parameter are left out.
+        """Return the parameters that an ascent may move for a term, by group; groups without any are left out.
 
-        ``fresh``: the ascent looks at the gradients in ``.grad``; ``keep``: they are needed later, so it gets copies.
-        ``state`` is the base optimizer's, ``step`` the number of steps made.
+        With ``fresh`` the ascent looks at the gradients in ``.grad``; with ``keep`` they are needed later, so it gets
+        copies. ``state`` is the base optimizer's, ``step`` the number of steps made.
         """
         slopes = []
         for group in groups:
@@ -103,10 +103,10 @@ class Weights:
         return slopes
 
     def check(self, groups: Sequence[ParamGroup]) -> None:
-        """See that some parameter of the groups is perturbed.
+        """Check that at least one parameter of the groups is perturbed.
 
         Raises:
-            OptionError: If none is.
+            OptionError: If no parameter is perturbed.
         """
         self._perturbed.check([pair for group in groups for pair in self._named_in(group)])
 
@@ -116,7 +116,7 @@ class Weights:
 
     @torch.no_grad()
     def climb(self, ascent: Ascent, slopes: Sequence[Slope], memory: Memory) -> Climbed:
-        """Save the parameters and perturb them; nothing where there is none to move."""
+        """Save the parameters and perturb them; do nothing where none may move."""
         if not slopes:
             return Climbed()
         self._save([p for slope in slopes for p in slope.params])
@@ -125,7 +125,7 @@ class Weights:
         return climbed
 
     def restore(self) -> None:
-        """Bring the weights back.
+        """Restore the saved weights.
 
         Copied back, not subtracted: w + e - e differs from w in the last bit, and bf16 loses all of it.
         """
@@ -154,7 +154,7 @@ class Weights:
 
 
 def params_of(group: ParamGroup) -> list[Tensor]:
-    """The parameters of a group."""
+    """Return the parameters of a group."""
     return group["params"]  # type: ignore[return-value]
 
 
@@ -163,7 +163,7 @@ def _fits(kept: Tensor | None, p: Tensor) -> bool:
 
 
 def _unwrapped(model: nn.Module | None) -> list[nn.Module]:
-    """The model, and the one it wraps, as ``DistributedDataParallel`` and ``torch.compile`` do: either may be saved."""
+    """Return the model and those it wraps (``DistributedDataParallel``, ``torch.compile``): any may be saved."""
     if model is None:
         return []
     children = list(model.children())

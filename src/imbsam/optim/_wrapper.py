@@ -1,4 +1,4 @@
-"""A wrapper and the base optimizer inside it: one optimizer to everybody who looks at either."""
+"""Wrapper around a base optimizer: both show the same groups and state."""
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -14,15 +14,15 @@ State = dict[str, object]
 
 
 class Wrapper(Optimizer):
-    """An optimizer whose groups, state and defaults are those of a base optimizer.
+    """Optimizer whose groups, state and defaults are those of a base optimizer.
 
-    Whoever rebinds, loads or adds to them, on the wrapper or on the base, does it to both. ``train()`` and ``eval()``
-    exist where the base has them, as schedule-free optimizers do.
+    A change of the groups or the state, on the wrapper or on the base, holds for both. ``train()`` and ``eval()`` exist
+    where the base has them, as schedule-free optimizers do.
 
     Args:
         base: The optimizer that makes the steps.
-        options: What every group has besides the base's own options. A group without one gets the value that its
-            predecessor had, where the list of groups was replaced, or else this.
+        options: Options that every group has besides the base's own. A group without one gets the value of its
+            predecessor, where the list of groups was replaced, or else this value.
     """
 
     base: Optimizer
@@ -38,7 +38,7 @@ class Wrapper(Optimizer):
 
         @property
         def param_groups(self) -> list[ParamGroup]:
-            """The base optimizer's groups."""
+            """Groups of the base optimizer."""
             groups: list[ParamGroup] = self.base.param_groups
             seen: list[ParamGroup] = self.__dict__.get("_seen", groups)
             for number, group in enumerate(groups):
@@ -55,7 +55,7 @@ class Wrapper(Optimizer):
 
         @property
         def state(self) -> dict[Tensor, State]:
-            """The base optimizer's state."""
+            """State of the base optimizer."""
             return self.base.state
 
         @state.setter
@@ -67,7 +67,7 @@ class Wrapper(Optimizer):
         self.base.add_param_group(param_group)
 
     def state_dict(self) -> State:
-        """The base optimizer's state with each group's ``rho``, and what the method keeps; never a perturbation.
+        """Return the base optimizer's state with each group's ``rho``, and the method's memory; never a perturbation.
 
         Raises:
             PassError: If passes are open.
@@ -82,10 +82,10 @@ class Wrapper(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, object]) -> None:
-        """Load what :meth:`state_dict` gave, or the state of the base optimizer alone.
+        """Load a state dict of :meth:`state_dict`, or of the base optimizer alone.
 
         Raises:
-            OptionError: If what the method keeps is missing, or belongs to another model.
+            OptionError: If the method's memory is missing, or belongs to another model.
             PassError: If passes are open.
         """
         self._refuse_now("load_state_dict()")
@@ -104,10 +104,10 @@ class Wrapper(Optimizer):
         self.base.load_state_dict(state)
 
     def _refuse_now(self, call: str) -> None:
-        """Raise where a call would come at the wrong moment."""
+        """Raise an error where a call would come at the wrong moment."""
 
     def _refuse_evaluation(self) -> None:
-        """Raise where the weights are those that a schedule-free base evaluates, not those that it trains."""
+        """Raise an error where a schedule-free base has its evaluation weights in place."""
         owners = (vars(self.base), *self.base.param_groups)
         if hasattr(self.base, "train") and not all(owner.get("train_mode", True) for owner in owners):
             raise PassError(

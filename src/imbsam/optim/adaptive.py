@@ -1,4 +1,4 @@
-"""The adaptive ascent: a parameter may move as far as its own size allows."""
+"""The adaptive ascent: each parameter may move in proportion to its own size."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,15 +12,15 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 
 
 class Adaptive(Ascent):
-    """``e = rho * T^2 g / (|T g| + d)`` with ``T = |w| + eta`` (Kwon et al., ICML 2021, eq. 7-8; d = 0 there).
+    """Adaptive ascent, ``e = rho * T^2 g / (|T g| + d)`` with ``T = |w| + eta`` (Kwon et al., ICML 2021, eq. 7-8).
 
-    Unlike the plain gradient's, this neighbourhood does not change when a layer is scaled and the next one scaled back.
+    Unlike the plain gradient's, this neighbourhood is unchanged when a layer is scaled and the next one scaled back.
 
     Args:
         eta: Added to the size of each weight, at least 0; 0.01 in the official class, 0 on its command line.
-        scope: ``"weights"``: T is 1 for parameters whose name has no ``"weight"`` in it, as in the official code; the
-            names come from ``model=`` or from parameters given by name. ``"all"``: every parameter alike.
-        damping: d, see :class:`Gradient`.
+        scope: ``"weights"`` sets T to 1 for parameters whose name has no ``"weight"`` in it, as in the official code;
+            the names come from ``model=`` or from parameters given by name. ``"all"`` treats every parameter alike.
+        damping: d, see :class:`Gradient`; 0 in the paper.
 
     Raises:
         OptionError: If an option is out of range; when climbing, if ``"weights"`` finds a parameter without a name.
@@ -46,7 +46,7 @@ class Adaptive(Ascent):
         return Climbed(norm)
 
     def _size(self, p: Tensor, name: str | None) -> Tensor | None:
-        """T; ``None`` stands for 1."""
+        """Return T; ``None`` stands for 1."""
         if self.scope == "all":
             return p.abs().add_(self.eta)
         if name is None:

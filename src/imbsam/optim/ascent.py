@@ -1,4 +1,4 @@
-"""Where a perturbation points: the interface of the rules, and the plain one, along the gradient."""
+"""Directions of a perturbation: the interface of the rules, and the plain rule, along the gradient."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +10,21 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._tensors import each, is_sharded, local, summed_over_shards
 
 Memory = Mapping[Tensor, Tensor]
-"""What a rule keeps for each parameter from step to step."""
+"""Tensors that a rule keeps for each parameter from step to step."""
 
 
 @dataclass(frozen=True)
 class Slope:
-    """The parameters of one group that a rule may move, aligned with their gradients.
+    """Parameters of one group that a rule may move, aligned with their gradients.
 
     Args:
         rho: Neighbourhood size.
         params: Parameters, of any shapes.
         grads: Their ascent gradients, of the same shapes, which a rule may overwrite; empty for a rule that needs none.
         names: Their names, where known.
-        state: What the base optimizer keeps, by parameter, tensors of its shape among it; not to be changed.
-        options: Of the group, as ``lr`` and ``momentum``.
-        step: Steps made so far.
+        state: State of the base optimizer by parameter, which includes tensors of its shape; not to be changed.
+        options: Options of the group, such as ``lr`` and ``momentum``.
+        step: Number of steps made so far.
     """
 
     rho: float
@@ -38,11 +38,11 @@ class Slope:
 
 @dataclass(frozen=True)
 class Climbed:
-    """What a rule did.
+    """Result of a rule that moved the parameters.
 
     Args:
-        norm: Of the gradient, shape ``()``, so that a non-finite one is noticed; ``None`` where there is none.
-        memory: What to keep, by parameter and shaped like it, once the step has been made.
+        norm: Norm of the gradient, shape ``()``, by which a non-finite one is noticed; ``None`` without a gradient.
+        memory: Tensors to keep once the step has been made, by parameter and shaped like it.
     """
 
     norm: Tensor | None = None
@@ -53,18 +53,18 @@ class Ascent:
     """A rule that moves parameters along their ascent gradient."""
 
     spares_passes = False
-    """Whether some steps, or all, are made without an ascent gradient."""
+    """Whether some or all steps are made without an ascent gradient."""
     learns = False
     """Whether the rule looks at the gradients that its terms had in the step, see :meth:`learn`."""
     remembers = False
-    """Whether a direction depends on those of earlier steps: ranks that climb apart would remember other ones."""
+    """Whether a direction depends on earlier steps, so that ranks that climb apart would keep different memories."""
 
     def needs_gradient(self, memory: Memory, step: int) -> bool:
-        """Whether the rule looks at the ascent gradient of this step; where not, a pass is spared.
+        """Return whether the rule looks at the ascent gradient of this step; if not, a pass is saved.
 
         Args:
-            memory: What the rule kept in earlier steps of the same term, by parameter and shaped like it.
-            step: Steps made so far.
+            memory: Tensors that the rule kept in earlier steps of the same term, by parameter and shaped like it.
+            step: Number of steps made so far.
         """
         return True
 
@@ -73,34 +73,34 @@ class Ascent:
 
         Args:
             slopes: One entry per parameter group; the groups share one global norm.
-            memory: What the rule kept in earlier steps of the same term, by parameter and shaped like it.
+            memory: Tensors that the rule kept in earlier steps of the same term, by parameter and shaped like it.
 
         Returns:
-            The gradient's norm, and what to keep.
+            The gradient's norm, and the tensors to keep.
         """
         raise NotImplementedError
 
     def learn(self, gradient: Mapping[Tensor, Tensor], memory: Memory) -> Memory:
-        """Look at the gradient that a perturbed term had in the step; called where :attr:`learns` is set.
+        """Look at the gradient of a perturbed term in the step; called where :attr:`learns` is set.
 
         Args:
-            gradient: By parameter and shaped like it, at the perturbed weights; not to be overwritten.
-            memory: What the rule kept in earlier steps of the same term, by parameter and shaped like it.
+            gradient: Gradient at the perturbed weights, by parameter and shaped like it; not to be overwritten.
+            memory: Tensors that the rule kept in earlier steps of the same term, by parameter and shaped like it.
 
         Returns:
-            What to keep, once the step has been made.
+            Tensors to keep once the step has been made.
         """
         raise NotImplementedError
 
 
 class Gradient(Ascent):
-    """The normalised gradient, ``e = rho * g / (|g| + d)`` (Foret et al. 2021, eq. 2; d = 0 there).
+    """Ascent along the normalised gradient, ``e = rho * g / (|g| + d)`` (Foret et al. 2021, eq. 2; d = 0 there).
 
     The norm is global, over all parameters of all groups. A zero gradient gives no perturbation.
 
     Args:
-        damping: d. A tail whose loss has almost vanished has a gradient that is only noise; normalisation alone
-            makes a step of full length of it, damping keeps it short.
+        damping: d. When the tail's loss is almost zero, its gradient is only noise. Plain normalisation turns it into a
+            perturbation of full length; damping keeps it short.
 
     Raises:
         OptionError: If ``damping`` is negative or not finite.
@@ -120,17 +120,17 @@ class Gradient(Ascent):
 
 
 def checked_damping(damping: float) -> float:
-    """A damping that is finite and at least 0.
+    """Return a damping that is finite and at least 0.
 
     Raises:
-        OptionError: Otherwise.
+        OptionError: If the damping is negative or not finite.
     """
     check_number("damping", damping, least=0)
     return damping
 
 
 def add_normalised(slopes: Sequence[Slope], norm: Tensor, damping: float) -> None:
-    """Add ``rho * g / (norm + damping)`` to the parameters; nothing where the length is 0. Overwrites the gradients."""
+    """Add ``rho * g / (norm + damping)`` to the parameters, or nothing where rho is 0; overwrites the gradients."""
     length = norm + damping
     for slope in slopes:
         scale = torch.where(length > 0, slope.rho / length, 0.0)
@@ -146,7 +146,7 @@ def add_normalised(slopes: Sequence[Slope], norm: Tensor, damping: float) -> Non
 
 
 def global_norm(grads: Sequence[Tensor]) -> Tensor:
-    """The Euclidean norm over all tensors together; of sharded ones over the parts of all ranks.
+    """Compute the Euclidean norm over all tensors together, for sharded ones over the parts of all ranks.
 
     Args:
         grads: Dense or sparse tensors of any floating or complex dtype, on any devices; at least one.
@@ -170,7 +170,7 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
 
 
 def _over_ranks(own: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
-    """Sum of numbers that belong to tensors; one message for all that are spread over the same ranks."""
+    """Sum numbers that belong to tensors, by one message for all tensors sharded over the same ranks."""
     layouts: dict[tuple[object, ...], tuple[Tensor, list[Tensor]]] = {}
     for number, tensor in zip(own, tensors, strict=True):
         key = (tensor.device_mesh, *tensor.placements) if is_sharded(tensor) else ()  # type: ignore[attr-defined]
@@ -193,18 +193,18 @@ def _by_device(params: list[Tensor], grads: list[Tensor]) -> list[tuple[list[Ten
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """A tensor of real numbers; of complex ones their two parts, whose products add up to Re(sum conj(a) b)."""
+    """Return a tensor of real numbers; a complex tensor is split into its real and imaginary part."""
     if not tensor.is_complex():
         return tensor
     return torch.view_as_real(tensor.to_dense() if tensor.is_sparse else tensor.resolve_conj())
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """The inner product over all tensors together; of complex ones its real part, ``Re(sum conj(a) b)``.
+    """Compute the inner product over all tensors together, for complex ones its real part ``Re(sum conj(a) b)``.
 
     Args:
         first: Dense or sparse tensors, at least one.
-        second: As many, of the same shapes.
+        second: As many tensors, of the same shapes.
 
     Returns:
         A scalar on the first tensor's device, float64 if any tensor is, else float32.

@@ -27,14 +27,14 @@ BASES: Mapping[str, Callable[..., Optimizer]] = {
     "rmsprop": _one(torch.optim.RMSprop, "lr", "momentum", "weight_decay"),
     "muon": muon,
 }
-"""What makes each of a model, with keywords ``lr``, ``momentum`` and ``weight_decay``."""
+"""Functions that make each base from a model, with keywords ``lr``, ``momentum`` and ``weight_decay``."""
 
 
 def make_base(name: str, model: nn.Module, *, lr: float, momentum: float, weight_decay: float) -> Optimizer:
-    """Make a base optimizer.
+    """Make a base optimizer by its name.
 
     Raises:
-        OptionError: If the name is unknown, or the model has nothing for it to optimise.
+        OptionError: If the name is unknown, or the model has no parameter for the optimizer.
     """
     if name not in BASES:
         raise OptionError(f"there is no base optimizer {name!r}; there are {', '.join(BASES)}, or give an instance.")

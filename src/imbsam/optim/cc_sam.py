@@ -1,4 +1,4 @@
-"""CC-SAM: every class is perturbed along its own gradient, the further the rarer it is."""
+"""CC-SAM: every class is perturbed along its own gradient, and further the rarer the class is."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -17,8 +17,9 @@ from imbsam.priors import ClassPriors
 
 
 class ClassConditional(Ascent):
-    """``e = s * sqrt(P) * g / |g|`` with ``s = rho * sqrt(|w| / (2 |g|)) * P^(-1/4)`` (CC-SAM, CVPR 2023).
+    """Class-conditional ascent of CC-SAM (CVPR 2023): longer where the weights are large and the gradient is small.
 
+    ``e = s * sqrt(P) * g / |g|`` with ``s = rho * sqrt(|w| / (2 |g|)) * P^(-1/4)``.
     ``P`` is the number of entries of all parameters that are perturbed; a group whose rho is 0 is not. The factor
     ``(n_c - 1)^(-1/4)`` of the rule belongs to the class, so it is that of the term.
 
@@ -61,13 +62,13 @@ class CCSAM(SharpnessAware):
     parameters a group of ``base`` with ``"rho": 0``.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        priors: Of the training data.
-        rho: Factor on the rule's length; ``noise_ratio`` in the released code, 1e-6 there, 1 in the paper.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        priors: Class priors of the training data.
+        rho: Factor on the rule's length; 1 in the paper, 1e-6 in the released code (``noise_ratio`` there).
         flat: Share of the perturbed loss, in [0, 1]; 0.3 for CIFAR-10-LT and 0.5 for CIFAR-100-LT.
         per_tensor: See :class:`ClassConditional`.
-        ascent: Another rule than :class:`ClassConditional`; the class's factor stays.
-        common: See :class:`SharpnessAware`.
+        ascent: Rule to use instead of :class:`ClassConditional`; the class's factor stays.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -94,7 +95,7 @@ class CCSAM(SharpnessAware):
         self.flat = flat
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """The mean loss as it is, and each class's part perturbed along its own gradient."""
+        """Return the mean loss unperturbed, and each class's part perturbed along its own gradient."""
         checked_classes(targets, len(self.factors))
         still, flat = divided(mean_weights(targets), row_shares(targets, torch.full_like(self.factors, self.flat)))
         perturbed = []

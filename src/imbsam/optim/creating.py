@@ -1,4 +1,4 @@
-"""Making a method by its name, with its base, its ascent and what it takes of the classes."""
+"""Create a method by its name, with its base optimizer, its ascent and the class priors it needs."""
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
@@ -31,31 +31,31 @@ def create(
     weight_decay: float = 0.0,
     **options: object,
 ) -> SharpnessAware:
-    """Make a method over a base optimizer, for a model.
+    """Create a method over a base optimizer, for a model.
 
     Args:
         name: One of :data:`METHODS`.
-        model: Whose parameters that require a gradient are optimised.
+        model: Model whose parameters that require a gradient are optimised.
         base: ``"sgd"``, ``"adamw"``, ``"adam"``, ``"rmsprop"`` or ``"muon"``; or an instance or a list of several, to
             which ``lr``, ``momentum`` and ``weight_decay`` do not apply. ``"muon"`` is Muon for the 2-D weights of
-            hidden layers beside AdamW for the rest; its update is scaled to the size of AdamW's
+            hidden layers and AdamW for the rest; its update is scaled to the size of AdamW's
             (``adjust_lr_fn="match_rms_adamw"``), so give the learning rate and weight decay of AdamW.
-        priors: Of the training data; class-aware methods need them.
+        priors: Class priors of the training data; class-aware methods need them.
         tail: Tail classes, bool, shape ``(C,)``; by default those of ``priors`` with fewer than 20 samples.
-        ascent: Another rule for the direction, a name of :data:`ASCENTS` or an instance.
+        ascent: Rule for the direction, a name of :data:`ASCENTS` or an instance; by default the method's own.
         ascent_options: Options of a rule given by name.
-        total_steps: Of the run; ``sse-sam`` leaves the head alone after 0.7 of them, ``sam-drw`` re-weights after 0.8,
-            ``le-sam`` lets sigma fall from 0.8 of them on, ``gnm`` halves its noise after 59/70.
+        total_steps: Number of steps of the run. ``sse-sam`` stops perturbing the head after 0.7 of them, ``sam-drw``
+            re-weights after 0.8, ``le-sam`` lowers sigma from 0.8 on, and ``gnm`` halves its noise after 59/70.
         lr: Learning rate.
-        momentum: Of sgd, rmsprop and muon.
-        weight_decay: Of the base optimizer.
-        options: Of the method, see :func:`options_of`, and those of :class:`SharpnessAware`.
+        momentum: Momentum of sgd, rmsprop and muon.
+        weight_decay: Weight decay of the base optimizer.
+        options: Options of the method, see :func:`options_of`, and of :class:`SharpnessAware`.
 
     Returns:
         The optimizer.
 
     Raises:
-        OptionError: If a name or an option is unknown, out of range, or lacking.
+        OptionError: If a name or an option is unknown, out of range, or missing.
 
     Example:
         >>> optimizer = create("focal-sam", model, priors=priors, lr=0.1, rho=0.2)  # doctest: +SKIP
@@ -70,7 +70,7 @@ def create(
         given["ascent"] = make_ascent(ascent, ascent_options or {})
     parameters = signature(method.kind).parameters
     if "ascent" in given and "ascent" not in parameters:
-        raise OptionError(f"{name} has an ascent of its own; choose sam or imbsam with another one.")
+        raise OptionError(f"{name} has its own ascent; choose sam or imbsam to use another one.")
     known = {p.name for p in parameters.values() if p.kind is Parameter.KEYWORD_ONLY} | set(get_type_hints(Common))
     unknown = [option for option in given if option not in known]
     if unknown:
@@ -83,7 +83,7 @@ def create(
 
 
 def make_ascent(ascent: str | Ascent, options: Mapping[str, object]) -> Ascent:
-    """Make a rule for the direction.
+    """Make a rule for the direction of the perturbation by its name.
 
     Raises:
         OptionError: If the name or an option is unknown or out of range.
@@ -100,7 +100,7 @@ def make_ascent(ascent: str | Ascent, options: Mapping[str, object]) -> Ascent:
 
 
 def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail: Tensor | None) -> list[object]:
-    """What a class-aware method takes after the base optimizer."""
+    """Return the arguments that a class-aware method takes after the base optimizer."""
     if method.classes is None:
         return []
     if tail is not None and "tail" in signature(method.kind).parameters:
@@ -108,5 +108,5 @@ def _class_arguments(name: str, method: Method, priors: ClassPriors | None, tail
             raise OptionError(f"tail marks {len(tail)} classes, and the priors have {priors.num_classes}.")
         return [tail]
     if priors is None:
-        raise OptionError(f"{name} goes by classes: give priors=ClassPriors.from_targets(train_targets).")
+        raise OptionError(f"{name} needs class priors: give priors=ClassPriors.from_targets(train_targets).")
     return [method.classes(priors)]

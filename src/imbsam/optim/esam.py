@@ -1,4 +1,4 @@
-"""ESAM: SAM that perturbs some of the weights and learns from the rows that the perturbation hurts most."""
+"""ESAM: SAM that perturbs some of the weights, and learns from the rows that the perturbation hurts most."""
 
 import math
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 class Stochastic(Ascent):
     """Stochastic weight perturbation (Du et al., ICLR 2022, section 3.1).
 
-    ``e = rho / beta * g / |g|`` on each parameter tensor with probability ``beta``, 0 on the others; the norm is that
-    of the chosen ones. Drawn from torch's global generator.
+    ``e = rho / beta * g / |g|`` on each parameter tensor with probability ``beta``, and 0 on the others; the norm is
+    taken over the chosen tensors. They are drawn from torch's global generator.
 
     Args:
-        beta: In (0, 1]; 1 is :class:`Gradient`.
+        beta: Probability in (0, 1]; 1 is :class:`Gradient`.
 
     Raises:
         OptionError: If ``beta`` is out of range; when climbing, if it is below 1 and the weights are sharded.
@@ -72,11 +72,11 @@ class ESAM(SharpnessAware):
     SAM.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size.
         beta: Share of the parameter tensors that are perturbed, in (0, 1]; 0.6 in the script for ResNet-18.
         gamma: Share of the rows that are learned from, in (0, 1]; 0.5 there.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -97,7 +97,7 @@ class ESAM(SharpnessAware):
         self.row_wise = gamma < 1
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """SAM's, with a selection of rows where gamma is below 1."""
+        """Return SAM's term, with a selection of rows where gamma is below 1."""
         mean = mean_weights(targets)
         return [Term(mean, ascent=mean, select=self._most_hurt if self.gamma < 1 else None)]
 

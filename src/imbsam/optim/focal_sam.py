@@ -1,4 +1,4 @@
-"""Focal-SAM: the rarer a class, the more of its loss is made flat."""
+"""Focal-SAM: the rarer a class, the larger the share of its loss that is made flat."""
 
 from typing import Unpack
 
@@ -15,20 +15,20 @@ from imbsam.priors import ClassPriors
 
 
 class FocalSAM(SharpnessAware):
-    """Focal-SAM (Li et al., ICML 2025).
+    """Focal-SAM (Li et al., ICML 2025), which perturbs the loss of each class by a weight that falls with its count.
 
     ``g = grad [(1/B) sum_i (1 - c_i) l_i](w) + grad [(1/B) sum_i c_i l_i](w + e)`` with
     ``c_i = strength * (1 - n_y / N)^gamma`` and ``e`` along the gradient of the second sum at ``w``. With weights of 0
     and 1 it is ImbSAM. Costs two forwards and three backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        priors: Of the training data.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        priors: Class priors of the training data.
         rho: Neighbourhood size; 0.2 for CIFAR-10-LT and 0.3 for CIFAR-100-LT in the official scripts.
-        gamma: At least 0; 3.0 and 3.2 there.
-        strength: At least 0 (lambda); 0.5 and 0.8 there.
-        ascent: Where the perturbation points.
-        common: See :class:`SharpnessAware`.
+        gamma: Focusing exponent, at least 0; 3.0 and 3.2 there.
+        strength: lambda, at least 0; 0.5 and 0.8 there.
+        ascent: Direction of the perturbation.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -54,7 +54,7 @@ class FocalSAM(SharpnessAware):
         self.weights = strength * (1 - priors.priors) ** gamma
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """The loss less its focal part as it is, and the focal part perturbed along its own gradient."""
+        """Return the loss less its focal part unperturbed, and the focal part perturbed along its own gradient."""
         checked_classes(targets, len(self.weights))
         still, focal = divided(mean_weights(targets), row_shares(targets, self.weights))
         return [Term(still), Term(focal, ascent=focal)]

@@ -1,4 +1,4 @@
-"""The friendly ascent: climb along what is particular to this batch, not along the full gradient."""
+"""The friendly ascent: climb along the part of the gradient that is particular to this batch."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,16 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 
 
 class Friendly(Ascent):
-    """``e = rho * d / |d|`` with ``d = g - sigma * m`` (Friendly-SAM, Li et al., CVPR 2024).
+    """Friendly ascent, ``e = rho * d / |d|`` with ``d = g - sigma * m`` (Friendly-SAM, Li et al., CVPR 2024).
 
     Then ``m <- decay * m + (1 - decay) * g``.
-    ``m`` estimates the full gradient; it starts as the first gradient, which is then climbed itself, as plain SAM does.
-    A step that is skipped leaves ``m`` as it was. Under a method with several terms each term has an ``m`` of its own.
+    ``m`` estimates the full gradient. It starts as the first gradient, and the first step climbs that gradient, as
+    plain SAM does. A skipped step leaves ``m`` unchanged. Under a method with several terms each term has its own
+    ``m``.
 
     Args:
-        sigma: Share of ``m`` taken away, finite; 1 in the official code, 0 is the plain gradient.
-        decay: Of the average, in [0, 1); 0.9 in the official class (0.6 in its script).
+        sigma: Share of ``m`` that is subtracted, finite; 1 in the official code, 0 is the plain gradient.
+        decay: Decay of the average, in [0, 1); 0.9 in the official class (0.6 in its script).
         damping: d of :class:`Gradient`.
 
     Raises:
@@ -34,7 +35,7 @@ class Friendly(Ascent):
         self.damping = checked_damping(damping)
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
-        """Add the perturbation to the parameters, and give the new average."""
+        """Add the perturbation to the parameters, and return the new average."""
         kept: dict[Tensor, Tensor] = {}
         directions = []
         for slope in slopes:

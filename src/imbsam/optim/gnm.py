@@ -1,4 +1,4 @@
-"""GNM: every step at weights with noise on them, which needs no gradient for its direction."""
+"""GNM: every step is made at weights with noise added, which needs no gradient for its direction."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -14,14 +14,15 @@ from imbsam.optim.sam import SAM
 
 
 class ClampedNoise(Ascent):
-    """``e = rho * scale * 0.5^floor(t / halve_every) * x``, entries of ``x`` normal of deviation 1/3, clamped to +-1.
+    """Ascent of GNM: ``e = rho * scale * 0.5^floor(t / halve_every) * x`` with clamped normal noise ``x``.
 
-    ``x`` is drawn anew for each term of each step from torch's global generator. No gradient enters, so no pass is
-    spent on the direction. A row that no pass forwards at ``w`` enters the returned loss as it is at ``w + e``.
+    The entries of ``x`` are normal of deviation 1/3, clamped to +-1.
+    ``x`` is drawn anew for each term of each step from torch's global generator. No gradient is needed, so no pass is
+    spent on the direction. The returned loss takes a row that no pass forwards at ``w`` at ``w + e`` instead.
 
     Args:
-        scale: Of the noise, finite, at least 0.
-        halve_every: Steps after which the noise is halved, again and again, at least 1; by default it never is.
+        scale: Scale of the noise, finite, at least 0.
+        halve_every: Number of steps after each of which the noise is halved, at least 1; by default it never is.
 
     Raises:
         OptionError: If an option is out of range.
@@ -37,7 +38,7 @@ class ClampedNoise(Ascent):
         self.halve_every = halve_every
 
     def needs_gradient(self, memory: Memory, step: int) -> bool:
-        """Never."""
+        """Return False: no step needs the gradient."""
         return False
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
@@ -55,21 +56,21 @@ class ClampedNoise(Ascent):
 
 
 class GNM(SAM):
-    """Gaussian neighbourhood minimisation (Li et al., NeurIPS 2024, arXiv:2410.21042): noise in the place of an ascent.
+    """Gaussian neighbourhood minimisation (Li et al., NeurIPS 2024, arXiv:2410.21042): noise instead of an ascent.
 
-    ``g = grad L(w + e)`` with ``e`` of :class:`ClampedNoise`. Costs one forward-backward of every row; beside BatchNorm
-    a forward of every row more, at the weights, for its statistics. The loss that a step returns is that at ``w + e``.
+    ``g = grad L(w + e)`` with ``e`` from :class:`ClampedNoise`. Costs one forward-backward of every row; with BatchNorm
+    one more forward of every row, at the weights, for its statistics. A step returns the loss at ``w + e``.
 
-    Made for prompt tuning of a ViT on long tails, by 70 epochs with the GCL loss; in its code the noise is
-    ``0.1 * 0.5^floor((epoch - 1) / 59)``, so it is halved once, after 59 of 70 epochs. Here steps are counted, and by
-    name it is halved after that share of them, 59/70.
+    The authors use it for prompt tuning of a ViT on long tails, with 70 epochs and the GCL loss. Their noise is
+    ``0.1 * 0.5^floor((epoch - 1) / 59)``, so it is halved once, after 59 of 70 epochs. Here steps are counted; created
+    by name, the method halves the noise after the same share of them, 59/70.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size; 0.05 in the official class. No entry moves further than ``rho * scale``.
         scale: See :class:`ClampedNoise`; 0.1 in the official configuration.
         halve_every: See :class:`ClampedNoise`.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.

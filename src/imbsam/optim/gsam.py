@@ -22,11 +22,11 @@ class GSAM(SharpnessAware):
     the gradient. In the paper rho follows the learning rate: ``Schedule(optimizer, "rho", following(optimizer, ...))``.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size.
         alpha: Weight of the surrogate gap, finite; 0.4 in the official example.
-        ascent: Where the perturbation points; :class:`Adaptive` in the official example.
-        common: See :class:`SharpnessAware`.
+        ascent: Direction of the perturbation; :class:`Adaptive` in the official example.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -48,11 +48,11 @@ class GSAM(SharpnessAware):
         self.alpha = alpha
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """SAM's."""
+        """Return SAM's term."""
         return [mean_term(targets)]
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Take ``alpha`` times the part of the plain gradient that is orthogonal to the perturbed one away from it."""
+        """Subtract ``alpha`` times the part of the plain gradient that is orthogonal to the perturbed gradient."""
         if "ascent 0" not in parts:
             return None
         plain, perturbed = parts.gradient("ascent 0"), parts.gradient("step")

@@ -25,12 +25,12 @@ class ImbSAM(SharpnessAware):
     ``tail_weight=2.0, batch_statistics="batch"`` reproduces its step.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        tail: Marks the tail classes, bool, shape ``(C,)``, as from :meth:`ClassPriors.tail`.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``, as :meth:`ClassPriors.tail` returns it.
         rho: Neighbourhood size, finite, at least 0.
         tail_weight: k, finite, above 0; 1 is the paper's formula.
-        ascent: Where the perturbation points; by default the gradient, undamped.
-        common: ``model``, ``batch_statistics``, ``rows``, ``nonfinite`` and those beside them, see
+        ascent: Direction of the perturbation; by default the gradient, undamped.
+        common: Further options (``model``, ``batch_statistics``, ``rows``, ``nonfinite`` and others), see
             :class:`SharpnessAware`.
 
     Raises:
@@ -61,7 +61,7 @@ class ImbSAM(SharpnessAware):
         self.tail_weight = tail_weight
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """Head and tail: the head's mean loss as it is, the tail's perturbed along its own gradient."""
+        """Return the head's mean loss unperturbed, and the tail's perturbed along its own gradient."""
         checked_classes(targets, len(self.tail))
         in_tail = row_shares(targets, self.tail)
         head, tail = divided(mean_weights(targets), in_tail)

@@ -1,4 +1,4 @@
-"""LookSAM: SAM whose second pass is made only every few steps."""
+"""LookSAM: SAM that makes its second pass only every few steps."""
 
 from collections.abc import Callable
 from typing import Unpack
@@ -15,7 +15,7 @@ from imbsam.optim._terms import Term, mean_term, mean_weights
 from imbsam.optim.ascent import Ascent, dot
 
 ACROSS = "looksam"
-"""What the method keeps: the part of the last SAM gradient that is orthogonal to the plain one."""
+"""Name of the method's memory: the part of the last SAM gradient that is orthogonal to the plain one."""
 
 TINY = 1e-8
 
@@ -25,20 +25,20 @@ Rule = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 class LookSAM(SharpnessAware):
     """LookSAM (Liu et al., CVPR 2022, algorithm 1): one SAM step, then ``interval - 1`` steps of one pass.
 
-    A SAM step keeps ``g_v = g_s - <g_s, g> / |g|^2 * g`` of ``g_s = grad L(w + e)`` and ``g = grad L(w)``. The steps
-    between take ``g + alpha * |g| / (|g_v| + 1e-8) * g_v``; with rho 0 nothing is added.
+    A SAM step keeps ``g_v = g_s - <g_s, g> / |g|^2 * g``, with ``g_s = grad L(w + e)`` and ``g = grad L(w)``. The steps
+    between use ``g + alpha * |g| / (|g_v| + 1e-8) * g_v``; with rho 0 nothing is added.
     Costs ``1 + 1 / interval`` forward-backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size.
-        interval: Steps from one SAM step to the next, at least 1 (k); 1 is SAM. Public implementations take 10, which
-            diverges on small noisy problems.
+        interval: k, the number of steps from one SAM step to the next, at least 1; 1 is SAM. Public implementations
+            use 10, which diverges on small noisy problems.
         alpha: Weight of the kept part, finite.
         per_tensor: Take norms and products of each parameter alone, as public implementations do, instead of over
             all parameters together.
-        ascent: Where the perturbation points.
-        common: See :class:`SharpnessAware`.
+        ascent: Direction of the perturbation.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -66,12 +66,12 @@ class LookSAM(SharpnessAware):
         self.per_tensor = per_tensor
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """SAM's every ``interval`` steps, else the mean loss as it is."""
+        """Return SAM's term every ``interval`` steps, else the mean loss unperturbed."""
         is_sam = (self.steps - self.sharp_from) % self.interval == 0
         return [mean_term(targets) if is_sam else Term(mean_weights(targets))]
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Keep the part across after a SAM step; add it in the steps between."""
+        """Keep the orthogonal part after a SAM step, and add it in the steps between."""
         if not any(group["rho"] for group in self.param_groups):
             return None
         step = parts.gradient("step")

@@ -1,4 +1,4 @@
-"""Muon for a model's hidden matrices beside AdamW for the rest, as one base."""
+"""Muon for a model's hidden matrices and AdamW for the rest, as one base."""
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,15 @@ from imbsam.errors import OptionError
 from imbsam.optim._several import Several
 
 NOT_HIDDEN = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
-"""Modules whose weights may have two dimensions and are no matrices that a layer multiplies by."""
+"""Modules whose weights may have two dimensions and are not matrices that a layer multiplies by."""
 
 
 def hidden_matrices(model: nn.Module) -> set[Tensor]:
-    """The weights that Muon is made for: matrices of the hidden layers (Jordan et al. 2024).
+    """Find the weights that Muon is made for: matrices of the hidden layers (Jordan et al. 2024).
 
     Args:
-        model: Its modules in the order in which the data go through them; the last one with a weight of two or more
-            dimensions counts as the output layer.
+        model: Model whose modules are in the order in which the data pass through them; the last module with a weight
+            of two or more dimensions counts as the output layer.
 
     Returns:
         The 2-D parameters with "weight" in their own name, without those of embeddings, normalisations and the output
@@ -36,16 +36,16 @@ def hidden_matrices(model: nn.Module) -> set[Tensor]:
 
 
 def muon(model: nn.Module, *, lr: float, momentum: float, weight_decay: float) -> Several:
-    """Muon for the hidden matrices, AdamW for the rest: embeddings, output layer, convolutions, norms and biases.
+    """Make a base of Muon for hidden matrices and AdamW for embeddings, output layer, convolutions, norms and biases.
 
     Muon's update is scaled to the size of AdamW's (``adjust_lr_fn="match_rms_adamw"``, Liu et al. 2025), so that one
     learning rate and one weight decay suit both: those that AdamW alone would get.
 
     Args:
-        model: Whose parameters that require a gradient are optimised.
+        model: Model whose parameters that require a gradient are optimised.
         lr: Learning rate of both.
-        momentum: Of Muon; AdamW has its own betas.
-        weight_decay: Of both, decoupled.
+        momentum: Momentum of Muon; AdamW has its own betas.
+        weight_decay: Decoupled weight decay of both.
 
     Raises:
         OptionError: If the model has no hidden matrix to optimise.
@@ -56,9 +56,9 @@ def muon(model: nn.Module, *, lr: float, momentum: float, weight_decay: float) -
     rest = [(name, p) for name, p in named if p not in hidden]
     if not matrices:
         raise OptionError(
-            f"base 'muon' is for matrices of hidden layers, and {type(model).__name__} has none to optimise: "
-            "embeddings, convolutions and the output layer are AdamW's. Choose base 'adamw', or give a list of "
-            "optimizers of your own."
+            f"base 'muon' is for matrices of hidden layers, but {type(model).__name__} has none to optimise: "
+            "embeddings, convolutions and the output layer are AdamW's. Choose base 'adamw', or give your own "
+            "list of optimizers."
         )
     made: list[Optimizer] = [
         torch.optim.Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")

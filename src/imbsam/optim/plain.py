@@ -1,4 +1,4 @@
-"""The base optimizer itself, in the family's face: the control of every comparison."""
+"""The base optimizer alone, with the interface of the methods: the control of every comparison."""
 
 from typing import Unpack
 
@@ -11,11 +11,11 @@ from imbsam.optim._terms import Term, mean_weights
 
 
 class Plain(SharpnessAware):
-    """``g = grad L(w)``: one pass, the base optimizer's step bit for bit.
+    """Base optimizer alone, ``g = grad L(w)``: one pass, and the base optimizer's step bit for bit.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        common: See :class:`SharpnessAware`.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        common: Further options, see :class:`SharpnessAware`.
 
     Example:
         >>> optimizer = Plain(torch.optim.SGD(model.parameters(), lr=0.1))  # doctest: +SKIP
@@ -25,5 +25,5 @@ class Plain(SharpnessAware):
         super().__init__(base, rho=0.0, **common)
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """One term: the mean loss, unperturbed."""
+        """Return the mean loss, unperturbed, as the only term."""
         return [Term(mean_weights(targets))]

@@ -1,4 +1,4 @@
-"""The random ascent: a direction that knows nothing of the loss."""
+"""The random ascent: a direction that does not depend on the loss."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -12,19 +12,20 @@ from imbsam.optim._tensors import real_parts
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, global_norm
 
 Sampler = Callable[[Sequence[Tensor]], Sequence[Tensor]]
-"""From parameters to one random tensor for each, of its shape, device and dtype."""
+"""Function from the parameters to one random tensor for each, of its shape, device and dtype."""
 
 
 class Random(Ascent):
-    """``e = rho * x`` with ``x`` drawn anew for each term of each step, from torch's global generator.
+    """Ascent ``e = rho * x``, with ``x`` drawn anew for each term of each step from torch's global generator.
 
-    No gradient enters, so no pass is spent on the direction. It is the control for every directed ascent, and the
-    sampler of the Universal class. A row that no pass forwards at ``w`` enters the returned loss as it is at ``w + e``.
+    No gradient is needed, so no pass is spent on the direction. It is the control for every directed ascent, and the
+    sampler of the Universal class. The returned loss takes a row that no pass forwards at ``w`` at ``w + e`` instead.
 
     Args:
-        sampler: ``"sphere"``: uniform on the unit sphere over all parameters together; ``"gaussian"``: standard normal
-            entries; ``"cube"``: uniform entries in [-half_width, half_width]; or a function of the parameters.
-        half_width: Of the cube, above 0.
+        sampler: ``"sphere"`` for uniform on the unit sphere over all parameters together, ``"gaussian"`` for standard
+            normal entries, ``"cube"`` for uniform entries in [-half_width, half_width], or a function of the
+            parameters.
+        half_width: Half the width of the cube, above 0.
 
     Raises:
         OptionError: If an option is unknown or out of range.
@@ -42,7 +43,7 @@ class Random(Ascent):
         self.half_width = half_width
 
     def needs_gradient(self, memory: Memory, step: int) -> bool:
-        """Never."""
+        """Return False: no step needs the gradient."""
         return False
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:

@@ -1,4 +1,4 @@
-"""Every method by its name, with its cost and its source."""
+"""Registry of the methods by name, each with its cost and its source."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from imbsam.optim.weighted_sam import WeightedSAM, class_balanced, inverse_count
 from imbsam.priors import ClassPriors
 
 Family = Literal["plain", "all-classes", "class-aware"]
-PassNumber = Literal["one pass", "one pass and a part", "two passes or more"]
+PassNumber = Literal["one pass", "one pass and some rows again", "two passes or more"]
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,17 @@ class Method:
     """One method of the family.
 
     Args:
-        kind: The optimizer's class.
-        does: What it does, in a line.
-        take: When to take it, in a line.
+        kind: Class of the optimizer.
+        does: One line that says what the method does.
+        take: One line that says when to choose it.
         cost: Forward-backwards of a row per step, where rows do not see each other; t is the tail's share.
         source: Paper.
-        link: Paper or official code.
-        classes: What a class-aware method takes after the base optimizer, made of the class priors.
-        late: Options that are a number of steps, and the share of the run's steps that paper or code gives each.
-        own_length: Whether rho is something else than the length of a normalised gradient step, so that a default of
-            the data does not suit.
+        link: Address of the paper or the official code.
+        classes: Function from the class priors to the arguments that a class-aware method takes after the base
+            optimizer.
+        late: Options that are a number of steps, with the share of the run's steps that paper or code gives each.
+        own_length: Whether rho is not the length of a normalised gradient, so that the default for the data does not
+            apply.
     """
 
     kind: type[SharpnessAware]
@@ -65,15 +66,15 @@ class Method:
 
     @property
     def family(self) -> Family:
-        """Whose loss is made flat: nobody's, that of all classes alike, or that of some more than of others."""
+        """Family of the method, by whose loss it makes flat: nobody's, all classes' alike, or some more than others."""
         return "plain" if self.kind is Plain else "class-aware" if self.kind.class_aware else "all-classes"
 
     @property
     def passes(self) -> PassNumber:
-        """How often a row is forwarded in a step: once, once and some of them again, or at least twice."""
+        """Number of forwards of a row in a step: one, one with some rows again, or at least two."""
         if self.cost == "1":
             return "one pass"
-        return "one pass and a part" if self.cost in ("1 + t", "1 + 1/k") else "two passes or more"
+        return "one pass and some rows again" if self.cost in ("1 + t", "1 + 1/k") else "two passes or more"
 
 
 METHODS: Mapping[str, Method] = {
@@ -88,7 +89,7 @@ METHODS: Mapping[str, Method] = {
     "sam": Method(
         SAM,
         "flattens the loss of every class",
-        "classes are balanced, and the network learns them by heart",
+        "classes are balanced, and the network overfits",
         "2",
         "Foret et al., ICLR 2021",
         "https://arxiv.org/abs/2010.01412",
@@ -96,7 +97,7 @@ METHODS: Mapping[str, Method] = {
     "asam": Method(
         ASAM,
         "SAM in a neighbourhood that follows the size of the weights",
-        "sam, where layers differ much in scale",
+        "like sam, when layers differ much in scale",
         "2",
         "Kwon et al., ICML 2021",
         "https://github.com/SamsungLabs/ASAM",
@@ -105,14 +106,14 @@ METHODS: Mapping[str, Method] = {
     "gsam": Method(
         GSAM,
         "SAM that also lowers the gap to the perturbed loss",
-        "sam, and a schedule of rho is no burden",
+        "like sam, with a schedule of rho",
         "2",
         "Zhuang et al., ICLR 2022",
         "https://github.com/juntang-zhuang/GSAM",
     ),
     "friendly-sam": Method(
         FriendlySAM,
-        "SAM along what is particular to the batch",
+        "SAM along the part of the gradient particular to the batch",
         "sam costs accuracy on frequent classes",
         "2",
         "Li et al., CVPR 2024",
@@ -121,15 +122,15 @@ METHODS: Mapping[str, Method] = {
     "vasso": Method(
         VaSSO,
         "SAM along a moving average of its ascent gradients",
-        "sam, where batches are small and a direction is mostly noise",
+        "like sam, when batches are small and directions noisy",
         "2",
         "Li and Giannakis, NeurIPS 2023",
         "https://github.com/BingcongLi/VaSSO",
     ),
     "le-sam": Method(
         LESAM,
-        "SAM as far as the loss rises by so much, not as far as a length",
-        "sam, where no one rho suits the steep beginning and the flat end",
+        "SAM up to a given rise of the loss, not up to a given length",
+        "like sam, when no single rho suits the steep start and the flat end",
         "2",
         "Wang et al., ICML 2026",
         "https://arxiv.org/abs/2605.10183",
@@ -138,8 +139,8 @@ METHODS: Mapping[str, Method] = {
     ),
     "sampa": Method(
         SAMPa,
-        "SAM whose two gradients do not wait for each other",
-        "research: what two devices could make side by side; one gains nothing",
+        "SAM whose two gradients can be computed in parallel",
+        "research: two devices could share the work; one device gains nothing",
         "2",
         "Xie et al., NeurIPS 2024",
         "https://github.com/LIONS-EPFL/SAMPa",
@@ -147,7 +148,7 @@ METHODS: Mapping[str, Method] = {
     "looksam": Method(
         LookSAM,
         "SAM whose second pass is made every k steps",
-        "sam, where two passes are too dear; watch the loss",
+        "like sam, when two passes cost too much; watch the loss",
         "1 + 1/k",
         "Liu et al., CVPR 2022",
         "https://arxiv.org/abs/2203.02714",
@@ -155,15 +156,15 @@ METHODS: Mapping[str, Method] = {
     "esam": Method(
         ESAM,
         "SAM on some weights and on the rows it hurts most",
-        "sam, where two passes are too dear and batches are large",
+        "like sam, when two passes cost too much and batches are large",
         "4/3 + gamma",
         "Du et al., ICLR 2022",
         "https://github.com/dydjw9/Efficient_SAM",
     ),
     "msam": Method(
         MSAM,
-        "SAM against the momentum, which spares the pass for the direction",
-        "sam's idea at the price of sgd, over a base with a momentum",
+        "SAM against the momentum, without a pass for the direction",
+        "like sam, at the cost of sgd; the base needs a momentum",
         "1",
         "Becker et al. 2024",
         "https://arxiv.org/abs/2401.12033",
@@ -172,7 +173,7 @@ METHODS: Mapping[str, Method] = {
     "gnm": Method(
         GNM,
         "steps at weights with noise on them",
-        "few parameters are tuned, as of prompts, and one pass is all there is",
+        "few parameters are tuned (prompts), and one pass has to suffice",
         "1",
         "Li et al., NeurIPS 2024",
         "https://arxiv.org/abs/2410.21042",
@@ -209,7 +210,7 @@ METHODS: Mapping[str, Method] = {
     "imbsam": Method(
         ImbSAM,
         "flattens the loss of the tail classes only",
-        "rare classes are learnt by heart and fail on new data: begin here",
+        "rare classes are memorised and fail on new data: start here",
         "1 + t",
         "Zhou et al., ICCV 2023",
         "https://arxiv.org/abs/2308.07815",
@@ -217,7 +218,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "cc-sam": Method(
         CCSAM,
-        "perturbs for every class, the further the rarer it is",
+        "perturbs every class separately, the rarer the further",
         "few classes, and time for a pass of each",
         "3",
         "Zhou et al., CVPR 2023",
@@ -228,7 +229,7 @@ METHODS: Mapping[str, Method] = {
     "focal-sam": Method(
         FocalSAM,
         "flattens more of a class's loss the rarer it is",
-        "class counts fall gradually, without a border between head and tail",
+        "class counts fall gradually, without a clear split into head and tail",
         "2.67",
         "Li et al., ICML 2025",
         "https://github.com/scongl/Focal-SAM",
@@ -236,8 +237,8 @@ METHODS: Mapping[str, Method] = {
     ),
     "sse-sam": Method(
         SSESAM,
-        "flattens head and tail apart, late in training the tail only",
-        "the head is learnt by heart as well",
+        "flattens head and tail separately, late in training the tail only",
+        "the head classes overfit as well",
         "2, then 1 + t",
         "SSE-SAM, AAAI 2025",
         "https://github.com/Zemdalk/SSE-SAM",
@@ -247,7 +248,7 @@ METHODS: Mapping[str, Method] = {
     "sam-a": Method(
         SAMA,
         "flattens along the class-weighted loss, and learns from every row alike",
-        "rare classes matter, and the loss is to stay unweighted",
+        "rare classes matter, but the loss should stay unweighted",
         "2",
         "Shwartz-Ziv et al., NeurIPS 2023",
         "https://arxiv.org/abs/2312.02517",
@@ -255,8 +256,8 @@ METHODS: Mapping[str, Method] = {
     ),
     "tail-sam-a": Method(
         TailSAMA,
-        "every row learns where the loss of the tail classes is high",
-        "imbsam, where the head is to learn at the tail's weights, too",
+        "takes every row's gradient where the loss of the tail is high",
+        "like imbsam, but the head rows learn at the perturbed weights, too",
         "1 + t",
         "this library, after Shwartz-Ziv et al., NeurIPS 2023",
         "https://arxiv.org/abs/2312.02517",
@@ -297,12 +298,12 @@ ASCENTS: Mapping[str, Callable[..., Ascent]] = {
 
 
 def list_methods() -> dict[str, str]:
-    """What each method does, in a line, by name."""
+    """List what each method does, in a line, by name."""
     return {name: method.does for name, method in METHODS.items()}
 
 
 def options_of(name: str) -> dict[str, object]:
-    """The options of a method and their defaults, without those that every method has.
+    """Return the options of a method and their defaults, without those that every method has.
 
     Args:
         name: One of :data:`METHODS`.
@@ -316,7 +317,7 @@ def options_of(name: str) -> dict[str, object]:
 
 
 def known_method(name: str) -> Method:
-    """A method by its name.
+    """Return a method by its name.
 
     Args:
         name: One of :data:`METHODS`.

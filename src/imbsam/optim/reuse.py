@@ -9,18 +9,18 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 
 
 class Reuse(Ascent):
-    """``e = rho * m / (|m| + d)`` with ``m`` what the term's gradients at ``w + e`` were in earlier steps.
+    """Ascent ``e = rho * m / (|m| + d)``, with ``m`` an average of the term's gradients at ``w + e`` in earlier steps.
 
-    After each step ``m <- decay * m + (1 - decay) * grad L_term(w + e)``, a gradient that the step has made anyway, so
-    each row is forwarded once. ``m`` starts as the first such gradient; the step before it, and every ``refresh``-th,
-    climbs the gradient at ``w`` as :class:`Gradient` does. It is an approximation of ours: no paper proposes it for the
-    tail. A row that no pass forwards at ``w`` enters the returned loss as it is at ``w + e``. Under a method with
-    several terms each has an ``m`` of its own, of the size of the weights.
+    After each step ``m <- decay * m + (1 - decay) * grad L_term(w + e)``. The step computes that gradient anyway, so
+    each row is forwarded once. ``m`` starts as the first such gradient; the step before it, and every ``refresh``-th
+    step, climbs the gradient at ``w`` as :class:`Gradient` does. It is an approximation of this library: no paper
+    proposes it for the tail. The returned loss takes a row that no pass forwards at ``w`` at ``w + e`` instead. Under a
+    method with several terms each term has its own ``m``, of the size of the weights.
 
     Args:
-        refresh: Steps from one fresh direction to the next, at least 1 (which is :class:`Gradient`); 0 makes only the
-            first afresh.
-        decay: Of the average, in [0, 1); 0 keeps the last gradient alone.
+        refresh: Number of steps from one fresh direction to the next; 1 is :class:`Gradient`, and with 0 only the first
+            direction is fresh.
+        decay: Decay of the average, in [0, 1); 0 keeps only the last gradient.
         damping: d of :class:`Gradient`.
 
     Raises:
@@ -39,7 +39,7 @@ class Reuse(Ascent):
         self.damping = checked_damping(damping)
 
     def needs_gradient(self, memory: Memory, step: int) -> bool:
-        """In the first step, and in every ``refresh``-th."""
+        """Return True in the first step, and in every ``refresh``-th."""
         return not memory or (self.refresh > 0 and step % self.refresh == 0)
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
@@ -51,7 +51,7 @@ class Reuse(Ascent):
         return Climbed(norm)
 
     def learn(self, gradient: Mapping[Tensor, Tensor], memory: Memory) -> Memory:
-        """The new average."""
+        """Return the new average."""
         if not self.decay:
             return gradient
         return {p: memory[p].lerp(g, 1 - self.decay) if p in memory else g for p, g in gradient.items()}

@@ -1,4 +1,4 @@
-"""The ascent by rise: as far as the loss rises by so much, instead of as far as a length."""
+"""The ascent by rise: climb until the loss has risen by a given amount, instead of by a given length."""
 
 import math
 from collections.abc import Sequence
@@ -13,23 +13,25 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 class Rise(Ascent):
     """The ascent of LE-SAM, ``e = min(sigma / |g|, rho) * g / |g|`` (Wang et al., ICML 2026, arXiv:2605.10183).
 
-    As far as the loss rises by sigma to first order, ``<g, e> = sigma``, and at most by rho. The gradient of a tail
-    that is not learnt is long, and a fixed rho throws its loss far up; that of a tail learnt by heart is short, and a
-    fixed rho hardly tests it. Here a perturbation is short while the tail is steep and grows up to rho as it flattens:
-    give a larger rho than to the plain rule, 0.5 for 0.1.
+    The perturbation goes as far as the loss rises by sigma to first order, ``<g, e> = sigma``, and at most to length
+    rho. A tail that is not learned yet has a large gradient, and a fixed rho raises its loss far; a tail that the
+    network has memorised has a small gradient, and a fixed rho hardly changes its loss. By this rule the perturbation
+    is short while the tail's loss is steep, and grows up to rho as it flattens. So choose rho larger than for the plain
+    rule, 0.5 where that has 0.1.
 
-    The rule is LE-SAM's, which perturbs for all classes and was published before this library had it. Ours is what it
-    does under a method for the tail, where ``g`` is the gradient of the tail's part of the loss alone, and the
-    measurements in docs/evidence.md. Over groups with a rho each, the plain step of :class:`Gradient` is shortened as a
-    whole.
+    The rule is that of LE-SAM, which perturbs for all classes and was published before this library had it. New here
+    are its use in a method for the tail, where ``g`` is the gradient of the tail's part of the loss alone, and the
+    measurements in docs/evidence.md. If groups have different rho, the plain step of :class:`Gradient` is shortened as
+    a whole.
 
     Args:
-        rise: sigma: at most so much, to first order, does the term's part of the batch's mean loss rise; above 0.
-        anneal_from: Steps made before sigma falls, along half a cosine as in LE-SAM's code; by default it never does.
-        anneal_to: Steps made when it has reached 0, at least ``anneal_from``; from then on nothing is perturbed.
+        rise: sigma, above 0: largest rise, to first order, of the term's part of the batch's mean loss.
+        anneal_from: Number of steps before sigma falls, along half a cosine as in LE-SAM's code; by default it never
+            does.
+        anneal_to: Number of steps until sigma is 0, at least ``anneal_from``; from then on nothing is perturbed.
 
     Raises:
-        OptionError: If ``rise`` is not above 0 or not finite, one of the two others is given alone, or they are no
+        OptionError: If ``rise`` is not above 0 or not finite, only one of the two others is given, or they are not
             whole numbers in this order.
     """
 
@@ -41,10 +43,10 @@ class Rise(Ascent):
         self.anneal_to = anneal_to
 
     def at(self, step: int) -> float:
-        """The rise at a step.
+        """Return sigma at a step.
 
         Args:
-            step: Steps made so far.
+            step: Number of steps made so far.
         """
         if self.anneal_from is None or self.anneal_to is None or step <= self.anneal_from:
             return self.rise
@@ -67,7 +69,7 @@ class Rise(Ascent):
 
 
 def _check_annealing(anneal_from: int | None, anneal_to: int | None) -> None:
-    """See that both steps are given, or neither, and that the second is not before the first."""
+    """Check that both steps are given, or neither, and that the second is not before the first."""
     if anneal_from is None and anneal_to is None:
         return
     if anneal_from is None or anneal_to is None:
@@ -80,7 +82,7 @@ def _check_annealing(anneal_from: int | None, anneal_to: int | None) -> None:
 
 
 def _first_order(slopes: Sequence[Slope], norm: Tensor) -> Tensor:
-    """``<g, e>`` of the plain step: over groups with a rho each, the sum of ``rho_k * |g_k|^2 / |g|``."""
+    """Compute ``<g, e>`` of the plain step; over groups with a rho each, the sum of ``rho_k * |g_k|^2 / |g|``."""
     if len({slope.rho for slope in slopes}) == 1:
         return norm * slopes[0].rho
     # Of a gradient that is zero this is no number, and add_normalised does not move by one.

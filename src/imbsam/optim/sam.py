@@ -1,4 +1,4 @@
-"""SAM, and SAM with another ascent: every class gets a flat minimum."""
+"""SAM, and variants of SAM with another ascent: every class gets a flat minimum."""
 
 from typing import Literal, Unpack
 
@@ -27,7 +27,7 @@ class SAM(SharpnessAware):
     """
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """One term: the mean loss, perturbed along its own gradient."""
+        """Return the mean loss, perturbed along its own gradient, as the only term."""
         return [mean_term(targets)]
 
 
@@ -37,11 +37,11 @@ class ASAM(SAM):
     Costs two forward-backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size; 0.5 for CIFAR-10 and 1.0 for CIFAR-100 in the official code.
         eta: See :class:`Adaptive`.
         scope: See :class:`Adaptive`.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -65,11 +65,11 @@ class FriendlySAM(SAM):
     Costs two forward-backwards of every row, and a running mean of the gradient in memory.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size; 0.05 in the official class, 0.2 in its script.
         sigma: See :class:`Friendly`.
         decay: See :class:`Friendly`; ``lmbda`` in the official code.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -92,18 +92,18 @@ class LESAM(SAM):
 
     Costs two forward-backwards of every row.
 
-    Defaults are those of the official script, ``lesam.py``; its class has sigma 0.1 and rho 0.05, and the command of
-    its README sigma 0.35 and no bound, ``--lesam_rho_max 999``. The script lets sigma fall over the last fifth of 200
-    epochs, from epoch to epoch where this falls from step to step, and warms it up from 0 over the first ten:
-    ``Schedule(optimizer, "rise", linear(0, sigma, steps))`` does that.
+    The defaults are those of the official script, ``lesam.py``; its class has sigma 0.1 and rho 0.05, and the command
+    in its README has sigma 0.35 and no bound, ``--lesam_rho_max 999``. The script lowers sigma over the last fifth of
+    200 epochs, once per epoch, where this class lowers it at every step. It also warms sigma up from 0 over the first
+    ten epochs: ``Schedule(optimizer, "rise", linear(0, sigma, steps))`` does that.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        rho: rho_max, the longest perturbation; 0.3 there.
-        sigma: By how much the batch's mean loss is to rise, to first order, above 0; 0.35 there.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        rho: rho_max, the largest length of a perturbation; 0.3 there.
+        sigma: Rise of the batch's mean loss, to first order, above 0; 0.35 there.
         anneal_from: See :class:`Rise`.
         anneal_to: See :class:`Rise`.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -130,10 +130,10 @@ class VaSSO(SAM):
     Costs two forward-backwards of every row, and a running mean of the gradient in memory.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Neighbourhood size; 0.05 in the official code, 0.2 in its script.
         theta: See :class:`VarianceSuppressed`; 0.9 in the official code.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -146,17 +146,17 @@ class VaSSO(SAM):
 class MSAM(SAM):
     """Momentum SAM (Becker et al. 2024, arXiv:2401.12033): SAM with :class:`Momentum` as its ascent.
 
-    Costs one forward-backward of every row; beside BatchNorm a forward of every row more, at the weights, for its
-    statistics. The loss that a step returns is that at ``w + e``.
+    Costs one forward-backward of every row; with BatchNorm one more forward of every row, at the weights, for its
+    statistics. A step returns the loss at ``w + e``.
 
-    The weights are perturbed inside the passes alone: what is evaluated and saved is clean. The official code leaves
-    them perturbed between steps, to be moved back by hand before they are used, and decays the perturbed weights;
-    here the base decays the clean ones.
+    The weights are perturbed only inside the passes, so that evaluation and checkpoints see the unperturbed weights.
+    The official code leaves them perturbed between steps, to be moved back by hand before they are used, and its weight
+    decay applies to the perturbed weights; here it applies to the unperturbed ones.
 
     Args:
-        base: An optimizer with a momentum, as SGD or AdamW, or a list of several; it makes the step.
+        base: Base optimizer with a momentum, such as SGD or AdamW, or a list of several; it makes the step.
         rho: Neighbourhood size; 0.3 in the official class (1 over AdamW), 3 in the commands of its README.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range; in the first steps, if the base keeps no momentum.

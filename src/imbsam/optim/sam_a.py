@@ -1,4 +1,4 @@
-"""SAM-A: the perturbation goes by the rare classes, the step by every row alike."""
+"""SAM-A: rare classes weigh more in the perturbation, and every row weighs the same in the step."""
 
 from typing import Unpack
 
@@ -16,15 +16,16 @@ class SAMA(SharpnessAware):
     """SAM-A (Shwartz-Ziv et al., NeurIPS 2023, arXiv:2312.02517): SAM that climbs the class-weighted loss.
 
     ``g = grad L(w + e)`` with ``e = rho * grad L_v(w) / |grad L_v(w)|``, ``L_v = (1/B) sum_i v_{y_i} l_i`` and ``L``
-    the mean loss, unweighted: in the flatness rare classes count for more, in the step each row for one. Costs two
-    forward-backwards of every row. By name v is one over the class count; that it is the paper's is not verified.
+    the mean loss, unweighted: rare classes count more in the flatness, and each row counts alike in the step. Costs two
+    forward-backwards of every row. Created by name, v is one over the class count; whether the paper's v is the same is
+    not verified.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         weights: v, one for each class, shape ``(C,)``, finite, at least 0.
         rho: Neighbourhood size; 0.05 in the paper's experiments.
-        ascent: Where the perturbation points.
-        common: See :class:`SharpnessAware`.
+        ascent: Direction of the perturbation.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -41,27 +42,27 @@ class SAMA(SharpnessAware):
         self.weights = weights
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """One term: the mean loss, perturbed along the gradient of the weighted one."""
+        """Return the mean loss, perturbed along the gradient of the weighted loss, as the only term."""
         checked_classes(targets, len(self.weights))
         mean = mean_weights(targets)
         return [Term(mean, ascent=mean * row_weights(targets, self.weights))]
 
 
 class TailSAMA(SharpnessAware):
-    """SAM-A with the tail alone in its ascent: ``g = grad L(w + e)``, ``e = rho * grad L_tail(w) / |grad L_tail(w)|``.
+    """SAM-A with only the tail in its ascent: ``g = grad L(w + e)``, ``e = rho * grad L_tail(w) / |grad L_tail(w)|``.
 
-    Every row learns at the weights where the tail's loss is high; under :class:`ImbSAM` only the tail's do. A batch
-    without a tail row makes the base optimizer's step, bit for bit; with every row in the tail it is SAM's. Each head
-    row is forwarded once and each tail row twice where the rows do not see each other (no BatchNorm); head rows are
-    not forwarded at ``w`` then, and enter the returned loss as they are at ``w + e``. The limit of :class:`SAMA` for
-    weights of 0 and 1; of this library, as far as we know in no paper.
+    The gradient of every row is taken at the weights where the tail's loss is high; under :class:`ImbSAM` only that of
+    the tail rows is. A batch without a tail row makes the base optimizer's step, bit for bit; with every row in the
+    tail it is SAM's. Each head row is forwarded once and each tail row twice where the rows do not see each other (no
+    BatchNorm); head rows are then not forwarded at ``w``, and the returned loss takes them at ``w + e``. It is the
+    limit of :class:`SAMA` for weights of 0 and 1; it comes from this library, and as far as we know from no paper.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        tail: Marks the tail classes, bool, shape ``(C,)``, as from :meth:`ClassPriors.tail`.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``, as :meth:`ClassPriors.tail` returns it.
         rho: Neighbourhood size.
-        ascent: Where the perturbation points.
-        common: See :class:`SharpnessAware`.
+        ascent: Direction of the perturbation.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range, or ``tail`` is not a mask over classes.
@@ -77,7 +78,7 @@ class TailSAMA(SharpnessAware):
         self.tail = checked_tail(tail)
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """One term: the mean loss, perturbed along the gradient of the tail's part of it."""
+        """Return the mean loss, perturbed along the gradient of the tail's part of it, as the only term."""
         checked_classes(targets, len(self.tail))
         mean = mean_weights(targets)
         _, tail = divided(mean, row_shares(targets, self.tail))

@@ -1,4 +1,4 @@
-"""SAMPa: SAM whose two gradients do not wait for each other."""
+"""SAMPa: SAM whose two gradients can be computed in parallel."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -17,20 +17,20 @@ from imbsam.optim._terms import Term, mean_weights
 from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, global_norm
 
 KEPT = "ascent 0"
-"""The gradient at the predicted weights ``y``, in which both terms look."""
+"""Name of the memory that both terms use: the gradient at the predicted weights ``y``."""
 
 
 class Predicted(Ascent):
-    """``e = rho * m / |m|`` or, where rho is below 0, ``e = rho * m``, with ``m`` what the method keeps for the term.
+    """Ascent ``e = rho * m / |m|``, or ``e = rho * m`` where rho is negative; ``m`` is the method's memory of the term.
 
-    No gradient of this step enters, so that no pass waits for the direction.
+    No gradient of this step is needed, so that no pass waits for the direction.
     """
 
     spares_passes = True
     remembers = True
 
     def needs_gradient(self, memory: Memory, step: int) -> bool:
-        """Never."""
+        """Return False: no step needs the gradient."""
         return False
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
@@ -53,23 +53,23 @@ class Predicted(Ascent):
 
 
 class SAMPa(SharpnessAware):
-    """SAMPa (Xie et al., NeurIPS 2024, arXiv:2410.10683): the ascent's gradient is that at weights predicted before.
+    """SAMPa (Xie et al., NeurIPS 2024, arXiv:2410.10683): SAM that takes the ascent gradient at predicted weights.
 
-    ``g = (1 - lambda) * grad L(w + rho * m / |m|) + lambda * grad L(y)`` with ``m`` the gradient at the ``y`` of the
-    step before, and ``y = w - lr * m`` the prediction of the next weights; ``m`` is then ``grad L(y)``. Neither pass
-    needs what the other gives, so that two devices could make them side by side. Here one makes them one after the
-    other: it costs two forward-backwards of every row, as SAM does, and on one device nothing is gained in time.
+    ``g = (1 - lambda) * grad L(w + rho * m / |m|) + lambda * grad L(y)``, with ``m`` the gradient at the ``y`` of the
+    step before and ``y = w - lr * m`` the prediction of the next weights; ``m`` is then ``grad L(y)``. Neither pass
+    needs the result of the other, so two devices could make them at the same time. Here one device makes both in turn:
+    a step costs two forward-backwards of every row, as SAM's does, and saves no time.
 
-    The first step is the base's own, and gives the first ``m``, as in the official code. That code predicts by the
-    whole step of SGD, with momentum and weight decay, and takes the gradient at ``w + e`` of the batch before; the
-    formula here is the paper's, and both gradients are of the batch at hand. The loss that a step returns is that at
-    ``w + e``; beside BatchNorm a forward of every row more, at the weights, gives it and moves the statistics.
+    The first step is the base's own and gives the first ``m``, as in the official code. That code predicts by the whole
+    step of SGD, with momentum and weight decay, and takes the gradient at ``w + e`` of the previous batch; the formula
+    here is the paper's, and both gradients are of the present batch. A step returns the loss at ``w + e``; with
+    BatchNorm one more forward of every row, at the weights, gives the loss and moves the statistics.
 
     Args:
         base: Any ``torch.optim.Optimizer`` instance with a learning rate, or a list of several; it makes the step.
         rho: Neighbourhood size; 0.1 in the official script.
         share: lambda, above 0 and below 1; 0.2 there.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range, or a group of the base has no ``lr``.
@@ -85,7 +85,7 @@ class SAMPa(SharpnessAware):
         self.share = share
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """The mean loss twice, each apart: at the perturbed weights, and at the predicted ones."""
+        """Return the mean loss twice, each apart: at the perturbed weights, and at the predicted weights."""
         mean = mean_weights(targets)
         if not (self.is_sharp and self._has_radius and self.memory.get(KEPT)):
             return [Term(mean)]
@@ -99,7 +99,7 @@ class SAMPa(SharpnessAware):
         return any(group["rho"] for group in self.param_groups)
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Add the two by their shares, and keep the gradient at the predicted weights, or at first that at ``w``."""
+        """Add both gradients by their shares, and keep that at the predicted weights (in the first step, at ``w``)."""
         if "descent 1" in parts:
             at_y = parts.gradient("descent 1")
             # Here and not in the rows' weights: an ordinary closure backpropagates the mean loss as it is.

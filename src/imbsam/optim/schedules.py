@@ -1,4 +1,4 @@
-"""Schedules of rho, and of any other number that a method goes by: constant, linear, cosine, stepped, following."""
+"""Schedules of rho, and of any other number of a method: constant, linear, cosine, stepped, following."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ from torch.optim import Optimizer
 from imbsam.errors import OptionError
 
 Shape = Callable[[int], float]
-"""The value at each step, from 0."""
+"""Function from the number of a step, from 0, to the value."""
 
 
 def constant(value: float) -> Shape:
-    """The same value at every step.
+    """Return a schedule with the same value at every step.
 
     Args:
         value: The value.
@@ -21,7 +21,7 @@ def constant(value: float) -> Shape:
 
 
 def linear(start: float, end: float, steps: int) -> Shape:
-    """From ``start`` to ``end`` in ``steps`` steps, then ``end``.
+    """Return a schedule from ``start`` to ``end`` in ``steps`` steps, then constant at ``end``.
 
     Args:
         start: Value at step 0.
@@ -32,7 +32,7 @@ def linear(start: float, end: float, steps: int) -> Shape:
 
 
 def cosine(start: float, end: float, steps: int) -> Shape:
-    """From ``start`` to ``end`` along half a cosine in ``steps`` steps, then ``end``.
+    """Return a schedule from ``start`` to ``end`` along half a cosine in ``steps`` steps, then constant at ``end``.
 
     Args:
         start: Value at step 0.
@@ -43,10 +43,10 @@ def cosine(start: float, end: float, steps: int) -> Shape:
 
 
 def stepped(values: Sequence[float], milestones: Sequence[int]) -> Shape:
-    """``values[0]`` until ``milestones[0]``, then ``values[1]`` until the next, and so on.
+    """Return a schedule of ``values[0]`` until ``milestones[0]``, then ``values[1]`` until the next, and so on.
 
     Args:
-        values: One more than milestones.
+        values: Values, one more than there are milestones.
         milestones: Optimizer steps, ascending.
 
     Raises:
@@ -58,10 +58,10 @@ def stepped(values: Sequence[float], milestones: Sequence[int]) -> Shape:
 
 
 def following(optimizer: Optimizer, *, low: float, high: float, lr_low: float, lr_high: float) -> Shape:
-    """The value rises with the learning rate: ``low + (high - low) (lr - lr_low) / (lr_high - lr_low)`` (GSAM, eq. 7).
+    """Return a schedule ``low + (high - low) (lr - lr_low) / (lr_high - lr_low)`` of the learning rate (GSAM, eq. 7).
 
     Args:
-        optimizer: Whose first group's learning rate is followed.
+        optimizer: Optimizer whose first group's learning rate is followed.
         low: Value at ``lr_low``.
         high: Value at ``lr_high``.
         lr_low: Lowest learning rate of the run.
@@ -76,7 +76,7 @@ def following(optimizer: Optimizer, *, low: float, high: float, lr_low: float, l
 
 
 class Schedule:
-    """Sets an option of a method at each step; its own state is the number of steps.
+    """Schedule that sets an option of a method at each step; its own state is the number of steps.
 
     Args:
         optimizer: The method.
@@ -85,7 +85,7 @@ class Schedule:
         shape: The value at each step; one for all groups, or one for each.
 
     Raises:
-        OptionError: If there is no such option, or not as many shapes as groups.
+        OptionError: If there is no such option, or the number of shapes is not that of the groups.
 
     Example:
         >>> schedule = Schedule(optimizer, "rho", cosine(0.05, 0.2, steps=10_000))  # doctest: +SKIP
@@ -114,7 +114,7 @@ class Schedule:
         self._set()
 
     def step(self) -> None:
-        """Go to the next step, after the optimizer's."""
+        """Go to the next step; call it after the optimizer's step."""
         self.steps += 1
         self._set()
 
@@ -127,14 +127,14 @@ class Schedule:
             setattr(self._owner, self.name, self.shapes[0](self.steps))
 
     def state_dict(self) -> dict[str, int]:
-        """The number of steps."""
+        """Return the number of steps."""
         return {"steps": self.steps}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another schedule of the same shape was.
+        """Continue where another schedule of the same shape stopped.
 
         Args:
-            state: What its :meth:`state_dict` gave.
+            state: Result of its :meth:`state_dict`.
         """
         self.steps = state["steps"]
         self._set()

@@ -1,4 +1,4 @@
-"""SSE-SAM: head and tail each flattened in their own neighbourhood, the head only at first."""
+"""SSE-SAM: head and tail are each perturbed in their own neighbourhood, the head only in the first steps."""
 
 from typing import Unpack
 
@@ -24,13 +24,13 @@ class SSESAM(SharpnessAware):
     after it.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        tail: Marks the tail classes, bool, shape ``(C,)``.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``.
         rho: Neighbourhood size of the tail; 0.1 in the official code.
-        head_rho: Of the head; 0.05 there.
-        switch: Steps until the head is left alone, 0.7 of all steps there; ``None``: never.
-        ascent: Where the perturbations point.
-        common: See :class:`SharpnessAware`.
+        head_rho: Neighbourhood size of the head; 0.05 there.
+        switch: Number of steps after which the head is not perturbed, 0.7 of all steps there; ``None`` for never.
+        ascent: Direction of the perturbations.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -58,7 +58,7 @@ class SSESAM(SharpnessAware):
         self.switch = switch
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """Head and tail, each perturbed along its own gradient."""
+        """Return the losses of head and tail, each perturbed along its own gradient."""
         checked_classes(targets, len(self.tail))
         head, tail = divided(mean_weights(targets), row_shares(targets, self.tail))
         flattening_head = self.switch is None or self.steps < self.switch

@@ -1,4 +1,4 @@
-"""The Universal class: regularise any symmetric function of the Hessian's eigenvalues by random perturbations."""
+"""The Universal class: regularise a symmetric function of the Hessian's eigenvalues by random perturbations."""
 
 from collections.abc import Callable
 from typing import Literal, Unpack
@@ -30,17 +30,17 @@ class UniversalSAM(SharpnessAware):
     and counted (``nonfinite="skip"``).
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
-        psi: Of each rise of the loss, a scalar tensor.
-        psi_prime: Its derivative.
-        phi_prime: Derivative of the function of their mean.
-        rho: Length of the perturbations, the same in every group that is perturbed; a group whose rho is 0 is not, and
-            with 0 in every group it is the base optimizer's step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
+        psi: Function of each rise of the loss, a scalar tensor.
+        psi_prime: Derivative of psi.
+        phi_prime: Derivative of phi, the function of their mean.
+        rho: Length of the perturbations, the same in every group that is perturbed. A group with rho 0 is not
+            perturbed, and with 0 in every group the step is the base optimizer's.
         samples: n, at least 1.
         strength: lambda, finite.
-        sampler: Of the ``x_i``, see :class:`Random`.
-        half_width: Of the sampler ``"cube"``.
-        common: See :class:`SharpnessAware`.
+        sampler: Sampler of the ``x_i``, see :class:`Random`.
+        half_width: Half the width of the cube of the sampler ``"cube"``.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -73,7 +73,7 @@ class UniversalSAM(SharpnessAware):
         self.strength = strength
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """The mean loss as it is, and at each random perturbation, kept apart; these add nothing without one."""
+        """Return the mean loss unperturbed, and at each random perturbation, kept apart to be combined."""
         mean = mean_weights(targets)
         base = Term(mean)
         if not (self.rho and self.is_sharp):
@@ -81,7 +81,7 @@ class UniversalSAM(SharpnessAware):
         return [base] + [Term(mean, ascent=mean, apart=True) for _ in range(self.samples)]
 
     def combine(self, parts: Parts) -> Combined | None:
-        """Weigh the differences of the gradients by the rises of the loss."""
+        """Weight the differences of the gradients by the rises of the loss."""
         names = [name for k in range(1, 1 + self.samples) if (name := f"descent {k}") in parts]
         if not names:
             return None
@@ -96,14 +96,14 @@ class UniversalSAM(SharpnessAware):
         return Combined(combined)
 
     def weights(self, losses: Tensor, plain: Tensor) -> Tensor:
-        """The weight of each difference ``g_i - g_0``.
+        """Compute the weight of each difference ``g_i - g_0``.
 
         Args:
             losses: L_i, shape ``(n,)``, float64.
             plain: L_0, shape ``()``.
 
         Returns:
-            Shape ``(n,)``.
+            Weights, shape ``(n,)``.
         """
         rises = (losses - plain) / self.rho**2
         outer = self.phi_prime(self.psi(rises).mean())
@@ -120,23 +120,23 @@ class UniversalSAM(SharpnessAware):
         if len(lengths) > 1:
             listed = " and ".join(map(str, sorted(lengths)))
             raise OptionError(
-                f"{type(self).__name__} divides by one rho, and the groups have {listed}: "
+                f"{type(self).__name__} divides by one rho, but the groups have {listed}: "
                 "give every group the same, or 0 to leave it unperturbed."
             )
         return max(lengths, default=0.0)
 
 
 class TraceSAM(UniversalSAM):
-    """Trace-SAM of the Universal class: ``psi(t) = phi(t) = t``, so the trace of the Hessian is kept small.
+    """Trace-SAM of the Universal class, ``psi(t) = phi(t) = t``, which keeps the trace of the Hessian small.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Length of the perturbations; 0.01 in the official README.
         samples: n.
         strength: lambda; 1 there.
-        sampler: The paper's is uniform on the unit sphere, ``"sphere"``. The official code computes the length of its
-            normal vectors and does not divide by it: that is ``"gaussian"``.
-        common: See :class:`SharpnessAware`.
+        sampler: ``"sphere"``, uniform on the unit sphere, is the paper's. The official code computes the length of its
+            normal vectors and does not divide by it, which is ``"gaussian"``.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -158,19 +158,19 @@ class TraceSAM(UniversalSAM):
 
 
 class DetSAM(UniversalSAM):
-    """Det-SAM of the Universal class: ``psi(t) = exp(-t / 2)``, ``phi(s) = s^-2``: the determinant is kept small.
+    """Det-SAM of the Universal class, ``psi(t) = exp(-t / 2)``, ``phi(s) = s^-2``, which keeps the determinant small.
 
     The constant ``(2 pi)^d`` of the determinant is part of ``strength``, as in the official code. With one sample the
     weight of ``g_1 - g_0`` is ``strength * exp(d)``, which a large rise of the loss overflows: such a step is skipped
     and counted.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Length of the perturbations; 1 in the official README.
         samples: n.
         strength: lambda; 1 there.
-        half_width: Of the cube that perturbations are drawn from; 0.01 there.
-        common: See :class:`SharpnessAware`.
+        half_width: Half the width of the cube that perturbations are drawn from; 0.01 there.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -201,17 +201,17 @@ class DetSAM(UniversalSAM):
 
 
 class FrobSAM(UniversalSAM):
-    """Frob-SAM of the Universal class: the Frobenius norm of the Hessian is kept small.
+    """Frob-SAM of the Universal class, which keeps the Frobenius norm of the Hessian small.
 
     ``g = g_0 + (strength / rho^2) * Cov(L_i, g_i)``, the unbiased covariance over at least 2 standard normal
     perturbations.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         rho: Length of the perturbations; 0.005 in the official README for CIFAR, 0.01 for MNIST.
         samples: n, at least 2; 2 there.
         strength: lambda; 0.005 there.
-        common: See :class:`SharpnessAware`.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -233,7 +233,7 @@ class FrobSAM(UniversalSAM):
         )
 
     def weights(self, losses: Tensor, plain: Tensor) -> Tensor:
-        """The weights of an unbiased covariance; they sum to zero, so ``g_0`` falls out."""
+        """Compute the weights of an unbiased covariance; they sum to zero, so that ``g_0`` cancels."""
         return self.strength / self.rho**2 * (losses - losses.mean()) / (len(losses) - 1)
 
 

@@ -1,4 +1,4 @@
-"""The ascent of VaSSO: climb along a moving average of the ascent gradients, which batches disturb less than one."""
+"""The ascent of VaSSO: climb along a moving average of the ascent gradients, which is less noisy than one gradient."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,16 @@ from imbsam.optim.ascent import Ascent, Climbed, Memory, Slope, add_normalised, 
 
 
 class VarianceSuppressed(Ascent):
-    """``e = rho * d / (|d| + damping)`` with ``d <- (1 - theta) * d + theta * g`` (Li and Giannakis, NeurIPS 2023).
+    """Ascent of VaSSO: ``e = rho * d / (|d| + damping)`` with ``d <- (1 - theta) * d + theta * g``.
 
-    ``d`` starts as the first gradient, as in the official code. A step that is skipped leaves ``d`` as it was. Under a
-    method with several terms each term has a ``d`` of its own, so that of a tail is not drowned by the head; a batch
-    without a row of the term leaves its ``d`` alone.
+    Source: Li and Giannakis, NeurIPS 2023.
+    ``d`` starts as the first gradient, as in the official code. A skipped step leaves ``d`` unchanged. Under a method
+    with several terms each term has its own ``d``, so that the head does not dominate that of the tail; a batch without
+    a row of the term leaves its ``d`` unchanged.
 
     Args:
         theta: Weight of the new gradient, above 0, at most 1; 0.9 in the official code, 1 is :class:`Gradient`.
-        damping: As d of :class:`Gradient`; the official code divides by ``|d| + 1e-7``.
+        damping: Damping, like d of :class:`Gradient`; the official code divides by ``|d| + 1e-7``.
 
     Raises:
         OptionError: If an option is out of range.
@@ -31,7 +32,7 @@ class VarianceSuppressed(Ascent):
         self.damping = checked_damping(damping)
 
     def climb(self, slopes: Sequence[Slope], memory: Memory) -> Climbed:
-        """Add the perturbation to the parameters, and give the new average."""
+        """Add the perturbation to the parameters, and return the new average."""
         kept: dict[Tensor, Tensor] = {}
         averaged = []
         for slope in slopes:

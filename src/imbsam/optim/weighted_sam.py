@@ -28,12 +28,12 @@ class WeightedSAM(SharpnessAware):
     Costs two forward-backwards of every row.
 
     Args:
-        base: Any ``torch.optim.Optimizer`` instance, or a list of several; it makes the step.
+        base: Base optimizer that makes the step: any ``torch.optim.Optimizer`` instance, or a list of several.
         weights: v, one for each class, shape ``(C,)``, finite, at least 0.
         rho: Neighbourhood size.
-        start: Steps with all weights 1 before these come into force.
-        ascent: Where the perturbation points.
-        common: See :class:`SharpnessAware`.
+        start: Number of steps with all weights 1, before ``weights`` apply.
+        ascent: Direction of the perturbation.
+        common: Further options, see :class:`SharpnessAware`.
 
     Raises:
         OptionError: If an option is out of range.
@@ -59,7 +59,7 @@ class WeightedSAM(SharpnessAware):
         self.start = start
 
     def terms(self, targets: Tensor) -> list[Term]:
-        """One term: the weighted mean loss, perturbed along its own gradient."""
+        """Return the weighted mean loss, perturbed along its own gradient, as the only term."""
         checked_classes(targets, len(self.weights))
         rows = mean_weights(targets)
         if self.steps >= self.start:
@@ -68,14 +68,14 @@ class WeightedSAM(SharpnessAware):
 
 
 def class_balanced(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
-    """Weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, rescaled to sum C (Cui et al. 2019).
+    """Compute weights by the effective number of samples, ``(1 - beta) / (1 - beta^n_c)``, that sum to C.
 
     Args:
-        priors: Of the training data; every class has a sample.
-        beta: In [0, 1).
+        priors: Class priors of the training data; every class needs a sample.
+        beta: Parameter of the effective number, in [0, 1) (Cui et al. 2019).
 
     Returns:
-        Shape ``(C,)``, float64.
+        Weight of each class, shape ``(C,)``, float64.
 
     Raises:
         OptionError: If ``beta`` is out of range.
@@ -88,14 +88,14 @@ def class_balanced(priors: ClassPriors, *, beta: float = 0.9999) -> Tensor:
 
 
 def inverse_counts(counts: Tensor, *, power: float = 0.5) -> Tensor:
-    """Weights ``n_k^-power``, mean 1 over the training samples; a class or bin without a sample counts as one of one.
+    """Compute weights ``n_k^-power``, mean 1 over the training samples; a class or bin without a sample counts as one.
 
     Args:
         counts: Training samples of each class or bin, shape ``(K,)``.
-        power: 0.5 in the official code of balanced SAM.
+        power: Exponent; 0.5 in the official code of balanced SAM.
 
     Returns:
-        Shape ``(K,)``, float64.
+        Weight of each class or bin, shape ``(K,)``, float64.
 
     Raises:
         OptionError: If ``power`` is not finite.
@@ -109,8 +109,7 @@ class TargetBins:
     """Bins of a continuous target, so that rare ranges of it can be weighted as rare classes are.
 
     Args:
-        edges: Inner edges, ascending, shape ``(K - 1,)``; they make K bins, and a target equal to an edge is in the
-            upper one.
+        edges: Inner edges of the K bins, ascending, shape ``(K - 1,)``; a target equal to an edge is in the upper bin.
         counts: Training targets in each bin, shape ``(K,)``.
 
     Raises:
@@ -128,8 +127,8 @@ class TargetBins:
         """Cut the range of the training targets into bins of equal width.
 
         Args:
-            targets: Shape ``(N,)``, finite.
-            bins: K, at least 2.
+            targets: Targets of the training data, shape ``(N,)``, finite.
+            bins: Number of bins K, at least 2.
 
         Returns:
             The bins.
@@ -143,23 +142,23 @@ class TargetBins:
             raise OptionError("bins of a target need finite targets, shape (N,), N > 0.")
         lowest, highest = float(targets.min()), float(targets.max())
         if lowest == highest:
-            raise OptionError(f"all targets are {lowest}: there is nothing to cut into bins.")
+            raise OptionError(f"all targets are {lowest}: so there are no bins to cut.")
         edges = torch.linspace(lowest, highest, bins + 1, dtype=torch.float64)[1:-1]
         index = torch.bucketize(targets, edges, right=True)
         return cls(edges, torch.bincount(index, minlength=bins))
 
     def __call__(self, targets: Tensor) -> Tensor:
-        """The bin of each target, shape ``(B,)``, int64: what ``passes`` and ``step`` take as targets."""
+        """Return the bin of each target, shape ``(B,)``, int64, which ``passes`` and ``step`` take as targets."""
         return torch.bucketize(targets.detach().double(), self.edges.to(targets.device), right=True)
 
     def weights(self, *, power: float = 0.5) -> Tensor:
-        """The weight of each bin, ``n_k^-power``, mean 1 over the training samples.
+        """Compute the weight of each bin, ``n_k^-power``, mean 1 over the training samples.
 
         Args:
-            power: 0.5 in the official code of balanced SAM.
+            power: Exponent; 0.5 in the official code of balanced SAM.
 
         Returns:
-            Shape ``(K,)``, float64.
+            Weight of each bin, shape ``(K,)``, float64.
 
         Raises:
             OptionError: If ``power`` is not finite.

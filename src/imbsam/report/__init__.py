@@ -1,4 +1,4 @@
-"""The report of a run or a comparison: one HTML page, its figures, and the summary it rests on."""
+"""Report of a run or a comparison: one HTML page, its figures, and the summary behind it."""
 
 import importlib
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The report of an anomaly detector against labels: areas, curves, histograms, thresholds, the rows that stand out."""
+"""Report of an anomaly detector against labels: areas, curves, histograms, thresholds, rows with high scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from imbsam.storage.texts import printable
 ANOMALIES, OTHERS = COLOURS[2], COLOURS[0]
 CURVE = COLOURS[1]
 MOST_POINTS = 2000
-"""Of a curve; more cannot be told apart on a page."""
+"""Largest number of points of a curve; more cannot be distinguished on a page."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The detector that a report is about.
+    """Description of the detector in a report.
 
     Args:
-        objective: What it was trained for.
-        method: Its optimizer.
-        source: What it was fitted on.
+        objective: Objective that it was trained for.
+        method: Method of its training.
+        source: Source that it was fitted on.
         counts: Rows of the fit: unlabelled, anomalies, normal.
-        estimate: What is known of its threshold, a sentence without a full stop.
+        estimate: Sentence on its threshold, without a full stop.
     """
 
     objective: str
@@ -45,7 +45,7 @@ class Fitted:
 
     @classmethod
     def of(cls, saved: SavedDetector) -> "Fitted":
-        """What is told of a saved detector."""
+        """Describe a saved detector."""
         detector = saved.detector
         method, estimate = detector.settings.method, about_threshold(detector)
         return cls(detector.objective, method, saved.source, saved.counts, estimate)
@@ -53,14 +53,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class AnomalyStudy:
-    """What the report is about.
+    """Content of the report.
 
     Args:
-        detector: Whose scores they are.
+        detector: Detector that gave the scores.
         source: The labelled data.
         evaluation: Scores against labels.
-        scores: Shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
+        scores: Scores, shape ``(N,)``.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
         top: Rows with the highest scores.
     """
 
@@ -73,7 +73,7 @@ class AnomalyStudy:
 
 
 def about_threshold(detector: Detector) -> str:
-    """What is known of a detector's threshold, in a sentence without a full stop."""
+    """Describe a detector's threshold in a sentence without a full stop."""
     threshold = detector.threshold
     if threshold.anomalies:
         return (
@@ -90,8 +90,8 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     """Write ``report.html`` and its figures.
 
     Args:
-        folder: Where.
-        study: What it is about.
+        folder: Folder to write to.
+        study: Content of the report.
 
     Returns:
         The path of the page.
@@ -102,7 +102,9 @@ def write_anomaly_report(folder: Path, study: AnomalyStudy) -> Path:
     found = study.evaluation
     chosen = found.chosen
     unlabelled, anomalies, normal = study.detector.counts
-    right = f", and {percent(chosen.precision)} of its alarms are right" if chosen.alarms else ", with no alarm at all"
+    right = (
+        f", and {percent(chosen.precision)} of its alarms are anomalies" if chosen.alarms else ", with no alarm at all"
+    )
     return write_page(
         folder,
         "report.html",
@@ -161,7 +163,7 @@ def _thresholds(found: Evaluation) -> Table:
         return [Cell(text, strong=chosen) for text in texts]
 
     return Table(
-        "What a threshold costs: share of the anomalies found, of the alarms that are right, of the other rows that "
+        "Thresholds: share of the anomalies found, share of alarms that are anomalies, share of other rows that "
         "give an alarm, and alarms in 1,000 rows",
         ["threshold", "recall", "precision", "false alarms", "alarms in 1,000"],
         [cells(chosen, at) for chosen, at in rows],
@@ -169,16 +171,16 @@ def _thresholds(found: Evaluation) -> Table:
 
 
 def top_table(rows: Sequence[Outstanding], *, labels: bool = True) -> Table:
-    """The rows with the highest scores, and what stands out in them."""
+    """Make the table of the rows with the highest scores, and the columns that contribute most."""
 
     def shown(row: Outstanding) -> str:
         parts = [f"{printable(name)} = {printable(value)} ({loss:+.3g})" for name, value, loss in row.columns]
         return ", ".join(parts) or NOTHING
 
     return Table(
-        "Rows with the highest scores. Columns: those without whose value, the column at its median of the fit, the "
-        "score would fall most, and by how much",
-        ["row", "score", *(["label"] if labels else []), "columns that stand out"],
+        "Rows with the highest scores. Columns: those whose replacement by the median of the fit lowers the score "
+        "most, and by how much",
+        ["row", "score", *(["label"] if labels else []), "columns that contribute most"],
         [
             [
                 Cell(printable(row.name)),
@@ -230,15 +232,15 @@ def histogram(
     anomalies: str,
     others: str,
 ) -> Picture:
-    """Scores of anomalies beside the others.
+    """Draw a histogram of the scores of anomalies and of the others.
 
     Args:
-        scores: Shape ``(N,)``.
-        anomalous: Shape ``(N,)``.
-        threshold: The detector's.
-        name: Of the picture's file.
-        anomalies: What to call the anomalies.
-        others: What to call the others.
+        scores: Scores, shape ``(N,)``.
+        anomalous: Whether each row is an anomaly, shape ``(N,)``.
+        threshold: Threshold of the detector.
+        name: Name of the picture's file.
+        anomalies: Name of the anomalies.
+        others: Name of the others.
 
     Returns:
         The picture.
@@ -295,7 +297,7 @@ def _trade_off(found: Evaluation) -> Picture:
     axis.set_xlim(left=0)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlabel="alarms in 1,000 rows (log scale)", ylabel="%", ylim=(-3, 103))
-    axis.set_title("What more alarms buy")
+    axis.set_title("Recall and precision against alarms")
     axis.legend(loc="center right", fontsize=10)
     return Picture(
         name="trade_off",

@@ -1,4 +1,4 @@
-"""The report of a comparison of anomaly detectors: a figure of the differences, a table of the scores."""
+"""Report of a comparison of anomaly detectors: a figure of the differences, a table of the scores."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMES = {"average_precision": "average precision", "auroc": "AUROC"}
 
 
 def said_of(result: Result) -> list[str]:
-    """What came out, in sentences; the first is the answer."""
+    """Describe the result in sentences; the first is the answer."""
     first, *others = result.labels
     differences = {label: result.differences[label]["average_precision"] for label in others}
     clear = {label: found for label, found in differences.items() if found.clear}
@@ -31,13 +31,14 @@ def said_of(result: Result) -> list[str]:
     unclear = [label for label in others if label not in clear]
     needed = {label: differences[label].needed for label in unclear}
     return [
-        *(told or [f"No detector can be told from {first} on these rows."]),
+        *(told or [f"No detector differs clearly from {first} on these rows."]),
         f"With {result.plan.anomalies} labelled anomalies, differences in average precision below about "
-        f"{100 * width:.0f} points cannot be told from chance.",
-        *([f"Not to be told from {first}: {', '.join(unclear)}."] if clear and unclear else []),
+        f"{100 * width:.0f} points cannot be separated from chance.",
+        *([f"No clear difference from {first}: {', '.join(unclear)}."] if clear and unclear else []),
         *(
-            f"If {label} differs as it seems ({points(differences[label].value)}), {_about(number)} labelled anomalies "
-            "would tell."
+            f"If the difference of {label} is as estimated ({points(differences[label].value)}), {_about(number)} "
+            "labelled anomalies "
+            "would show it."
             for label, number in needed.items()
             if number is not None
         ),
@@ -48,10 +49,10 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
     """Write ``report.html`` and its figure.
 
     Args:
-        folder: Where.
-        source: The rows.
-        result: What came out.
-        seed: The first one.
+        folder: Folder to write to.
+        source: Source of the rows.
+        result: Result of the comparison.
+        seed: First seed.
 
     Returns:
         The path of the page.
@@ -70,7 +71,8 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
             "sentences": [
                 *sentences,
                 "Scores are of labelled anomalies that were left out of the fit, among the other rows that were left "
-                "out. Unlabelled rows count as normal, so an anomaly among them counts against whoever finds it.",
+                "out. Unlabelled rows count as normal, so an anomaly among them counts against the detector that finds "
+                "it.",
             ],
             "facts": [
                 ("data", printable(source)),
@@ -81,7 +83,7 @@ def write_comparison_report(folder: Path, source: str, result: Result, seed: int
                 ("average precision by chance", percent(plan.anomalies / (plan.anomalies + plan.others))),
             ],
             "scores": _table(result),
-            "notes": [Note(f"failed and is left out: {said}", label) for label, said in result.failed.items()],
+            "notes": [Note(f"failed and was left out: {said}", label) for label, said in result.failed.items()],
             "versions": versions_here(),
         },
     )
@@ -109,8 +111,8 @@ def _table(result: Result) -> Table:
     return Table(
         f"Mean over the labelled anomalies in percent and difference to {first} in points, ± half the 95 % t-interval "
         "over them, the mean of the repeats at each; bold where the interval excludes zero (each on its own, not "
-        "corrected for their number). Labels needed: labelled anomalies that would tell the difference in average "
-        "precision, if it is as it seems",
+        "corrected for their number). Labels needed: labelled anomalies that would separate the difference in "
+        "average precision from chance, if its estimate is right",
         ["detector", *headings, "labels needed", "seconds a fit"],
         [row(label) for label in result.labels],
         sortable=len(result.labels) > 2,
@@ -155,7 +157,7 @@ def _intervals(result: Result) -> Picture:
 
 
 def _about(number: int) -> str:
-    """Two digits: it rests on a spread that few labelled anomalies tell."""
+    """Round to two digits: a spread over few labelled anomalies does not give more."""
     return f"about {float(f'{number:.2g}'):,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The report of a fitted anomaly detector: its threshold, the scores of its rows, the rows to look at next."""
+"""Report of a fitted anomaly detector: its threshold, the scores of its rows, the rows to look at next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from imbsam.storage.texts import printable
 
 @dataclass(frozen=True)
 class FitStudy:
-    """What the report is about.
+    """Content of the report.
 
     Args:
-        detector: What was fitted.
-        threshold: On the scores.
-        scores: Of the rows of the fit, shape ``(N,)``.
+        detector: Description of the detector.
+        threshold: Threshold on the scores.
+        scores: Scores of the rows of the fit, shape ``(N,)``.
         anomalous: The labelled anomalies, shape ``(N,)``.
-        top: The rows with the highest scores that are not labelled.
-        seconds: What the fit took.
+        top: Rows with the highest scores that are not labelled.
+        seconds: Time of the fit in seconds.
     """
 
     detector: Fitted
@@ -40,12 +40,12 @@ class FitStudy:
 
     @classmethod
     def of(cls, saved: SavedDetector, training: Block, seconds: float) -> "FitStudy":
-        """What there is to tell of a detector.
+        """Collect the content for a detector.
 
         Args:
             saved: The detector.
-            training: The rows it was fitted on.
-            seconds: What that took.
+            training: Rows that it was fitted on.
+            seconds: Time of the fit in seconds.
         """
         kinds, scores = training.known.numpy(), saved.detector.scores_of_fit(training.rows).numpy()
         top = HighestScores(saved)
@@ -58,8 +58,8 @@ def write_fit_report(folder: Path, study: FitStudy) -> Path:
     """Write ``fit.html`` and its figure.
 
     Args:
-        folder: Where.
-        study: What it is about.
+        folder: Folder to write to.
+        study: Content of the report.
 
     Returns:
         The path of the page.
@@ -90,8 +90,8 @@ def write_fit_report(folder: Path, study: FitStudy) -> Path:
             "sentences": [
                 f"{new:,} rows that are not labelled anomalies score above it: the ones below are worth a look, and a "
                 "label for the next fit.",
-                "Scores of rows that a detector was fitted on flatter it; labelled rows that it has not seen say how "
-                "good it is: imbsam anomaly evaluate.",
+                "Scores of training rows are optimistic; labelled rows that the detector has not seen show how good "
+                "it is: imbsam anomaly evaluate.",
             ],
             "facts": [
                 ("data", printable(detector.source)),

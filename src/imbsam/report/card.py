@@ -1,4 +1,4 @@
-"""The model card of a run: what it is, what it was made of, how well it does, what to know before it is used."""
+"""Model card of a run: what it is, how it was made, how well it works, and what to know before using it."""
 
 from functools import cache
 from importlib import resources
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from imbsam.metrics import MEASURES, Metrics
+from imbsam.metrics import MEASURE_NAMES, MEASURES, Metrics
 from imbsam.report.files import Run
-from imbsam.report.words import MEASURE_NAMES, averaged, how
+from imbsam.report.words import averaged, how
 from imbsam.runs.records import Result
 from imbsam.storage.files import write_atomically
 
@@ -20,13 +20,13 @@ def write_card(run: Run) -> Path:
     """Write ``model-card.md`` (Mitchell et al. 2019), with the head that model hubs read.
 
     Args:
-        run: A finished one.
+        run: Finished run.
 
     Returns:
         The path of the card.
 
     Raises:
-        RunError: If it cannot be written.
+        RunError: If the card cannot be written.
     """
     result = run.result
     counts = result.counts
@@ -65,7 +65,7 @@ def write_card(run: Run) -> Path:
 
 
 def _retrain(result: Result) -> str:
-    """The options that repeat a second stage."""
+    """Return the options that repeat a second stage."""
     stage = result.second_stage
     if stage is None:
         return ""
@@ -80,7 +80,7 @@ _TOLD_OF_A_BLEND = ("method", "class_prior", "seed")
 
 
 def _described(result: Result) -> list[tuple[str, object]]:
-    """The options that make the model what it is."""
+    """Return the options that define the model."""
     told = _TOLD_OF_A_BLEND if result.members else _TOLD
     values = {key: result.config.get(key) for key in told}
     return [(key.replace("_", " "), _listed(value)) for key, value in values.items()]
@@ -112,10 +112,10 @@ def _classes(result: Result, metrics: Metrics | None) -> list[tuple[str, str, st
 
 
 def _shift(result: Result) -> str:
-    """What the probabilities take the classes' frequencies to be."""
+    """Describe the class frequencies that the probabilities assume."""
     asked = result.config.get("class_prior")
     named = str(asked[0]) if isinstance(asked, list | tuple) and asked else "loss"
-    told = _TOLD_UNDER.get(named, "take classes to be as frequent as was asked for")
+    told = _TOLD_UNDER.get(named, "assume the class frequencies that were asked for")
     return (
         f"its probabilities {told}, and decisions are made {how(result)}. For other frequencies: `imbsam predict RUN "
         "NEW --class-prior CLASS=FREQUENCY ...`, and the same for `imbsam export`."
@@ -123,10 +123,10 @@ def _shift(result: Result) -> str:
 
 
 _TOLD_UNDER = {
-    "auto": "take classes to be as frequent as in training",
-    "training": "take classes to be as frequent as in training",
-    "balanced": "take every class to be equally frequent",
-    "loss": "take classes to be as frequent as the loss aims at",
+    "auto": "assume the class frequencies of training",
+    "training": "assume the class frequencies of training",
+    "balanced": "assume equal class frequencies",
+    "loss": "assume the class frequencies that the loss aims at",
 }
 
 
@@ -135,7 +135,7 @@ def _percent(share: float | None) -> str:
 
 
 def _cell(value: object) -> str:
-    """A value that stands in a cell of a Markdown table and is nothing but text there."""
+    """Return a value as plain text for a cell of a Markdown table."""
     text = str(value)
     for special in "\\`*_[]<>|#":
         text = text.replace(special, f"\\{special}")
@@ -143,5 +143,5 @@ def _cell(value: object) -> str:
 
 
 def _code(text: str) -> str:
-    """A text that stands between back quotes."""
+    """Return a text for use between back quotes."""
     return text.replace("`", "'")

@@ -1,4 +1,4 @@
-"""Each class by itself: its recall and gain, what it is taken for, and pictures of that."""
+"""Each class separately: its recall and gain, the classes it is predicted as, and images of that."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,16 +15,16 @@ from imbsam.runs.records import Example, Split
 MAX_METHODS = 6
 MAX_PAIRS = 8
 MAX_TAKEN = 6
-"""Predicted classes of one class that are told apart."""
+"""Number of predicted classes of one class that are listed separately."""
 
 
 def shown_labels(summary: Summary) -> tuple[str, ...]:
-    """The baseline and the leader; the only method if it is alone."""
+    """Return the baseline and the leader, or the only method."""
     return tuple(dict.fromkeys((summary.baseline, summary.leader)))
 
 
 def class_table(study: Study, summary: Summary) -> Table:
-    """Recall of every class by method, and the leader's gain, from frequent to rare."""
+    """Make the table of recall of every class by method, with the leader's gain, from frequent to rare."""
     alike = study.alike
     result = alike.runs[0].result
     labels = study.labels if len(study.labels) <= MAX_METHODS else shown_labels(summary)
@@ -55,7 +55,7 @@ def class_table(study: Study, summary: Summary) -> Table:
 
 
 def confusion_table(study: Study, summary: Summary) -> Table | None:
-    """The rare classes that are most often taken for frequent ones, with images of it; None without confusions."""
+    """Make the table of rare classes most often predicted as frequent ones, with images; None without confusions."""
     alike = study.alike
     result = alike.runs[0].result
     counts = result.counts
@@ -78,10 +78,10 @@ def confusion_table(study: Study, summary: Summary) -> Table | None:
 
     worst = sorted(pairs, key=lambda pair: -max(summed[label][pair[0]][pair[1]] for label in summed))[:MAX_PAIRS]
     return Table(
-        caption=f"Rare classes taken for more frequent ones on the {summary.split} set, {_over(study, alike)}: share "
-        "of the rare class; training samples in brackets"
-        + ("; the images are those that a run was surest about" if pictured else ""),
-        columns=["rare class", "taken for", *summed],
+        caption=f"Rare classes predicted as more frequent ones on the {summary.split} set, {_over(study, alike)}: "
+        "share of the rare class; training samples in brackets"
+        + ("; the images are those with the highest confidence of a run" if pictured else ""),
+        columns=["rare class", "predicted as", *summed],
         rows=[
             [
                 Cell(f"{result.classes[true]} ({counts[true]})", key=counts[true]),
@@ -95,7 +95,7 @@ def confusion_table(study: Study, summary: Summary) -> Table | None:
 
 
 def one_by_one(study: Study, summary: Summary) -> dict[str, object] | None:
-    """What the page needs to show any class by itself, plain JSON values; None without confusions."""
+    """Return what the page needs to show any class, as plain JSON values; None without confusions."""
     alike = study.alike
     result = alike.runs[0].result
     summed = _confusions(alike, summary)
@@ -140,7 +140,7 @@ def _named_seeds(study: Study) -> str:
 
 
 def _mean_recalls(runs: Sequence[Run], split: Split) -> dict[int, float]:
-    """Of each class that was evaluated in some run."""
+    """Compute the mean recall of each class that was evaluated in some run."""
     found: dict[int, list[float]] = {}
     for run in runs:
         metrics = run.result.scores(split)
@@ -151,7 +151,7 @@ def _mean_recalls(runs: Sequence[Run], split: Split) -> dict[int, float]:
 
 
 def _confusions(alike: Study, summary: Summary) -> dict[str, list[list[int]]]:
-    """Counts of the methods shown, summed over their runs."""
+    """Sum the confusion matrices of the shown methods over their runs."""
     found = {}
     for label in shown_labels(summary):
         scores = [metrics for run in alike.runs_of(label) if (metrics := run.result.scores(summary.split)) is not None]

@@ -1,4 +1,4 @@
-"""The confusion matrix of one method, summed over its seeds."""
+"""Confusion matrix of one method, summed over its seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ POOLS = 50
 
 @dataclass(frozen=True)
 class _Confusion:
-    """Summed counts, shape (cells, cells), and what its rows are called."""
+    """Summed counts, shape (cells, cells), and the names of its rows."""
 
     counts: Floats
     names: Sequence[str]
@@ -31,7 +31,7 @@ class _Confusion:
 
     @property
     def shares(self) -> Floats:
-        """Each row in percent of its sum; NaN where there was no sample."""
+        """Return each row in percent of its sum; NaN where there was no sample."""
         totals = self.counts.sum(axis=1, keepdims=True)
         shares = np.full(self.counts.shape, np.nan)
         np.divide(100.0 * self.counts, totals, out=shares, where=totals > 0)
@@ -39,17 +39,17 @@ class _Confusion:
 
     @property
     def labelled(self) -> bool:
-        """Whether there is room for the names of the classes."""
+        """Return whether there is room for the names of the classes."""
         return self.classes <= MAX_LABELLED_CLASSES
 
 
 def confusion_matrix(runs: Sequence[Run], split: Split, *, name: str, label: str) -> Picture | None:
-    """Where each class's samples are put, in percent; None if no run has a confusion matrix.
+    """Draw the confusion matrix in percent of each true class; None if no run has one.
 
     Args:
-        runs: Of one method; their matrices are summed after each is ordered by its own training counts.
+        runs: Runs of one method; their matrices are summed after each is ordered by its own training counts.
         split: The set evaluated.
-        name: Of the picture's file.
+        name: Name of the picture's file.
         label: The method.
 
     Returns:
@@ -101,7 +101,7 @@ def _summed(runs: Sequence[Run], split: Split) -> _Confusion | None:
 
 
 def _by_count(run: Run, split: Split) -> tuple[Floats, list[str]] | None:
-    """A run's matrix and class names, the most frequent class first."""
+    """Return a run's matrix and class names, the most frequent class first."""
     metrics = run.result.scores(split)
     confusion = None if metrics is None else metrics.confusion
     if confusion is None:
@@ -148,7 +148,7 @@ def _label_cells(axis: Axes, shares: Floats) -> None:
 
 def _cells_in_words(confusion: _Confusion) -> list[str]:
     return [
-        f"{confusion.names[row]} taken for {confusion.names[column]}: {count:g} of {total:g}"
+        f"{confusion.names[row]} predicted as {confusion.names[column]}: {count:g} of {total:g}"
         + (f", {100 * count / total:.1f} %" if total else "")
         for row, (counts, total) in enumerate(zip(confusion.counts, confusion.counts.sum(axis=1), strict=True))
         for column, count in enumerate(counts)
@@ -161,5 +161,5 @@ def _in_words(confusion: _Confusion, label: str) -> str:
     row, column = divmod(int(off.argmax()), len(off))
     return (
         f"Confusion matrix of {label}, {confusion.classes} classes from frequent to rare. Largest confusion: "
-        f"{confusion.names[row]} taken for {confusion.names[column]}, {off[row, column]:.0f} % of its samples."
+        f"{confusion.names[row]} predicted as {confusion.names[column]}, {off[row, column]:.0f} % of its samples."
     )

@@ -1,4 +1,4 @@
-"""The learning curves: validation recall and training loss by epoch."""
+"""Learning curves: validation recall and training loss by epoch."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,7 +29,7 @@ MAX_BANDS = 6
 
 
 def learning_curves(study: Study) -> Picture | None:
-    """Validation recall and training loss by epoch; None if no epoch was recorded."""
+    """Draw validation recall and training loss by epoch; None if no epoch was recorded."""
     panels = {
         "balanced accuracy (%)": lambda epoch: _validation(epoch, "balanced"),
         "few-shot recall (%)": lambda epoch: _validation(epoch, "few"),
@@ -95,7 +95,7 @@ def _validation(epoch: EpochRecord, measure: Measure) -> float | None:
 
 
 def _by_epoch(runs: Sequence[Run], pick: Callable[[EpochRecord], float | None]) -> Floats:
-    """Epoch, mean, lowest and highest value over the seeds that have one, shape (epochs, 4)."""
+    """Compute epoch, mean, lowest and highest value over the seeds that have one, shape (epochs, 4)."""
     values: dict[int, list[float]] = {}
     for run in runs:
         for epoch in run.epochs:

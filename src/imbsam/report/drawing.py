@@ -1,4 +1,4 @@
-"""How figures look, and how one becomes a PNG file or a part of the page."""
+"""Style of the figures, and their conversion to a PNG file or a part of the page."""
 
 import io
 import warnings
@@ -33,7 +33,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 
 MAX_POINTED = 60
-"""Points of a line that say their value; more could not be told apart with a finger."""
+"""Largest number of points of a line that show their value; more could not be distinguished with a finger."""
 
 # Used where installed, for class names that DejaVu Sans has no glyphs for.
 _MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Segoe UI Symbol")
@@ -41,18 +41,18 @@ _MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unico
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with the words that go with it.
+    """Figure with its texts.
 
     Args:
-        name: Of the PNG file, without its suffix.
-        title: What is shown; unique in the report.
-        alt: What a reader who does not see it needs to know.
-        caption: How to read it.
+        name: Name of the PNG file, without its suffix.
+        title: Title; unique in the report.
+        alt: Description for a reader who does not see the figure.
+        caption: Explanation of how to read it.
         figure: The drawing.
-        tips: What each mark says when it is pointed at, by the ``gid`` of the artist that draws the marks, in the order
-            in which it draws them.
+        tips: Texts of the marks when they are pointed at, by the ``gid`` of the artist that draws the marks, in the
+            order in which it draws them.
         wide: Whether it needs both columns of the page.
-        tall: Whether it takes the height of two others.
+        tall: Whether it needs the height of two others.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Picture:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Set the report's figure style while drawing and rendering, whatever the user's matplotlibrc says."""
+    """Set the report's figure style while drawing and rendering, independent of the user's matplotlibrc."""
     installed = set(font_manager.get_font_names())
     settings = {
         "font.family": ["DejaVu Sans", *(font for font in _MORE_FONTS if font in installed)],
@@ -103,18 +103,18 @@ def drawing() -> Iterator[None]:
 
 
 def method_colour(index: int, methods: int) -> str:
-    """The colour of the method at this place; colours repeat after seven, then with other dashes."""
+    """Return the colour of the method with this number; colours repeat after seven, then with other dashes."""
     # Grey is for a baseline; a method that stands alone is none.
     return COLOURS[(index if methods > 1 else 1) % len(COLOURS)]
 
 
 def marker(index: int) -> str:
-    """The marker of the method at this place."""
+    """Return the marker of the method with this number."""
     return MARKERS[index % len(MARKERS)]
 
 
 def dashes(index: int) -> str:
-    """The line style of the method at this place."""
+    """Return the line style of the method with this number."""
     return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
@@ -129,19 +129,19 @@ def add_legend(figure: Figure, axis: Axes, methods: int) -> None:
 def points_to_hover(
     axis: Axes, x: Floats, y: Floats, *, gid: str, colour: str, label: str, words: str
 ) -> dict[str, Sequence[str]]:
-    """Put marks along a line that show when they are pointed at.
+    """Put marks along a line that appear when they are pointed at.
 
     Args:
-        axis: Where the line is.
-        x: Shape ``(points,)``.
-        y: Shape ``(points,)``, within the axis where finite; marks are put at some of its finite points.
-        gid: Of the marks, one of the figure's own.
-        colour: Of the line.
-        label: What the words begin with.
-        words: What follows, with a place for x and one for y.
+        axis: Axis of the line.
+        x: Positions, shape ``(points,)``.
+        y: Values, shape ``(points,)``, within the axis where finite; marks are put at some of the finite points.
+        gid: Id of the marks, unique in the figure.
+        colour: Colour of the line.
+        label: Beginning of the text.
+        words: Rest of the text, with a place for x and one for y.
 
     Returns:
-        The words, for :attr:`Picture.tips`.
+        The texts, for :attr:`Picture.tips`.
     """
     finite = np.flatnonzero(np.isfinite(y))
     if not len(finite):
@@ -167,12 +167,12 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_svg(picture: Picture) -> str:
-    """Render a figure as an ``svg`` element to stand in an HTML page.
+    """Render a figure as an ``svg`` element for an HTML page.
 
-    Texts stay texts, the colours of text and grid follow the page, and the ids are the picture's own.
+    Texts stay texts, the colours of text and grid follow the page, and the ids are unique to the picture.
 
     Args:
-        picture: With a title that no other picture of the page has.
+        picture: Picture with a title that no other picture of the page has.
 
     Returns:
         Well-formed markup; every text in it is escaped.

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from imbsam.metrics import Measure
+from imbsam.metrics import MEASURE_NAMES, Measure
 from imbsam.priors import SHOT_GROUPS
 from imbsam.report.drawing import (
     COLOURS,
@@ -24,7 +24,7 @@ from imbsam.report.drawing import (
 )
 from imbsam.report.files import Run, Study
 from imbsam.report.summary import Estimate, Summary
-from imbsam.report.words import MEASURE_NAMES, percent, plus_minus, seeds, short
+from imbsam.report.words import percent, plus_minus, seeds, short
 from imbsam.report.words import points as points_of
 from imbsam.runs.records import Split
 
@@ -35,7 +35,7 @@ MAX_VECTOR_POINTS = 2000
 
 
 def shot_group_bars(summary: Summary) -> Picture | None:
-    """Recall of the many-, medium- and few-shot classes and of the tail; None if no class was evaluated."""
+    """Draw the recall of the many-, medium- and few-shot classes and of the tail; None if no class was evaluated."""
     groups: list[Measure] = [*SHOT_GROUPS, "tail"]
     shown = [group for group in groups if any(summary.scores[label][group] for label in summary.labels)]
     if summary.tail_is_few:
@@ -98,7 +98,7 @@ def _over_seeds(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def cost_against_gain(summary: Summary) -> Picture | None:
-    """What each method gains over the baseline, by what it costs; None for one method or without costs."""
+    """Draw the gain of each method over the baseline against its cost; None for one method or without costs."""
     measure, costs = summary.primary, summary.costs
     points = {
         label: (cost, difference)
@@ -150,7 +150,7 @@ def cost_against_gain(summary: Summary) -> Picture | None:
 
 
 def recall_by_count(study: Study, split: Split) -> Picture | None:
-    """Recall of each class against its number of training samples; None if no class was evaluated."""
+    """Draw the recall of each class against its number of training samples; None if no class was evaluated."""
     drawn = {label: _class_points(study.runs_of(label), split) for label in study.labels}
     if not any(len(counts) for counts, _ in drawn.values()):
         return None
@@ -240,7 +240,7 @@ def _named_points(label: str, runs: Sequence[Run], split: Split) -> list[str]:
 
 
 def _recalls(runs: Sequence[Run], split: Split) -> list[tuple[Run, int, float]]:
-    """Each class of each run that was evaluated."""
+    """Yield each class of each run that was evaluated."""
     return [
         (run, index, recall)
         for run in runs
@@ -251,7 +251,7 @@ def _recalls(runs: Sequence[Run], split: Split) -> list[tuple[Run, int, float]]:
 
 
 def _means_by_count(counts: Floats, recalls: Floats) -> tuple[Floats, Floats, bool]:
-    """Mean recall at each count, or of 15 groups of neighbouring counts where there are many counts."""
+    """Compute the mean recall at each count, or of 15 groups of neighbouring counts if there are many."""
     distinct = np.unique(counts)
     if len(distinct) <= MAX_DISTINCT_COUNTS:
         return distinct, np.array([recalls[counts == count].mean() for count in distinct]), False

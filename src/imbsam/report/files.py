@@ -1,4 +1,4 @@
-"""What a report is about: a run, or the runs of a comparison."""
+"""Data of a report: a run, or the runs of a comparison."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +13,13 @@ from imbsam.studies.comparison import Comparison
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """Finished run.
 
     Args:
-        folder: Where it is.
-        result: Its outcome.
-        epochs: What was measured after each epoch.
-        examples: Images of samples of a class that were taken for another, by both classes.
+        folder: Folder of the run.
+        result: Outcome of the run.
+        epochs: Record of each epoch.
+        examples: Images of samples of a class that were predicted as another, by both classes.
     """
 
     folder: Path
@@ -30,14 +30,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """What a report is about: one run, or a comparison of several.
+    """Content of a report: one run, or a comparison of several.
 
     Args:
         source: The data.
         labels: Methods in order, the baseline first.
-        runs: The finished ones, at least one.
+        runs: Finished runs, at least one.
         missing: Folders of runs that did not finish.
-        command: What was typed to compare; None for a single run.
+        command: Command that made the comparison; None for a single run.
     """
 
     source: str
@@ -47,12 +47,12 @@ class Study:
     command: str | None = None
 
     def runs_of(self, label: str) -> list[Run]:
-        """The finished runs of one method."""
+        """Return the finished runs of one method."""
         return [run for run in self.runs if run.result.label == label]
 
     @property
     def alike(self) -> "Study":
-        """The runs with the classes and counts of the first: a seed may draw other classes to be rare."""
+        """Runs with the classes and counts of the first: a seed may draw other classes to be rare."""
         first = self.runs[0].result
         held = (run for run in self.runs if (run.result.classes, run.result.counts) == (first.classes, first.counts))
         return replace(self, runs=tuple(held))
@@ -62,13 +62,13 @@ def read_study(folder: Path) -> Study:
     """Read the folder of a run or of a comparison.
 
     Args:
-        folder: Holds ``comparison.json``, or else ``result.json``.
+        folder: Folder with ``comparison.json``, or else ``result.json``.
 
     Returns:
-        What was found; a comparison may miss runs, not all.
+        The study; some runs of a comparison may be missing, but not all.
 
     Raises:
-        RunError: If the folder holds neither, a file is damaged, or no run of a comparison finished.
+        RunError: If the folder has neither file, a file is damaged, or no run of a comparison finished.
     """
     if Comparison.stands_in(folder):
         return _read_comparison(folder)
@@ -86,7 +86,9 @@ def _read_comparison(folder: Path) -> Study:
     comparison = Comparison.read(folder)
     finished = {name: folder / name for name in comparison.runs if RunFolder(folder / name).result.is_file()}
     if not finished:
-        raise RunError(f"{folder}: none of its {len(comparison.runs)} runs has a result.json. Compare again.")
+        raise RunError(
+            f"{folder}: none of its {len(comparison.runs)} runs has a result.json. Run the comparison again."
+        )
     runs = tuple(map(read_run, finished.values()))
     return Study(
         source=comparison.source,
@@ -101,7 +103,7 @@ def read_run(folder: Path) -> Run:
     """Read a finished run.
 
     Args:
-        folder: Holds ``result.json``, and ``metrics.jsonl`` and ``examples.json`` unless there are none.
+        folder: Folder with ``result.json``, and with ``metrics.jsonl`` and ``examples.json`` if they exist.
 
     Returns:
         The run.

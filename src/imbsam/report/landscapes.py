@@ -13,16 +13,16 @@ from imbsam.report.words import short
 from imbsam.runs.sharpness_record import Losses, Measured, SharpnessRecord
 
 MAX_PLANES = 4
-"""Methods side by side; more would be too small to read."""
+"""Largest number of methods side by side; more would be too small to read."""
 DENSITY_POINTS = 600
 DENSITY_WIDTH = 0.01
 """Standard deviation of the Gaussian around each node, as a share of the range that is drawn."""
 LEAST_DENSITY = 1e-7
-"""As a share of the highest; below it is the Gaussians' tails alone."""
+"""Smallest density that is drawn, as a share of the highest; below it there are only the Gaussians' tails."""
 
 
 def density_picture(study: SharpnessStudy) -> Picture | None:
-    """Spectral density of head and tail, on the same scale; None if no spectrum was measured."""
+    """Draw the spectral density of head and tail, on the same scale; None if no spectrum was measured."""
     held = [run.measured.spectrum.found.get(part) for run in study.runs for part in study.contrast]
     nodes = [node for spectrum in held if spectrum is not None for node in spectrum.nodes]
     if not nodes:
@@ -69,7 +69,7 @@ def density_picture(study: SharpnessStudy) -> Picture | None:
 
 
 def line_picture(study: SharpnessStudy) -> Picture | None:
-    """Loss of head and tail along one direction, on the same scale; None if no line was measured."""
+    """Draw the loss of head and tail along one direction, on the same scale; None if no line was measured."""
     runs = [run for run in study.runs if run.measured.line.found]
     if not runs:
         return None
@@ -107,7 +107,7 @@ def line_picture(study: SharpnessStudy) -> Picture | None:
 
 
 def plane_picture(study: SharpnessStudy) -> Picture | None:
-    """Contours of the loss of head and tail for the first run of each method, on one scale; None without a plane."""
+    """Draw contours of the loss of head and tail for the first run of each method; None without a plane."""
     first = [next((r for r in study.runs_of(label) if r.measured.plane.found), None) for label in study.labels]
     runs = [run for run in first if run is not None][:MAX_PLANES]
     drawn = [

@@ -1,4 +1,4 @@
-"""The report itself: one self-contained HTML page and the figures beside it."""
+"""Report page: one self-contained HTML page and the figures beside it."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ from imbsam.storage.files import write_atomically
 
 @dataclass(frozen=True)
 class Note:
-    """Something the reader should know, and the runs it is about."""
+    """Note for the reader, and the runs that it is about."""
 
     text: str
     about: str
@@ -34,10 +34,10 @@ class Note:
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into the folder of a run or of a comparison, and model cards.
 
-    The page needs no other file and no network. A report that is there already is replaced as a whole.
+    The page needs no other file and no network. An earlier report is replaced as a whole.
 
     Args:
-        folder: Holds ``result.json`` and ``metrics.jsonl``, or ``comparison.json`` and its runs' folders.
+        folder: Folder with ``result.json`` and ``metrics.jsonl``, or with ``comparison.json`` and its runs' folders.
 
     Returns:
         The path of the page.
@@ -57,10 +57,10 @@ def write_page(folder: Path, name: str, draw: Callable[[], Sequence[Picture]], c
     """Write a page and its figures.
 
     Args:
-        folder: Where.
-        name: Of the page.
-        draw: Draws the figures.
-        content: What stands in the page beside them; see the template.
+        folder: Folder to write to.
+        name: Name of the page.
+        draw: Function that draws the figures.
+        content: Other content of the page; see the template.
 
     Returns:
         The path of the page.
@@ -150,7 +150,7 @@ def _content(study: Study, summary: Summary) -> dict[str, object]:
 
 
 def _decided_by(study: Study) -> str:
-    """Of several runs: how all of them decided, or that they differ."""
+    """Describe how all of several runs decided, or that they differ."""
     found = sorted({how(run.result) for run in study.runs})
     return (
         f"Classes were decided on {found[0]}" if len(found) == 1 else f"Classes were decided on {'; or '.join(found)}"
@@ -204,7 +204,7 @@ def _notes(study: Study) -> list[Note]:
 
 
 def _whose(runs: Sequence[Run], study: Study) -> str:
-    """The runs in few words: all, all of some seeds, or their names."""
+    """Name the runs in few words: all, all of some seeds, or their names."""
     if len(runs) == len(study.runs) > 1:
         return "all runs"
     seeds = sorted({run.result.seed for run in runs})

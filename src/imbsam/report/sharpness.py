@@ -1,4 +1,4 @@
-"""The report of the sharpness of runs: tables by group and class, the spectra, the loss surfaces."""
+"""Report of the sharpness of runs: tables by group and class, the spectra, the loss surfaces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ from imbsam.report.tables import NOTHING, Cell, Table, versions_here
 from imbsam.runs.sharpness_record import SharpnessRecord, Spectrum
 
 JUDGED_BY = ("largest eigenvalue", "SAM sharpness", "trace")
-"""What the answer is told in: the first of these that was measured, then the others."""
+"""Numbers that the answer uses: the first of these that was measured, then the others."""
 
 
 def write_sharpness(folder: Path, runs: Sequence[SharpnessRecord], *, command: str | None = None) -> Path:
     """Write ``report.html`` and its figures.
 
     Args:
-        folder: Where.
-        runs: What was measured of each run; at least one.
-        command: What the user typed.
+        folder: Folder to write to.
+        runs: Measurements of each run; at least one.
+        command: Command that the user typed.
 
     Returns:
         The path of the page.
@@ -51,7 +51,7 @@ def write_sharpness(folder: Path, runs: Sequence[SharpnessRecord], *, command: s
 
 
 def findings(study: SharpnessStudy) -> list[str]:
-    """Say what came out: each method beside the first, for the group that matters most.
+    """Describe the result: each method against the first, for the group that matters most.
 
     Returns:
         Sentences without a full stop, at least one.
@@ -80,7 +80,7 @@ def _against_head(study: SharpnessStudy, label: str, part: str, name: str) -> st
 
 
 def _paired(study: SharpnessStudy, label: str, part: str, name: str) -> str:
-    """How many seeds agree: with numbers that differ by powers of ten a mean of differences says little."""
+    """Count the seeds that agree: if numbers differ by powers of ten, a mean of differences says little."""
     base = {run.seed: number(run, part, name) for run in study.runs_of(study.labels[0])}
     pairs = [
         (own, base[run.seed])
@@ -94,7 +94,7 @@ def _paired(study: SharpnessStudy, label: str, part: str, name: str) -> str:
 
 
 def group_table(study: SharpnessStudy, *, brief: bool = False) -> Table:
-    """The numbers of each group for each method: over several runs the median and, unless brief, the range."""
+    """Make the table of each group's numbers for each method: the median over runs and, unless brief, the range."""
     steps = option((run.measured.spectrum for run in study.runs), "iterations")
     rho, adaptive = (option((run.measured.sam for run in study.runs), name) for name in ("rho", "adaptive_rho"))
     return Table(
@@ -127,7 +127,7 @@ def _spread(study: SharpnessStudy, label: str, part: str, name: str, brief: bool
 
 
 def class_table(study: SharpnessStudy) -> Table:
-    """The numbers of each class in each run, from frequent to rare."""
+    """Make the table of the numbers of each class in each run, from frequent to rare."""
 
     def row(run: SharpnessRecord, index: int) -> list[Cell]:
         values = [number(run, str(index), name) for name in NUMBERS]
@@ -153,7 +153,7 @@ def class_table(study: SharpnessStudy) -> Table:
 
 
 def notes(study: SharpnessStudy) -> list[tuple[str, str]]:
-    """What the reader should know, and the run it is about."""
+    """Return notes for the reader, with the run that each is about."""
     found = []
     for run in study.runs:
         without = [name for name, drawn in zip(run.classes, run.drawn, strict=True) if not drawn]
@@ -176,7 +176,7 @@ def notes(study: SharpnessStudy) -> list[tuple[str, str]]:
 
 
 def _residual(found: Spectrum) -> float:
-    """The larger residual as a share of the larger eigenvalue."""
+    """Return the larger residual as a share of the larger eigenvalue."""
     residual = max(found.largest_residual, found.smallest_residual)
     return residual / max(abs(found.largest), abs(found.smallest))
 

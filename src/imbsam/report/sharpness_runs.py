@@ -1,4 +1,4 @@
-"""What was measured of the sharpness of runs, by method."""
+"""Measured sharpness of runs, by method."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ NUMBERS = (
     "SAM sharpness",
     "adaptive sharpness",
 )
-"""What stands in the columns of tables."""
+"""Numbers in the columns of tables."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A number over the runs of a method.
+    """Median and range of a number over the runs of a method.
 
     Args:
         middle: The median.
@@ -42,15 +42,25 @@ class Spread:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SharpnessStudy:
-    """What the report is about.
+    """Content of the report.
 
     Args:
-        runs: In order, at least one.
+        runs: Runs in order, at least one.
     """
 
     runs: Sequence[SharpnessRecord]
+
+    def __repr__(self) -> str:
+        return f"SharpnessStudy({len(self.runs)} runs: {', '.join(self.labels)})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the groups of classes, method by method."""
+        # The table is made of studies, and needs this module first.
+        from imbsam.report.sharpness import group_table
+
+        return group_table(self, brief=True)._repr_html_()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,7 +74,7 @@ class SharpnessStudy:
 
     @property
     def groups_alike(self) -> list[list[str]]:
-        """The groups, those of the same classes in every run together."""
+        """Groups, with those of the same classes in every run merged."""
         alike: dict[tuple[tuple[int, ...], ...], list[str]] = {}
         for group in self.groups:
             alike.setdefault(tuple(tuple(run.parts.get(group, ())) for run in self.runs), []).append(group)
@@ -72,27 +82,27 @@ class SharpnessStudy:
 
     @property
     def contrast(self) -> tuple[str, ...]:
-        """The groups to look at side by side: head and tail, else the shot groups at the ends."""
+        """Groups to compare: head and tail, else the most and the least frequent shot group."""
         return tuple(g for g in ("head", "tail") if g in self.groups) or self.groups[:1]
 
     def runs_of(self, label: str) -> list[SharpnessRecord]:
-        """The runs of a method."""
+        """Return the runs of a method."""
         return [run for run in self.runs if run.label == label]
 
     def spread(self, label: str, part: str, name: str) -> Spread | None:
-        """A number of :data:`NUMBERS` over the runs of a method; None if none has it."""
+        """Return median and range of a number of :data:`NUMBERS` over the runs of a method; None if none has it."""
         values = [value for run in self.runs_of(label) if (value := number(run, part, name)) is not None]
         return Spread(median(values), min(values), max(values)) if values else None
 
 
 def option(measured: Iterable[Measured[F]], name: str) -> str:
-    """The values of an option of a measure in some runs, in words."""
+    """Describe the values of an option of a measure in some runs."""
     held = (each.options[name] for each in measured if each.found)
     return ", ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in held))
 
 
 def number(run: SharpnessRecord, part: str, name: str) -> float | None:
-    """A number of :data:`NUMBERS` for a group, or for a class under its index; None if it was not measured."""
+    """Return a number of :data:`NUMBERS` for a group, or for a class under its index; None if it was not measured."""
     measured, found = run.measured, dict[str, float]()
     if (sam := measured.sam.found.get(part)) is not None:
         found |= {"loss": sam.loss, "gradient norm": sam.gradient_norm}
@@ -105,15 +115,15 @@ def number(run: SharpnessRecord, part: str, name: str) -> float | None:
 
 
 def losses_of(run: SharpnessRecord, classes: Sequence[int], losses: Sequence[Sequence[float | None]]) -> Floats:
-    """Losses of a part at each point out of those of its classes, weighed by their rows.
+    """Compute the losses of a part at each point from those of its classes, weighted by their rows.
 
     Args:
-        run: Whose.
-        classes: The part.
+        run: Run that was measured.
+        classes: Classes of the part.
         losses: Points by classes.
 
     Returns:
-        Shape ``(points,)``; infinite where the loss of a class is.
+        Losses, shape ``(points,)``; infinite where the loss of a class is.
     """
     present = [index for index in classes if run.drawn[index]]
     shares = np.array([run.sizes[index] for index in present], dtype=np.float64)

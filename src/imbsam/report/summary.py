@@ -1,4 +1,4 @@
-"""What several seeds say together: means, 95 % intervals, paired differences to the baseline."""
+"""Summary over several seeds: means, 95 % intervals, paired differences to the baseline."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +13,10 @@ BySeed = dict[int, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds.
+    """Mean over seeds.
 
     Args:
-        mean: In [0, 1] for a score, in [-1, 1] for a difference.
+        mean: Mean, in [0, 1] for a score, in [-1, 1] for a difference.
         half_width: Half the width of the 95 % t-interval of the mean; None for one seed.
         n: Number of seeds.
     """
@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """A mean over seeds of a method's score minus the baseline's at the same seed.
+    """Mean over seeds of a method's score minus the baseline's at the same seed.
 
     Args:
         method: Mean score of the method over the shared seeds.
@@ -39,16 +39,16 @@ class Difference(Estimate):
     baseline: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """Scores of each label, and their paired differences to the first.
 
     Args:
-        split: The samples the scores are of.
-        labels: What was compared; the first is the baseline.
-        scores: Per label and measure; None where no seed has the measure.
-        differences: Per label but the baseline and measure; None where no seed has both.
-        costs: Rows forwarded for each row trained on per label, the mean over its seeds; None where no run has it.
+        split: Part of the data that the scores are for.
+        labels: Labels that were compared; the first is the baseline.
+        scores: Scores by label and measure; None where no seed has the measure.
+        differences: Differences by label, without the baseline, and measure; None where no seed has both.
+        costs: Rows forwarded for each row trained on, by label, the mean over its seeds; None where no run has it.
     """
 
     split: Split
@@ -57,25 +57,37 @@ class Summary:
     differences: Mapping[str, Mapping[Measure, Difference | None]]
     costs: Mapping[str, float | None]
 
+    def __repr__(self) -> str:
+        means = [(label, self.scores[label][self.primary]) for label in self.labels]
+        shown = ", ".join(f"{label} {100 * each.mean:.1f} %" for label, each in means if each is not None)
+        return f"Summary({self.split} data, {self.primary}: {shown})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each method's mean scores."""
+        # Tables are made of summaries, and need this module first.
+        from imbsam.report.tables import scores
+
+        return scores(self)._repr_html_()
+
     @property
     def baseline(self) -> str:
-        """The label that the others are compared with."""
+        """Label that the others are compared with."""
         return self.labels[0]
 
     @property
     def tail_is_few(self) -> bool:
-        """Whether the tail scores as the few-shot classes do everywhere: the same classes need not be shown twice."""
+        """Return whether tail and few-shot classes score alike everywhere: the same classes need not be shown twice."""
         return all(scores["tail"] == scores["few"] for scores in self.scores.values())
 
     @property
     def primary(self) -> Measure:
-        """The measure to judge by: few-shot recall, or that of the tail, or balanced accuracy, the first there is."""
+        """Measure to judge by: few-shot recall, or that of the tail, or balanced accuracy, the first that exists."""
         groups: tuple[Measure, ...] = ("few", "tail")
         return next((m for m in groups if any(scores[m] for scores in self.scores.values())), "balanced")
 
     @property
     def leader(self) -> str:
-        """The label, other than the baseline where there are others, that is highest in :attr:`primary`."""
+        """Label with the highest :attr:`primary`, other than the baseline if there are others."""
 
         def height(label: str) -> float:
             estimate = self.scores[label][self.primary]
@@ -91,9 +103,9 @@ def summarise(results: Sequence[Result], *, labels: Sequence[str] | None = None)
     set, or a measure that is None there, is left out of that mean.
 
     Args:
-        results: Of the runs, in any order.
-        labels: Labels in order, baseline first; by default the order in which they appear. Labels that appear
-            besides are put behind.
+        results: Results of the runs, in any order.
+        labels: Labels in order, baseline first; by default the order in which they appear. Other labels that appear
+            are appended.
 
     Returns:
         The means and differences.
@@ -167,10 +179,10 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def t_half_width(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of the mean, by Student's t.
+    """Compute half the width of the 95 % interval of the mean, by Student's t.
 
     Args:
-        values: One per seed.
+        values: Values, one per seed.
 
     Returns:
         ``t(0.975, n - 1) * s / sqrt(n)`` with the sample standard deviation s; None for fewer than two.

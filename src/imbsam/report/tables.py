@@ -1,14 +1,15 @@
-"""The tables of a report, as texts in cells."""
+"""Tables of a report, as texts in cells."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from imbsam.metrics import MEASURES, Measure
+from imbsam.metrics import MEASURE_NAMES, MEASURES, Measure
+from imbsam.notebook.tables import table
 from imbsam.report.files import Run, Study
 from imbsam.report.summary import Difference, Summary, t_half_width
-from imbsam.report.words import MEASURE_NAMES, plus_minus
+from imbsam.report.words import plus_minus
 from imbsam.runs.records import BlendMember, Example
 from imbsam.storage.texts import printable
 
@@ -17,13 +18,13 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
+    """Cell of a table.
 
     Args:
-        text: What it shows.
-        strong: Whether it stands out: the best of its column, a setting that differs.
-        key: What to sort by instead of the text.
-        images: What to show below it.
+        text: Text of the cell.
+        strong: Whether it is highlighted: the best of its column, or a setting that differs.
+        key: Sort key that replaces the text.
+        images: Images to show below the text.
     """
 
     text: str
@@ -34,12 +35,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose rows begin with a heading.
+    """Table whose rows begin with a heading.
 
     Args:
-        caption: What the table holds and in which units.
-        columns: Headings; the first is of the rows' headings.
-        rows: Cells, as many as columns.
+        caption: Content of the table, with the units.
+        columns: Headings; the first is that of the rows' headings.
+        rows: Rows of cells, as many as there are columns.
         sortable: Whether sorting helps.
     """
 
@@ -48,9 +49,13 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     sortable: bool = False
 
+    def _repr_html_(self) -> str:
+        """The same for notebooks, without images."""
+        return table(self.caption, self.columns, [[cell.text for cell in row] for row in self.rows])
+
 
 def scores(summary: Summary) -> Table:
-    """Each method's mean scores; the best of each column stands out."""
+    """Make the table of each method's mean scores, with the best of each column highlighted."""
     best = {measure: _best(summary, measure) for measure in MEASURES}
 
     def cell(label: str, measure: Measure) -> Cell:
@@ -81,7 +86,7 @@ def _best(summary: Summary, measure: Measure) -> float | None:
 
 
 def differences(summary: Summary) -> Table | None:
-    """Each method minus the baseline at the same seed; None for one method."""
+    """Make the table of each method minus the baseline at the same seed; None for one method."""
     if not summary.differences:
         return None
 
@@ -110,7 +115,7 @@ def differences(summary: Summary) -> Table | None:
 
 
 def run_scores(run: Run) -> Table | None:
-    """A single run's scores on both sets; None if it was not evaluated."""
+    """Make the table of a single run's scores on both sets; None if it was not evaluated."""
     validation = "validation (best epoch)" if run.result.epochs else "validation"
     sets = {"test": run.result.test, validation: run.result.validation}
     shown = {name: metrics for name, metrics in sets.items() if metrics is not None}
@@ -125,7 +130,7 @@ def run_scores(run: Run) -> Table | None:
 
 
 def members(study: Study) -> Table | None:
-    """The classifiers of each blend, mean over its seeds; None where there is no blend of several."""
+    """Make the table of the classifiers of each blend, mean over its seeds; None without a blend of several."""
     rows = []
     for label in study.labels:
         found: dict[str, list[BlendMember]] = {}
@@ -155,7 +160,7 @@ def members(study: Study) -> Table | None:
 
 
 def cost(study: Study) -> Table:
-    """What each method's training took."""
+    """Make the table of the cost of each method's training."""
     seconds = {label: _mean([r.result.train_seconds for r in study.runs_of(label)]) for label in study.labels}
     baseline = seconds[study.labels[0]]
 
@@ -176,14 +181,14 @@ def cost(study: Study) -> Table:
     if len(study.labels) > 1:
         columns.insert(2, f"times {study.labels[0]}")
     return Table(
-        caption="Cost of training, mean over seeds; runs side by side on one machine slow each other down",
+        caption="Cost of training, mean over seeds; runs at the same time on one machine slow each other down",
         columns=columns,
         rows=[row(label) for label in study.labels],
     )
 
 
 def configuration(study: Study) -> tuple[Table | None, Table]:
-    """The options that differ between methods (None if none do), and those that all runs share."""
+    """Make the table of options that differ between methods (None if none do), and that of options of all runs."""
     configs = {label: _merged([run.result.config for run in study.runs_of(label)]) for label in study.labels}
     configs = {label: config for label, config in configs.items() if config}
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
@@ -202,7 +207,7 @@ def configuration(study: Study) -> tuple[Table | None, Table]:
 
 
 def _merged(configs: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """One text per option: its value, or its values over the runs."""
+    """Return one text per option: its value, or its values over the runs."""
     keys = dict.fromkeys(key for config in configs for key in config)
     return {key: ", ".join(dict.fromkeys(_option(config[key]) for config in configs if key in config)) for key in keys}
 
@@ -212,7 +217,7 @@ def _option(value: object) -> str:
 
 
 def versions(study: Study) -> Table:
-    """Versions, device and time of the runs."""
+    """Return versions, device and time of the runs."""
     results = [run.result for run in study.runs]
     merged = _merged([result.versions for result in results])
     merged |= _merged([{"device": result.device} for result in results])
@@ -225,7 +230,7 @@ def versions(study: Study) -> Table:
 
 
 def versions_here() -> Table:
-    """Versions of the packages that are at work."""
+    """Return the versions of the packages in use."""
     return Table("Versions", ["package", "version"], [[Cell(n), Cell(version(n))] for n in ("imbsam", "torch")])
 
 

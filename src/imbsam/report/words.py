@@ -2,35 +2,25 @@
 
 from collections.abc import Sequence
 
-from imbsam.metrics import Measure
+from imbsam.metrics import MEASURE_NAMES, Measure
 from imbsam.report.summary import Difference, Estimate, Summary
 from imbsam.runs.records import Result
-
-MEASURE_NAMES: dict[Measure, str] = {
-    "overall": "overall accuracy",
-    "balanced": "balanced accuracy",
-    "many": "many-shot recall",
-    "medium": "medium-shot recall",
-    "few": "few-shot recall",
-    "tail": "tail recall",
-    "macro_f1": "macro F1",
-}
 
 MAX_OTHERS = 3
 
 
 def short(text: str, limit: int = 24) -> str:
-    """Cut a printable text to at most ``limit`` characters, with an ellipsis where something is missing."""
+    """Shorten a printable text to at most ``limit`` characters, with an ellipsis where something is missing."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def seeds(number: int) -> str:
-    """Count seeds in words, ``1 seed`` or ``3 seeds``."""
+    """Return the number of seeds in words, ``1 seed`` or ``3 seeds``."""
     return f"{number} seed" if number == 1 else f"{number} seeds"
 
 
 def percent(share: float) -> str:
-    """Format a share of 1 as percent, ``0.725`` as ``72.5 %`` with a blank that does not break."""
+    """Format a share of 1 as percent, ``0.725`` as ``72.5 %`` with a non-breaking space."""
     return f"{100 * share:.1f}\u00a0%"
 
 
@@ -47,7 +37,7 @@ def plus_minus(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Say the 95 % interval of a paired difference in words."""
+    """Describe the 95 % interval of a paired difference in words."""
     if estimate.half_width is None:
         return "one seed, so no interval"
     low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
@@ -56,10 +46,10 @@ def interval(estimate: Estimate) -> str:
 
 
 def decided(result: Result) -> list[str]:
-    """Say how classes were decided on, and what that gives the rare ones and takes from the frequent ones.
+    """Describe how classes were decided, and what that gives rare classes and takes from frequent ones.
 
     Args:
-        result: Of a finished run.
+        result: Result of a finished run.
 
     Returns:
         Sentences.
@@ -73,20 +63,20 @@ def decided(result: Result) -> list[str]:
     first, *others = (
         (f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)}", percent(likeliest.of(m) or 0.0)) for m in shown
     )
-    gains = [f"{first[0]} (by the likeliest class in training frequencies {first[1]})"]
+    gains = [f"{first[0]} (by the most probable class under training frequencies {first[1]})"]
     gains += [f"{score} ({other})" for score, other in others]
     return [f"Decided {how(result)}: {', '.join(gains)}.", *result.read.prices]
 
 
 def averaged(result: Result) -> str:
-    """Say how the kept weights were averaged over training; nothing where they were not."""
+    """Describe how the kept weights were averaged over training; empty if they were not."""
     if result.config.get("average", "none") == "none":
         return ""
     return f"exponential moving average, decay {result.config.get('average_decay')}"
 
 
 def how(result: Result) -> str:
-    """Say by which class prior a run decides."""
+    """Describe the class prior by which a run decides."""
     if result.config.get("cost"):
         return "by least expected cost"
     asked = result.config.get("class_prior")
@@ -103,15 +93,15 @@ _DECIDED = {
 
 
 def answer(summary: Summary) -> list[str]:
-    """Say what came out, the answer first.
+    """Describe the result, the answer first.
 
     Args:
-        summary: Of one method or several.
+        summary: Summary of one method or several.
 
     Returns:
-        Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in
-        overall accuracy, then each other method against the baseline; where these are many, that the leader
-        is a choice among them. Of one method alone: its scores.
+        Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in overall
+        accuracy, then each other method against the baseline; if these are many, that the leader was chosen among them.
+        For a single method: its scores.
     """
     if len(summary.labels) == 1:
         return [_scores_alone(summary, summary.baseline)]
@@ -125,7 +115,7 @@ def _more(summary: Summary, leader: str, others: Sequence[str]) -> list[str]:
     if len(others) <= MAX_OTHERS:
         return [_against(summary, label, summary.primary) for label in others]
     challengers = len(others) + 1
-    return [f"{leader} was picked as the highest of {challengers} on these very scores, which flatters it"]
+    return [f"{leader} was chosen as the highest of {challengers} on these scores, so its score is optimistic"]
 
 
 def _against(summary: Summary, label: str, measure: Measure) -> str:

@@ -1,1 +1,1 @@
-"""One run: its folder, its loop, resuming, ranks, and what is done with a trained one."""
+"""One run: its folder, its training loop, resuming, ranks, and the use of the trained model."""

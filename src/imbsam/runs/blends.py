@@ -1,4 +1,4 @@
-"""Runs whose method is a blend of classifiers, or one of its members alone: trained at once, without epochs."""
+"""Runs whose method is a blend of classifiers, or one of its members alone: trained in one go, without epochs."""
 
 import time
 import warnings
@@ -24,18 +24,18 @@ from imbsam.training.methods import BLENDS, PLAIN, ascent_options, own_options, 
 from imbsam.training.setup import Problem, epochs_of
 
 FOLDS = 5
-"""Parts of the training rows, each of which is judged by models of the others."""
+"""Number of parts of the training rows; each is scored by models that were trained on the others."""
 
 
 @dataclass(frozen=True)
 class TrainedBlend:
-    """What a run of a blend trains.
+    """Result of training a blend.
 
     Args:
-        state: Of a :class:`imbsam.models.blend.Blend`.
-        seconds: How long it took.
-        members: Those that could be trained.
-        notes: Which could not.
+        state: State of a :class:`imbsam.models.blend.Blend`.
+        seconds: Time of training in seconds.
+        members: Members that could be trained.
+        notes: Notes on members that could not.
     """
 
     state: dict[str, Tensor]
@@ -45,19 +45,21 @@ class TrainedBlend:
 
 
 def check_blend(problem: Problem) -> None:
-    """Refuse what a blend cannot be trained on, before anything is written.
+    """Refuse data and options that a blend cannot be trained with, before anything is written.
 
     Raises:
-        OptionError: If the data are no table, or an option does not suit.
+        OptionError: If the data are not a table, or an option does not fit.
         DataError: If a class has no training row.
     """
     options, method = problem.options, problem.options.method.method
     if not isinstance(problem.dataset.spec, TableSpec):
-        raise OptionError(f"--method {method} is for tables, and {problem.source} holds images. Choose another method.")
+        raise OptionError(
+            f"--method {method} is for tables, but {problem.source} contains images. Choose another method."
+        )
     if options.model.model != "mlp" or options.model.weights is not None:
         raise OptionError(
-            f"--method {method} takes no --model and --weights: its network is a multilayer perceptron. For a model of "
-            "your own name the method, as --method imbsam."
+            f"--method {method} takes no --model and --weights: its network is a multilayer perceptron. To use your "
+            "own model, name a network method, for example --method imbsam."
         )
     loss = options.loss
     of_network = {
@@ -73,8 +75,8 @@ def check_blend(problem: Problem) -> None:
     }
     if given := [option for option, is_given in of_network.items() if is_given]:
         raise OptionError(
-            f"--method {method} takes no {given[0]}: its members are trained each in its own way. For a network alone "
-            "name the method, as --method imbsam."
+            f"--method {method} takes no {given[0]}: its members are trained in different ways. To train a network "
+            "alone, name its method, for example --method imbsam."
         )
     if int(problem.priors.counts.min()) == 0:
         name = problem.dataset.classes[int(problem.priors.counts.argmin())]
@@ -83,7 +85,7 @@ def check_blend(problem: Problem) -> None:
 
 
 def train_blend(problem: Problem) -> TrainedBlend:
-    """Train the members and weigh them.
+    """Train the members and find their weights.
 
     Raises:
         DataError: If no member could be trained.
@@ -131,7 +133,7 @@ def _member(name: str, problem: Problem) -> Member:
 
 
 def _network(name: str, problem: Problem, setting: Setting) -> Classifier:
-    """The network that a run of the method ``name`` with these options trains."""
+    """Return the network that a run of the method ``name`` with these options trains."""
     method, training = problem.options.method, problem.options.training
     tail = ",".join(str(place) for place in problem.tail.nonzero().flatten().tolist())
     network = SharpClassifier(

@@ -1,4 +1,4 @@
-"""A checkpoint: all that going on with a run needs, packed and read without running any code from it."""
+"""Checkpoint: everything needed to resume a run, packed and read without running any code from it."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ WITH_TENSORS = ConfigDict(arbitrary_types_allowed=True)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Args:
-        epoch: Epochs finished.
-        best_epoch: The epoch whose weights are kept, from 1.
+        epoch: Number of epochs finished.
+        best_epoch: Epoch whose weights are kept, from 1.
         best_score: Its validation balanced accuracy.
-        rows: Rows trained on.
-        rows_forward: Rows forwarded for them, every pass counted.
+        rows: Number of rows trained on.
+        rows_forward: Number of rows forwarded for them, in all passes.
     """
 
     epoch: int = 0
@@ -39,13 +39,13 @@ class Progress:
 
 @dataclass
 class Begun:
-    """What an epoch that is not finished has come to.
+    """Progress of an epoch that is not finished.
 
     Args:
         lr: Learning rate of its first step.
         rho: Neighbourhood size of its first step.
-        losses: Sum of the losses of each batch, scalars: as many as steps were made.
-        seconds: How long they took.
+        losses: Sum of the losses of each batch, scalars, one for each step made.
+        seconds: Time of these steps in seconds.
     """
 
     __pydantic_config__ = WITH_TENSORS
@@ -58,15 +58,15 @@ class Begun:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a run after a step.
+    """State of a run after a step.
 
     Args:
-        options: Those that decide what comes out of the run.
-        progress: How far it has come.
-        begun: The epoch that is not finished; None between two epochs.
+        options: Options that decide the result of the run.
+        progress: Progress of the run.
+        begun: Epoch that is not finished; None between two epochs.
         model: State of the model.
         optimizer: State of the optimizer.
-        steps: Steps that the schedule of the learning rate has made.
+        steps: Number of steps that the schedule of the learning rate has made.
         random: State of the random number generators of each rank.
         average: State of the average of the weights; None where there is none.
     """
@@ -84,11 +84,11 @@ class Checkpoint:
 
     @property
     def measured(self) -> Mapping[str, Tensor]:
-        """The weights that an epoch is measured with: their average where there is one."""
+        """Weights with which an epoch is evaluated: their average if there is one."""
         return self.model if self.average is None else averaged_weights(self.average)
 
     def packed(self) -> bytes:
-        """As bytes."""
+        """Return the checkpoint as bytes."""
         buffer = io.BytesIO()
         begun = None if self.begun is None else vars(self.begun)
         torch.save({"schema": SCHEMA, **vars(self), "progress": vars(self.progress), "begun": begun}, buffer)
@@ -96,7 +96,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, content: Mapping[str, object], place: str) -> "Checkpoint":
-        """Check what :func:`unpacked` gave.
+        """Check the content from :func:`unpacked`.
 
         Raises:
             RunError: If it is of another schema, or an entry does not fit.
@@ -107,10 +107,10 @@ class Checkpoint:
 
 
 def unpacked(path: Path) -> Mapping[str, object]:
-    """What a sealed file holds, read without running any code from it.
+    """Read the content of a sealed file without running any code from it.
 
     Raises:
-        DamagedError: If it is missing, or not as it was written.
+        DamagedError: If the file is missing, or not as it was written.
     """
     try:
         content: object = torch.load(io.BytesIO(unsealed(path.read_bytes())), weights_only=True, map_location="cpu")

@@ -1,4 +1,4 @@
-"""What a method's steps cost beside plain ones, counted on the run's own batches before anything is trained."""
+"""Cost of a method's steps relative to plain ones, counted on the run's own batches before training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from imbsam.training.methods import check_network, usual_method
 from imbsam.training.random_numbers import own_random_numbers
 
 STEPS = 200
-"""Steps that are counted, as many as there are where a run has fewer."""
+"""Number of steps that are counted, or all steps of a run with fewer."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Cost:
     """Work of the steps of a run, in units of a plain step's.
 
     Args:
-        forwards: Rows forwarded for each row of a batch.
-        backwards: Rows that are backpropagated through for each.
-        tail_share: Tail rows of all rows; a mixed row counts by its share.
-        with_tail: Share of the batches that hold a tail row.
+        forwards: Number of rows forwarded for each row of a batch.
+        backwards: Number of rows backpropagated for each row of a batch.
+        tail_share: Share of tail rows; a mixed row counts by its membership.
+        with_tail: Share of the batches with a tail row.
         batch_size: Rows of a batch.
         couples_rows: Whether the model has BatchNorm, whose passes need context.
     """
@@ -41,20 +41,20 @@ class Cost:
 
     @property
     def ratio(self) -> float:
-        """Forward-backwards for each of a plain step, where a backward is as much work as two forwards."""
+        """Forward-backwards per forward-backward of a plain step, where a backward counts as two forwards."""
         return (self.forwards + 2 * self.backwards) / 3
 
 
 def expected_cost(source: str, options: Options) -> Cost:
-    """Count what the passes of a run will forward and backpropagate.
+    """Count the rows that the passes of a run will forward and backpropagate.
 
-    The method makes its steps on the true classes of the true batches, with a small stand-in for the model: the plan of
-    a step goes by the classes and by whether the model has BatchNorm. Fixed costs of a call are not in it: they show
-    where a step takes a few milliseconds.
+    The method makes its steps on the real classes of the real batches, with a small model in place of the real one: the
+    plan of a step depends on the classes, and on whether the model has BatchNorm. Fixed costs of a call are not
+    included; they matter where a step takes a few milliseconds.
 
     Args:
-        source: The data, as ``imbsam train`` takes them.
-        options: Of the run.
+        source: Data, as for ``imbsam train``.
+        options: Options of the run.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.
@@ -64,10 +64,10 @@ def expected_cost(source: str, options: Options) -> Cost:
 
 
 def cost_of(problem: setup.Problem) -> Cost:
-    """Count what the passes of a run will forward and backpropagate, see :func:`expected_cost`.
+    """Count the rows that the passes of a run will forward and backpropagate, see :func:`expected_cost`.
 
     Args:
-        problem: Its data and options; of the training samples the classes alone are looked at.
+        problem: Data and options of the run; only the classes of the training samples are used.
     """
     modules = setup.build_model(problem).modules()
     # Those that are frozen do not see the batch.
@@ -99,7 +99,7 @@ def cost_of(problem: setup.Problem) -> Cost:
 
 
 def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
-    """The classes of the run's batches, with ones for samples; mixed images have their size, for the boxes."""
+    """Yield the classes of the run's batches, with ones for samples; mixed images have their real size."""
     targets, chosen, spec = problem.dataset.train.targets, problem.options.data, problem.dataset.spec
     assert chosen.sampler != "auto"
     mixing = setup.mixing_of(problem, number)
@@ -120,7 +120,7 @@ def _epoch(problem: setup.Problem, number: int) -> data.Epoch:
 
 
 def _features(layers: Sequence[nn.Module]) -> list[nn.Module]:
-    """The first layers of the stand-in: how many context rows a pass takes goes by the dimensions of a BatchNorm."""
+    """Return the first layers of the small model: the number of context rows depends on a BatchNorm's dimensions."""
     if not layers:
         return [nn.Linear(1, 2)]
     if all(isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d) for layer in layers):

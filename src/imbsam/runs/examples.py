@@ -1,4 +1,4 @@
-"""Images of the worst confusions, kept beside a run's result."""
+"""Images of the worst confusions, stored beside a run's result."""
 
 import base64
 import io
@@ -28,19 +28,19 @@ def confused_examples(
     confusion: Matrix | None,
     counts: Sequence[int],
 ) -> tuple[ConfusedPair, ...]:
-    """Show what was taken for what: of each of the worst confusions the images that the model was surest about.
+    """Collect, for each of the worst confusions, the images for which the model was most confident.
 
     Args:
-        posterior: How outputs are read.
-        outputs: For every sample, shape ``(N, C)``.
+        posterior: Posterior of the outputs.
+        outputs: Outputs for every sample, shape ``(N, C)``.
         samples: N samples.
-        spec: Of the model's inputs.
-        confusion: Of the decisions, C x C counts; None if none was kept.
+        spec: Form of the model's inputs.
+        confusion: Confusion matrix of the decisions, C x C counts; None if none was kept.
         counts: Training samples of each class, length C.
 
     Returns:
-        For each pair of classes up to three images of at most 64 pixels a side, PNG in base64.
-        Nothing for rows of a table.
+        Up to three images of at most 64 pixels a side for each pair of classes, PNG in base64; nothing for rows of a
+        table.
     """
     if not isinstance(spec, ImageSpec) or confusion is None:
         return ()
@@ -59,7 +59,7 @@ def confused_examples(
 
 
 def _png(pixels: Tensor) -> str:
-    """A small copy of a uint8 image ``(C, H, W)``."""
+    """Return a small copy of a uint8 image ``(C, H, W)`` as PNG."""
     array: np.ndarray = pixels.to(torch.uint8).permute(1, 2, 0).numpy()
     image = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
     image.thumbnail((SIDE, SIDE))

@@ -1,4 +1,4 @@
-"""A trained run as one file that needs none of this package: ONNX, or torch.export's own format."""
+"""Export of a trained run to one file that does not need this package: ONNX, or torch.export's own format."""
 
 import contextlib
 import io
@@ -25,19 +25,19 @@ FORMATS = (".onnx", ".pt2")
 OUTPUTS = ("logits", "probabilities", "class")
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability between the file and the run's own model, on the rows it is checked with."""
+"""Largest allowed difference of a probability between the file and the run's model, on the rows of the check."""
 
 CHECKED_ROWS = 3
-"""The example has 2; another number shows that the batch is free."""
+"""Number of rows of the check; the example has 2, so that another number shows that the batch size is free."""
 
 
 class Deployed(nn.Module):
-    """A run's model from raw samples to probabilities and a class: preprocessing, network, calibration, decision.
+    """Model of a run from raw samples to probabilities and a class: preprocessing, network, calibration, decision.
 
     Images are uint8 ``(B, channels, height, width)`` of the size trained on. Table rows are float64
-    ``(B, columns)``: the numeric columns as they are in the table (dates in days since 1970, NaN where missing),
-    then the code of each categorical column. Outputs are logits and probabilities, float32, each ``(B, C)``, and the
-    index of the class that is chosen, int64 ``(B,)``.
+    ``(B, columns)``: the numeric columns as in the table (dates in days since 1970, NaN where missing), then the code
+    of each categorical column. Outputs are logits and probabilities, float32, each ``(B, C)``, and the index of the
+    predicted class, int64 ``(B,)``.
 
     Args:
         trained: The run; its model is put in eval mode, on the CPU.
@@ -55,7 +55,7 @@ class Deployed(nn.Module):
         self.weights = nn.Buffer((shift + posterior.weights).float())
 
     def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, probabilities and classes."""
+        """Compute logits, probabilities and classes."""
         inputs = self.normalise(samples, None) if self.inputs is None else self.inputs(samples)
         evidence = self.network(inputs).float() * self.scale
         logits = evidence + self.told
@@ -63,10 +63,10 @@ class Deployed(nn.Module):
 
 
 class TableColumns(nn.Module):
-    """Raw rows to what the network sees, as :func:`imbsam.data.columns.encoded` does it: filled, standardised, marked.
+    """Encoding of raw rows for the network, like :func:`imbsam.data.columns.encoded`: filled, standardised, marked.
 
     Args:
-        columns: Of the run.
+        columns: Columns of the run.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -80,7 +80,7 @@ class TableColumns(nn.Module):
         self.marked = nn.Buffer(torch.tensor(marked, dtype=torch.long))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Float32 ``(B, features)``: numbers, indicators of missing values, codes."""
+        """Encode rows as float32 ``(B, features)``: numbers, indicators of missing values, codes."""
         numbers, codes = rows[:, : self.numeric], rows[:, self.numeric :]
         missing = torch.isnan(numbers)
         standardised = torch.where(missing, self.median, numbers) / self.std - self.mean / self.std
@@ -88,19 +88,19 @@ class TableColumns(nn.Module):
 
 
 def export(trained: Trained, out: Path) -> float:
-    """Write a run's model as ``out``, and how to feed it at :func:`about`.
+    """Write a run's model to ``out``, and a description of its inputs and outputs to :func:`about`.
 
     The file is read back and run before it is kept.
 
     Args:
         trained: The run.
-        out: ``.onnx``, for onnxruntime and others; or ``.pt2``, for :func:`torch.export.load`.
+        out: Path that ends in ``.onnx``, for onnxruntime and others, or ``.pt2``, for :func:`torch.export.load`.
 
     Returns:
-        The largest difference of a probability between the file and the run's model.
+        Largest difference of a probability between the file and the run's model.
 
     Raises:
-        OptionError: If the suffix is another, or a package that the format needs is not installed.
+        OptionError: If the path has another suffix, or a package that the format needs is not installed.
         RunError: If the model cannot be exported, or the file gives other probabilities.
     """
     check(out)
@@ -122,7 +122,7 @@ def export(trained: Trained, out: Path) -> float:
 
 
 def check(out: Path) -> None:
-    """Find out that a file of this format can be made here.
+    """Check that a file of this format can be made here.
 
     Raises:
         OptionError: If the suffix is another, or a package that the format needs is not installed.
@@ -138,22 +138,22 @@ def check(out: Path) -> None:
 
 
 def about(out: Path) -> Path:
-    """The file that says how to feed an exported model: with ``.json`` after its whole name.
+    """Return the path of the description of an exported model: the model's whole name with ``.json`` added.
 
-    A run's folder has a ``data.json`` of its own, which ``data.onnx`` must not replace.
+    A run's folder has its own ``data.json``, which ``data.onnx`` must not replace.
     """
     return out.with_name(f"{out.name}.json")
 
 
 def sample(trained: Trained, count: int) -> Tensor:
-    """Random raw samples of the kind that the exported model takes.
+    """Draw random raw samples of the kind that the exported model takes.
 
     Args:
         trained: The run.
-        count: B.
+        count: Number of samples B.
 
     Returns:
-        uint8 ``(B, channels, height, width)``, or float64 ``(B, columns)`` with a value missing.
+        Images, uint8 ``(B, channels, height, width)``, or rows, float64 ``(B, columns)``, with a missing value.
     """
     generator = torch.Generator().manual_seed(0)
     spec = trained.spec
@@ -169,7 +169,7 @@ def sample(trained: Trained, count: int) -> Tensor:
 
 
 def description(trained: Trained) -> dict[str, object]:
-    """What somebody needs to feed the exported model and to read what it says, as plain JSON values.
+    """Describe inputs and outputs of the exported model, as plain JSON values.
 
     Args:
         trained: The run.
@@ -235,7 +235,7 @@ def _onnx(module: Deployed, example: Tensor) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The ONNX exporter warns of its own deprecated calls and of packages not asked for, which no user can change."""
+    """Silence the ONNX exporter's warnings on its own deprecated calls and on packages, which no user can change."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

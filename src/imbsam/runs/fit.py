@@ -1,4 +1,4 @@
-"""Training a model from the beginning, or going on with a run: locks, trackers, signals and ranks around the loop."""
+"""Training a model from the beginning, or resuming a run: locks, trackers, signals and ranks around the loop."""
 
 import json
 import warnings
@@ -40,23 +40,23 @@ def fit(
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """Train one model from the beginning, or go on from the folder's last checkpoint.
+    """Train one model from the beginning, or resume from the folder's last checkpoint.
 
-    SIGINT and SIGTERM wait for the end of the step and a checkpoint; then they do what they did before.
+    SIGINT and SIGTERM wait for the end of the step and a checkpoint; then they act as before.
 
     Args:
-        folder: Where everything is written. If it holds a checkpoint of this run, training goes on from there.
+        folder: Folder to write to. If it contains a checkpoint of this run, training resumes from there.
         source: The data.
-        options: Those left open are filled in.
-        label: What to call the variant in reports; by default the method.
-        store: Where in MLflow the run of a comparison or study is tracked; by default where a run of its own is.
-        overwrite: Remove the run in the folder and begin anew, once data and options have proved usable.
-        world: The processes that share the run, each of which calls this; by default there is one. Of several the
-            first alone measures, writes and calls back.
-        on_begin: Called with the notes on the data, before the first epoch.
-        on_step: Called after each step with how many of the epoch's are made, how many it has, the epoch from 1,
-            and the number of epochs.
-        on_epoch: Called with what was measured of each epoch.
+        options: Options of the run; those left open are filled in.
+        label: Name of the variant in reports; by default the method.
+        store: Place in MLflow where the run of a comparison or study is tracked; by default that of a single run.
+        overwrite: Remove the run in the folder and start again, once data and options have proved usable.
+        world: Processes that share the run, each of which calls this function; by default there is one. With several,
+            only the first evaluates, writes and calls back.
+        on_begin: Function called with the notes on the data, before the first epoch.
+        on_step: Function called after each step with the number of steps made in the epoch, the number of steps of an
+            epoch, the epoch from 1, and the number of epochs.
+        on_epoch: Function called with the record of each epoch.
 
     Returns:
         The outcome.
@@ -99,7 +99,7 @@ def fit(
                     record = training.epoch(signals, on_step)
                 except NonFiniteError as error:
                     finished = training.progress.epoch
-                    kept = f"The checkpoint of epoch {finished} stands." if finished else "No epoch was finished."
+                    kept = f"The checkpoint of epoch {finished} is kept." if finished else "No epoch was finished."
                     raise NonFiniteError(f"epoch {finished + 1}: {error} {kept}") from None
                 sync(folder, trackers)
                 if on_epoch is not None:
@@ -123,7 +123,7 @@ def _fit_blend(
     world: World,
     on_begin: OnBegin | None,
 ) -> Result:
-    """Train a blend, at once: what is interrupted begins anew."""
+    """Train a blend in one go; an interrupted training starts again."""
     # With it comes scikit-learn, for which other runs need not wait.
     from imbsam.runs.blends import check_blend, train_blend
 
@@ -157,12 +157,12 @@ def _check_same_data(problem: setup.Problem, world: World) -> None:
 
 
 def _held(folder: RunFolder, overwrite: bool) -> Mapping[str, object] | None:
-    """Preprocessing of the run that is gone on with, if one is."""
+    """Return the preprocessing of the run that is resumed, if one is."""
     return folder.read_data().preprocess if folder.has_checkpoint() and not overwrite else None
 
 
 def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrite: bool) -> bool:
-    """Make the folder that of a new run, unless there is one to go on with, which is said."""
+    """Set up the folder of a new run, unless there is a run to resume, which is reported."""
     if overwrite:
         folder.clear()
     if folder.has_checkpoint():
@@ -176,7 +176,7 @@ def _begin(folder: RunFolder, problem: setup.Problem, options: Options, overwrit
 
 
 def _end(training: Training, trackers: Sequence[Tracker], label: str) -> Result:
-    """Measure, and write what came out."""
+    """Evaluate, and write the result."""
     result = training.result(label)
     sync(training.folder, trackers, result)
     training.folder.write_result(result)

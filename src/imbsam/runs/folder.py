@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and how it is written and read."""
+"""Folder of a run: its files, and how they are written and read."""
 
 import hashlib
 import json
@@ -24,30 +24,30 @@ from imbsam.training.second_stage import SecondStage
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One training run on disk.
+    """Folder of one training run on disk.
 
     ``config.yaml`` holds every option as it was used, ``data.json`` what is needed to read further data,
-    ``metrics.jsonl`` a line an epoch, ``last.ckpt`` all that resuming needs, ``previous.ckpt`` the one before it,
-    ``best.safetensors`` the weights of the chosen epoch, ``result.json`` the outcome; ``sharpness-*.json`` what
-    ``imbsam sharpness`` measured; ``second-stage.json`` how the classifier was made anew; ``examples.json`` images of
-    the worst confusions. Checkpoints and weights carry their SHA-256.
+    ``metrics.jsonl`` one line per epoch, ``last.ckpt`` everything needed to resume, ``previous.ckpt`` the checkpoint
+    before it, ``best.safetensors`` the weights of the chosen epoch, ``result.json`` the outcome, ``sharpness-*.json``
+    the measurements of ``imbsam sharpness``, ``second-stage.json`` how the classifier was retrained, and
+    ``examples.json`` images of the worst confusions. Checkpoints and weights contain their SHA-256.
     """
 
     path: Path
 
     @property
     def checkpoint(self) -> Path:
-        """The last finished epoch, or the step at which a signal ended the run."""
+        """Checkpoint after the last finished epoch, or after the step at which a signal ended the run."""
         return self.path / "last.ckpt"
 
     @property
     def previous(self) -> Path:
-        """The checkpoint before the last, for the case that the last is damaged."""
+        """Checkpoint before the last, used if the last is damaged."""
         return self.path / "previous.ckpt"
 
     @property
     def metrics(self) -> Path:
-        """A line an epoch."""
+        """Metrics, one line per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -57,12 +57,12 @@ class RunFolder:
 
     @property
     def result(self) -> Path:
-        """The outcome; its presence means the run is finished."""
+        """Outcome of the run; if the file exists, the run is finished."""
         return self.path / "result.json"
 
     @property
     def second_stage(self) -> Path:
-        """How the classifier was made anew; there is none of a run as it was trained."""
+        """Record of how the classifier was retrained; a run without a second stage has none."""
         return self.path / "second-stage.json"
 
     @property
@@ -71,22 +71,22 @@ class RunFolder:
         return self.path / "examples.json"
 
     def sharpness(self, split: str) -> Path:
-        """What was measured of the loss surface over the rows of a split."""
+        """Return the path of the sharpness measured on the rows of a split."""
         return self.path / f"sharpness-{split}.json"
 
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Return whether a run was started here."""
         return (self.path / "config.yaml").exists()
 
     def has_checkpoint(self) -> bool:
-        """Whether there is something to resume from."""
+        """Return whether there is a checkpoint to resume from."""
         return self.checkpoint.exists() or self.previous.exists()
 
     def clear(self) -> None:
         """Remove the files of a run, and no others.
 
         Raises:
-            RunError: If one cannot be removed.
+            RunError: If a file cannot be removed.
         """
         try:
             for path in (
@@ -108,7 +108,7 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", to_yaml({"source": source, **options.flat()}))
 
     def read_config(self) -> tuple[str, Options]:
-        """The source and the options of the run.
+        """Read the source and the options of the run.
 
         Raises:
             RunError: If there is no run here.
@@ -124,11 +124,11 @@ class RunFolder:
             raise OptionError(f"{self.path / 'config.yaml'}: {error}") from None
 
     def write_data(self, record: DataRecord) -> None:
-        """Write what later commands need of the data."""
+        """Write what later commands need to know about the data."""
         write_record(self.path / "data.json", record)
 
     def read_data(self) -> DataRecord:
-        """Classes, counts, groups, tail and the preprocessing of the data.
+        """Read classes, counts, groups, tail and the preprocessing of the data.
 
         Raises:
             RunError: If the file is missing or damaged.
@@ -136,11 +136,11 @@ class RunFolder:
         return read_record(DataRecord, self.path / "data.json")
 
     def write_result(self, result: Result) -> None:
-        """Write the outcome; the run is finished."""
+        """Write the outcome, which makes the run a finished one."""
         write_record(self.result, result)
 
     def read_result(self) -> Result:
-        """The outcome.
+        """Read the outcome.
 
         Raises:
             RunError: If the run is not finished, or the file is damaged.
@@ -148,11 +148,11 @@ class RunFolder:
         return read_record(Result, self.result)
 
     def write_second_stage(self, stage: SecondStage) -> None:
-        """Write how the classifier was made anew; to be called before the weights are written."""
+        """Write how the classifier was retrained; call it before the weights are written."""
         write_record(self.second_stage, stage)
 
     def read_second_stage(self) -> SecondStage | None:
-        """How the classifier was made anew; None of a run as it was trained.
+        """Read how the classifier was retrained; None for a run without a second stage.
 
         Raises:
             RunError: If the file is damaged.
@@ -164,7 +164,7 @@ class RunFolder:
         write_record(self.examples, examples)
 
     def read_examples(self) -> Examples | None:
-        """Images of the worst confusions; None if none were written.
+        """Read images of the worst confusions; None if none were written.
 
         Raises:
             RunError: If the file is damaged.
@@ -172,10 +172,10 @@ class RunFolder:
         return read_record(Examples, self.examples) if self.examples.is_file() else None
 
     def append_metrics(self, record: EpochRecord) -> None:
-        """Add the line of an epoch.
+        """Append the line of an epoch.
 
         Raises:
-            RunError: If it cannot be written.
+            RunError: If the line cannot be written.
         """
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
@@ -184,7 +184,7 @@ class RunFolder:
             raise RunError(f"cannot write {self.metrics}: {error.strerror or error}.") from None
 
     def epochs(self) -> list[EpochRecord]:
-        """What was measured of each epoch.
+        """Read the record of each epoch.
 
         Raises:
             RunError: If the file cannot be read, or a line is damaged.
@@ -193,11 +193,11 @@ class RunFolder:
         return [parsed(EpochRecord, line, f"{self.metrics}, line {number}") for number, line in lines if line.strip()]
 
     def whole_epochs(self) -> list[EpochRecord]:
-        """What was measured of each epoch, without those whose line is damaged."""
+        """Read the record of each epoch, without damaged lines."""
         return [epoch for line in self._metric_lines() if (epoch := _whole(line)) is not None]
 
     def keep_metrics(self, epochs: int) -> None:
-        """Drop the lines of epochs that the last checkpoint does not hold, and lines that are damaged, which is said.
+        """Drop lines of epochs that the last checkpoint does not include, and damaged lines, with a warning.
 
         Raises:
             RunError: If the file cannot be read or written.
@@ -206,7 +206,7 @@ class RunFolder:
         whole = [line for line in lines if _whole(line) is not None]
         if len(whole) < epochs:
             warnings.warn(
-                f"{self.metrics} lacks the lines of {epochs - len(whole)} epochs; curves will lack them, too.",
+                f"{self.metrics} lacks the lines of {epochs - len(whole)} epochs; curves will lack them as well.",
                 RunWarning,
                 stacklevel=2,
             )
@@ -224,13 +224,13 @@ class RunFolder:
         write_atomically(self.weights, sealed_tensors(state, {"epoch": str(epoch), "run": self._digest()}))
 
     def _digest(self) -> str:
-        """Of what a model is built by and fed, as ``config.yaml``, ``data.json`` and ``second-stage.json`` have it."""
+        """Compute a digest of what builds and feeds a model: ``config.yaml``, ``data.json``, ``second-stage.json``."""
         files = (self.path / "config.yaml", self.path / "data.json", self.second_stage)
         found = [path.stat() for path in files if path.exists()]
         return _digest_of(self, tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in found))
 
     def read_weights(self) -> dict[str, Tensor]:
-        """The weights of the chosen epoch.
+        """Read the weights of the chosen epoch.
 
         Raises:
             RunError: If there are none, or this file, ``config.yaml`` or ``data.json`` is not as it was written.
@@ -243,19 +243,19 @@ class RunFolder:
             tensors, about = unsealed_tensors(self.weights.read_bytes())
             digest = self._digest()
         except (OSError, DamagedError) as error:
-            raise RunError(f"{self.weights} is damaged: {error}. Train anew with --overwrite.") from None
+            raise RunError(f"{self.weights} is damaged: {error}. Train again with --overwrite.") from None
         if about.get("run") != digest:
             raise RunError(
                 f"{self.weights} was not written beside this config.yaml and data.json: one of them has changed, or "
-                "the weights are of another run. Restore it, or train anew with --overwrite."
+                "the weights are of another run. Restore it, or train again with --overwrite."
             )
         return tensors
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write all that resuming needs; the checkpoint that stood there becomes the previous one.
+        """Write everything needed to resume; the last checkpoint becomes the previous one.
 
         Raises:
-            RunError: If it cannot be written; the one that stood there stands.
+            RunError: If it cannot be written; the last checkpoint is kept.
         """
         content = sealed(checkpoint.packed())
         with suppress(OSError, DamagedError):  # A damaged one must not take the place of a whole one.
@@ -264,10 +264,10 @@ class RunFolder:
         write_atomically(self.checkpoint, content)
 
     def read_checkpoint(self) -> Checkpoint:
-        """Read it without running any code from it; where it is damaged, the previous one, and say so.
+        """Read the checkpoint without running any code from it; if it is damaged, the previous one, with a warning.
 
         Raises:
-            RunError: If none is whole, or it is of another schema.
+            RunError: If no checkpoint is intact, or it has another schema.
         """
         if not self.has_checkpoint():
             raise RunError(f"{self.path} has no checkpoint: no epoch was finished. Start again with --overwrite.")
@@ -286,7 +286,7 @@ class RunFolder:
 # Every epoch that is the best so far writes weights, and asks; to read both files anew takes longer than a small step.
 @lru_cache(maxsize=16)
 def _digest_of(folder: RunFolder, as_they_are: tuple[tuple[int, int, int], ...]) -> str:
-    """The digest, as long as the files stay as they are."""
+    """Compute the digest, once as long as the files stay as they are."""
     held = folder.read_data()
     # Not where the data lie: the same run in two places has the same bytes.
     how = {name: value for name, value in held.preprocess.items() if name != "source"}
@@ -297,7 +297,7 @@ def _digest_of(folder: RunFolder, as_they_are: tuple[tuple[int, int, int], ...])
 
 
 def _whole(line: bytes) -> EpochRecord | None:
-    """The record of a line of metrics; ``None`` of a damaged line."""
+    """Return the record of a line of metrics; ``None`` for a damaged line."""
     try:
         return parsed(EpochRecord, line, "")
     except RunError:

@@ -1,4 +1,4 @@
-"""Going on with a run: its source and options are those it was begun with."""
+"""Resuming a run: its source and options are those that it was started with."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from imbsam.runs.trained import check_named
 
 
 def begun(path: Path, asked: Options) -> tuple[RunFolder, str, Options]:
-    """The run that is to be gone on with.
+    """Return the run to resume.
 
     Args:
-        path: Its folder.
-        asked: What the user asks for: of what was not left as usual, only what changes nothing may be given anew.
+        path: Folder of the run.
+        asked: Options that the user gives now; only those that do not change the result may differ from the defaults.
 
     Returns:
-        Its folder, its source, and its options with those that were given anew.
+        The folder, the source, and the options of the run with those given now.
 
     Raises:
-        OptionError: If an option that decides what comes out is given.
+        OptionError: If an option that changes the result is given.
         RunError: If there is no run, or it is finished.
     """
     folder = RunFolder(path)
@@ -32,8 +32,7 @@ def begun(path: Path, asked: Options) -> tuple[RunFolder, str, Options]:
     if set(given) - set(WITHOUT_EFFECT):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT)
         raise OptionError(
-            f"--resume goes on with the options of the run; only {flags} may be given anew. A new run takes another "
-            "--out."
+            f"--resume uses the options of the run; only {flags} may be changed. For a new run choose another --out."
         )
     if folder.result.exists():
         raise RunError(f"the run in {path} is finished. Its report: imbsam report {path}")

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, a checkpoint after each epoch, the best epoch's weights at the end."""
+"""The training loop: epochs of steps, a checkpoint after each epoch, and the best epoch's weights at the end."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,13 +35,13 @@ OnStep = Callable[[int, int, int, int], None]
 
 
 class Training:
-    """The moving parts of a run.
+    """Parts of a run that change in training.
 
     Args:
-        problem: The data and options.
-        folder: Where checkpoints and metrics go.
-        world: The processes that share the run.
-        fresh: Whether it begins, and is not resumed: a model that is fine-tuned then gets its weights and head.
+        problem: Data and options of the run.
+        folder: Folder of checkpoints and metrics.
+        world: Processes that share the run.
+        fresh: Whether the run starts, and is not resumed: a fine-tuned model then gets its weights and head.
     """
 
     def __init__(self, problem: setup.Problem, folder: RunFolder, world: World, *, fresh: bool = True) -> None:
@@ -79,7 +79,7 @@ class Training:
         self._draw_apart()
 
     def _start_head(self) -> None:
-        """Start the head of a model that is fine-tuned at the class means, which the first rank finds."""
+        """Set the head of a fine-tuned model to the class means, which the first rank computes."""
         model, dataset, options = self.bare, self.problem.dataset, self.problem.options
         if isinstance(model, FineTuned):
             classes, precision = len(dataset.classes), autocast(self.problem.device, options)
@@ -90,11 +90,11 @@ class Training:
 
     @property
     def measured(self) -> nn.Module:
-        """The model that is measured and kept: the average where there is one."""
+        """Model that is evaluated and kept: the average if there is one."""
         return self.bare if self.average is None else self.average.module
 
     def _draw_apart(self) -> None:
-        """Let dropout differ by rank, and after a resume by another number of ranks go on with fresh draws."""
+        """Make dropout differ by rank, and draw fresh numbers after a resume with another number of ranks."""
         if not self.world.first:
             key = (self.problem.options.training.seed, self.schedule.last_epoch, DROPOUT, self.world.rank)
             torch.manual_seed(generator(*key).initial_seed())
@@ -121,14 +121,14 @@ class Training:
         )
 
     def epoch(self, signals: HeldBack, on_step: OnStep | None = None) -> EpochRecord:
-        """Train one epoch, or the rest of one, evaluate, write the checkpoint.
+        """Train one epoch, or the rest of one, evaluate, and write the checkpoint.
 
         Args:
-            signals: Asked after each step whether to write the checkpoint there and stop.
-            on_step: Called after each step.
+            signals: Signals, checked after each step; one of them writes the checkpoint and stops training.
+            on_step: Function called after each step.
 
         Returns:
-            What was measured of it.
+            Record of the epoch.
 
         Raises:
             Stopped: If a signal came.
@@ -165,7 +165,7 @@ class Training:
         return record
 
     def _finish(self, number: int, began: float) -> EpochRecord:
-        """Measure a finished epoch, keep its weights if it is the best, write its line of metrics."""
+        """Evaluate a finished epoch, keep its weights if it is the best, and write its line of metrics."""
         assert self.begun is not None
         begun, rows = self.begun, self.rows
         # Steps that the method skipped have no finite loss; they are counted apart.
@@ -192,7 +192,7 @@ class Training:
         return record
 
     def _collect(self) -> None:
-        """Add up on the first rank what each has counted; the others count on from nothing."""
+        """Add up on the first rank what each has counted; the other ranks count on from zero."""
         if self.world.size == 1:
             return
         losses = torch.stack(self.begun.losses).cpu() if self.begun is not None and self.begun.losses else None
@@ -230,7 +230,7 @@ class Training:
         return outputs_of(self.measured, samples, self.problem.dataset.spec, self.problem.options), samples.targets
 
     def _keep_if_best(self, validation: Metrics | None) -> None:
-        """Keep this epoch's weights if it is the best so far; of equal ones the later, which has trained longer."""
+        """Keep this epoch's weights if it is the best so far; among equal ones the later, which has trained longer."""
         score = validation.balanced if validation is not None else self.progress.best_score
         if self.problem.options.training.select == "last" or score >= self.progress.best_score:
             self.progress = replace(self.progress, best_epoch=self.progress.epoch, best_score=score)
@@ -255,11 +255,11 @@ class Training:
         )
 
     def resume(self) -> None:
-        """Go on from the folder's last checkpoint.
+        """Resume from the folder's last checkpoint.
 
         Raises:
             DataError: If the data changed since.
-            RunError: If none is whole, or it belongs to another run.
+            RunError: If no checkpoint is intact, or it belongs to another run.
         """
         about = self.world.from_first(self.folder.read_data)
         self.problem.check_same_data(about.classes, about.counts)
@@ -284,7 +284,7 @@ class Training:
             self.folder.keep_metrics(self.progress.epoch)
 
     def _set_random_state(self, held: Sequence[Mapping[str, Tensor]]) -> None:
-        """Each rank's own where they are as many as before; else that of the first, and fresh ones for the others."""
+        """Restore each rank's state if there are as many ranks, else the first's, and draw anew on the others."""
         if self.world.first or len(held) == self.world.size:
             set_random_state(held[self.world.rank], self.problem.device)
         else:
@@ -294,24 +294,24 @@ class Training:
         differing = self.problem.options.differing(held)
         if differing:
             raise RunError(
-                f"{self.folder.checkpoint} does not fit this run: it is of one with another {', '.join(differing)}."
+                f"{self.folder.checkpoint} does not fit this run: that run has another {', '.join(differing)}."
             )
 
     def notes(self) -> list[str]:
-        """What has to be said of the training, a sentence each."""
+        """Return sentences to report on the training."""
         skipped, without = self.optimizer.skipped, ", ".join(self.without)
         notes = [f"{skipped} steps were skipped: a loss or gradient was NaN or infinite."] if skipped else []
         return notes + ([f"without a deterministic algorithm, so that runs may differ: {without}."] if without else [])
 
     def _tuned(self) -> list[str]:
-        """What of a pretrained model was tuned."""
+        """Say which parameters of a pretrained model were tuned."""
         if not isinstance(self.bare, FineTuned):
             return []
         some, total = tuned_parameters(self.bare)
         return [f"fine-tuned: {some:,} of {total:,} parameters."]
 
     def result(self, label: str) -> Result:
-        """Measure the kept epoch on the test data, and sum the run up."""
+        """Evaluate the kept epoch on the test data, and summarise the run."""
         self.measured.load_state_dict(self.folder.read_weights())
         progress = self.progress
         made = Made(

@@ -1,4 +1,4 @@
-"""The outcome of a run: the kept model measured on validation and test data, and all of it summed up."""
+"""Outcome of a run: the kept model evaluated on validation and test data, and a summary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ from imbsam.training.setup import Problem
 UNREAD = Read()
 
 LEARNT = 0.5
-"""The tail counts as learnt from this share of the other classes' recall on."""
+"""Share of the other classes' recall from which the tail counts as learned."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a training came to.
+    """Result of training.
 
     Args:
-        best_epoch: The epoch whose weights are kept, from 1; 0 without epochs.
-        epochs: Epochs trained.
-        seconds: How long they took.
-        rows: Rows trained on.
-        rows_forward: Rows forwarded for them; 0 where nothing is.
-        notes: What is to be said of it, a sentence each.
-        members: Of a blend.
-        second: How the classifier was made anew after training; None where it was not.
+        best_epoch: Epoch whose weights are kept, from 1; 0 without epochs.
+        epochs: Number of epochs trained.
+        seconds: Time of training in seconds.
+        rows: Number of rows trained on.
+        rows_forward: Number of rows forwarded for them; 0 where nothing is forwarded.
+        notes: Sentences to report.
+        members: Members of a blend.
+        second: How the classifier was retrained after training; None where it was not.
     """
 
     best_epoch: int
@@ -52,17 +52,17 @@ class Made:
 
 
 def posterior_at(problem: Problem, epoch: int, read: Read = UNREAD, *, second: SecondStage | None = None) -> Posterior:
-    """What outputs of the model mean after an epoch, or after a second stage, and how they are decided by."""
+    """Return the posterior of the model's outputs after an epoch, or after a second stage."""
     classes, calibration = problem.dataset.classes, read.calibration
     found = posterior_of(problem.options, problem.priors, classes, epoch=epoch, calibration=calibration, second=second)
     return with_weights(found, read)
 
 
 def check_decided(problem: Problem) -> None:
-    """Refuse what cannot be decided by before anything is trained.
+    """Refuse decision options that cannot be used, before anything is trained.
 
     Raises:
-        OptionError: If an option of the decision cannot be used, or there is nothing to find a threshold on.
+        OptionError: If an option of the decision cannot be used, or there are no data to find a threshold on.
     """
     posterior_at(problem, 1)
     validation = problem.dataset.validation
@@ -71,14 +71,14 @@ def check_decided(problem: Problem) -> None:
 
 
 def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, made: Made) -> Result:
-    """Measure a model, keep images of what it confuses most, and sum the run up.
+    """Evaluate a model, keep images of its worst confusions, and summarise the run.
 
     Args:
-        problem: Of the run.
-        folder: Of the run.
-        label: What to call the variant in reports.
-        model: With the weights that are kept.
-        made: What its training came to.
+        problem: Data and options of the run.
+        folder: Folder of the run.
+        label: Name of the variant in reports.
+        model: Model with the weights that are kept.
+        made: Result of its training.
 
     Returns:
         The outcome.
@@ -134,10 +134,10 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
 
 
 def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
-    """Say that the tail is not learnt, where it is so.
+    """Say that the tail was not learned, if so.
 
     Args:
-        found: Of validation data, or else of test data; None without any.
+        found: Metrics on validation data, or else on test data; None without any.
         tail: Whether each class is tail.
 
     Returns:
@@ -150,9 +150,9 @@ def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
     if found.tail >= LEARNT * head:
         return []
     return [
-        f"The tail is not learnt: its recall is {100 * found.tail:.1f} %, that of other classes {100 * head:.1f} %. "
-        "A flat minimum is of no use where there is none yet: train longer, augment more (--augment trivial), let the "
-        "loss or the sampler weigh the rare classes (--loss logit-adjustment, --sampler repeated), or start from a "
+        f"The tail was not learned: its recall is {100 * found.tail:.1f} %, that of other classes {100 * head:.1f} %. "
+        "Without a minimum there is nothing to flatten yet: train longer, augment more (--augment trivial), let the "
+        "loss or the sampler weight the rare classes (--loss logit-adjustment, --sampler repeated), or start from a "
         "pretrained model (--finetune)."
     ]
 
@@ -166,7 +166,7 @@ def _show(
     posterior: Posterior,
     found: Metrics,
 ) -> None:
-    """Keep images of what was taken for what."""
+    """Store images of the worst confusions."""
     counts = problem.priors.counts.tolist()
     confused = confused_examples(posterior, scored[0], samples, problem.dataset.spec, found.confusion, counts)
     if confused:

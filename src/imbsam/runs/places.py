@@ -1,4 +1,4 @@
-"""Where a run goes: a folder called by its data when nobody says, and never among the data."""
+"""Paths of a run: a folder named after its data by default, and never among the data."""
 
 import glob
 import re
@@ -9,7 +9,7 @@ from imbsam.storage.outputs import check_folder, check_writable, end_of
 from imbsam.storage.texts import readable
 
 RUNS = Path("runs")
-"""The folder of the folders."""
+"""Folder that contains the folders of runs."""
 
 REPORT_FILES = ("report.html", "figures/figure.png")
 RUN_FILES = (
@@ -17,14 +17,14 @@ RUN_FILES = (
     *("second-stage.json", "examples.json", "model-card.md", *REPORT_FILES),
 )
 LONGEST = 48
-"""Letters of a source's name in a folder's: of four bytes each they leave room for what stands around them."""
+"""Largest number of letters of a source's name in a folder's name; at four bytes each they leave room for the rest."""
 
 
 def called_by(source: str) -> str:
-    """What a folder is called by its data: a name that any file system takes.
+    """Return the name of a folder for some data, which any file system accepts.
 
     Args:
-        source: As given by the user.
+        source: Source as given by the user.
     """
     path = Path(source).resolve()
     name = path.name if path.is_dir() or not path.suffix else path.stem
@@ -32,7 +32,7 @@ def called_by(source: str) -> str:
 
 
 def free(path: Path) -> Path:
-    """The path, or with a number where something is there already: a default name never overwrites."""
+    """Return the path, with a number added if something exists there: a default name never overwrites."""
     number, found = 1, path
     while found.exists():
         number += 1
@@ -41,43 +41,43 @@ def free(path: Path) -> Path:
 
 
 def check_apart(out: Path, source: str) -> None:
-    """Refuse an output that would replace data that are read, or lie among them and be read the next time.
+    """Refuse an output that would replace input data, or be read with them the next time.
 
     Args:
-        out: The file.
+        out: File to write.
         source: A file, several (``a,b`` or a pattern), or a folder.
 
     Raises:
-        OptionError: If it would.
+        OptionError: If the output would.
     """
     for piece in {source, *source.split(",")}:
         for name in [piece, *(glob.glob(piece) if glob.has_magic(piece) else ())]:  # noqa: PTH207
             place, end = end_of(Path(name).expanduser()), end_of(out)
             if end == place or (out.exists() and place.exists() and out.samefile(place)):
-                raise OptionError(f"{readable(str(out))} would replace the data that are read. Choose another --out.")
+                raise OptionError(f"{readable(str(out))} would replace the input data. Choose another --out.")
             if place.is_dir() and end.parent == place:
                 raise OptionError(
-                    f"{readable(str(out))} would lie among the data that are read, in the folder {readable(name)!r}. "
+                    f"{readable(str(out))} would be among the input data, in the folder {readable(name)!r}. "
                     "Choose another --out."
                 )
 
 
 def check_file(out: Path, source: str) -> None:
-    """Find out that a file can be written and is none of the data, before the work.
+    """Check, before the work, that a file can be written and is not one of the data.
 
     Raises:
-        OptionError: If it is one of the data, or lies among them.
-        RunError: If it cannot be written.
+        OptionError: If the file is one of the data, or is among them.
+        RunError: If the file cannot be written.
     """
     check_writable(out)
     check_apart(out, source)
 
 
 def check_run(folder: Path, source: str) -> None:
-    """Find out that a run can be written into a folder, which is not that of the data.
+    """Check that a run can be written into a folder, which is not that of the data.
 
     Raises:
-        OptionError: If it is that of the data.
+        OptionError: If the folder is that of the data.
         RunError: If a file cannot be written.
     """
     check_folder(folder, RUN_FILES)

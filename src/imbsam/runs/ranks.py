@@ -1,4 +1,4 @@
-"""The processes of one run, as torchrun starts them: which one this is, and how all of them agree."""
+"""Processes of one run, as torchrun starts them: their ranks, and how they agree."""
 
 import os
 import sys
@@ -30,13 +30,13 @@ FAILURE = "imbsam/failure"
 
 
 class World:
-    """The processes of a run; as it stands, the one process that there is.
+    """Processes of a run; without arguments, the only process.
 
     Args:
-        rank: Of this process.
-        size: How many there are.
-        local_rank: Of this process on its machine.
-        store: Where a rank that fails leaves word; ``None`` where there is one process.
+        rank: Rank of this process.
+        size: Number of processes.
+        local_rank: Local rank of this process on its machine.
+        store: Store in which a failing rank leaves its error; ``None`` with one process.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, store: "Store | None" = None) -> None:
@@ -46,17 +46,17 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process prints, writes and measures."""
+        """Return whether this process prints, writes and evaluates."""
         return self.rank == 0
 
     def agree(self, signal: int | None = None) -> int | None:
         """Wait for all ranks.
 
         Args:
-            signal: That this rank got.
+            signal: Signal that this rank received.
 
         Returns:
-            The signal that any rank got, the same on all.
+            Signal that any rank received, the same on all.
 
         Raises:
             ImbsamError: If another rank failed.
@@ -69,15 +69,15 @@ class World:
         if failed:
             self._over = True
             self.check()
-            raise RunError("another process of the run failed. What it said is above.")
+            raise RunError("another process of the run failed; its error is above.")
         return number or None
 
     def stop(self, signals: HeldBack, number: int) -> NoReturn:
         """End the run by a signal that the ranks agreed on.
 
         Args:
-            signals: What this rank got.
-            number: Of the signal.
+            signals: Signals of this rank.
+            number: Number of the signal.
 
         Raises:
             Stopped: Always.
@@ -89,10 +89,10 @@ class World:
         raise Stopped(number)
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What the first rank makes, on every rank.
+        """Return on every rank what the first rank makes.
 
         Args:
-            make: Called on the first rank only; what it gives is pickled.
+            make: Function called on the first rank only; its result is pickled.
 
         Raises:
             ImbsamError: If it fails there, or another rank has failed.
@@ -105,7 +105,7 @@ class World:
         return made[0]  # type: ignore[return-value]
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks, in their order, on every rank.
+        """Return the values of all ranks, in order, on every rank.
 
         Raises:
             ImbsamError: If another rank failed.
@@ -117,14 +117,14 @@ class World:
         return found
 
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model with its gradients shared by the ranks; the model itself where there is one.
+        """Wrap the model so that the ranks share its gradients; with one process, return the model itself.
 
         Args:
-            model: The same on every rank, on its device.
-            device: Where it is.
+            model: Model, the same on every rank, on its device.
+            device: Device of the model.
 
         Raises:
-            OptionError: If the processes of a machine have not a device each.
+            OptionError: If the processes of a machine do not have a device each.
         """
         if self.size == 1:
             return model
@@ -140,17 +140,17 @@ class World:
         return DistributedDataParallel(model, process_group=group)
 
     def check(self) -> None:
-        """Raise what another rank has failed with, if one has.
+        """Raise the error of another rank, if one has failed.
 
         Raises:
-            ImbsamError: Of the same class, naming the rank.
+            ImbsamError: If another rank has failed; the error has the same class and names the rank.
         """
         rank, kind, text = self._failure()
         if rank not in (None, self.rank):
             raise getattr(errors, kind)(f"rank {rank}: {text}")
 
     def _failure(self) -> tuple[int | None, str, str]:
-        """The rank that failed first, and the class and text of its error."""
+        """Return the rank that failed first, and the class and text of its error."""
         with suppress(RuntimeError):
             if self._store is not None and self._store.check([FAILURE]):
                 rank, kind, text = self._store.get(FAILURE).decode().split("\n", 2)
@@ -158,13 +158,13 @@ class World:
         return None, "", ""
 
     def told(self, error: Exception) -> ImbsamError:
-        """Tell the other ranks of an error; none of them waits for this one any longer.
+        """Tell the other ranks of an error, so that none waits for this one any longer.
 
         Args:
-            error: What was raised here, by this rank's own doing or because another ended.
+            error: Error raised here, by this rank itself or because another ended.
 
         Returns:
-            The error to end with: that of the rank that failed first, or an own one that says what is to be done.
+            The error to end with: that of the rank that failed first, or this rank's own with what to do.
         """
         # torchrun ends the processes that are left as soon as one has failed; each shall say why by itself.
         ignored()
@@ -189,7 +189,7 @@ def _described(error: Exception) -> str:
     if isinstance(error, RuntimeError) and ("gloo" in str(error) or isinstance(error, dist.DistError)):
         return (
             "the connection to another process was lost: it was killed, or ran out of memory. If an epoch was "
-            "finished, go on with imbsam train --resume."
+            "finished, resume with imbsam train --resume."
         )
     return "".join(traceback.format_exception(error)).rstrip()
 
@@ -198,13 +198,13 @@ def _described(error: Exception) -> str:
 def joined() -> Iterator[World]:
     """Join the processes that torchrun started, by what it put into the environment.
 
-    Whatever one rank raises inside, all raise, none waits for ever.
+    An error that one rank raises inside the block is raised on all ranks, so that none waits for ever.
 
     Yields:
-        Them.
+        The processes.
 
     Raises:
-        ImbsamError: What this rank raised, or the first that failed.
+        ImbsamError: If this rank or another one failed; it is the error of the first.
     """
     from torch.distributed.rendezvous import rendezvous
 
@@ -212,7 +212,7 @@ def joined() -> Iterator[World]:
         store, rank, size = next(iter(rendezvous("env://", timeout=FIRST_MEETING)))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"the processes that torchrun started do not find one another: {error}") from None
+        raise RunError(f"the processes that torchrun started cannot reach each other: {error}") from None
     world = World(rank, size, int(os.environ["LOCAL_RANK"]), store)
     if world.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(world.local_rank)

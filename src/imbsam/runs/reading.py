@@ -1,4 +1,4 @@
-"""How a run's outputs are read: a temperature and thresholds, found on validation data."""
+"""Posterior of a run's outputs: a calibration and thresholds, found on validation data."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from imbsam.priors import ShotGroup
 from imbsam.runs.records import Read
 
 AS_THEY_COME = ("loss",)
-"""The class prior under which outputs are taken as they come, uncalibrated."""
+"""Class prior under which outputs are used unchanged, without calibration."""
 
 Outputs = tuple[Tensor, Tensor]
 """Outputs ``(N, C)`` for samples, and their classes ``(N,)``."""
 
 
 def check_wanted(decision: DecisionOptions, classes: tuple[str, ...], validation: Tensor | None) -> None:
-    """Find out before training that thresholds for what is wanted can be looked for.
+    """Check before training that thresholds for the goals can be found.
 
     Args:
-        decision: What is asked for.
-        classes: Names, length C.
+        decision: Options of the decision.
+        classes: Names of the classes, length C.
         validation: Classes of the validation samples, shape ``(N,)``; None without any.
 
     Raises:
@@ -46,17 +46,17 @@ def learnt_reading(
     *,
     is_calibrated: bool,
 ) -> Read:
-    """Calibrate, and find the thresholds for what is wanted.
+    """Calibrate, and find the thresholds for the goals.
 
     Args:
-        posterior: As far as it is known without validation data.
-        decision: What is asked for; under the class prior of the loss the outputs are taken as they come.
-        classes: Names, length C.
-        validation: Samples that were not trained on; None without any.
-        is_calibrated: The outputs are calibrated already, as a blend's are.
+        posterior: Posterior as far as it is known without validation data.
+        decision: Options of the decision; under the class prior of the loss the outputs are used unchanged.
+        classes: Names of the classes, length C.
+        validation: Outputs and classes of held-out samples; None without any.
+        is_calibrated: Whether the outputs are calibrated already, as a blend's are.
 
     Raises:
-        OptionError: If something is wanted that cannot be reached, or there are no validation data to find it on.
+        OptionError: If a goal cannot be reached, or there are no validation data to find its threshold.
     """
     wanted = parsed_wanted(decision.at_least, classes)
     check_wanted(decision, classes, None if validation is None else validation[1])
@@ -74,14 +74,14 @@ def learnt_reading(
 
 
 def with_weights(posterior: Posterior, read: Read) -> Posterior:
-    """Decide so that classes reach what was wanted of them."""
+    """Return a posterior whose decisions reach the goals of the classes."""
     return posterior.weighted(torch.tensor(read.weights, dtype=torch.float64)) if read.weights else posterior
 
 
 def measured(
     posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...], tail: Sequence[bool] | Tensor
 ) -> Metrics:
-    """Metrics of the decisions; log loss and calibration under the training priors, where they are comparable."""
+    """Compute metrics of the decisions; log loss and calibration are under the training priors, to be comparable."""
     outputs, targets = scored
     return classification(posterior.log_training(outputs), targets, groups, tail=tail, scores=posterior.scores(outputs))
 
@@ -89,6 +89,6 @@ def measured(
 def measured_likeliest(
     posterior: Posterior, scored: Outputs, groups: tuple[ShotGroup, ...], tail: Sequence[bool] | Tensor
 ) -> Metrics:
-    """Metrics if each sample were given to its likeliest class, with classes as frequent as in training."""
+    """Compute metrics if each sample were given its most probable class, with class priors as in training."""
     outputs, targets = scored
     return classification(posterior.log_training(outputs), targets, groups, tail=tail)

@@ -1,4 +1,4 @@
-"""What a run writes of itself and others read: its data, each epoch, its result, images of its worst confusions."""
+"""Records that a run writes and others read: its data, each epoch, its result, images of its worst confusions."""
 
 import base64
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from imbsam.config import Options
 from imbsam.decisions import UNCALIBRATED, Calibration
 from imbsam.metrics import Metrics
+from imbsam.notebook.tables import SHOWN, facts
 from imbsam.priors import ShotGroup
 from imbsam.storage.records import Text
 from imbsam.training.second_stage import SecondStage
@@ -25,17 +26,17 @@ def _base64(text: str) -> str:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """``data.json``: what later commands need of the data; the lists over classes have one length.
+    """Content of ``data.json``: what later commands need to know about the data; lists over classes have one length.
 
     Args:
-        name: Of the data set.
-        classes: Names, as they are.
+        name: Name of the data set.
+        classes: Names of the classes, unchanged.
         counts: Training samples of each class.
         groups: Shot group of each class.
         tail: Whether each class is tail.
-        notes: What was done to the data, a sentence each.
-        preprocess: How to read further data the same way.
-        asked: The options as they were asked for, before the open ones were filled in.
+        notes: Sentences that say what was done to the data.
+        preprocess: Everything needed to read further data in the same way.
+        asked: Options as the user gave them, before the open ones were filled in.
     """
 
     name: str
@@ -68,16 +69,16 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """A line of ``metrics.jsonl``.
+    """Line of ``metrics.jsonl``.
 
     Args:
-        epoch: Which it is, from 1.
-        epochs: Of the run.
+        epoch: Number of the epoch, from 1.
+        epochs: Number of epochs of the run.
         lr: Learning rate of its first step.
         rho: Neighbourhood size of its first step.
-        train_loss: Mean loss of the training rows, as they were trained on.
-        skipped: Steps skipped since the run began.
-        seconds: How long it took, evaluation included.
+        train_loss: Mean loss of the training rows during training.
+        skipped: Number of steps skipped since the start of the run.
+        seconds: Time in seconds, including evaluation.
         validation: Scores on the validation data, without the confusion matrix; None if there are no such data.
     """
 
@@ -93,12 +94,12 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Read:
-    """What was learnt from validation data of how outputs are read.
+    """Calibration and thresholds learned from validation data.
 
     Args:
-        calibration: Of the evidence.
-        weights: Added to each class's score so that it reaches what was wanted, length C; nothing without wishes.
-        prices: What each class reaches of which something was wanted, and what others pay, a sentence each.
+        calibration: Calibration of the evidence.
+        weights: Addend of each class's score by which it reaches its goal, length C; empty without goals.
+        prices: Sentences that say what each class with a goal reaches, and what the others pay.
     """
 
     calibration: Calibration = UNCALIBRATED
@@ -108,11 +109,11 @@ class Read:
 
 @dataclass(frozen=True)
 class BlendMember:
-    """A classifier of a blend.
+    """Classifier of a blend.
 
     Args:
-        name: By which it was asked for.
-        share: Of all weights, from 0 to 1.
+        name: Name that the user gave.
+        share: Share of all weights, from 0 to 1.
         score: Its own balanced accuracy on training rows that it was not trained on; None without such rows.
     """
 
@@ -121,38 +122,38 @@ class BlendMember:
     score: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """``result.json``: the outcome of a finished run; the lists over classes have one length.
+    """Content of ``result.json``: the outcome of a finished run; lists over classes have one length.
 
     Args:
-        schema: Of the file.
-        name: Of the folder.
-        method: By its name.
-        label: What reports call the variant.
-        seed: Of everything random.
+        schema: Schema of the file.
+        name: Name of the folder.
+        method: Name of the method.
+        label: Name of the variant in reports.
+        seed: Seed of everything random.
         source: The data.
         config: Every option as it was used.
-        classes: Names.
+        classes: Names of the classes.
         counts: Training samples of each class.
         groups: Shot group of each class.
         tail: Whether each class is tail.
-        notes: What is to be said of data and training, a sentence each.
-        best_epoch: The epoch whose weights are kept, from 1.
-        epochs: Epochs trained.
+        notes: Sentences on data and training.
+        best_epoch: Epoch whose weights are kept, from 1.
+        epochs: Number of epochs trained.
         test: Scores on the test data; None if there are none.
-        validation: The same, validation data.
-        train_seconds: Epochs times the median of how long one took.
-        rows_forward: Rows forwarded, every pass counted.
-        cost_ratio: For each row trained on; None if there was none.
-        versions: Of the packages at work.
-        device: Where it was computed.
-        finished: When, ISO 8601.
-        likeliest: Scores on the test data, else the validation data, if each sample were given to its likeliest class
-            with classes as frequent as in training: what decisions otherwise made gain and pay.
-        read: How outputs are read.
-        members: Of a blend.
-        second_stage: How the classifier was made anew after training; epochs and seconds are then those of that.
+        validation: Scores on the validation data; None if there are none.
+        train_seconds: Number of epochs times the median time of one, in seconds.
+        rows_forward: Number of rows forwarded in all passes.
+        cost_ratio: Rows forwarded for each row trained on; None if no row was.
+        versions: Versions of the packages in use.
+        device: Device that computed.
+        finished: Time of the end, ISO 8601.
+        likeliest: Scores on the test data, else the validation data, if each sample were given its most probable class
+            with class priors as in training; the comparison shows what other decisions gain and pay.
+        read: Calibration and thresholds.
+        members: Members of a blend.
+        second_stage: How the classifier was retrained after training; epochs and seconds are then those of that stage.
     """
 
     schema: Literal[1]
@@ -195,8 +196,28 @@ class Result:
         _check_lengths(len(self.classes), lengths)
 
     def scores(self, split: Split) -> Metrics | None:
-        """The scores on one set, None if the run was not evaluated on it."""
+        """Return the scores on one set, None if the run was not evaluated on it."""
         return self.test if split == "test" else self.validation
+
+    def __repr__(self) -> str:
+        scored = f"test {self.test}" if self.test else f"validation {self.validation}"
+        return f"Result({self.label} on {self.source}, seed {self.seed}, {self.epochs} epochs: {scored})"
+
+    def _repr_html_(self) -> str:
+        """Tables for notebooks: what was trained, and its scores on test data, else on validation data."""
+        tail = [name for name, is_tail in zip(self.classes, self.tail, strict=True) if is_tail]
+        kept = "" if self.best_epoch is None else f", the weights of epoch {self.best_epoch} kept"
+        run = facts(
+            f"{self.label} on {self.source}, seed {self.seed}",
+            [
+                ("training", f"{self.epochs} epochs in {self.train_seconds:.1f} s{kept}"),
+                ("training samples", f"{sum(self.counts):,} of {len(self.classes)} classes"),
+                ("tail classes", f"{len(tail)}: {', '.join(tail[:SHOWN])}{', ...' if len(tail) > SHOWN else ''}"),
+                ("scores", "on test data" if self.test else "on validation data"),
+            ],
+        )
+        scored = self.test or self.validation
+        return run if scored is None else run + scored._repr_html_()
 
 
 def _check_lengths(classes: int, lengths: Mapping[str, int]) -> None:
@@ -207,11 +228,11 @@ def _check_lengths(classes: int, lengths: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True)
 class Example:
-    """An image that was taken for something else.
+    """Image that was predicted as another class.
 
     Args:
-        name: Of the sample.
-        probability: That the model gave to the class it took it for.
+        name: Name of the sample.
+        probability: Probability that the model gave the wrong class.
         png: The image, in base64.
     """
 
@@ -222,12 +243,12 @@ class Example:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of a class that were taken for another.
+    """Images of one class that were predicted as another.
 
     Args:
-        true: Index of their class.
-        predicted: Index of what they were taken for.
-        images: Those that the model was surest about.
+        true: Index of the true class.
+        predicted: Index of the predicted class.
+        images: Images for which the model was most confident.
     """
 
     true: int
@@ -237,12 +258,12 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Examples:
-    """``examples.json``: images of the worst confusions.
+    """Content of ``examples.json``: images of the worst confusions.
 
     Args:
-        schema: Of the file.
-        split: The data they are of.
-        confused: The worst pair first.
+        schema: Schema of the file.
+        split: Part of the data that they come from.
+        confused: Pairs of classes, the worst pair first.
     """
 
     schema: Literal[1]

@@ -1,4 +1,4 @@
-"""A second stage on a finished run: its classifier made anew, as a run of its own beside it."""
+"""Second stage of a finished run: its classifier is retrained, as a run of its own beside it."""
 
 import time
 from collections.abc import Callable
@@ -31,15 +31,15 @@ USUAL_EPOCHS = {"crt": 10, "smoothed": 20, "tau-norm": 0}
 
 
 def check_first(path: Path, out: Path) -> None:
-    """Find out, before anything heavy, that a run can have a second stage, and that there is room for it.
+    """Check, before anything slow, that a run can have a second stage, and that there is room for it.
 
     Args:
-        path: The run's folder.
-        out: Where the second stage goes.
+        path: Folder of the run.
+        out: Folder of the second stage.
 
     Raises:
-        OptionError: If the run is of a blend, or a second stage itself.
-        RunError: If there is no finished run, or something lies at ``out``.
+        OptionError: If the run is a blend, or a second stage itself.
+        RunError: If there is no finished run, or something exists at ``out``.
     """
     first = RunFolder(path)
     source, options = first.read_config()
@@ -49,11 +49,11 @@ def check_first(path: Path, out: Path) -> None:
             "a run of a network."
         )
     if (second := first.read_second_stage()) is not None:
-        raise OptionError(f"the run in {path} is a second stage itself: retrain its first, {second.of}.")
+        raise OptionError(f"the run in {path} is a second stage itself: retrain its first stage, {second.of}.")
     if first.weights.exists() and not first.result.exists():
-        raise RunError(f"the run in {path} is not finished. Go on with it: imbsam train --resume {path}")
+        raise RunError(f"the run in {path} is not finished. Resume it: imbsam train --resume {path}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunError(f"{out} is there already. Choose another --out.")
+        raise RunError(f"{out} exists already. Choose another --out.")
     check_run(out, source)
 
 
@@ -67,19 +67,20 @@ def retrain(
     on_step: Callable[[int, int, int, int], None] | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """Make the classifier of a finished run anew, and write what comes out as a run of its own.
+    """Retrain the classifier of a finished run, and write the result as a run of its own.
 
-    The folder takes its name when all of it is written: until then nothing stands at ``out``, and what was interrupted
-    begins anew. The first run is only read.
+    The folder gets its name when all of it is written: until then nothing exists at ``out``, and an interrupted
+    training starts again. The first run is only read.
 
     Args:
-        path: The first run's folder.
-        out: Folder of the new one; it does not exist, or is empty.
-        options: What to do.
-        device: Where to compute.
-        model: ``package.module:callable`` where the run's model is one.
-        on_step: Called after each epoch with one of one steps made, the epoch from 1, and the number of epochs.
-        on_epoch: Called with what was measured of each epoch.
+        path: Folder of the first run.
+        out: Folder of the new run; it does not exist, or is empty.
+        options: Options of the second stage.
+        device: Device that computes.
+        model: ``package.module:callable`` if the run's model is one.
+        on_step: Function called after each epoch with one of one steps made, the epoch from 1, and the number of
+            epochs.
+        on_epoch: Function called with the record of each epoch.
 
     Returns:
         The outcome.
@@ -91,7 +92,7 @@ def retrain(
     check_first(path, out)
     trained = Trained.open(path, device=device, model=model)
     if not isinstance(trained.spec, ImageSpec):
-        raise OptionError(f"imbsam retrain is for images, and the run in {path} is of a table.")
+        raise OptionError(f"imbsam retrain is for images, but the run in {path} is of a table.")
     first = RunFolder(path)
     before = first.read_result()
     if trained.options.training.threads:
@@ -127,7 +128,7 @@ def retrain(
 
 
 def _stage(path: Path, trained: Trained, options: RetrainingOptions) -> SecondStage:
-    """What is to be done, with every open option but tau filled in."""
+    """Return what is to be done, with every open option but tau filled in."""
     if options.how == "tau-norm":
         return SecondStage(path.resolve().name, options.how, 0, None, options.tau)
     epochs = options.epochs or USUAL_EPOCHS[options.how]
@@ -143,7 +144,7 @@ def _remade(
     on_step: Callable[[int, int, int, int], None] | None,
     on_epoch: OnEpoch | None,
 ) -> tuple[SecondStage, float]:
-    """Make the classifier, write a line of metrics for each epoch; what was done, and the seconds of it."""
+    """Retrain the classifier, and write a line of metrics per epoch; return what was done and its time in seconds."""
     began, dataset = time.perf_counter(), problem.dataset
     held_out = dataset.train if dataset.validation is None else dataset.validation
     some = torch.arange(min(4, len(held_out)))
@@ -169,7 +170,7 @@ def _remade(
 def _tau(cut: Cut, problem: setup.Problem) -> float:
     samples = problem.dataset.validation
     if samples is None:
-        raise OptionError("the run held no validation data out to choose tau on: give one, as --tau 1.")
+        raise OptionError("the run has no validation data to choose tau on: give a value, for example --tau 1.")
     return best_tau(features_of(cut, samples, problem), samples.targets, cut.layer.weight.detach().cpu())
 
 

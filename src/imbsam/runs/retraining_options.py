@@ -1,4 +1,4 @@
-"""How a run's classifier is made anew: the options, their defaults and their limits."""
+"""Options of retraining a run's classifier: their defaults and their limits."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,27 +9,28 @@ from imbsam.errors import OptionError
 
 @dataclass(frozen=True)
 class RetrainingOptions:
-    """Second stage: the last layer is made anew, all other weights stay as they are."""
+    """Second stage: the last layer is retrained, and all other weights stay fixed."""
 
     __pydantic_config__ = STRICT
 
     how: How = "crt"
-    """crt: trained from random weights on classes drawn equally often. tau-norm: weights of each class divided by
-    their length to the power of tau, nothing is trained. smoothed: trained on with label smoothing of 0.98, no class
-    counts."""
+    """crt: train the last layer from random weights on classes drawn equally often. tau-norm: divide the weights of
+    each class by their length to the power of tau; nothing is trained. smoothed: continue training with label smoothing
+    of 0.98, without class counts."""
     epochs: Count | None = None
-    """Of crt and smoothed: passes over the training data. Default: 10, smoothed 20."""
+    """crt and smoothed: number of passes over the training data. Default: 10, smoothed 20."""
     lr: Positive | None = None
-    """Of crt and smoothed: learning rate of SGD, falling to 0 by a cosine. Default: that of the run, 0.1 where it is of
-    another optimizer; smoothed 0.0005."""
+    """crt and smoothed: learning rate of SGD, which falls to 0 along a cosine. Default: that of the run, or 0.1 if the
+    run has another optimizer; smoothed 0.0005."""
     tau: NotNegative | None = None
-    """Of tau-norm. Default: the one of 0, 0.1, ..., 2 with the best balanced accuracy on validation data."""
+    """tau-norm: exponent. Default: the value among 0, 0.1, ..., 2 with the best balanced accuracy on validation
+    data."""
 
     def check(self) -> None:
-        """Refuse options that cannot be.
+        """Refuse options that are not valid.
 
         Raises:
-            OptionError: Naming each, or one that has no effect.
+            OptionError: If an option is out of range or has no effect; the message names it.
         """
         checked(RetrainingOptions, dataclasses.asdict(self))
         if self.how == "tau-norm":

@@ -1,4 +1,4 @@
-"""The sharpness of a trained run: rows of its data, the measures asked for, and a file that keeps them."""
+"""Sharpness of a trained run: rows of its data, the chosen measures, and the file that stores them."""
 
 import hashlib
 import math
@@ -34,9 +34,9 @@ from imbsam.training.defaults import DEFAULTS, kind_of
 from imbsam.training.methods import check_network
 
 TOLERANCE = 0.01
-"""Residual of an eigenvalue, as a share of the largest, that needs no word in reports."""
+"""Residual of an eigenvalue, as a share of the largest, below which reports do not mention it."""
 ROWS_IN_MEMORY = 2**30
-"""Bytes of inputs that are kept; more are read anew in each pass."""
+"""Largest size in bytes of inputs kept in memory; larger inputs are read again in each pass."""
 COST: Mapping[MeasureName, int] = {"spectrum": 4, "trace": 4, "sam": 4, "line": 1, "plane": 1}
 """Work for a row, a forward being 1: measured on ResNet-20, where a Hessian product through a kept graph is 3 to 4."""
 
@@ -47,14 +47,14 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of work, which is kept when it is done.
+    """Piece of work whose result is stored when it is done.
 
     Args:
-        measure: Which measure it is of.
-        keys: What its result is called; several where parts hold the same classes.
-        rows: Row passes: rows, times how often each is looked at.
+        measure: Name of the measure.
+        keys: Names of the result; several if parts have the same classes.
+        rows: Row passes: the number of rows times the passes over each.
         done: Whether it was done before.
-        work: Does it, and adds what it finds to the record.
+        work: Function that does it and adds the result to the record.
     """
 
     measure: MeasureName
@@ -65,18 +65,18 @@ class Step:
 
     @property
     def cost(self) -> int:
-        """About, a forward of a row being 1."""
+        """Approximate cost, in forwards of a row."""
         return self.rows * COST[self.measure]
 
 
 class RunSharpness:
-    """The measures of one run, of which those that are finished stand in ``sharpness-SPLIT.json`` in its folder.
+    """Measures of one run; finished ones are stored in ``sharpness-SPLIT.json`` in its folder.
 
     Args:
-        path: The run's folder.
-        options: What to measure.
-        device: Where to compute.
-        model: As for :meth:`Trained.open`.
+        path: Folder of the run.
+        options: Options of the measures.
+        device: Device that computes.
+        model: See :meth:`Trained.open`.
 
     Raises:
         ImbsamError: If there is no usable run, its data have no such part, or an option is out of range.
@@ -90,8 +90,8 @@ class RunSharpness:
         check_network(trained.options.method.method, "imbsam sharpness")
         if trained.second is not None:
             raise OptionError(
-                f"imbsam sharpness looks at the loss that a whole network was trained by, and {path} is a second "
-                f"stage: measure the run {trained.second.of}."
+                f"imbsam sharpness measures the loss that a whole network was trained with, but {path} is a "
+                f"second stage: measure the run {trained.second.of}."
             )
         if options.epoch == "last":
             trained.model.load_state_dict(RunFolder(path).read_checkpoint().measured)
@@ -99,7 +99,7 @@ class RunSharpness:
         problem.check_same_data(trained.classes, trained.priors.counts.tolist())
         samples = problem.dataset.train if options.split == "train" else problem.dataset.validation
         if samples is None:
-            raise DataError(f"the run in {path} held no validation data out. Measure on --split train.")
+            raise DataError(f"the run in {path} has no validation data. Measure on --split train.")
         self.options, self.path = options, path
         self.file = RunFolder(path).sharpness(options.split)
         self.rho = float(str(DEFAULTS[kind_of(trained.spec)]["rho"])) if options.rho is None else options.rho
@@ -127,17 +127,17 @@ class RunSharpness:
         return [name for name, drawn in zip(self.record.classes, self.record.drawn, strict=True) if not drawn]
 
     def todo(self) -> list[Step]:
-        """The steps that are not finished yet."""
+        """Steps that are not finished yet."""
         return [step for step in self._steps() if not step.done]
 
     def measure(self, on_progress: OnProgress | None = None) -> SharpnessRecord:
-        """Do what is left, writing the file after each step.
+        """Do the remaining steps, and write the file after each.
 
         Args:
-            on_progress: Called with what is measured next, the cost of what is done and that of all.
+            on_progress: Function called with the name of the next measure, the cost of the steps done and of all steps.
 
         Returns:
-            What the file holds.
+            Content of the file.
 
         Raises:
             NonFiniteError: If a loss or a derivative is NaN or infinite at the weights.
@@ -159,7 +159,7 @@ class RunSharpness:
         return read_record(SharpnessRecord, self.file)
 
     def _continued(self, trained: Trained, problem: setup.Problem) -> SharpnessRecord:
-        """What the file holds of these very rows and weights, and a place for each measure."""
+        """Return the content of the file for the same rows and weights, with a place for each measure."""
         folder, chosen, rows = RunFolder(self.path), self.options, self.surface.rows
         about = SharpnessRecord(
             schema=SCHEMA,
@@ -196,7 +196,7 @@ class RunSharpness:
         return replace(about, measured=measured)
 
     def _kept(self, measure: MeasureName, held: Measured[F]) -> Measured[F]:
-        """What was measured before, unless it is to be measured with other options now."""
+        """Return what was measured before, unless its options differ now."""
         if measure not in self.options.measures or held.options == (wanted := self._options_of(measure)):
             return held
         return Measured(wanted)
@@ -231,7 +231,7 @@ class RunSharpness:
             yield from makers[name]()
 
     def _parts(self) -> Iterator[tuple[Sequence[str], Sequence[int], int]]:
-        """Names, classes and rows of each part; parts of the same classes stand together."""
+        """Return names, classes and rows of each part; parts with the same classes are grouped."""
         names: dict[tuple[int, ...], list[str]] = {}
         for name, part in (*self.groups.items(), *((str(c), [c]) for c in self.surface.classes)):
             names.setdefault(tuple(part), []).append(name)
@@ -270,7 +270,7 @@ class RunSharpness:
             yield _step("trace", measured, [str(index)], o.probes * rows, partial(work, index))
 
     def _sum_traces(self) -> None:
-        """The traces of the groups, out of those of their classes."""
+        """Compute the traces of the groups from those of their classes."""
         found = self.record.measured.trace.found
         samples = torch.full((self.options.probes, self.surface.rows.num_classes), torch.nan, dtype=torch.float64)
         for index in self.surface.classes:
@@ -334,7 +334,7 @@ def _rows(samples: data.Samples, transform: Transform, classes: int, options: Sh
 
 
 def _step(measure: MeasureName, measured: Measured[F], keys: Sequence[str], rows: int, work: Callable[[], F]) -> Step:
-    """A step that puts what it finds among what was measured."""
+    """Make a step that stores its result among the measurements."""
     done = keys[0] in measured.found
     return Step(measure, keys, rows, done, lambda: measured.found.update(dict.fromkeys(keys, work())))
 
@@ -349,5 +349,5 @@ def _offsets(span: float, points: int) -> tuple[float, ...]:
 
 
 def _finite(losses: Tensor) -> tuple[tuple[float | None, ...], ...]:
-    """Losses of points by classes for JSON, which knows neither NaN nor infinity."""
+    """Return losses of points by classes for JSON, which has neither NaN nor infinity."""
     return tuple(tuple(value if math.isfinite(value) else None for value in row) for row in losses.tolist())

@@ -1,4 +1,4 @@
-"""What to measure of the sharpness of a run: the options, their defaults and their limits."""
+"""Options of measuring the sharpness of a run: their defaults and their limits."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -21,49 +21,49 @@ MeasureName = Literal["spectrum", "trace", "sam", "line", "plane"]
 
 @dataclass(frozen=True)
 class SharpnessOptions:
-    """Sharpness: what to measure, and how closely."""
+    """Sharpness: what to measure, and how precisely."""
 
     __pydantic_config__ = STRICT
 
     split: Literal["train", "validation"] = "train"
-    """Rows of which part of the run's data, without augmentation."""
+    """Part of the run's data whose rows are used, without augmentation."""
     epoch: Literal["kept", "last"] = "kept"
-    """Weights of the epoch that each run kept, or of its last one. Runs that kept an early epoch differ in how far they
-    were trained; last compares them at the same point."""
+    """Weights of the epoch that each run kept, or of its last epoch. Runs that kept an early epoch were trained for
+    different lengths; last compares them at the same point."""
     measures: Annotated[tuple[MeasureName, ...], Field(min_length=1)] = ("spectrum", "trace", "sam", "line", "plane")
-    """spectrum: largest and smallest Hessian eigenvalue, density of all. trace: of the Hessian. sam: how far the loss
-    rises within rho. line, plane: loss along one and two directions."""
+    """spectrum: largest and smallest Hessian eigenvalue, and the density of all. trace: trace of the Hessian. sam: rise
+    of the loss within rho. line, plane: loss along one and two directions."""
     rows: Count = 32
-    """At most so many rows of each class; the work grows with them."""
+    """Largest number of rows of each class; the work grows with it."""
     iterations: Count = 20
     """Lanczos steps of a spectrum: Hessian products for each part."""
     probes: Count = 10
-    """Random vectors of the trace."""
+    """Number of random vectors for the trace."""
     rho: Positive | None = None
-    """Radius of SAM sharpness. Default: that of training, 0.2 for digits, else 0.05."""
+    """Radius of SAM sharpness. Default: rho of training, 0.2 for digits, else 0.05."""
     adaptive_rho: Positive = 0.5
     """Radius of adaptive sharpness, relative to the weights."""
     ascent_steps: Count = 1
-    """Steps of the ascent within rho; 1 is SAM's own."""
+    """Number of steps of the ascent within rho; 1 is SAM's own."""
     points: Points = 21
-    """Points of the line, odd."""
+    """Number of points of the line, odd."""
     plane_points: Points = 11
-    """Points of each side of the plane, odd."""
+    """Number of points of each side of the plane, odd."""
     span: Positive = 1.0
-    """How far line and plane reach to each side."""
+    """Distance that line and plane reach to each side."""
     along: Literal["random", "overall", "many", "medium", "few", "head", "tail"] = "random"
     """Line and plane: filter-normalised random directions, or eigenvectors of the Hessian of a group."""
     seed: int = 0
-    """Of the rows, directions and probes."""
+    """Seed of the rows, directions and probes."""
     float64: bool = False
     """Compute in double precision."""
     batch_size: Count = 128
-    """Most rows forwarded at once."""
+    """Largest number of rows forwarded at once."""
 
     def check(self) -> None:
-        """Refuse options that cannot be.
+        """Refuse options that are not valid.
 
         Raises:
-            OptionError: Naming each.
+            OptionError: If options are out of range; the message names each.
         """
         checked(SharpnessOptions, dataclasses.asdict(self))

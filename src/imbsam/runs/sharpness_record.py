@@ -1,4 +1,4 @@
-"""``sharpness-SPLIT.json``: what was measured of the loss surface of a run, by group, by class, by points."""
+"""Content of ``sharpness-SPLIT.json``: measures of the loss surface of a run, by group, by class, by points."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from imbsam.storage.records import Text
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Of the Hessian of a part's loss.
+    """Spectrum of the Hessian of a part's loss.
 
     Args:
-        largest: Eigenvalue.
-        smallest: Eigenvalue.
-        largest_residual: How far the largest is from being one.
-        smallest_residual: How far the smallest is.
+        largest: Largest eigenvalue.
+        smallest: Smallest eigenvalue.
+        largest_residual: Residual of the largest eigenvalue.
+        smallest_residual: Residual of the smallest eigenvalue.
         converged: Whether both residuals are small.
-        nodes: Of the spectral density.
-        weights: Of the nodes; they sum to 1.
+        nodes: Nodes of the spectral density.
+        weights: Weights of the nodes; they sum to 1.
     """
 
     largest: float
@@ -33,12 +33,12 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class HessianTrace:
-    """Of the Hessian of a part's loss.
+    """Trace of the Hessian of a part's loss.
 
     Args:
         value: The mean over the probes.
-        standard_error: Of the mean; None for one probe.
-        samples: One for each probe; a group has none of its own.
+        standard_error: Standard error of the mean; None for one probe.
+        samples: Samples, one for each probe; a group has none of its own.
     """
 
     value: float
@@ -48,13 +48,13 @@ class HessianTrace:
 
 @dataclass(frozen=True)
 class Ascents:
-    """What a SAM step and an adaptive one do to a part's loss.
+    """Rises of a part's loss by a SAM step and by an adaptive step.
 
     Args:
-        rise: Of the loss, by SAM's step.
-        adaptive_rise: By ASAM's.
-        loss: At the weights.
-        gradient_norm: There.
+        rise: Rise of the loss, by SAM's step.
+        adaptive_rise: Rise of the loss, by ASAM's step.
+        loss: Loss at the weights.
+        gradient_norm: Norm of the gradient at the weights.
     """
 
     rise: float
@@ -65,11 +65,11 @@ class Ascents:
 
 @dataclass(frozen=True)
 class Losses:
-    """Along a line.
+    """Losses along a line.
 
     Args:
-        offsets: From the weights.
-        losses: Points by classes; None where one is not finite.
+        offsets: Distances from the weights.
+        losses: Losses, points by classes; None where one is not finite.
     """
 
     offsets: tuple[float, ...]
@@ -81,11 +81,11 @@ F = TypeVar("F")
 
 @dataclass(frozen=True)
 class Measured(Generic[F]):
-    """The results of a measure, by group and by class under its index; of a line or plane by its rows of points.
+    """Results of a measure, by group and by class under its index; of a line or plane by rows of points.
 
     Args:
-        options: What it was measured with, by name.
-        found: What was found so far.
+        options: Options of the measure by name.
+        found: Results so far.
     """
 
     options: Mapping[str, int | float | str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Measured(Generic[F]):
 
 @dataclass(frozen=True)
 class Measures:
-    """All of a run; one that was not asked for has found nothing."""
+    """All measures of a run; a measure that was not chosen has no result."""
 
     spectrum: Measured[Spectrum] = field(default_factory=Measured)
     trace: Measured[HessianTrace] = field(default_factory=Measured)
@@ -105,13 +105,13 @@ class Measures:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where it was measured.
+    """Rows and weights of the measurement.
 
     Args:
-        epoch: Whose weights.
-        rows: Most rows of each class.
-        seed: Of the rows, the directions and the probes.
-        float64: Whether in double precision.
+        epoch: Epoch of the weights.
+        rows: Largest number of rows of each class.
+        seed: Seed of the rows, the directions and the probes.
+        float64: Whether it was computed in double precision.
     """
 
     epoch: Literal["kept", "last"]
@@ -122,20 +122,20 @@ class Drawing:
 
 @dataclass(frozen=True)
 class SharpnessRecord:
-    """The whole file; the lists over classes have one length.
+    """Content of the whole file; lists over classes have one length.
 
     Args:
-        schema: Of the file.
-        name: Of the run's folder.
-        label: What reports call the variant.
-        seed: Of the run.
-        source: Its data.
-        loss: That it minimised.
-        split: The part of the data that the rows are of.
-        settings: Where it was measured.
+        schema: Schema of the file.
+        name: Name of the run's folder.
+        label: Name of the variant in reports.
+        seed: Seed of the run.
+        source: Data of the run.
+        loss: Loss that it minimised.
+        split: Part of the data that the rows come from.
+        settings: Rows and weights of the measurement.
         weights: SHA-256 of the weights.
-        parameters: How many they are.
-        classes: Names.
+        parameters: Number of weights.
+        classes: Names of the classes.
         counts: Training samples of each class.
         groups: Shot group of each class.
         tail: Whether each class is tail.

@@ -1,4 +1,4 @@
-"""A trained run, opened to score data: its own test set, or anything that looks like it."""
+"""A trained run, opened to score data: its own test set, or other data of the same form."""
 
 import csv
 import io
@@ -31,15 +31,15 @@ from imbsam.training.second_stage import SecondStage
 
 
 def check_named(folder: RunFolder, held: str, named: object) -> None:
-    """Refuse to import what only a run's folder asks for: it may come from anybody.
+    """Refuse to import a model that only a run's folder names: the folder may come from anybody.
 
     Args:
-        folder: The run's.
-        held: The model of the run.
-        named: The model that the user named, if any.
+        folder: Folder of the run.
+        held: Model of the run.
+        named: Model that the user named, if any.
 
     Raises:
-        ModelError: If the model is a module of somebody's, and the user did not name it.
+        ModelError: If the model is made by a module outside this package, and the user did not name it.
     """
     if models.is_user_code(held) and named != held:
         raise ModelError(
@@ -50,22 +50,22 @@ def check_named(folder: RunFolder, held: str, named: object) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's chosen model and what it needs to read data.
+    """Model of a run, with what it needs to read data.
 
     Args:
-        source: What it was trained on.
-        options: As used in training.
-        model: With the weights of the chosen epoch.
-        classes: Names, length C.
-        priors: Of the training data.
+        source: Data that it was trained on.
+        options: Options as used in training.
+        model: Model with the weights of the chosen epoch.
+        classes: Names of the classes, length C.
+        priors: Class priors of the training data.
         groups: Shot group of each class.
         tail: Whether each class is tail.
-        preprocess: How to read further data the same way.
-        epoch: Whose weights the model has, from 1.
-        read: How outputs are read.
-        decision: Decide and tell probabilities otherwise than the options say.
-        tta: What outputs are averaged over.
-        second: How the classifier was made anew after training; None where it was not.
+        preprocess: Everything needed to read further data in the same way.
+        epoch: Epoch of the model's weights, from 1.
+        read: Calibration and thresholds.
+        decision: Options of the decision that replace those of the run.
+        tta: Test-time augmentation.
+        second: How the classifier was retrained after training; None where it was not.
     """
 
     source: str
@@ -88,8 +88,8 @@ class Trained:
 
         Args:
             path: The folder.
-            device: Where to compute.
-            model: ``package.module:callable`` where the run's model is one; it is imported by this name only.
+            device: Device that computes.
+            model: ``package.module:callable`` if the run's model is one; it is imported by this name only.
 
         Returns:
             The trained run.
@@ -126,12 +126,12 @@ class Trained:
 
     @property
     def spec(self) -> InputSpec:
-        """What the model gets to see of a sample."""
+        """Form of a sample for the model."""
         return data.spec_of(self.preprocess)
 
     @property
     def posterior(self) -> Posterior:
-        """What outputs mean, and how they are decided by."""
+        """Posterior of the outputs, which also makes the decisions."""
         found = posterior_of(
             self.options,
             self.priors,
@@ -144,31 +144,31 @@ class Trained:
         return with_weights(found, self.read)
 
     def outputs(self, samples: data.Samples) -> Tensor:
-        """Outputs for every sample, float32, shape ``(N, C)``."""
+        """Compute the outputs for every sample, float32, shape ``(N, C)``."""
         return outputs_of(self.model, samples, self.spec, self.options, tta=self.tta)
 
     def averaged_over(self, tta: TestTime) -> "Trained":
-        """The same run, with outputs averaged over what is asked for; its calibration is that of single images.
+        """Return the same run with test-time augmentation; its calibration is that of single images.
 
         Args:
-            tta: none, or flip: the mean over an image and its mirror.
+            tta: ``"none"``, or ``"flip"`` for the mean over an image and its mirror image.
 
         Raises:
-            OptionError: If the run is of a table, whose rows have no mirror.
+            OptionError: If the run is of a table, whose rows cannot be mirrored.
         """
         if tta == "flip" and not isinstance(self.spec, ImageSpec):
-            raise OptionError(f"--tta flip is for images, and the run is of a table, {self.source}: leave it out.")
+            raise OptionError(f"--tta flip is for images, but the run is of a table, {self.source}: leave it out.")
         return replace(self, tta=tta)
 
     def decided(self, later: DecisionOptions) -> "Trained":
-        """The same run, with probabilities and decisions as asked for now.
+        """Return the same run with other probabilities and decisions.
 
         Args:
-            later: What is left empty of a class prior is as in training; wishes and costs are these alone. Thresholds
-                are found on the validation data that training held out.
+            later: Options of the decision. A class prior that is left empty is that of training; goals and costs of
+                training do not apply. Thresholds are found on the validation data that training held out.
 
         Raises:
-            OptionError: If something cannot be used, or what is wanted not be reached.
+            OptionError: If an option cannot be used, or a goal cannot be reached.
             DataError: If the data of the run are needed and changed since.
         """
         decision = replace(later, class_prior=later.class_prior or self.decision.class_prior)
@@ -188,12 +188,12 @@ class Trained:
     def evaluate(
         self, source: str | None = None, *, skip_bad: bool = False, dialect: data.Dialect = data.AS_FOUND
     ) -> Metrics:
-        """Measure the model.
+        """Evaluate the model.
 
         Args:
             source: Labelled data; by default the test data that training held out.
-            skip_bad: Go on without unreadable images and rows.
-            dialect: How a text table is written; what is left open is found out.
+            skip_bad: Leave out unreadable images and rows.
+            dialect: Format of a text table; what is left open is detected.
 
         Returns:
             The metrics.
@@ -224,17 +224,17 @@ class Trained:
         """Write the class and its probability for each file or row.
 
         Args:
-            source: Labelled or not.
-            out: CSV to write: ``name, class, probability``, and a column a class where asked for.
-            all_probabilities: Whether to.
-            skip_bad: Go on without unreadable images and rows.
-            dialect: How a text table is written; what is left open is found out.
+            source: Data, labelled or not.
+            out: CSV file to write: ``name, class, probability``, and with ``all_probabilities`` a column per class.
+            all_probabilities: Whether to write a column for each class.
+            skip_bad: Leave out unreadable images and rows.
+            dialect: Format of a text table; what is left open is detected.
 
         Returns:
-            How many samples, and how many of each class, shape ``(C,)``.
+            Number of samples, and of predictions of each class, shape ``(C,)``.
 
         Raises:
-            ImbsamError: If the source cannot be read or the file not be written.
+            ImbsamError: If the source cannot be read or the file cannot be written.
         """
         check_file(out, source)
         samples, _ = data.load_like(source, self.preprocess, skip_bad=skip_bad, dialect=dialect)

@@ -1,6 +1,6 @@
-"""How sharp the minimum is that training found: for each class, each shot group, and overall.
+"""Sharpness of the minimum that training found: for each class, each shot group, and overall.
 
-A :class:`LossSurface` is a model, a per-sample loss and rows; every measure takes it and the classes to look at.
+A :class:`LossSurface` is a model, a per-sample loss and rows; every measure takes it and the classes to measure.
 """
 
 from imbsam.sharpness.ascent import Ascended as Ascended

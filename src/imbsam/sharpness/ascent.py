@@ -1,4 +1,4 @@
-"""Sharpness as sharpness-aware minimisation means it: how far the loss can rise in a neighbourhood."""
+"""Sharpness in the sense of sharpness-aware minimisation: the largest rise of the loss in a neighbourhood."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import NonFiniteError, OptionError
+from imbsam.notebook.tables import facts
 from imbsam.sharpness.surface import LossSurface
 
 
 @dataclass(frozen=True)
 class Ascended:
-    """How far the loss of a part rose.
+    """Rise of the loss of a part of the classes.
 
     Args:
         rise: ``L(w + e) - L(w)`` at the highest point that was reached.
@@ -25,6 +26,11 @@ class Ascended:
     loss: float
     gradient_norm: float
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = [("rise of the loss", self.rise), ("loss", self.loss), ("norm of the gradient", self.gradient_norm)]
+        return facts("Sharpness", rows)
+
 
 def sam_sharpness(
     surface: LossSurface,
@@ -35,18 +41,19 @@ def sam_sharpness(
     adaptive: bool = False,
     eta: float = 0.01,
 ) -> Ascended:
-    """``max L(w + e) - L(w)`` over ``|e| <= rho``, from below, by ascent from ``w``.
+    """Estimate ``max L(w + e) - L(w)`` over ``|e| <= rho`` from below, by ascent from ``w``.
 
     One step is the perturbation of SAM, ``e = rho * g / |g|`` (Foret et al. 2021, eq. 2). Several steps of length
-    ``2 * rho / steps`` along the normalised gradient, each pulled back into the neighbourhood, climb higher where the
-    surface bends. Adaptive: over ``|e / T| <= rho`` with ``T = |w| + eta``, ``e = rho * T^2 g / |T g|`` (Kwon et al.
-    2021, eq. 7-8), which does not change when a layer is scaled and the next one scaled back.
+    ``2 * rho / steps`` along the normalised gradient, each projected back into the neighbourhood, climb higher where
+    the surface bends. Adaptive sharpness takes the maximum over ``|e / T| <= rho`` with ``T = |w| + eta``,
+    ``e = rho * T^2 g / |T g|`` (Kwon et al. 2021, eq. 7-8), which does not change when a layer is scaled and the next
+    one scaled back.
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
         rho: Radius, at least 0.
-        steps: Of the ascent.
+        steps: Number of steps of the ascent.
         adaptive: Measure distance relative to the weights.
         eta: Added to the size of each weight in adaptive sharpness.
 

@@ -8,16 +8,16 @@ from imbsam.sharpness.surface import LossSurface
 
 
 def rademacher(surface: LossSurface, *key: int) -> Tensor:
-    """A vector of -1 and 1 at random, shape ``(P,)``; the same for the same key on any device."""
+    """Draw a vector of -1 and 1, shape ``(P,)``, which is the same for the same key on any device."""
     signs = torch.randint(0, 2, surface.weights.shape, generator=generator(*key)) * 2 - 1
     return signs.to(surface.weights)
 
 
 def random_direction(surface: LossSurface, seed: int = 0) -> Tensor:
-    """A filter-normalised Gaussian direction, shape ``(P,)``.
+    """Draw a filter-normalised Gaussian direction, shape ``(P,)``.
 
     Args:
-        surface: Whose weights it is for.
+        surface: Loss surface of the weights.
         seed: The same seed gives models of the same shape the same direction before normalisation.
 
     Returns:
@@ -30,16 +30,16 @@ def random_direction(surface: LossSurface, seed: int = 0) -> Tensor:
 def filter_normalised(surface: LossSurface, direction: Tensor) -> Tensor:
     """Scale each filter of a direction to the length of the weights' filter (Li et al. 2018, section 4).
 
-    ``d_ij <- d_ij / |d_ij| * |w_ij|``, where a filter is all that leads to one output; biases and the parameters of
-    normalisation layers stay where they are, as there. Surfaces of networks whose layers differ in scale can then be
+    ``d_ij <- d_ij / |d_ij| * |w_ij|``, where a filter is all weights of one output; biases and the parameters of
+    normalisation layers do not move, as in the paper. Surfaces of networks whose layers differ in scale can then be
     compared.
 
     Args:
-        surface: Whose weights to go by.
-        direction: Shape ``(P,)``.
+        surface: Loss surface of the weights.
+        direction: Direction, shape ``(P,)``.
 
     Returns:
-        Shape ``(P,)``.
+        Tensor of shape ``(P,)``.
     """
     scaled = []
     for name, part in surface.shaped(direction).items():

@@ -12,12 +12,12 @@ from imbsam.sharpness.surface import LossSurface
 
 @dataclass(frozen=True)
 class _Slope:
-    """The gradient of some rows' loss with its graph.
+    """Gradient of some rows' loss with its graph.
 
     Args:
-        gradients: By the leaves, as far as they depend on them.
-        leaves: The weights' tensors.
-        size: Bytes of what the graph holds.
+        gradients: Gradients by the leaves that the loss depends on.
+        leaves: Tensors of the weights.
+        size: Size of the graph in bytes.
     """
 
     gradients: Mapping[str, Tensor]
@@ -26,14 +26,14 @@ class _Slope:
 
 
 class HessianProduct:
-    """``H v`` of the loss of a part of the classes at the model's weights, by two backwards (Pearlmutter 1994).
+    """Product ``H v`` of the Hessian of a part's loss at the model's weights, by two backwards (Pearlmutter 1994).
 
-    The graph of the gradient does not depend on ``v``: it is kept, as far as ``surface.graph_bytes`` allow, and a
-    product is then one backward through it. Rows whose graph is not kept are forwarded anew for each product.
+    The graph of the gradient does not depend on ``v``: it is kept as far as ``surface.graph_bytes`` allows, and a
+    product is then one backward through it. Rows without a kept graph are forwarded again for each product.
 
     Args:
-        surface: Where.
-        classes: The part.
+        surface: Loss surface to measure on.
+        classes: Classes of the part.
     """
 
     def __init__(self, surface: LossSurface, classes: Sequence[int]) -> None:
@@ -43,16 +43,16 @@ class HessianProduct:
         self._room = surface.graph_bytes
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """The product.
+        """Compute the product.
 
         Args:
-            vector: Shape ``(P,)``, of the surface's dtype.
+            vector: Vector, shape ``(P,)``, of the surface's dtype.
 
         Returns:
-            Shape ``(P,)``.
+            Tensor of shape ``(P,)``.
 
         Raises:
-            NonFiniteError: If it is NaN or infinite.
+            NonFiniteError: If the product is NaN or infinite.
         """
         along = self._surface.shaped(vector)
         product = torch.zeros_like(vector)
@@ -83,7 +83,7 @@ class HessianProduct:
 
 
 def _derivative(slope: _Slope, along: Mapping[str, Tensor], *, keep: bool) -> Tensor:
-    """Of the gradient in a direction, shape ``(P,)``; by symmetry that of <gradient, direction>."""
+    """Compute the derivative of the gradient in a direction, shape ``(P,)``, as that of <gradient, direction>."""
     leaves = list(slope.leaves.values())
     if not slope.gradients:
         return torch.cat([torch.zeros_like(leaf).flatten() for leaf in leaves])

@@ -1,4 +1,4 @@
-"""The Lanczos recursion: a large symmetric matrix, of which only products are known, seen through a small one."""
+"""The Lanczos recursion: a small matrix that approximates a large symmetric one, of which only products are known."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ Product = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """What k steps gave: ``A Q = Q T + beta_k q_(k+1) e_k^T`` (Golub and Van Loan 2013, section 10.1).
+    """Result of k steps: ``A Q = Q T + beta_k q_(k+1) e_k^T`` (Golub and Van Loan 2013, section 10.1).
 
     Args:
-        diagonal: Of T, shape ``(k,)``, float64.
-        beside: Beside the diagonal of T, shape ``(k - 1,)``, float64.
-        beta: The last coefficient, beta_k; 0 where the recursion came to an end.
+        diagonal: Diagonal of T, shape ``(k,)``, float64.
+        beside: Off-diagonal of T, shape ``(k - 1,)``, float64.
+        beta: The last coefficient, beta_k; 0 if the recursion ended.
         basis: Q^T, orthonormal rows, shape ``(k, P)``.
     """
 
@@ -29,28 +29,28 @@ class Tridiagonal:
 
     @property
     def steps(self) -> int:
-        """k, products made."""
+        """Number of steps k, and of products made."""
         return len(self.diagonal)
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Approximate eigenvalues.
+        """Compute approximate eigenvalues.
 
         Returns:
-            Ritz values, ascending, shape ``(k,)``; the eigenvectors of T, columns, shape ``(k, k)``; and for each
-            value the length of ``A y - theta y``, within which an eigenvalue lies, shape ``(k,)``. All float64.
+            Ritz values, ascending, shape ``(k,)``; the eigenvectors of T as columns, shape ``(k, k)``; and for each
+            value the length of ``A y - theta y``, within which an eigenvalue lies, shape ``(k,)``. All are float64.
         """
         tridiagonal = torch.diag(self.diagonal) + torch.diag(self.beside, 1) + torch.diag(self.beside, -1)
         values, vectors = torch.linalg.eigh(tridiagonal)
         return values, vectors, (self.beta * vectors[-1]).abs()
 
     def vector(self, coefficients: Tensor) -> Tensor:
-        """The Ritz vector of an eigenvector of T.
+        """Compute the Ritz vector of an eigenvector of T.
 
         Args:
             coefficients: The eigenvector, shape ``(k,)``.
 
         Returns:
-            Unit length, shape ``(P,)``.
+            Vector of unit length, shape ``(P,)``.
         """
         found: Tensor = coefficients.to(self.basis) @ self.basis
         return torch.nn.functional.normalize(found, dim=0)
@@ -64,10 +64,10 @@ def lanczos(
     Without it rounding errors bring converged eigenvectors back, and copies of their eigenvalues appear.
 
     Args:
-        product: ``v -> A v`` of a symmetric matrix, shapes ``(P,)``.
-        start: Shape ``(P,)``, not zero.
-        steps: Most products; the basis holds as many vectors.
-        stop: Asked after each step whether what is there is enough.
+        product: Function ``v -> A v`` of a symmetric matrix, shapes ``(P,)``.
+        start: Start, shape ``(P,)``, not zero.
+        steps: Largest number of products; the basis has as many vectors.
+        stop: Function called after each step that returns whether the result is good enough.
 
     Returns:
         The small matrix and the basis.

@@ -1,4 +1,4 @@
-"""The loss along a line and over a plane through the model's weights."""
+"""Loss along a line and over a plane through the model's weights."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,16 +14,16 @@ OnPoint = Callable[[int, int], None]
 def line(
     surface: LossSurface, direction: Tensor, offsets: Sequence[float], *, on_point: OnPoint | None = None
 ) -> Tensor:
-    """Loss of each class at ``w + a d``; one pass over the rows for each offset serves all classes and groups.
+    """Compute the loss of each class at ``w + a d``; one pass over the rows per offset serves all classes and groups.
 
     Args:
-        surface: Where; ``surface.mean_loss(losses, classes)`` makes the surface of a group.
+        surface: Loss surface; ``surface.mean_loss(losses, classes)`` computes the loss of a group from the result.
         direction: d, shape ``(P,)``.
-        offsets: The a.
-        on_point: Called after each point with how many are done, and of how many.
+        offsets: Values of a.
+        on_point: Function called after each point with the number of points done, and of all points.
 
     Returns:
-        Shape ``(len(offsets), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
+        Losses, shape ``(len(offsets), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
 
     Raises:
         NonFiniteError: If the loss of a class with rows is NaN.
@@ -39,17 +39,18 @@ def plane(
     *,
     on_point: OnPoint | None = None,
 ) -> Tensor:
-    """Loss of each class at ``w + a d_1 + b d_2``; one pass over the rows for each point.
+    """Compute the loss of each class at ``w + a d_1 + b d_2``, with one pass over the rows per point.
 
     Args:
-        surface: Where.
+        surface: Loss surface to measure on.
         directions: d_1 and d_2, each of shape ``(P,)``.
-        across: The a.
-        up: The b.
-        on_point: Called after each point with how many are done, and of how many.
+        across: Values of a.
+        up: Values of b.
+        on_point: Function called after each point with the number of points done, and of all points.
 
     Returns:
-        Shape ``(len(up), len(across), C)``, float64; NaN for a class without rows; infinite where the loss overflows.
+        Losses, shape ``(len(up), len(across), C)``, float64; NaN for a class without rows; infinite where the loss
+        overflows.
 
     Raises:
         NonFiniteError: If the loss of a class with rows is NaN.
@@ -60,7 +61,7 @@ def plane(
         for column, a in enumerate(across):
             found = surface.class_losses(surface.weights + a * directions[0] + b * directions[1])
             if found[present].isnan().any():
-                raise NonFiniteError(f"a loss is NaN at the offsets {a:g}, {b:g}. Look closer: choose a smaller span.")
+                raise NonFiniteError(f"a loss is NaN at the offsets {a:g}, {b:g}. Choose a smaller span.")
             losses[row, column] = found
             if on_point is not None:
                 on_point(row * len(across) + column + 1, len(up) * len(across))

@@ -1,4 +1,4 @@
-"""The parts of the classes that sharpness is measured on."""
+"""Parts of the classes that sharpness is measured on."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,15 +8,15 @@ from imbsam.priors import SHOT_GROUPS
 
 
 def parts_of(groups: Sequence[str], tail: Tensor | None = None) -> Mapping[str, tuple[int, ...]]:
-    """Name the groups of classes.
+    """Return the groups of classes by name.
 
     Args:
         groups: Shot group of each class, length C: ``priors.shot_groups()``.
-        tail: Marks the tail classes, bool, shape ``(C,)``.
+        tail: Mask that marks the tail classes, bool, shape ``(C,)``.
 
     Returns:
-        Classes by name: ``overall``, ``many``, ``medium``, ``few``, and ``head`` and ``tail`` where a tail is given;
-        without those that hold no class.
+        Classes by name: ``overall``, ``many``, ``medium``, ``few``, and, if a tail is given, ``head`` and ``tail``;
+        groups without a class are left out.
     """
     parts = {"overall": tuple(range(len(groups)))}
     for group in SHOT_GROUPS:

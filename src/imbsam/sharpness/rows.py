@@ -1,4 +1,4 @@
-"""The rows that a loss surface is made of, sorted by class."""
+"""Rows of a loss surface, sorted by class."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from imbsam.errors import DataError, OptionError
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows drawn from a data set, those of a class together.
+    """Rows drawn from a data set, grouped by class.
 
     Args:
-        fetch: Inputs of the rows with these indices, shape ``(b, ...)``; called anew for each pass.
-        indices: Of the rows that were drawn, sorted by class, shape ``(M,)``, int64.
+        fetch: Function that returns the inputs of the rows with given indices, shape ``(b, ...)``; called in each pass.
+        indices: Indices of the rows that were drawn, sorted by class, shape ``(M,)``, int64.
         targets: Their classes, shape ``(M,)``, int64, ascending.
         sizes: Rows of each class in the data set they were drawn from, shape ``(C,)``, int64.
     """
@@ -39,11 +39,11 @@ class Rows:
         """Draw rows of each class, without replacement.
 
         Args:
-            inputs: Of all rows, shape ``(N, ...)``; or a function that gives those at some indices.
+            inputs: Inputs of all rows, shape ``(N, ...)``; or a function that returns those at given indices.
             targets: Class of each row, shape ``(N,)``, integers in ``[0, C)``.
-            num_classes: C; by default the largest target plus one.
-            per_class: At most so many of each class; by default all.
-            seed: Of the draw.
+            num_classes: Number of classes C; by default the largest target plus one.
+            per_class: Largest number of rows of each class; by default all.
+            seed: Seed of the draw.
 
         Returns:
             The rows.
@@ -72,12 +72,12 @@ class Rows:
     def from_batches(
         cls, batches: Iterable[tuple[Tensor, Tensor]], *, num_classes: int | None = None, per_class: int | None = None
     ) -> "Rows":
-        """Keep the first rows of each class that a loader gives; the sizes count all of them.
+        """Keep the first rows of each class from a loader; the sizes count all rows.
 
         Args:
             batches: Inputs, shape ``(b, ...)``, and classes, ``(b,)``; a loader that shuffles gives a random draw.
-            num_classes: C; by default the largest target plus one.
-            per_class: At most so many of each class; by default all.
+            num_classes: Number of classes C; by default the largest target plus one.
+            per_class: Largest number of rows of each class; by default all.
 
         Returns:
             The rows, in memory.
@@ -106,12 +106,12 @@ class Rows:
 
     @property
     def num_classes(self) -> int:
-        """C, classes without a row included."""
+        """Number of classes C, including classes without a row."""
         return len(self.sizes)
 
     @property
     def drawn(self) -> Tensor:
-        """Rows drawn of each class, shape ``(C,)``, int64."""
+        """Number of rows drawn of each class, shape ``(C,)``, int64."""
         return torch.bincount(self.targets, minlength=self.num_classes)
 
     @property
@@ -120,16 +120,16 @@ class Rows:
         return self.drawn.nonzero().flatten().tolist()
 
     def shares(self, classes: Sequence[int]) -> Tensor:
-        """Share that each class has of the rows of some classes in the data set.
+        """Return the share of each class among the rows of some classes in the data set.
 
         Args:
             classes: Indices of classes, at least one of which has a row.
 
         Returns:
-            Shape ``(C,)``, float64, sums to one, zero outside ``classes``.
+            Shares, shape ``(C,)``, float64, which sum to one, zero outside ``classes``.
 
         Raises:
-            OptionError: If a class is none of the C.
+            OptionError: If a class is not one of the C.
             DataError: If none of the classes has a row.
         """
         chosen = self.sizes.double() * self._marked(classes)
@@ -139,13 +139,13 @@ class Rows:
         return chosen / chosen.sum()
 
     def places(self, classes: Sequence[int]) -> Tensor:
-        """Where the rows of some classes are among those drawn, ascending.
+        """Return the indices of the rows of some classes among those drawn, ascending.
 
         Args:
             classes: Indices of classes.
 
         Raises:
-            OptionError: If a class is none of the C.
+            OptionError: If a class is not one of the C.
         """
         return self._marked(classes)[self.targets].nonzero().flatten()
 
@@ -158,16 +158,16 @@ class Rows:
         return marked
 
     def inputs(self, places: Tensor) -> Tensor:
-        """Inputs of some of the rows.
+        """Return the inputs of some of the rows.
 
         Args:
-            places: Among those drawn, shape ``(b,)``.
+            places: Indices among the rows drawn, shape ``(b,)``.
 
         Returns:
-            Shape ``(b, ...)``.
+            Tensor of shape ``(b, ...)``.
         """
         return self.fetch(self.indices[places])
 
     def in_memory(self) -> "Rows":
-        """The same rows, fetched once and kept."""
+        """Return the same rows, fetched once and kept in memory."""
         return replace(self, fetch=self.fetch(self.indices).__getitem__, indices=torch.arange(len(self.indices)))

@@ -1,13 +1,14 @@
-"""The eigenvalues of the Hessian: the largest, the smallest, and how all of them are spread."""
+"""Eigenvalues of the Hessian: the largest, the smallest, and their density."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.notebook.tables import table
 from imbsam.sharpness.directions import rademacher
 from imbsam.sharpness.hessian import HessianProduct
 from imbsam.sharpness.lanczos import Tridiagonal, lanczos
@@ -16,14 +17,14 @@ from imbsam.sharpness.surface import LossSurface
 
 @dataclass(frozen=True)
 class Extremes:
-    """The largest and the smallest eigenvalue. A clearly negative one is the sign of a saddle.
+    """Largest and smallest eigenvalue; a clearly negative one is the sign of a saddle.
 
     Args:
         largest: The largest Ritz value; never above the largest eigenvalue.
         smallest: The smallest Ritz value; never below the smallest eigenvalue.
-        largest_residual: ``|H y - theta y|`` of the largest: an eigenvalue lies as close.
-        smallest_residual: The same of the smallest.
-        steps: Hessian products made.
+        largest_residual: ``|H y - theta y|`` of the largest Ritz value; an eigenvalue lies within this distance.
+        smallest_residual: ``|H y - theta y|`` of the smallest Ritz value.
+        steps: Number of Hessian products made.
         converged: Whether both residuals are within the tolerance.
         vectors: Unit eigenvectors of the largest and the smallest, shape ``(P,)`` each; None unless asked for.
     """
@@ -34,30 +35,43 @@ class Extremes:
     smallest_residual: float
     steps: int
     converged: bool
-    vectors: tuple[Tensor, Tensor] | None = None
+    vectors: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = [
+            ("largest", self.largest, self.largest_residual),
+            ("smallest", self.smallest, self.smallest_residual),
+        ]
+        state = "converged" if self.converged else "not converged"
+        return table(f"Eigenvalues, {state} after {self.steps} products", ["", "eigenvalue", "residual"], rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpectralDensity:
-    """The density of the eigenvalues as weighted points, whose weights sum to one.
+    """Density of the eigenvalues as weighted points, whose weights sum to one.
 
     Args:
-        nodes: Where, shape ``(K,)``, float64.
+        nodes: Eigenvalues, shape ``(K,)``, float64.
         weights: Share of the eigenvalues near each, shape ``(K,)``, float64.
     """
 
     nodes: Tensor
     weights: Tensor
 
+    def __repr__(self) -> str:
+        low, high = float(self.nodes.min()), float(self.nodes.max())
+        return f"SpectralDensity({len(self.nodes)} nodes from {low:.4g} to {high:.4g})"
+
     def at(self, points: Tensor, *, width: float) -> Tensor:
-        """The density, each node widened to a Gaussian.
+        """Compute the density, each node widened to a Gaussian.
 
         Args:
             points: Eigenvalues, shape ``(n,)``.
             width: Standard deviation of the Gaussians, above 0.
 
         Returns:
-            Shape ``(n,)``, float64; its integral is one.
+            Density, shape ``(n,)``, float64; its integral is one.
         """
         apart = (points.double()[:, None] - self.nodes) / width
         return (-0.5 * apart**2).exp() @ self.weights / (width * math.sqrt(2 * math.pi))
@@ -75,15 +89,15 @@ def extreme_eigenvalues(
     """Find the largest and the smallest eigenvalue of the Hessian of a part's loss.
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
-        steps: Most Hessian products.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
+        steps: Largest number of Hessian products.
         tolerance: Stop when both residuals are within this share of the largest absolute eigenvalue.
-        vectors: Whether to give the eigenvectors.
-        seed: Of the start vector.
+        vectors: Whether to return the eigenvectors.
+        seed: Seed of the start vector.
 
     Returns:
-        The eigenvalues and how far they are converged.
+        The eigenvalues, and their residuals.
 
     Raises:
         DataError: If none of the classes has a row.
@@ -109,19 +123,20 @@ def spectrum(
     tolerance: float = 1e-3,
     seed: int = 0,
 ) -> tuple[Extremes, SpectralDensity]:
-    """Extreme eigenvalues and spectral density of the Hessian of a part's loss, out of the same products.
+    """Compute extreme eigenvalues and spectral density of the Hessian of a part's loss, from the same products.
 
     Stochastic Lanczos quadrature (Ubaru et al. 2017; Ghorbani et al. 2019): the Ritz values of a random start vector
     are nodes of a quadrature of the density, the squared first components of T's eigenvectors its weights; the mean
     over probes is unbiased in the moments up to degree ``2 * steps - 1``.
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
-        steps: Hessian products for each probe.
-        probes: Start vectors. The extremes are those of the one that reaches farthest.
-        tolerance: Of the extremes, see :func:`extreme_eigenvalues`; it says what is converged and stops nothing.
-        seed: Of the start vectors.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
+        steps: Number of Hessian products for each probe.
+        probes: Number of start vectors; the extremes come from the one that reaches farthest.
+        tolerance: Tolerance of the extremes, see :func:`extreme_eigenvalues`; it decides what counts as converged, and
+            stops nothing.
+        seed: Seed of the start vectors.
 
     Returns:
         The extremes, without vectors, and the density.

@@ -1,4 +1,4 @@
-"""The loss surface: the mean loss of some classes as a function of the weights, and its gradient."""
+"""Loss surface: the mean loss of some classes as a function of the weights, and its gradient."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ class LossSurface:
 
     The loss of a part of the classes is the mean over the rows that they have in the data set,
     ``L = sum_c (n_c / n) mean_i l_i``; each class mean is estimated on the rows that were drawn of it. A point is a
-    vector of all trainable weights in a row, shape ``(P,)``.
+    vector of all trainable weights, shape ``(P,)``.
 
-    The model is called with other tensors in the place of its weights, which are never written; its mode and its
-    buffers are those from before after each call, also when it raises.
+    The model is called with other tensors in place of its weights, which are never written. After each call its mode
+    and its buffers are the same as before, also if it raises an error.
 
     Args:
-        model: Whose rows do not see each other in evaluation mode.
-        criterion: Called with the model's output and targets ``(b,)``; returns losses ``(b,)``.
-        rows: What the losses are of.
-        batch_size: Most rows forwarded at once.
-        dtype: To compute in; by default that of the weights. ``torch.float64`` for reference values.
-        graph_bytes: Memory in which Hessian products may keep graphs from one product to the next, about.
+        model: Model whose rows do not see each other in evaluation mode.
+        criterion: Function of the model's output and targets ``(b,)`` that returns losses ``(b,)``.
+        rows: Rows whose losses are computed.
+        batch_size: Largest number of rows forwarded at once.
+        dtype: Dtype to compute in; by default that of the weights. Use ``torch.float64`` for reference values.
+        graph_bytes: Approximate memory in which Hessian products may keep graphs from one product to the next.
 
     Attributes:
-        forwarded: Rows forwarded so far.
+        forwarded: Number of rows forwarded so far.
 
     Raises:
         ModelError: If no weight is trainable, or a BatchNorm normalises by the batch in evaluation mode too.
@@ -62,7 +62,7 @@ class LossSurface:
             raise OptionError(f"batch_size must be at least 1; got {batch_size}.")
         dtype = next(iter(trainable.values())).dtype if dtype is None else dtype
         if not dtype.is_floating_point:
-            raise OptionError(f"dtype must be a floating one, as torch.float64; got {dtype}.")
+            raise OptionError(f"dtype must be a floating one, such as torch.float64; got {dtype}.")
         self.model, self.criterion, self.rows = model, criterion, rows
         self.batch_size, self.dtype, self.graph_bytes = batch_size, dtype, graph_bytes
         self.forwarded = 0
@@ -76,31 +76,31 @@ class LossSurface:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.weights.device
 
     def shaped(self, vector: Tensor) -> dict[str, Tensor]:
-        """A vector as tensors of the weights' names and shapes; they share its memory.
+        """Return a vector as tensors with the weights' names and shapes, which share its memory.
 
         Args:
-            vector: Shape ``(P,)``.
+            vector: Vector, shape ``(P,)``.
         """
         parts = torch.split(vector, [shape.numel() for shape in self.shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def losses(self, point: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each row at a point.
+        """Compute the loss of each row at a point.
 
         Args:
-            point: The tensors of the point by name, of the weights' shapes.
-            inputs: Shape ``(b, ...)``.
-            targets: Shape ``(b,)``.
+            point: Tensors of the point by name, with the weights' shapes.
+            inputs: Inputs, shape ``(b, ...)``.
+            targets: Class of each sample, shape ``(b,)``.
 
         Returns:
-            Shape ``(b,)``.
+            Losses, shape ``(b,)``.
 
         Raises:
-            OptionError: If the criterion does not give one loss a row.
+            OptionError: If the criterion does not return one loss per row.
         """
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         if inputs.is_floating_point():
@@ -115,22 +115,22 @@ class LossSurface:
             found: Tensor = self.criterion(functional_call(self.model, {**others, **point}, (inputs,)), targets)
         if found.shape != targets.shape:
             raise OptionError(
-                f"the criterion must give one loss a row, shape {tuple(targets.shape)}; got {tuple(found.shape)}. "
+                f"the criterion must return one loss per row, shape {tuple(targets.shape)}; got {tuple(found.shape)}. "
                 'Use reduction="none".'
             )
         return found
 
     @torch.no_grad()
     def class_losses(self, point: Tensor | None = None, classes: Sequence[int] | None = None) -> Tensor:
-        """Mean loss of each class at a point: one pass over the rows serves all classes and groups.
+        """Compute the mean loss of each class at a point: one pass over the rows serves all classes and groups.
 
         Args:
-            point: Shape ``(P,)``; by default the model's weights.
-            classes: Of which classes; by default of all that have rows.
+            point: Point, shape ``(P,)``; by default the model's weights.
+            classes: Classes to measure; by default all that have rows.
 
         Returns:
-            Shape ``(C,)``, float64, on the CPU; NaN for a class without rows or that was not asked for. Far from the
-            weights a loss may be infinite.
+            Tensor of shape ``(C,)``, float64, on the CPU; NaN for a class without rows or that was not asked for. Far
+            from the weights a loss may be infinite.
         """
         tensors = self.shaped(self.weights if point is None else point)
         sums = torch.zeros(self.rows.num_classes, dtype=torch.float64)
@@ -144,34 +144,34 @@ class LossSurface:
         return sums.masked_fill(absent, torch.nan)
 
     def mean_loss(self, class_losses: Tensor, classes: Sequence[int]) -> Tensor:
-        """Loss of a part out of the losses of its classes.
+        """Compute the loss of a part from the losses of its classes.
 
         Args:
-            class_losses: Shape ``(..., C)``, from :meth:`class_losses`.
-            classes: The part.
+            class_losses: Losses from :meth:`class_losses`, shape ``(..., C)``.
+            classes: Classes of the part.
 
         Returns:
-            Shape ``(...)``, float64.
+            Tensor of shape ``(...)``, float64.
         """
         shares = self.rows.shares(classes)
         present = shares > 0
         return class_losses[..., present] @ shares[present]
 
     def loss(self, classes: Sequence[int], point: Tensor | None = None) -> float:
-        """Loss of a part of the classes at a point.
+        """Compute the loss of a part of the classes at a point.
 
         Args:
-            classes: The part.
-            point: Shape ``(P,)``; by default the model's weights.
+            classes: Classes of the part.
+            point: Point, shape ``(P,)``; by default the model's weights.
         """
         return float(self.mean_loss(self.class_losses(point, self._present(classes)), classes))
 
     def gradient(self, classes: Sequence[int], point: Tensor | None = None) -> tuple[float, Tensor]:
-        """Loss of a part of the classes and its gradient.
+        """Compute the loss of a part of the classes and its gradient.
 
         Args:
-            classes: The part.
-            point: Shape ``(P,)``; by default the model's weights.
+            classes: Classes of the part.
+            point: Point, shape ``(P,)``; by default the model's weights.
 
         Returns:
             The loss, and the gradient, shape ``(P,)``.
@@ -191,12 +191,12 @@ class LossSurface:
         return total, gradient
 
     def weighted_loss(self, point: Mapping[str, Tensor], places: Tensor, classes: Sequence[int]) -> Tensor:
-        """What some of a part's rows add to its loss, with a graph.
+        """Compute the contribution of some of a part's rows to its loss, with a graph.
 
         Args:
-            point: The tensors of a point by name, of the weights' shapes.
-            places: Of the rows among those drawn, shape ``(b,)``.
-            classes: The part.
+            point: Tensors of a point by name, with the weights' shapes.
+            places: Indices of the rows among those drawn, shape ``(b,)``.
+            classes: Classes of the part.
 
         Returns:
             A scalar.
@@ -207,18 +207,18 @@ class LossSurface:
         return losses @ each[targets].to(losses)
 
     def batches(self, classes: Sequence[int]) -> Sequence[Tensor]:
-        """Where the rows of a part are among those drawn, cut into batches.
+        """Return the indices of a part's rows among those drawn, cut into batches.
 
         Args:
-            classes: The part.
+            classes: Classes of the part.
         """
         return torch.split(self.rows.places(classes), self.batch_size)
 
     def leaves(self, point: Tensor | None = None) -> dict[str, Tensor]:
-        """The tensors of a point, to take gradients by.
+        """Return the tensors of a point, as leaves to take gradients by.
 
         Args:
-            point: Shape ``(P,)``; by default the model's weights.
+            point: Point, shape ``(P,)``; by default the model's weights.
         """
         shaped = self.shaped(self.weights if point is None else point)
         return {name: part.detach().requires_grad_() for name, part in shaped.items()}
@@ -227,12 +227,12 @@ class LossSurface:
         """Refuse values that are NaN or infinite.
 
         Args:
-            values: Of any shape.
-            what: Their name in the message.
-            classes: Of which they are.
+            values: Values of any shape.
+            what: Name of the values, for the message.
+            classes: Classes of which they are.
 
         Raises:
-            NonFiniteError: Naming the first of the classes whose own loss is not finite.
+            NonFiniteError: If a value is NaN or infinite; the message names the first class whose own loss is.
         """
         if bool(values.isfinite().all()):
             return
@@ -240,8 +240,8 @@ class LossSurface:
         culprit = next((f" (class {c}: mean loss {losses[c]:g})" for c in classes if losses[c].isinf()), "")
         culprit = culprit or next((f" (class {c})" for c in self._present(classes) if losses[c].isnan()), "")
         raise NonFiniteError(
-            f"the {what} of {len(classes)} of {self.rows.num_classes} classes is not finite{culprit}. Look at the "
-            "model's weights and at the rows; a wider dtype helps where numbers overflow."
+            f"the {what} of {len(classes)} of {self.rows.num_classes} classes is not finite{culprit}. Check the "
+            "model's weights and the rows; a wider dtype helps if numbers overflow."
         )
 
     def _present(self, classes: Sequence[int]) -> list[int]:
@@ -250,7 +250,7 @@ class LossSurface:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each module is in the mode it was in."""
+    """Set evaluation mode, and restore the mode of each module afterwards."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

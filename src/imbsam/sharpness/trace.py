@@ -1,4 +1,4 @@
-"""The trace of the Hessian: the sum of its eigenvalues."""
+"""Trace of the Hessian: the sum of its eigenvalues."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbsam.errors import OptionError
+from imbsam.notebook.tables import facts
 from imbsam.sharpness.directions import rademacher
 from imbsam.sharpness.hessian import HessianProduct
 from imbsam.sharpness.surface import LossSurface
@@ -15,22 +16,26 @@ from imbsam.sharpness.surface import LossSurface
 
 @dataclass(frozen=True)
 class Trace:
-    """An estimate of the trace.
+    """Estimate of the trace.
 
     Args:
         value: Mean over the probes.
-        standard_error: Of the mean; None for one probe.
+        standard_error: Standard error of the mean; None for one probe.
     """
 
     value: float
     standard_error: float | None
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return facts("Trace of the Hessian", [("trace", self.value), ("standard error", self.standard_error)])
+
     @classmethod
     def of(cls, samples: Tensor) -> "Trace":
-        """Sum up the samples of the probes.
+        """Summarise the samples of the probes.
 
         Args:
-            samples: Shape ``(probes,)``.
+            samples: Samples, shape ``(probes,)``.
         """
         error = float(samples.std()) / math.sqrt(len(samples)) if len(samples) > 1 else None
         return cls(float(samples.mean()), error)
@@ -40,10 +45,10 @@ def trace(surface: LossSurface, classes: Sequence[int] | None = None, *, probes:
     """Estimate the trace of the Hessian of a part's loss (Hutchinson 1990).
 
     Args:
-        surface: Where.
-        classes: The part; by default every class.
-        probes: Random vectors.
-        seed: Of the vectors.
+        surface: Loss surface to measure on.
+        classes: Classes of the part; by default every class.
+        probes: Number of random vectors.
+        seed: Seed of the vectors.
 
     Returns:
         The estimate.
@@ -57,19 +62,19 @@ def trace(surface: LossSurface, classes: Sequence[int] | None = None, *, probes:
 
 
 def trace_samples(surface: LossSurface, classes: Sequence[int], *, probes: int = 10, seed: int = 0) -> Tensor:
-    """``v^T H v`` for random vectors v of -1 and 1, each unbiased for the trace.
+    """Compute ``v^T H v`` for random vectors v of -1 and 1, each an unbiased estimate of the trace.
 
-    The vectors depend on the seed alone, so ``surface.mean_loss``, which weighs classes by their rows, makes the
-    samples of a group out of those of its classes.
+    The vectors depend on the seed alone, so ``surface.mean_loss``, which weights classes by their rows, computes the
+    samples of a group from those of its classes.
 
     Args:
-        surface: Where.
-        classes: The part.
-        probes: How many.
-        seed: Of the vectors.
+        surface: Loss surface to measure on.
+        classes: Classes of the part.
+        probes: Number of random vectors.
+        seed: Seed of the vectors.
 
     Returns:
-        Shape ``(probes,)``, float64.
+        Tensor of shape ``(probes,)``, float64.
 
     Raises:
         DataError: If none of the classes has a row.

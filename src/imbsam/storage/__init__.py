@@ -1,1 +1,1 @@
-"""Files that are never torn, content that tells when it has changed, and signals held back."""
+"""Files that are never half written, content with a checksum, and signals that wait."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old content or the new, never a part."""
+"""Atomic writing of files: a reader finds the old content or the new, never a part."""
 
 import contextlib
 import json
@@ -20,18 +20,18 @@ else:
     import fcntl
 
 WAIT = 8.0
-"""Seconds that :func:`alone` waits for another process to leave."""
+"""Seconds that :func:`alone` waits for another process to release the lock."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write aside, flush to the disk, rename.
+    """Write a file atomically: write beside it, flush to the disk, rename.
 
     Args:
-        path: Where; its folder is made if missing.
-        content: Text is written as UTF-8, names that are not as :func:`~imbsam.storage.texts.readable` has them.
+        path: Path of the file; its folder is made if missing.
+        content: Content; text is written as UTF-8, with other names made :func:`~imbsam.storage.texts.readable`.
 
     Raises:
-        RunError: If the file cannot be written (disk full, no permission); what stood there before still stands.
+        RunError: If the file cannot be written (disk full, no permission); the old file is then kept.
     """
     with written_aside(path) as file:
         file.write(content.encode("utf-8", READABLE) if isinstance(content, str) else content)
@@ -39,12 +39,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place when the block ends; where that fails, what stood there before is kept.
+    """Open a file that replaces another when the block ends; if the block fails, the old file is kept.
 
-    What is no file (a pipe, ``/dev/null``) is written to as it stands.
+    A pipe or ``/dev/null`` is written to directly.
 
     Args:
-        path: Where; its folder is made if missing.
+        path: Path of the file; its folder is made if missing.
 
     Yields:
         The file to write to.
@@ -63,11 +63,11 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
 
 
 def keep_as(path: Path, other: Path) -> None:
-    """Give a file a second name, at which whatever stood there is replaced; both are whole at any moment.
+    """Give a file a second name, atomically; a file with that name is replaced.
 
     Args:
-        path: The file; where there is none, nothing happens.
-        other: Its second name.
+        path: The file; if it does not exist, nothing happens.
+        other: Second name of the file.
 
     Raises:
         RunError: If the name cannot be written.
@@ -84,8 +84,8 @@ def keep_as(path: Path, other: Path) -> None:
 
 @contextlib.contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """Where to make what takes the place of a file when the block ends; nothing of it is left where that fails."""
-    with _told(path, "What stood there before is kept."):
+    """Yield a path to write to; the result replaces the file when the block ends, and is removed if the block fails."""
+    with _told(path, "The earlier content is kept."):
         place = end_of(path) if path.is_symlink() else path
         aside = aside_of(place)
         try:
@@ -109,12 +109,12 @@ def _told(path: Path, more: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder for as long as the block runs, or this process lives.
+    """Lock a folder against other processes while the block runs, or this process lives.
 
-    Where the system has no such locks, nobody is kept out.
+    On a system without such locks other processes are not locked out.
 
     Raises:
-        RunError: If another process is in it and stays.
+        RunError: If another process has the lock and keeps it.
     """
     if fcntl is None:
         yield
@@ -129,7 +129,9 @@ def alone(folder: Path) -> Iterator[None]:
         until = time.monotonic() + WAIT
         while not _locked(descriptor):
             if time.monotonic() > until:
-                raise RunError(f"another process is training in {folder}. Let it end, or choose another folder.")
+                raise RunError(
+                    f"another process is training in {folder}. Wait until it ends, or choose another folder."
+                )
             time.sleep(0.05)
         yield
     finally:
@@ -156,7 +158,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def as_json(content: Mapping[str, object]) -> str:
-    """The text of a JSON file of ours."""
+    """Return the text of a JSON file of ours."""
     return json_text(content, indent=1) + "\n"
 
 
@@ -178,7 +180,7 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def harmless(cell: str) -> str:
-    """A readable text that a spreadsheet will not run as a formula."""
+    """Return a readable text that a spreadsheet does not run as a formula."""
     cell = readable(cell)
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
 

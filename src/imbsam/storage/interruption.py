@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: what must not be torn holds them back, anything else stops at once."""
+"""SIGINT and SIGTERM: some blocks make them wait, and anything else stops at once."""
 
 import signal
 import threading
@@ -10,10 +10,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the command to end.
+    """Signal that asked the command to end.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -22,7 +22,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """What a shell expects of a command that a signal ended: 130 after SIGINT, 143 after SIGTERM."""
+    """Return the exit code of a command that a signal ended: 130 after SIGINT, 143 after SIGTERM."""
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
 
 
@@ -38,10 +38,10 @@ def raised() -> Iterator[None]:
 
 
 class HeldBack:
-    """Whether a signal has come.
+    """Record of whether a signal has come.
 
     Attributes:
-        number: The first signal's, or ``None``.
+        number: Number of the first signal, or ``None``.
     """
 
     def __init__(self) -> None:
@@ -55,13 +55,13 @@ class HeldBack:
 
 @contextmanager
 def held_back() -> Iterator[HeldBack]:
-    """Let the first signal wait for :meth:`HeldBack.check` or the end of the block; a second one acts at once.
+    """Make the first signal wait for :meth:`HeldBack.check` or the end of the block; a second one acts at once.
 
-    At the end the signal goes on to whatever handled it before. Processes forked inside the block (those that
-    prepare batches) wait as well, so that a Ctrl-C, which reaches all of them, does not leave the block without them.
+    At the end the signal is passed to its earlier handler. Processes forked inside the block (those that prepare
+    batches) wait as well, so that a Ctrl-C, which reaches all of them, does not end them too early.
 
     Yields:
-        What to ask.
+        Record to check.
     """
     held = HeldBack()
 
@@ -81,7 +81,7 @@ def held_back() -> Iterator[HeldBack]:
 
 
 def ignored() -> None:
-    """Let no further signal disturb the end of this process."""
+    """Ignore further signals, so that this process can end undisturbed."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -97,7 +97,7 @@ def _hand_on(number: int, handlers: Handlers) -> None:
 
 @contextmanager
 def _handled_by(handler: object) -> Iterator[Handlers]:
-    """Handle both signals, those aside that this process was told to ignore; only a main thread can."""
+    """Handle both signals, except those that this process was told to ignore; only a main thread can."""
     main = threading.current_thread() is threading.main_thread()
     before: Handlers = {n: signal.getsignal(n) for n in SIGNALS} if main else {}
     before = {n: held for n, held in before.items() if held not in (signal.SIG_IGN, None)}

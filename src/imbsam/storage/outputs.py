@@ -1,4 +1,4 @@
-"""Places of outputs, tried before the work whose outcome they are to hold; trying leaves nothing behind."""
+"""Checks that outputs can be written, made before the work; they leave nothing behind."""
 
 import contextlib
 import errno
@@ -12,10 +12,10 @@ from imbsam.storage.texts import readable
 
 
 def check_writable(path: Path) -> None:
-    """Find out whether a file can be written; its folder may be missing.
+    """Check that a file can be written; its folder may be missing.
 
     Raises:
-        RunError: If it cannot; nothing was made.
+        RunError: If the file cannot be written; nothing was made.
     """
     missing: list[Path] = []
     try:
@@ -37,17 +37,17 @@ def check_writable(path: Path) -> None:
 
 
 def check_folder(folder: Path, files: Iterable[str]) -> None:
-    """Find out whether files of these names can be written into a folder, which may be missing.
+    """Check that files with these names can be written into a folder, which may be missing.
 
     Raises:
-        RunError: If one cannot; nothing was made.
+        RunError: If a file cannot be written; nothing was made.
     """
     for name in files:
         check_writable(folder / name)
 
 
 def is_stream(path: Path) -> bool:
-    """Whether there is something that is written to as it stands: a pipe, a terminal, ``/dev/null``."""
+    """Return whether a path is written to directly: a pipe, a terminal, ``/dev/null``."""
     try:
         kind = path.stat().st_mode
     except OSError:
@@ -56,12 +56,12 @@ def is_stream(path: Path) -> bool:
 
 
 def end_of(path: Path) -> Path:
-    """Where a path leads, links followed."""
+    """Return where a path leads after following links."""
     return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError where links lead in a circle.
 
 
 def aside_of(path: Path) -> Path:
-    """Where to write what is to take the place of a file; however long its name is."""
+    """Return the path of a temporary file beside a file, however long the file's name is."""
     return path.with_name(f".{path.name[:32]}.{os.getpid()}.part")
 
 
@@ -71,12 +71,12 @@ def _check_name(place: Path) -> None:
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has this name")
         if not os.access(place, os.W_OK):
-            raise PermissionError(errno.EACCES, "it is protected from being written")
+            raise PermissionError(errno.EACCES, "it is write-protected")
 
 
 def _reason(path: Path, error: OSError) -> str:
     with contextlib.suppress(OSError):
         for folder in path.parents:
             if folder.is_file():
-                return f"{readable(str(folder))} is a file and no folder"
+                return f"{readable(str(folder))} is a file, not a folder"
     return str(error.strerror or error)

@@ -1,4 +1,4 @@
-"""Records: dataclasses that stand in JSON files, each a file or a line, checked when they are read."""
+"""Records: dataclasses stored in JSON files, one per file or per line, checked when they are read."""
 
 import json
 from dataclasses import asdict
@@ -26,7 +26,7 @@ def _shown(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_shown)]
-"""A text to be shown: where it is read, what cannot be printed is replaced."""
+"""Text to be shown: characters that cannot be printed are replaced when it is read."""
 
 
 def write_record(path: Path, record: "DataclassInstance") -> None:
@@ -54,15 +54,15 @@ def read_record(kind: type[T], path: Path) -> T:
 
 
 def parsed(kind: type[T], content: bytes | str, place: str) -> T:
-    """Read a record.
+    """Parse a record.
 
     Args:
-        kind: Its dataclass.
-        content: JSON.
-        place: Where it stands, for messages.
+        kind: Dataclass of the record.
+        content: JSON text.
+        place: Name of the place, for messages.
 
     Raises:
-        RunError: If it is damaged.
+        RunError: If the record is damaged.
     """
     try:
         held: object = json.loads(content)
@@ -72,15 +72,15 @@ def parsed(kind: type[T], content: bytes | str, place: str) -> T:
 
 
 def checked_record(kind: type[T], held: object, place: str) -> T:
-    """Build a record of plain values.
+    """Build a record from plain values.
 
     Args:
-        kind: Its dataclass.
-        held: The values by name.
-        place: Where they stand, for messages.
+        kind: Dataclass of the record.
+        held: Values by name.
+        place: Name of the place, for messages.
 
     Raises:
-        RunError: If they are damaged, naming the first that does not fit.
+        RunError: If a value does not fit; the message names the first.
     """
     try:
         adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Content that tells when a bit of it has changed: a SHA-256 before bytes, or among the metadata of safetensors."""
+"""Content with a checksum, a SHA-256 before the bytes or among the metadata of safetensors."""
 
 import hashlib
 import hmac
@@ -14,19 +14,19 @@ ABOUT, DIGEST = "imbsam", "sha256"
 
 
 class DamagedError(ValueError):
-    """Content that is not what was sealed."""
+    """Content that differs from what was sealed."""
 
 
 def sealed(content: bytes) -> bytes:
-    """Put a line with the digest of the content before it."""
+    """Put a line with the checksum of the content before it."""
     return _head(content) + b"\n" + content
 
 
 def unsealed(data: bytes) -> bytes:
-    """The content of :func:`sealed`.
+    """Return the content of :func:`sealed`.
 
     Raises:
-        DamagedError: If it is not what was sealed, to the bit.
+        DamagedError: If a bit differs from what was sealed.
     """
     head, _, content = data.partition(b"\n")
     if not hmac.compare_digest(head, _head(content)):
@@ -39,10 +39,10 @@ def _head(content: bytes) -> bytes:
 
 
 def sealed_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with a digest of everything in it.
+    """Return a safetensors file with a checksum of everything in it.
 
     Args:
-        tensors: By name, on any device.
+        tensors: Tensors by name, on any device.
         metadata: Words to keep beside them.
     """
     kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -52,10 +52,10 @@ def sealed_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 def unsealed_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of :func:`sealed_tensors`.
+    """Return the tensors and metadata of :func:`sealed_tensors`.
 
     Raises:
-        DamagedError: If tensors or metadata are not what was sealed, to the bit.
+        DamagedError: If a bit of tensors or metadata differs from what was sealed.
     """
     try:
         tensors = load(data)

@@ -1,4 +1,4 @@
-"""Texts of somebody else's, as they may be shown and written: names of files need not be text at all."""
+"""Texts from outside in a form that can be shown and written: names of files need not be valid text."""
 
 import codecs
 import json
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 READABLE = "imbsam-readable"
-"""How to encode what an encoding lacks, for ``errors=``: in plain letters, see :func:`readable`."""
+"""Value of ``errors=`` by which an encoding writes what it lacks in plain letters, see :func:`readable`."""
 
 # Joiners that letters of Persian or Hindi and many emoji need; other format characters can reorder the page.
 _JOINERS = "\u200c\u200d"
@@ -22,15 +22,15 @@ _PLAIN = {
 
 
 def readable(text: str) -> str:
-    r"""Text that every UTF-8 file takes: a byte of a file's name that is not UTF-8 becomes ``\xdf``, for instance.
+    r"""Return a text that every UTF-8 file accepts: a byte of a name that is not UTF-8 becomes ``\xdf``, for example.
 
-    Python holds such a byte as half of a surrogate, which no file and no terminal takes.
+    Python stores such a byte as half of a surrogate, which no file and no terminal accepts.
     """
     return text.encode("utf-8", READABLE).decode()
 
 
 def quoted(text: str) -> str:
-    r"""A word of a command line, as a shell reads it: ``'two words'``, ``$'Stra\xdfe'``."""
+    r"""Quote a word of a command line for the shell: ``'two words'``, ``$'Stra\xdfe'``."""
     if all(character.isprintable() for character in text):
         return shlex.quote(text)
     kept = (f"\\{c}" if c in "\\'" else c if c.isprintable() else _escaped(c) for c in text)
@@ -38,10 +38,10 @@ def quoted(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Put a string on one line, and write what cannot be shown as Python does: ``\x07``, ``\u202e``, ``\xdf``.
+    r"""Put a string on one line, and escape what cannot be shown as Python does: ``\x07``, ``\u202e``, ``\xdf``.
 
     Args:
-        text: Any string, for instance a class name taken from a folder's name.
+        text: Any string, for example a class name taken from a folder's name.
 
     Returns:
         The text with runs of white space as one blank and unprintable characters escaped; ``(empty)`` if nothing is
@@ -52,12 +52,12 @@ def printable(text: str) -> str:
 
 
 def json_text(content: object, *, indent: int | None = None, default: Callable[[object], object] | None = None) -> str:
-    """JSON in ASCII, with :func:`readable` names.
+    """Return JSON in ASCII, with :func:`readable` names.
 
     Args:
-        content: Plain values, and what ``default`` makes plain.
-        indent: As for :func:`json.dumps`.
-        default: As for :func:`json.dumps`.
+        content: Plain values, and values that ``default`` makes plain.
+        indent: See :func:`json.dumps`.
+        default: See :func:`json.dumps`.
     """
     text = json.dumps(content, indent=indent, default=default)
     # Half of a surrogate: JSON has no meaning for it, and strict readers refuse it.

@@ -20,11 +20,11 @@ from imbsam.training.methods import FAMILIES, passes_of, with_own_options
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with options of its own.
+    """Method with options of its own.
 
     Args:
-        label: As the user wrote it, ``METHOD`` or ``METHOD:NAME=VALUE,NAME=VALUE``.
-        values: Its options by name.
+        label: Text of the user, ``METHOD`` or ``METHOD:NAME=VALUE,NAME=VALUE``.
+        values: Options of the method by name.
     """
 
     label: str
@@ -35,14 +35,14 @@ class Variant:
         """Read a variant.
 
         Raises:
-            OptionError: If it cannot be read.
+            OptionError: If the variant cannot be read.
         """
         method, values = read_spec(label, "--methods")
         return cls(label, {"method": method, **values})
 
 
 def every_method(labels: Sequence[str]) -> list[str]:
-    """The labels, with the methods of a family in the place of its name, but for those that stand there already."""
+    """Replace the name of a family by its methods, except those that are in the labels already."""
     found: list[str] = []
     for label in labels:
         members = FAMILIES.get(label)
@@ -61,7 +61,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its error, or ``None``."""
+    """Outcome of a run: its error, or ``None``."""
 
     run: PlannedRun
     error: str | None
@@ -104,21 +104,21 @@ def compare(
     workers: Workers = HERE,
     command: str = "",
 ) -> Iterator[Outcome]:
-    """Make every run that is not finished yet, and say how each ended.
+    """Make every run that is not finished yet, and yield how each ended.
 
     Args:
-        folder: Of the comparison.
+        folder: Folder of the comparison.
         source: The data.
-        runs: From :func:`plan_runs`.
-        workers: Who makes them.
-        command: What the user typed, for the report.
+        runs: Runs from :func:`plan_runs`.
+        workers: Workers that make them.
+        command: Command that the user typed, for the report.
 
     Yields:
         The outcome of each run, finished ones first.
 
     Raises:
         OptionError: If the workers cannot be used.
-        RunError: If a folder holds a run with other options, or a process died again and again.
+        RunError: If a folder contains a run with other options, or a process died repeatedly.
     """
     finished = [run for run in runs if state_of(run, source) == "finished"]
     todo = [run for run in runs if run not in finished]
@@ -137,7 +137,7 @@ def compare(
 
 
 def longest_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The runs seed by seed, of each the longest first: the last to begin are short, and no core waits long for them.
+    """Sort runs seed by seed, the longest of each first: the last to begin are short, and no core waits long for them.
 
     Args:
         runs: From :func:`plan_runs`.
@@ -147,20 +147,20 @@ def longest_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 
 def tracks_of(runs: Sequence[PlannedRun]) -> list[Track]:
-    """The trackers that any of the runs writes to."""
+    """Return the trackers that any of the runs writes to."""
     return sorted({track for run in runs for track in chosen(run.options.training.track)})
 
 
 def make_runs(
     source: str, runs: Sequence[PlannedRun], workers: Workers, store: Store | None = None
 ) -> Iterator[Outcome]:
-    """Make runs, or go on with those that were begun, and say how each ended, in the order in which they end."""
+    """Make or resume runs, and yield how each ended, in the order in which they end."""
     threads = workers.threads(len(runs))
     yield from workers.carry_out(_make, [(source, run, threads, store) for run in runs])
 
 
 def _make(work: tuple[str, PlannedRun, int | None, Store | None]) -> Outcome:
-    """Make one run, in whatever process this is."""
+    """Make one run, in the process of a worker."""
     source, run, threads, store = work
     options = run.options
     if options.training.threads is None and threads is not None:
@@ -175,10 +175,10 @@ def _make(work: tuple[str, PlannedRun, int | None, Store | None]) -> Outcome:
 
 
 def state_of(run: PlannedRun, source: str) -> str:
-    """Whether a run is finished, begun, or new.
+    """Return whether a run is finished, begun, or new.
 
     Raises:
-        RunError: If its folder holds a run of other options.
+        RunError: If its folder contains a run with other options.
     """
     folder = RunFolder(run.folder)
     if not folder.exists():

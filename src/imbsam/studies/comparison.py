@@ -1,4 +1,4 @@
-"""``comparison.json``: what a comparison was of, so that a report finds its runs."""
+"""Content of ``comparison.json``: the runs of a comparison, by which a report finds them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ NAME = "comparison.json"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of a comparison, finished or not.
+    """Runs of a comparison, finished or not.
 
     Args:
-        schema: Of the file.
+        schema: Schema of the file.
         source: The data.
         methods: Labels in order, the baseline first.
-        seeds: In order.
-        runs: The folder of each, from that of the comparison.
-        command: What the user typed.
+        seeds: Seeds in order.
+        runs: Folder of each run, relative to that of the comparison.
+        command: Command that the user typed.
     """
 
     schema: Literal[1]
@@ -31,12 +31,12 @@ class Comparison:
 
     @staticmethod
     def stands_in(folder: Path) -> bool:
-        """Whether a folder is that of a comparison."""
+        """Return whether a folder is that of a comparison."""
         return (folder / NAME).is_file()
 
     @classmethod
     def read(cls, folder: Path) -> "Comparison":
-        """Read it.
+        """Read the file of a comparison.
 
         Raises:
             RunError: If the file is missing or damaged.
@@ -44,7 +44,7 @@ class Comparison:
         return read_record(cls, folder / NAME)
 
     def write(self, folder: Path) -> None:
-        """Write it.
+        """Write the file of the comparison.
 
         Raises:
             RunError: If the file cannot be written.

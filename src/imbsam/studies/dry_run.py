@@ -1,4 +1,4 @@
-"""Before a long training: one step of each method on real rows, and what all of it will take."""
+"""Dry run before a long training: one step of each method on real rows, and a forecast of the whole training."""
 
 import time
 import warnings
@@ -21,10 +21,10 @@ from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
 
 FEWEST = 4
-"""Rows of the step at least: half of them of the most frequent classes, half of the rarest."""
+"""Smallest number of rows of the step: half of them of the most frequent classes, half of the rarest."""
 
 ACTIVATIONS = 2**28
-"""Bytes of activations that more rows may keep, up to the run's batch."""
+"""Largest size in bytes of the activations of more rows, up to the run's batch."""
 
 LONG_ENOUGH = 0.1
 """Seconds of plain steps that are measured, after one that is not."""
@@ -35,20 +35,20 @@ ASSUMED = (
     "optimizer's buffers, two copies more where weights are perturbed, and the activations of one batch, counted on "
     "the real model; the data, the workspace of kernels and the driver's own (1 to 2 GiB on CUDA) come on top."
 )
-"""What a forecast rests on."""
+"""Assumptions of a forecast."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The model of a run, tried on real rows.
+    """Model of a run, tried on real rows.
 
     Args:
-        rows: How many it was tried on.
-        shape: Of a row.
-        parameters: How many.
-        kept: Bytes of activations that a forward of one row keeps for its backward.
-        samples_per_second: Training rows of plain steps.
-        measured: That it was measured here; else it was given.
+        rows: Number of rows it was tried on.
+        shape: Shape of a row.
+        parameters: Number of parameters.
+        kept: Size in bytes of the activations that a forward of one row keeps for its backward.
+        samples_per_second: Training rows per second of plain steps.
+        measured: Whether this speed was measured here; else it was given.
     """
 
     rows: int
@@ -61,15 +61,15 @@ class Network:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one run of a method will take.
+    """Forecast of one run of a method.
 
     Args:
-        loss: Of the step that was made, at the unperturbed weights.
-        network: What was trained.
-        cost: Of its steps beside plain ones.
-        steps: Of the whole run.
-        memory: Bytes of weights, gradients, the optimizer's buffers and the activations of a batch, at most.
-        seconds: Of training, with validation after each epoch and the test at the end.
+        loss: Loss of the step that was made, at the unperturbed weights.
+        network: Network that was tried.
+        cost: Cost of its steps relative to plain ones.
+        steps: Number of steps of the whole run.
+        memory: Largest size in bytes of weights, gradients, the optimizer's buffers and the activations of a batch.
+        seconds: Time of training in seconds, with validation after each epoch and the test at the end.
     """
 
     loss: float
@@ -82,15 +82,15 @@ class Forecast:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What was tried and found.
+    """Result of a dry run.
 
     Args:
-        counts: Training rows of each class, as they will be trained on.
+        counts: Training rows of each class, as they will be used.
         groups: Shot group of each class.
-        validation: Validation rows.
-        test: Test rows.
-        forecasts: By label.
-        notes: On the data.
+        validation: Number of validation rows.
+        test: Number of test rows.
+        forecasts: Forecasts by label.
+        notes: Notes on the data.
     """
 
     counts: tuple[int, ...]
@@ -104,16 +104,16 @@ class DryRun:
 def dry_run(
     source: str, runs: Sequence[PlannedRun], *, samples_per_second: float | None = None, open_all: bool = True
 ) -> DryRun:
-    """Read and check the data, make one step of each method on real rows, and say what its run will take.
+    """Read and check the data, make one step of each method on real rows, and forecast its run.
 
     Nothing is written. The activations are those that the real model keeps, counted by hooks; the work of the steps is
     counted on the true classes of the true batches (:func:`imbsam.runs.cost.cost_of`).
 
     Args:
         source: The data.
-        runs: One of each method.
-        samples_per_second: Of plain steps on the machine that will train; by default measured here.
-        open_all: Open every image file, as a run does, and not only those of the step; see :func:`imbsam.data.load`.
+        runs: One run of each method.
+        samples_per_second: Samples per second of plain steps on the machine that will train; by default measured here.
+        open_all: Open every image file, as a run does, instead of only those of the step; see :func:`imbsam.data.load`.
 
     Raises:
         ImbsamError: If the data, an option or a sample cannot be used, or a loss is NaN or infinite.
@@ -159,14 +159,14 @@ def _size(samples: data.Samples | None) -> int:
 
 
 def _plain(problem: setup.Problem) -> setup.Problem:
-    """The same problem under its base optimizer alone, whose steps are too short to lead anywhere."""
+    """Return the same problem under its base optimizer alone, with steps too short to change anything."""
     options = problem.options
     base = MethodOptions(method=base_of(options.method), rho=0.0)
     return replace(problem, options=replace(options, method=base, training=replace(options.training, lr=1e-12)))
 
 
 def _some(problem: setup.Problem, number: int) -> tuple[Tensor, Tensor]:
-    """Training rows, augmented, of the most frequent and of the rarest classes."""
+    """Return training rows, augmented, of the most frequent and of the rarest classes."""
     train = problem.dataset.train
     order = problem.priors.counts[train.targets].argsort(descending=True, stable=True)
     rows = torch.cat([order[: number - number // 2], order[len(order) - number // 2 :]])
@@ -180,7 +180,7 @@ def _some(problem: setup.Problem, number: int) -> tuple[Tensor, Tensor]:
 
 
 def _tried(problem: setup.Problem, samples_per_second: float | None) -> Network:
-    """Forward few rows, then time plain steps on as many as the batch has or as little memory holds."""
+    """Forward a few rows, then time plain steps on as many as the batch has or as little memory holds."""
     model = setup.build_model(problem)
     most = min(setup.batch_size_of(problem.options), len(problem.dataset.train))
     few, _ = _some(problem, min(FEWEST, most))
@@ -200,7 +200,7 @@ def _tried(problem: setup.Problem, samples_per_second: float | None) -> Network:
 
 
 def _kept(model: nn.Module, x: Tensor) -> int:
-    """Bytes that a forward keeps for its backward, each storage once, the weights aside."""
+    """Return the bytes that a forward keeps for its backward, each storage once, without the weights."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     found: dict[int, int] = {}
 
@@ -217,7 +217,7 @@ def _kept(model: nn.Module, x: Tensor) -> int:
 
 
 def _measured(problem: setup.Problem, rows: int) -> float:
-    """Rows a second of plain steps, after one that is not measured."""
+    """Return rows per second of plain steps, after one step that is not measured."""
     step = _Step(problem, rows)
     step.make()
     began, made = time.perf_counter(), 0
@@ -229,11 +229,11 @@ def _measured(problem: setup.Problem, rows: int) -> float:
 
 
 class _Step:
-    """The model, loss and optimizer of a run, and some of its rows.
+    """Model, loss and optimizer of a run, and some of its rows.
 
     Args:
-        problem: The run.
-        rows: How many.
+        problem: Data and options of the run.
+        rows: Number of rows.
     """
 
     def __init__(self, problem: setup.Problem, rows: int) -> None:
@@ -246,7 +246,7 @@ class _Step:
         self.optimizer = setup.build_optimizer(problem, self.model, total_steps=self.steps)
 
     def make(self) -> float:
-        """Make a step, and give its loss."""
+        """Make a step, and return its loss."""
         loss, _ = train_step(
             self.model,
             self.criterion,
@@ -259,7 +259,7 @@ class _Step:
         return float(loss)
 
     def memory(self) -> int:
-        """Bytes of weights, their average, gradients and what the optimizer holds beside them, after a step."""
+        """Return the bytes of weights, their average, gradients and the optimizer's state after a step."""
         weights = sum(parameter.nbytes for parameter in self.model.parameters())
         buffers = sum(
             value.nbytes

@@ -1,4 +1,4 @@
-"""The finished runs behind folders that a user names."""
+"""Finished runs in the folders that a user names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ from imbsam.studies.comparison import Comparison
 
 
 def finished_runs(paths: Sequence[Path]) -> list[Path]:
-    """Folders of runs; that of a comparison stands for its finished runs.
+    """Return folders of finished runs; that of a comparison stands for its finished runs.
 
     Args:
-        paths: As named by the user.
+        paths: Paths that the user named.
 
     Raises:
         OptionError: If a run is named twice.
-        RunError: If a folder holds no run, or no run of a comparison is finished.
+        RunError: If a folder contains no run, or no run of a comparison is finished.
     """
     folders = []
     for path in paths:
@@ -25,10 +25,10 @@ def finished_runs(paths: Sequence[Path]) -> list[Path]:
             continue
         finished = [path / name for name in Comparison.read(path).runs if RunFolder(path / name).result.exists()]
         if not finished:
-            raise RunError(f"no run of the comparison in {path} is finished. Compare again.")
+            raise RunError(f"no run of the comparison in {path} is finished. Run the comparison again.")
         folders += finished
     for folder in folders:
         RunFolder(folder).read_config()
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise OptionError("the same run is named twice. Name each run once.")
+        raise OptionError("the same run is given twice. Give each run once.")
     return folders

@@ -1,4 +1,4 @@
-"""The journal of a study: a line for whatever happens in it, in one file that a killed process leaves whole."""
+"""Journal of a study: one line per event, in one file that stays intact if the process is killed."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from imbsam.errors import RunError
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal in a file that no other process writes to.
+    """Journal of Optuna in a file that no other process writes to.
 
     Args:
-        path: Of the file, in a folder that the caller is :func:`~imbsam.storage.files.alone` in.
+        path: Path of the file, in a folder that the caller has locked by :func:`~imbsam.storage.files.alone`.
 
     Raises:
         RunError: If the file cannot be read or written.
@@ -32,7 +32,7 @@ class Journal(JournalFileBackend):
         """Write lines, flushed to the disk.
 
         Raises:
-            RunError: If they cannot be written (disk full, no permission); the lines before stand.
+            RunError: If they cannot be written (disk full, no permission); earlier lines are kept.
         """
         try:
             super().append_logs(logs)
@@ -40,11 +40,11 @@ class Journal(JournalFileBackend):
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> RunError:
-        return RunError(f"cannot write {self._path}: {error.strerror or error}. What stood there before is kept.")
+        return RunError(f"cannot write {self._path}: {error.strerror or error}. The earlier content is kept.")
 
 
 def _cut_to_whole_lines(path: Path) -> None:
-    """Drop a last line without an end, as a full disk leaves it; whatever was appended to it would be lost."""
+    """Drop a last line without an end, which a full disk leaves: anything appended to it would be lost."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):

@@ -1,4 +1,4 @@
-"""Recipes: what a comparison is made with, and where its values are from, a YAML file each."""
+"""Recipes: the settings of a comparison and the source of each value, in one YAML file each."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from imbsam.data.layouts import LAYOUTS, Layout
 from imbsam.errors import OptionError
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
-"""Files of the recipes that come along, ``NAME.VARIANT.yaml``."""
+"""Files of the recipes in the package, ``NAME.VARIANT.yaml``."""
 
 USUAL = "published"
 """The variant of a recipe that is named without one."""
 
 RECIPES = tuple(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
-"""Names of the recipes that come along, ``NAME.VARIANT``."""
+"""Names of the recipes in the package, ``NAME.VARIANT``."""
 
 
 @dataclass(frozen=True)
 class RecipeHead:
-    """What a recipe's file says beside the settings of the comparison."""
+    """Description in a recipe's file, beside the settings of the comparison."""
 
     __pydantic_config__ = STRICT
 
@@ -41,12 +41,12 @@ class RecipeHead:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as its file has it.
+    """Recipe in the form of its file.
 
     Args:
-        name: One of :data:`RECIPES`, or what a file of one's own is called.
-        head: What it says of itself.
-        settings: Of the comparison, as ``imbsam compare --config FILE`` reads them.
+        name: One of :data:`RECIPES`, or the name of a file of your own.
+        head: Description of the recipe.
+        settings: Settings of the comparison, as ``imbsam compare --config FILE`` reads them.
         text: The whole file.
     """
 
@@ -63,7 +63,7 @@ class Recipe:
             name: ``NAME``, ``NAME.VARIANT`` or the path of a YAML file.
 
         Raises:
-            OptionError: If there is none, or its head cannot be read.
+            OptionError: If there is no such recipe, or its head cannot be read.
         """
         path = _file_of(name)
         values = read_yaml(path)
@@ -79,15 +79,15 @@ class Recipe:
 
     @property
     def layout(self) -> Layout | None:
-        """What the data have to be."""
+        """Layout that the data must have."""
         return None if self.head.layout is None else LAYOUTS[self.head.layout]
 
     def labels(self, methods: Sequence[str]) -> list[str]:
-        """The methods to compare, with the recipe's options of each.
+        """Return the methods to compare, with the recipe's options of each.
 
         Args:
-            methods: Names, for which the recipe's options of that method stand, or ``METHOD:OPTION=VALUE,...``, which
-                stand for themselves.
+            methods: Names of methods, which get the recipe's options, or ``METHOD:OPTION=VALUE,...``, which are used
+                unchanged.
         """
         held = self.settings.get("methods", ())
         labels = [*([held] if isinstance(held, str) else held if isinstance(held, list) else ()), *self.head.others]
@@ -95,16 +95,16 @@ class Recipe:
         return [method if method in labels else own.get(method, method) for method in methods]
 
     def source(self, place: str) -> str:
-        """Find the data and compare them with the layout, where there is one.
+        """Find the data and compare them with the layout, if there is one.
 
         Args:
-            place: What the user named.
+            place: Place that the user named.
 
         Returns:
-            The source as :func:`imbsam.data.load` takes it.
+            The source, as for :func:`imbsam.data.load`.
 
         Raises:
-            DataError: If a file is missing, or a number of classes or samples is another.
+            DataError: If a file is missing, or a number of classes or samples differs.
         """
         if self.layout is None:
             return place

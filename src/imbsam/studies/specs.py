@@ -1,4 +1,4 @@
-"""What the command calls ``NAME:OPTION=VALUE,...``: one of several things with options of its own."""
+"""Syntax ``NAME:OPTION=VALUE,...`` of the command line: a name with options of its own."""
 
 import re
 
@@ -8,11 +8,11 @@ from imbsam.errors import OptionError
 
 
 def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
-    """Read one.
+    """Read a name with options.
 
     Args:
-        label: As the user wrote it, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
-        option: Of the command, for the message.
+        label: Text of the user, ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``.
+        option: Option of the command, for the message.
 
     Returns:
         The name, and its options.
@@ -31,5 +31,7 @@ def read_spec(label: str, option: str) -> tuple[str, dict[str, object]]:
         except yaml.YAMLError:
             equals = ""
         if not equals or not name:
-            raise OptionError(f"{option} {label}: {pair!r} is not NAME=VALUE, as imbsam:rho=0.1,tail-weight=2.")
+            raise OptionError(
+                f"{option} {label}: {pair!r} is not NAME=VALUE, for example imbsam:rho=0.1,tail-weight=2."
+            )
     return chosen, values

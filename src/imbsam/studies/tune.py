@@ -1,4 +1,4 @@
-"""Searching options on validation data: trials proposed by Optuna, each an ordinary run a seed, none of them lost."""
+"""Search of options on validation data: trials proposed by Optuna, each an ordinary run per seed, none of them lost."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 STUDY = "imbsam"
 PLACE = "folder"
-"""What a trial says of where its runs are: a trial of another folder is somebody else's."""
+"""Key of a trial's folder in the study, by which trials of other folders are told apart."""
 ERRORS = "errors"
-"""What a study says of trials that came to no score, by number."""
+"""Key of the errors of failed trials in the study, by number."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What an option is searched in.
+    """Range in which an option is searched.
 
     Args:
-        name: Of the option.
-        values: The lowest and the highest number, or the choices.
-        kind: ``"log"`` and ``"linear"`` ranges of floats, ``"choice"``.
+        name: Name of the option.
+        values: Lowest and highest number, or the choices.
+        kind: ``"log"`` or ``"linear"`` for ranges of floats, or ``"choice"``.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Range:
         if "|" in rest:
             choices = tuple(map(_choice, rest.split("|")))
             if len(set(map(repr, choices))) < len(choices):
-                raise OptionError(f"--search {text}: a choice is there twice.")
+                raise OptionError(f"--search {text}: a choice occurs twice.")
             return cls(name, choices, "choice")
         low, colon, high = rest.partition(":")
         try:
@@ -73,11 +73,13 @@ class Range:
         except ValueError:
             colon = ""
         if not colon or not math.isfinite(most - least) or least >= most:
-            raise OptionError(f"--search {text}: give LOW:HIGH or A|B|C, as rho=0.02:0.5 or tail=fewer-than=20|auto.")
+            raise OptionError(
+                f"--search {text}: give LOW:HIGH or A|B|C, such as rho=0.02:0.5 or tail=fewer-than=20|auto."
+            )
         return cls(name, (least, most), "log" if least > 0 and most >= 10 * least else "linear")
 
     def distribution(self) -> "BaseDistribution":
-        """What Optuna draws from."""
+        """Distribution from which Optuna draws."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution
 
         if self.kind == "choice":
@@ -87,7 +89,7 @@ class Range:
 
 
 def _choice(text: str) -> object:
-    """A value as typed; YAML by itself takes 1e-6 for a word."""
+    """Return a value from the user's text; plain YAML would read 1e-6 as a word."""
     value: object = yaml.safe_load(text)
     if isinstance(value, str):
         with suppress(ValueError):
@@ -101,13 +103,13 @@ USUAL: Mapping[str, str] = {
     "rho": "0.02:0.5",
     "tail": "auto|rarest-classes=0.2|rarest-classes=0.4|rarest-classes=0.6",
 }
-"""Where an option is searched unless something else is said."""
+"""Default ranges of the options."""
 
 
 def usual_search(options: Options) -> tuple[Range, ...]:
-    """What is searched unless something else is said: what a method has of learning rate, decay, rho and tail."""
+    """Return the default search: learning rate, weight decay, rho and tail, as far as a method has them."""
     name = checked_name(options.method.method)
-    check_network(name, "imbsam tune, where nothing else is said,")
+    check_network(name, "imbsam tune, by default")
     names = ["lr", "weight_decay"]
     if name not in PLAIN:
         names += ["rho", *(["tail"] if METHODS[name].kind.class_aware else [])]
@@ -116,13 +118,13 @@ def usual_search(options: Options) -> tuple[Range, ...]:
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial.
+    """Trial of a study.
 
     Args:
-        number: From 0.
-        values: The options it took, by name.
-        score: Mean of the objective over its seeds; None if it did not come to one.
-        error: Why not.
+        number: Number of the trial, from 0.
+        values: Values of its options by name.
+        score: Mean of the objective over its seeds; None if the trial failed.
+        error: Error of a failed trial.
     """
 
     number: int
@@ -133,12 +135,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for.
+    """Definition of a search.
 
     Args:
-        ranges: Options and where they are searched.
-        trials: How many trials the study is to have.
-        seeds: Of each trial's runs.
+        ranges: Options and their ranges.
+        trials: Number of trials of the study.
+        seeds: Seeds of each trial's runs.
         objective: Score on the validation data, of the epoch that a run keeps.
         storage: Address of an Optuna storage that other machines share; by default a file in the folder.
     """
@@ -160,26 +162,26 @@ class Search:
 def tune(
     folder: Path, source: str, options: Options, search: Search, *, workers: Workers, command: str = ""
 ) -> Iterator[Tried]:
-    """Make trials until the study has as many as asked for, and say how each ended.
+    """Make trials until the study has enough, and yield how each ended.
 
-    Proposals are made for all workers at once, each a function of the seed, its number and the trials before; a study
-    of one worker repeats bit for bit, interrupted or not. A trial that was begun when the process ended is gone on
-    with. Test data are not looked at.
+    Proposals are made for all workers at once, each a function of the seed, its number and the trials before. A study
+    with one worker repeats bit for bit, interrupted or not. A trial that was running when the process ended is resumed.
+    Test data are not used.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
         source: The data.
-        options: Those that are not searched.
-        search: What is looked for.
-        workers: Who makes the runs.
-        command: What the user typed.
+        options: Options that are not searched.
+        search: Definition of the search.
+        workers: Workers that make the runs.
+        command: Command that the user typed.
 
     Yields:
-        Each trial: those made before first.
+        Each trial, earlier ones first.
 
     Raises:
         OptionError: If Optuna is not installed, or an option to search is unknown.
-        RunError: If another process is at work in the folder, or the folder holds another study.
+        RunError: If another process uses the folder, or the folder contains another study.
     """
     try:
         import optuna
@@ -211,28 +213,28 @@ def tune(
 
 
 def best_of(tried: Sequence[Tried]) -> Tried:
-    """The trial with the highest score.
+    """Return the trial with the highest score.
 
     Raises:
-        RunError: If none came to a score.
+        RunError: If every trial failed.
     """
     scored = [each for each in tried if each.score is not None]
     if not scored:
         reasons = next((each.error for each in tried if each.error), "there was no trial")
-        raise RunError(f"no trial came to a score; the first: {reasons}")
+        raise RunError(f"every trial failed; the first: {reasons}")
     return max(scored, key=lambda each: (cast(float, each.score), -each.number))
 
 
 def write_best(folder: Path, options: Options, best: Tried) -> Path:
-    """Write the options of the best trial, as ``--config`` reads them.
+    """Write the options of the best trial to a file for ``--config``.
 
     Args:
-        folder: Of the study.
-        options: Those that were not searched.
+        folder: Folder of the study.
+        options: Options that were not searched.
         best: The trial.
 
     Returns:
-        The file.
+        Path of the file.
     """
     path = folder / "best.yaml"
     write_atomically(path, to_yaml(with_own_options(options, best.values).flat()))
@@ -270,7 +272,7 @@ def _study(folder: Path, source: str, options: Options, search: Search) -> "Stud
 def _proposed(
     study: "Study", space: Mapping[str, "BaseDistribution"], seed: int, folder: Path
 ) -> tuple[int, Mapping[str, object]]:
-    """Begin a trial, in one write: a process that is killed leaves it with all its values, or not at all.
+    """Start a trial in a single write: a process that is killed leaves it with all its values, or not at all.
 
     Returns:
         Its number and its values.
@@ -300,7 +302,7 @@ def _carried_out(
     workers: Workers,
     store: Store | None,
 ) -> Iterator[Tried]:
-    """Make the runs of some trials, and tell the study."""
+    """Make the runs of some trials, and report to the study."""
     from optuna.trial import TrialState
 
     runs: dict[int, list[PlannedRun]] = {}

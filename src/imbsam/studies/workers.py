@@ -1,4 +1,4 @@
-"""Where many runs are made: processes of this machine, or the workers of a Dask or Ray cluster; all of it by joblib."""
+"""Workers of many runs: processes of this machine, or the workers of a Dask or Ray cluster, all through joblib."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ from imbsam.config import Backend
 from imbsam.errors import OptionError, RunError, RunWarning
 
 ATTEMPTS = 3
-"""Times that work is begun whose process dies under it."""
+"""Number of attempts at work whose process dies."""
 
 PATIENCE = 10
 """Seconds to wait for a scheduler."""
@@ -25,13 +25,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Workers:
-    """Who makes the runs.
+    """Workers that make the runs.
 
     Args:
-        jobs: Of this machine: processes; by default one a core. Of a cluster: how many of its workers at most.
+        jobs: Number of processes on this machine, by default one per core; on a cluster, largest number of workers.
         backend: ``"local"``, or ``"dask"`` or ``"ray"`` for a cluster. Its workers need this library and the same
             folders; each makes one run at a time.
-        address: Of the cluster's scheduler.
+        address: Address of the cluster's scheduler.
 
     Raises:
         OptionError: If ``jobs`` is below 1, or an address is missing or not needed.
@@ -45,28 +45,30 @@ class Workers:
         if self.jobs is not None and self.jobs < 1:
             raise OptionError(f"--jobs must be at least 1; got {self.jobs}.")
         if self.backend == "local" and self.address is not None:
-            raise OptionError("--address is of a cluster: name its kind, --backend dask or --backend ray.")
+            raise OptionError("--address belongs to a cluster: name its kind, --backend dask or --backend ray.")
         if self.backend != "local" and self.address is None:
             example = "tcp://10.0.0.1:8786" if self.backend == "dask" else "10.0.0.1:6379"
-            raise OptionError(f"--backend {self.backend} needs the address of the cluster, as --address {example}.")
+            raise OptionError(
+                f"--backend {self.backend} needs the address of the cluster, for example --address {example}."
+            )
 
     def number(self, work: int) -> int:
-        """How many run at once of so many pieces of work, on this machine."""
+        """Return how many pieces of work run at the same time on this machine."""
         return min(self.jobs or cores(), work)
 
     def threads(self, work: int) -> int | None:
-        """Threads of each run; None: what a worker of a cluster is started with."""
+        """Return the threads of each run; None for those that a cluster's worker was started with."""
         return max(1, cores() // self.number(work)) if self.backend == "local" and work else None
 
     def carry_out(self, make: Callable[[T], R], work: Sequence[T]) -> Iterator[R]:
-        """Do each piece of work once, and again what a process that died had begun.
+        """Do each piece of work, and repeat a piece whose process died.
 
         Args:
-            make: A function of a module.
-            work: What to call it with; anything that can be pickled.
+            make: Function of a module.
+            work: Arguments to call it with; anything that can be pickled.
 
         Yields:
-            What came out of each, in the order in which they end.
+            Result of each piece, in the order in which they end.
 
         Raises:
             OptionError: If the cluster's package is not installed, or its workers share a process.
@@ -93,7 +95,7 @@ class Workers:
                         yield made
                 return
             except TerminatedWorkerError:
-                text = f"a process died, perhaps for lack of memory; {len(left)} runs are begun again or gone on with."
+                text = f"a process died, perhaps for lack of memory; {len(left)} runs are started again or resumed."
                 warnings.warn(text, RunWarning, stacklevel=2)
         raise RunError(
             f"a process died {ATTEMPTS} times, perhaps for lack of memory. Finished runs are kept: run the same "
@@ -102,7 +104,7 @@ class Workers:
 
     @contextmanager
     def _configured(self, work: int) -> Iterator[tuple[int, bool]]:
-        """Joblib set up: how many at once, and whether results come as they are made."""
+        """Set up joblib: the number of workers, and whether results arrive as they are made."""
         import joblib
 
         if self.backend == "local":
@@ -118,11 +120,11 @@ class Workers:
 
 
 HERE = Workers()
-"""A process for each core of this machine."""
+"""Workers with a process for each core of this machine."""
 
 
 def _numbered(make: Callable[[T], R], here: Path, asked_by: int | None, place: int, piece: T) -> tuple[int, R]:
-    """A worker may have been started in another folder, and paths are of ours."""
+    """Run a piece of work in our folder, to which paths are relative: a worker may have started in another."""
     if Path.cwd() != here:
         os.chdir(here)
     if asked_by == os.getppid():
@@ -131,7 +133,7 @@ def _numbered(make: Callable[[T], R], here: Path, asked_by: int | None, place: i
 
 
 def end_with(parent: int) -> None:
-    """End this process soon after its parent was killed: the same command again would find the run in training."""
+    """End this process soon after its parent was killed, so that a repeated command finds the run free."""
     name = f"ends with {parent}"
     if any(thread.name == name for thread in threading.enumerate()):
         return
@@ -145,7 +147,7 @@ def end_with(parent: int) -> None:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     found = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
     return found or 1
 
@@ -159,14 +161,14 @@ def _dask(address: str) -> Iterator[None]:
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise RunError(f"no Dask scheduler answers at {address} ({error}). Start one, or mend --address.") from None
+        raise RunError(f"no Dask scheduler answers at {address} ({error}). Start one, or correct --address.") from None
     with client:
         busy = [
             name for name, worker in client.scheduler_info(n_workers=-1)["workers"].items() if worker["nthreads"] > 1
         ]
         if busy:
             raise OptionError(
-                f"the Dask worker {busy[0]} has several threads, and runs would share its random numbers: start "
+                f"the Dask worker {busy[0]} has several threads, but runs would then share random numbers: start "
                 f"workers of one thread, dask worker {address} --nworkers 4 --nthreads 1."
             )
         yield
@@ -182,7 +184,7 @@ def _ray(address: str) -> Iterator[int]:
     try:
         ray.init(address=address, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
-        raise RunError(f"no Ray cluster answers at {address} ({error}). Start one, or mend --address.") from None
+        raise RunError(f"no Ray cluster answers at {address} ({error}). Start one, or correct --address.") from None
     try:
         register_ray()
         yield int(ray.cluster_resources().get("CPU", 1))

@@ -1,1 +1,1 @@
-"""A training step and what stands around it: shared by runs, estimators and detectors."""
+"""A training step and its surroundings, shared by runs, estimators and detectors."""

@@ -10,28 +10,28 @@ from imbsam.config import TrainingOptions
 from imbsam.errors import OptionError
 
 MODULE = "module."
-"""What stands before the names of the model in the state of its average."""
+"""Prefix of the model's names in the state of its average."""
 
 
 def check_average(training: TrainingOptions) -> None:
-    """Refuse a decay of what is not averaged.
+    """Refuse a decay without an average.
 
     Raises:
-        OptionError: If a decay is given and no average is asked for.
+        OptionError: If a decay is given without an average.
     """
     if training.average == "none" and training.average_decay != TrainingOptions().average_decay:
-        raise OptionError(f"--average-decay {training.average_decay} is of an average: give --average ema with it.")
+        raise OptionError(f"--average-decay {training.average_decay} needs an average: add --average ema.")
 
 
 def average_of(model: nn.Module, training: TrainingOptions) -> AveragedModel | None:
-    """Begin the average that the options ask for; BatchNorm's running statistics are averaged as the weights are.
+    """Start the average of the weights that the options choose; it includes BatchNorm's running statistics.
 
     Args:
-        model: With its first weights, which are copied.
-        training: Says which average.
+        model: Model with its initial weights, which are copied.
+        training: Options that choose the average.
 
     Returns:
-        The average, to be updated after each step; None where none is asked for.
+        The average, to be updated after each step; None without an average.
 
     Raises:
         OptionError: If the model has a buffer that has no average.
@@ -55,19 +55,19 @@ def average_of(model: nn.Module, training: TrainingOptions) -> AveragedModel | N
 
 
 def warm_decay(decay: float, steps: int) -> float:
-    """The decay after some steps: short at first, so that the initial weights do not outlast a short run.
+    """Return the decay after some steps: small at first, so that a short run does not keep the initial weights.
 
     Args:
-        decay: Of a long run.
-        steps: Averaged before; the first step's weights are copied.
+        decay: Decay of a long run.
+        steps: Number of steps averaged before; the first step's weights are copied.
     """
     return min(decay, (1 + steps) / (10 + steps))
 
 
 def averaged_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of the model itself in that of its average.
+    """Extract the state of the model itself from the state of its average.
 
     Args:
-        state: Of :func:`average_of`'s.
+        state: State of :func:`average_of`'s.
     """
     return {name.removeprefix(MODULE): tensor for name, tensor in state.items() if name.startswith(MODULE)}

@@ -1,4 +1,4 @@
-"""The loss of a run: from its options, with smoothed targets and deferred re-weighting."""
+"""The loss of a run, made from its options, with smoothed targets and deferred re-weighting."""
 
 from torch import nn
 
@@ -9,11 +9,11 @@ from imbsam.priors import ClassPriors
 
 
 def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
-    """The per-sample loss of a run on the CPU, with deferred re-weighting where asked for.
+    """Make the per-sample loss of a run on the CPU, with deferred re-weighting if chosen.
 
     Args:
-        options: Of the run.
-        priors: Of its training data.
+        options: Options of the run.
+        priors: Class priors of its training data.
 
     Raises:
         OptionError: If the loss or one of its options is unknown.
@@ -26,11 +26,11 @@ def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
 
 
 def loss_of(options: Options, priors: ClassPriors) -> nn.Module:
-    """The per-sample loss of a run without deferred re-weighting, its targets smoothed where asked for.
+    """Make the per-sample loss of a run without deferred re-weighting, with smoothed targets if chosen.
 
     Args:
-        options: Of the run.
-        priors: Of its training data.
+        options: Options of the run.
+        priors: Class priors of its training data.
 
     Raises:
         OptionError: If the loss or one of its options is unknown.
@@ -43,10 +43,10 @@ def loss_of(options: Options, priors: ClassPriors) -> nn.Module:
 
 
 def loss_values(options: Options) -> dict[str, float]:
-    """The parameters given to the loss.
+    """Read the parameters given to the loss.
 
     Raises:
-        OptionError: If one is not NAME=NUMBER.
+        OptionError: If a parameter is not of the form NAME=NUMBER.
     """
     values: dict[str, float] = {}
     for pair in options.loss.loss_options:
@@ -54,30 +54,30 @@ def loss_values(options: Options) -> dict[str, float]:
         try:
             values[name.replace("-", "_")] = float(value)
         except ValueError:
-            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, as tau=1.5.") from None
+            raise OptionError(f"--loss-options {pair}: give NAME=NUMBER, for example tau=1.5.") from None
     return values
 
 
 def check_soft_targets(options: Options) -> None:
-    """Refuse mixed or smoothed targets where the loss takes none, and options of mixing without it.
+    """Refuse mixed or smoothed targets for a loss that cannot use them, and options of mixing without mixing.
 
     Raises:
-        OptionError: If it is so.
+        OptionError: If the options conflict in this way.
     """
     chosen, usual = options.data, DataOptions()
     for name in ("mix_alpha", "mix_until"):
         if chosen.mix == "none" and getattr(chosen, name) != getattr(usual, name):
-            raise OptionError(
-                f"--{name.replace('_', '-')} is of mixed images: give --mix mixup, cutmix or both with it."
-            )
+            raise OptionError(f"--{name.replace('_', '-')} needs mixed images: add --mix mixup, cutmix or both.")
     if chosen.sampler != "repeated" and chosen.repeat_threshold is not None:
-        raise OptionError("--repeat-threshold is of a sampler: give --sampler repeated with it.")
+        raise OptionError("--repeat-threshold needs a sampler: add --sampler repeated.")
     smoothing = options.loss.label_smoothing
     asked = f"--mix {chosen.mix}" if chosen.mix != "none" else f"--label-smoothing {smoothing}" if smoothing else None
     if asked and options.loss.loss == "ldam":
         raise OptionError(
-            f"--loss ldam has a margin for the one class of an image, and {asked} gives it several. Take another loss, "
-            "as --loss logit-adjustment."
+            f"--loss ldam has a margin for a single class, but {asked} gives an image several. Choose another loss, "
+            "for example --loss logit-adjustment."
         )
     if smoothing and "label_smoothing" in loss_values(options):
-        raise OptionError("--label-smoothing and --loss-options label_smoothing=... are the same: give one of them.")
+        raise OptionError(
+            "--label-smoothing and --loss-options label_smoothing=... are the same option: give only one of them."
+        )

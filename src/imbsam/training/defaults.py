@@ -1,4 +1,4 @@
-"""Defaults that depend on the data: the options a user left open, and the tail rule."""
+"""Defaults that depend on the data: the options that the user left open, and the tail rule."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,22 +20,26 @@ Kind = Literal["tiny", "image", "large", "table"]
 
 DEFAULTS: dict[Kind, dict[str, object]] = {
     "tiny": {"model": "mlp", "augment": "none", "epochs": 100, "batch_size": 32, "rho": 0.2},
-    "image": {"model": "resnet20", "augment": "cifar", "epochs": 30, "batch_size": 128, "rho": 0.05},
-    "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "batch_size": 128, "rho": 0.05},
+    "image": {"model": "resnet20", "augment": "cifar", "epochs": 30, "rho": 0.05},
+    "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "rho": 0.05},
     "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
 }
-"""What was measured for rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
+"""Measured defaults of rho, the tail rule, the loss and BatchNorm: docs/evidence.md, "What the defaults rest on"."""
 
 
 LATE = 2 / 3
 """Share of the steps after which the tail of images is perturbed; measured in docs/evidence.md."""
 
-FINETUNING: dict[str, object] = {"epochs": 10, "batch_size": 128}
-"""With the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
+FINETUNING: dict[str, object] = {"epochs": 10}
+"""Defaults of fine-tuning, with the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
+
+BATCH_SIZES = (128, 64, 32)
+STEPS, FINETUNING_STEPS = 3000, 800
+"""Steps that a run on images makes at least, if a smaller batch allows it; measured in docs/evidence.md."""
 
 
 def kind_of(spec: InputSpec) -> Kind:
-    """What defaults a data set takes: tables, and images below 16, up to 96, or more pixels."""
+    """Return the kind of data that chooses the defaults: tables, and images below 16, up to 96, or more pixels."""
     if not isinstance(spec, ImageSpec):
         return "table"
     size = max(spec.height, spec.width)
@@ -43,18 +47,18 @@ def kind_of(spec: InputSpec) -> Kind:
 
 
 def rare_classes(source: str, options: Options) -> Literal["last", "random"]:
-    """Which classes the long-tail maker makes rare."""
+    """Return which classes the long-tail maker makes rare."""
     rare = options.data.rare
     return rare if rare != "auto" else "random" if is_bundled(source) else "last"
 
 
 def imbalance(source: str, options: Options) -> float | None:
-    """The imbalance factor to make; the bundled digits are balanced, so they are always made long-tailed."""
+    """Return the imbalance factor to make; the bundled digits are balanced, so they are always made long-tailed."""
     return 50.0 if options.data.imbalance is None and is_bundled(source) else options.data.imbalance
 
 
 def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors) -> Options:
-    """Fill in every option that was left open, so that the run's file says what was used."""
+    """Fill in every option that was left open, so that the run's file records what was used."""
     options = usual_method(options, is_table=kind_of(spec) == "table")
     defaults = dict(DEFAULTS[kind_of(spec)])
     lr = 0.1
@@ -77,17 +81,25 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
     defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
     defaults["warmup"] = usual_warmup(epochs)
+    if "batch_size" not in defaults:
+        defaults["batch_size"] = _batch_size(epochs * priors.total, is_finetuning(options))
     return options.updated({name: value for name, value in defaults.items() if flat[name] in (None, "auto")})
 
 
+def _batch_size(rows: int, finetunes: bool) -> int:
+    """Choose the largest batch with which this many rows, over all epochs, give enough steps."""
+    steps = FINETUNING_STEPS if finetunes else STEPS
+    return next((size for size in BATCH_SIZES if rows >= steps * size), BATCH_SIZES[-1])
+
+
 def _sampler(options: Options, spec: InputSpec) -> str:
-    """Copies of rare images are worth a forward where augmentation makes others of them."""
+    """Choose the sampler: copies of rare images are worth their forward only where augmentation varies them."""
     is_augmented = kind_of(spec) in ("image", "large") and options.data.augment != "none"
     return "repeated" if is_augmented and not is_finetuning(options) else "shuffle"
 
 
 def _shot_bounds(options: Options, priors: ClassPriors) -> tuple[int, int]:
-    """Those of the data; the customary ones where the user gives one of the two."""
+    """Return the bounds for the data, or the customary ones where the user gives one of the two."""
     training = options.training
     return priors.shot_bounds() if training.few_below is None and training.many_above is None else CUSTOMARY_BOUNDS
 
@@ -97,8 +109,8 @@ def tail_classes(rule: str, priors: ClassPriors, classes: Sequence[str]) -> Tens
 
     Args:
         rule: ``auto``, ``fewer-than=N``, ``rarest-classes=SHARE``, ``rarest-samples=SHARE`` or ``classes=NAME,NAME``.
-        priors: Of the training data.
-        classes: Names, length C.
+        priors: Class priors of the training data.
+        classes: Names of the classes, length C.
 
     Returns:
         Boolean mask over classes, shape ``(C,)``.

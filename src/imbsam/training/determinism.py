@@ -1,4 +1,4 @@
-"""Torch's deterministic algorithms for as long as a run lasts, and the names of what has none."""
+"""Torch's deterministic algorithms during a run, and the names of operations that have none."""
 
 import os
 import warnings
@@ -12,13 +12,13 @@ MARK = " does not have a deterministic implementation"
 
 @contextmanager
 def deterministic(enabled: bool) -> Iterator[list[str]]:
-    """Choose deterministic algorithms, where an operation has one.
+    """Choose deterministic algorithms for the operations that have one.
 
     Args:
-        enabled: Whether to choose at all.
+        enabled: Whether to choose them.
 
     Yields:
-        The operations that had none, each once, as they come up.
+        Names of the operations without one, each once, as they occur.
     """
     without: list[str] = []
     if not enabled:

@@ -1,4 +1,4 @@
-"""What a trained model says: its outputs, and what they mean."""
+"""Evaluation of a trained model: its outputs, and their meaning as probabilities."""
 
 from collections.abc import Sequence
 
@@ -28,17 +28,17 @@ EVALUATION_BATCH = 512
 def outputs_of(
     model: nn.Module, samples: data.Samples, spec: InputSpec, options: Options, *, tta: TestTime = "none"
 ) -> Tensor:
-    """Outputs for every sample.
+    """Compute the outputs for every sample.
 
     Args:
-        model: Left in the mode it was in.
-        samples: What to score.
-        spec: Of the model's inputs.
-        options: Of the run.
-        tta: flip: the mean of the outputs for an image and for its mirror.
+        model: Model, whose mode is the same afterwards.
+        samples: Samples to score.
+        spec: Form of the model's inputs.
+        options: Options of the run.
+        tta: Test-time augmentation; ``"flip"`` averages the outputs for an image and its mirror image.
 
     Returns:
-        float32, on the CPU, shape ``(N, C)``.
+        Outputs, float32, on the CPU, shape ``(N, C)``.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -72,16 +72,16 @@ def posterior_of(
     calibration: Calibration = UNCALIBRATED,
     second: SecondStage | None = None,
 ) -> Posterior:
-    """What outputs mean, as far as no held-out sample is needed to know it.
+    """Return the meaning of the outputs as probabilities, as far as it is known without held-out samples.
 
     Args:
-        options: Of the run.
-        priors: Of its training data.
-        classes: Names, length C.
-        epoch: Whose weights the model has, from 1: re-weighting that is deferred may not have begun.
-        decision: Another one than that of the options.
-        calibration: Of the evidence.
-        second: How the classifier was made anew after training; its outputs then stand for balanced priors.
+        options: Options of the run.
+        priors: Class priors of its training data.
+        classes: Names of the classes, length C.
+        epoch: Epoch, from 1, of the model's weights: deferred re-weighting may not have started.
+        decision: Options of the decision that replace those of the run.
+        calibration: Calibration of the evidence.
+        second: Second stage that retrained the classifier; its outputs then stand for balanced priors.
 
     Raises:
         OptionError: If an option of the decision cannot be used.
@@ -107,5 +107,5 @@ def posterior_of(
 
 
 def autocast(device: torch.device, options: Options) -> torch.autocast:
-    """The precision of forward passes."""
+    """Return the context that sets the precision of forward passes."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.training.precision == "bfloat16")

@@ -1,4 +1,4 @@
-"""Fine-tuning: what it needs, how its images are read, and where its head begins."""
+"""Fine-tuning: its requirements, the reading of its images, and the initial head."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -18,11 +18,11 @@ from imbsam.training.methods import BLENDS
 
 BATCH = 512
 ARCHITECTURE = "architecture"
-"""Where the preprocessing of a run holds what a model of Hugging Face is built by."""
+"""Key in a run's preprocessing of the configuration that a model of Hugging Face is built from."""
 
 
 def is_finetuning(options: Options) -> bool:
-    """Whether a pretrained model is fine-tuned."""
+    """Return whether a pretrained model is fine-tuned."""
     return options.model.finetune
 
 
@@ -30,34 +30,35 @@ def check_finetuning(options: Options) -> None:
     """Refuse fine-tuning without pretrained weights, and its options without it.
 
     Raises:
-        OptionError: If they do not go together.
+        OptionError: If the options conflict in this way.
     """
     chosen, usual = options.model, ModelOptions()
     has_rank = chosen.lora_rank != usual.lora_rank
     if not is_finetuning(options):
         if chosen.tune != usual.tune or has_rank:
-            raise OptionError("--tune and --lora-rank say what of a pretrained model is tuned: add --finetune.")
+            raise OptionError("--tune and --lora-rank choose what is tuned in a pretrained model: add --finetune.")
         return
     if options.method.method in BLENDS:
-        raise OptionError(f"--finetune trains a network, and --method {options.method.method} is for tables.")
+        raise OptionError(f"--finetune trains a network, but --method {options.method.method} is for tables.")
     folder = is_folder(chosen.model)
     if chosen.weights is None and ":" not in chosen.model and not folder:
         raise OptionError(
-            f"--finetune starts from pretrained weights, and --model {chosen.model} has none: give --weights "
-            "FILE, or a model that brings its own (timm:NAME, torchvision:NAME, package.module:callable, or a folder "
-            "that transformers wrote)."
+            f"--finetune starts from pretrained weights, but --model {chosen.model} has none: give --weights "
+            "FILE, or a model with pretrained weights (timm:NAME, torchvision:NAME, package.module:callable, or a "
+            "folder "
+            "written by transformers)."
         )
     if chosen.weights is not None and folder:
-        raise OptionError(f"--model {chosen.model} is a folder with weights of its own: leave out --weights.")
+        raise OptionError(f"--model {chosen.model} is a folder with its own weights: leave out --weights.")
     if has_rank and chosen.tune in ("last", "all"):
-        raise OptionError(f"--lora-rank is of adapters, and --tune {chosen.tune} has none: leave it out.")
+        raise OptionError(f"--lora-rank is for adapters, but --tune {chosen.tune} has none: leave it out.")
 
 
 def held_inputs(preprocess: Mapping[str, object]) -> Expected:
-    """What a run's images are read by, so that no model has to be asked again.
+    """Return how the images of a run are read, so that no model has to be asked again.
 
     Args:
-        preprocess: Of the run.
+        preprocess: Preprocess of the run.
     """
     spec = data.spec_of(preprocess)
     if not isinstance(spec, ImageSpec):
@@ -67,19 +68,19 @@ def held_inputs(preprocess: Mapping[str, object]) -> Expected:
 
 
 def as_expected(dataset: data.Dataset, expected: Expected, source: str) -> data.Dataset:
-    """The data normalised as the model's weights expect it; of grey images by the mean over the channels.
+    """Return the data normalised as the model's weights expect it; grey images use the mean over the channels.
 
     Args:
-        dataset: As it was loaded.
-        expected: By the model.
-        source: For the message.
+        dataset: Data as they were loaded.
+        expected: Inputs that the model expects.
+        source: Name of the source, for the message.
 
     Raises:
-        OptionError: If the data are a table, or the model is of another number of channels.
+        OptionError: If the data are a table, or the model expects another number of channels.
     """
     spec = dataset.spec
     if not isinstance(spec, ImageSpec):
-        raise OptionError(f"--finetune is for images, and {source} is a table: leave it out.")
+        raise OptionError(f"--finetune is for images, but {source} is a table: leave it out.")
     mean, std = (_of_channels(values, spec.channels) for values in (expected.mean, expected.std))
     spec = replace(spec, mean=mean or spec.mean, std=std or spec.std)
     preprocess = {**dataset.preprocess, "spec": asdict(spec)}
@@ -93,16 +94,16 @@ def _of_channels(values: tuple[float, ...] | None, channels: int) -> tuple[float
         return values
     if channels == 1:
         return (sum(values) / len(values),)
-    raise OptionError(f"--model normalises {len(values)} channels, and the images have {channels}: choose another.")
+    raise OptionError(f"--model normalises {len(values)} channels, but the images have {channels}: choose another.")
 
 
 def finetune_of(options: Options, preprocess: Mapping[str, object], *, pretrained: bool) -> FineTune | None:
-    """What :func:`imbsam.models.build` needs to make the model; None where it is trained from scratch.
+    """Return what :func:`imbsam.models.build` needs to make the model; None if it is trained from scratch.
 
     Args:
-        options: Of the run.
-        preprocess: Of its data.
-        pretrained: Whether weights are to be loaded by the model's library.
+        options: Options of the run.
+        preprocess: Preprocessing of its data.
+        pretrained: Whether the model's library is to load weights.
     """
     if not is_finetuning(options):
         return None
@@ -119,17 +120,18 @@ def finetune_of(options: Options, preprocess: Mapping[str, object], *, pretraine
 def class_means(
     model: FineTuned, train: data.Samples, spec: InputSpec, num_classes: int, precision: torch.autocast
 ) -> Tensor:
-    """Direction of each class's mean feature, over the whole training data in eval mode (Shi et al. 2024).
+    """Compute the direction of each class's mean feature over all training data, in eval mode (Shi et al. 2024).
 
     Args:
-        model: Left in training mode.
+        model: Model, which is in training mode afterwards.
         train: Training samples.
-        spec: Of the model's inputs.
-        num_classes: C.
-        precision: Of the forwards.
+        spec: Form of the model's inputs.
+        num_classes: Number of classes C.
+        precision: Precision of the forwards.
 
     Returns:
-        float64 on the CPU, shape ``(C, features)``, each row of length 1; zeros for a class without a sample.
+        Directions, float64 on the CPU, shape ``(C, features)``, each row of length 1; zeros for a class without a
+        sample.
     """
     weight = model.head.weight
     sums = torch.zeros(weight.shape, dtype=torch.float64)
@@ -154,11 +156,11 @@ def class_means(
 
 @torch.no_grad()
 def start_head(model: FineTuned, means: Tensor) -> None:
-    """Start the head at the class means; a class without a sample keeps its random weights.
+    """Set the head to the class means; a class without a sample keeps its random weights.
 
     Args:
-        model: Changed in place.
-        means: From :func:`class_means`.
+        model: Model, which is changed in place.
+        means: Result of :func:`class_means`.
     """
     found = means.any(dim=1).to(model.head.weight.device)
     model.head.weight[found] = means.to(model.head.weight)[found]

@@ -1,4 +1,4 @@
-"""The methods by the names of the command: plain base optimizers and the registered ones."""
+"""Names of the methods on the command line: plain base optimizers and the registered methods."""
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
@@ -12,13 +12,13 @@ from imbsam.optim import ASCENTS, METHODS, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
 
 PLAIN = ("sgd", "adamw", "muon")
-"""Base optimizers, which are methods of their own."""
+"""Base optimizers, which are also methods."""
 
 NAMES = (*PLAIN, *(name for name in METHODS if name != "plain"))
 """Methods that train a network."""
 
 ALONE = "sgd"
-"""Of the plain ones, that which stands beside the others where they are compared."""
+"""The plain optimizer that stands for all plain ones in a comparison."""
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "all": (ALONE, *(name for name in METHODS if name != "plain")),
@@ -27,32 +27,32 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "class-aware": tuple(name for name, method in METHODS.items() if method.family == "class-aware"),
     "one-pass": (ALONE, *(n for n, method in METHODS.items() if n != "plain" and method.passes == "one pass")),
 }
-"""Methods by the names of their families."""
+"""Methods by the name of their family."""
 
 AUTO = "auto"
-"""What stands for the usual method of the data."""
+"""Word for the usual method of the data."""
 
 NETWORK = "imbsam"
 """The usual method of a network."""
 
 BLENDS = ("blend", "boosting", "forest", "logistic")
-"""What ``--method`` takes beside them for tables: a network, trees and more together, or scikit-learn's alone."""
+"""Further methods for tables: a blend of a network, trees and more, or a classifier of scikit-learn alone."""
 
 MEMBERS = "imbsam+boosting+forest+logistic"
-"""Of a blend, unless others are named."""
+"""Members of a blend, unless others are named."""
 
 
 def base_of(chosen: MethodOptions) -> str:
-    """The base optimizer's name."""
+    """Return the base optimizer's name."""
     return chosen.method if chosen.method in PLAIN else chosen.base
 
 
 def rho_of(chosen: MethodOptions, usual: float) -> float:
-    """The neighbourhood size where none is given.
+    """Return the neighbourhood size where none is given.
 
     Args:
-        chosen: The method.
-        usual: What suits the data.
+        chosen: Name of the method.
+        usual: Neighbourhood size that suits the data.
 
     Raises:
         OptionError: If the method is unknown.
@@ -66,7 +66,7 @@ def rho_of(chosen: MethodOptions, usual: float) -> float:
 
 
 def checked_name(name: str) -> str:
-    """A method's name; of what stands for the usual one that of a network's.
+    """Return a method's name; for ``auto``, that of the usual method of a network.
 
     Raises:
         OptionError: If there is no such method.
@@ -78,11 +78,11 @@ def checked_name(name: str) -> str:
 
 
 def usual_method(options: Options, *, is_table: bool) -> Options:
-    """The options with the usual method where none is named.
+    """Return the options with the usual method where none is named.
 
     Args:
-        options: Any. Those that only a network takes ask for one.
-        is_table: Whether the data are a table, and more than networks can be trained.
+        options: Options of the run. Some of them choose a network, since only a network takes them.
+        is_table: Whether the data are a table, for which not only networks can be trained.
     """
     if options.method.method != AUTO:
         return options
@@ -106,7 +106,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
 
 
 def passes_of(name: str) -> int:
-    """About how much work a method is beside others: 1 as a plain step, 2 some more, 3 twice as much or more.
+    """Return a rough measure of a method's work: 1 for a plain step, 2 for some more, 3 for twice as much or more.
 
     Args:
         name: The method's.
@@ -124,19 +124,19 @@ def passes_of(name: str) -> int:
 
 
 def check_network(name: str, what: str) -> None:
-    """Refuse a method that trains no network by steps.
+    """Refuse a method that does not train a network by steps.
 
     Args:
-        name: The method's.
-        what: What is asked for, for the message.
+        name: Name of the method.
+        what: Name of what needs a network, for the message.
 
     Raises:
         OptionError: If it is a blend, or one of scikit-learn's classifiers.
     """
     if name in BLENDS:
         raise OptionError(
-            f"{what} looks at the steps of a network, and --method {name} makes none of its own. "
-            "Name one of a network, as --method imbsam."
+            f"{what} counts the steps of a network, but --method {name} makes none. Name a "
+            "network method, for example --method imbsam."
         )
 
 
@@ -151,7 +151,7 @@ def make_optimizer(
     weight_decay: float,
     total_steps: int,
 ) -> SharpnessAware:
-    """Put a method over its base optimizer.
+    """Make a method over its base optimizer.
 
     Raises:
         OptionError: If a name or an option is unknown or out of range.
@@ -181,7 +181,7 @@ def make_optimizer(
         elif falling.keys() <= ascent_options(chosen.ascent).keys():
             of_ascent = {**falling, **of_ascent}
         else:
-            raise OptionError("--anneal-from is of the ascent by rise: choose --ascent rise, or --method le-sam.")
+            raise OptionError("--anneal-from belongs to the ascent rise: choose --ascent rise, or --method le-sam.")
     return create(
         name,
         model,
@@ -200,34 +200,35 @@ def make_optimizer(
 
 
 def own_options(name: str) -> dict[str, object]:
-    """A method's own options and their defaults; rho, which most methods have, is not among them."""
+    """Return a method's own options and their defaults, without rho, which most methods have."""
     if name in BLENDS:
         return {"members": MEMBERS} if name == "blend" else {}
     return {} if name in PLAIN else {k: v for k, v in options_of(name).items() if k != "rho"}
 
 
 def ascent_options(ascent: str) -> dict[str, object]:
-    """An ascent's options and their defaults; none of an ascent that is unknown."""
+    """Return an ascent's options and their defaults; none for an unknown ascent."""
     return {p.name: p.default for p in signature(ASCENTS[ascent]).parameters.values()} if ascent in ASCENTS else {}
 
 
 def values_of(pairs: Sequence[str], option: str, defaults: Mapping[str, object]) -> dict[str, object]:
-    """Read NAME=VALUE pairs.
+    """Read pairs of the form NAME=VALUE.
 
     Args:
-        pairs: As typed.
-        option: Where, for the message.
-        defaults: The names there are; a value must be of its default's kind, a whole number where that is None.
+        pairs: Pairs as the user typed them.
+        option: Name of the command-line option, for the message.
+        defaults: Known names and their defaults; a value must have the type of its default, or be a whole number where
+            that is None.
 
     Raises:
-        OptionError: If one is no pair, unknown, or of another kind.
+        OptionError: If one is not a pair, its name is unknown, or its value has another type.
     """
     values: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.replace("-", "_")
         if not equals:
-            raise OptionError(f"{option} {pair}: give NAME=VALUE, as alpha=0.4.")
+            raise OptionError(f"{option} {pair}: give NAME=VALUE, for example alpha=0.4.")
         if name not in defaults:
             known = ", ".join(defaults) or "none"
             raise OptionError(f"{option} {pair}: there is no option {name!r}; there are: {known}.")
@@ -240,11 +241,11 @@ def values_of(pairs: Sequence[str], option: str, defaults: Mapping[str, object])
 
 
 def with_own_options(options: Options, values: Mapping[str, object]) -> Options:
-    """Replace options by name, where the names of a method's and its ascent's own options count as well.
+    """Replace options by name, including the method's and its ascent's own options.
 
     Args:
-        options: To start from.
-        values: By name; ``method`` and ``ascent`` say whose own options may be there.
+        options: Options to start from.
+        values: Values by name; ``method`` and ``ascent`` decide whose own options are allowed.
 
     Returns:
         The options, the method's own among ``method_options`` and the ascent's among ``ascent_options``.

@@ -1,4 +1,4 @@
-"""Torch's global generators: their state in a checkpoint, and random numbers of one's own beside them."""
+"""Torch's global generators: their state in a checkpoint, and temporary seeds beside them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ _TURN = RLock()
 
 @contextmanager
 def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of the CPU and of a device; afterwards they stand where they stood before.
+    """Seed the generators of the CPU and of a device, and restore their earlier state afterwards.
 
     One thread at a time is inside; the others wait.
 
     Args:
-        seed: Of both generators.
-        device: Where the computing is done.
+        seed: Seed of both generators.
+        device: Device that computes.
     """
     cuda = device.type == "cuda"
     index = device.index if device.index is not None or not cuda else torch.cuda.current_device()
@@ -33,13 +33,13 @@ def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of the generators of the CPU and of a device."""
+    """Return the state of the generators of the CPU and of a device."""
     state = {"cpu": torch.get_rng_state()}
     return {**state, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
 
 
 def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set them to what :func:`random_state` gave; a device that it knows nothing of is left alone."""
+    """Restore the state from :func:`random_state`; a device without a state is not changed."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

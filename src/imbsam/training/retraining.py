@@ -1,4 +1,4 @@
-"""A second stage of training: the last layer made anew on the features of a network that stays as it is."""
+"""Second stage of training: the last layer is retrained on the features of a network that stays fixed."""
 
 from collections.abc import Iterator
 
@@ -20,26 +20,26 @@ from imbsam.training.second_stage import SecondStage
 from imbsam.training.setup import Problem, batch_size_of, epochs_of
 
 TAUS = tuple(tenth / 10 for tenth in range(21))
-"""Of tau-norm, tried on validation data."""
+"""Values of tau that are tried on validation data."""
 
 SMOOTHING = 0.98
-"""Of the labels (Sun et al. 2025): each class gets almost the same share."""
+"""Smoothing of the labels (Sun et al. 2025), which gives each class almost the same share."""
 
 
 class Cut:
-    """A network before its last layer: frozen, in eval mode.
+    """Network up to its last layer: frozen, in eval mode.
 
     Args:
-        model: Changed in place: nothing but the last layer's weights takes a gradient.
-        name: Of the model, for messages.
-        num_classes: C.
+        model: Model, which is changed in place: only the last layer's weights take a gradient.
+        name: Name of the model, for messages.
+        num_classes: Number of classes C.
 
     Attributes:
         layer: The last layer.
         place: Its dotted name within the model.
 
     Raises:
-        ModelError: If the model has no last layer that is linear or cosine, or several of them.
+        ModelError: If the model has no linear or cosine last layer, or several of them.
     """
 
     def __init__(self, model: nn.Module, name: str, num_classes: int) -> None:
@@ -47,7 +47,7 @@ class Cut:
         if found is None:
             raise ModelError(
                 f"the model {name} has not exactly one linear or cosine layer of {num_classes} outputs, so it is "
-                "unclear which classifier to retrain: end the model in one that is called classifier."
+                "unclear which classifier to retrain: name the last layer `classifier`."
             )
         place, layer = found
         self.model, self.layer, self.place, self._name = model.eval(), layer, place, name
@@ -58,24 +58,24 @@ class Cut:
 
     @torch.no_grad()
     def check(self, inputs: Tensor) -> None:
-        """Find out that the layer makes the model's outputs.
+        """Check that the last layer gives the model's outputs.
 
         Args:
-            inputs: Some of them.
+            inputs: Some inputs of the model.
 
         Raises:
             ModelError: If it does not.
         """
         outputs, features = self._forwarded(inputs)
         if not torch.allclose(self.layer(features), outputs, rtol=1e-3, atol=1e-4):
-            raise self._no_last_layer("is not what makes the outputs")
+            raise self._no_last_layer("does not give the outputs")
 
     @torch.no_grad()
     def features(self, inputs: Tensor) -> Tensor:
-        """What the last layer gets, float32, shape ``(B, F)``.
+        """Compute the input of the last layer, float32, shape ``(B, F)``.
 
         Args:
-            inputs: Shape ``(B, ...)``, on the model's device.
+            inputs: Inputs, shape ``(B, ...)``, on the model's device.
         """
         return self._forwarded(inputs)[1].float()
 
@@ -88,21 +88,19 @@ class Cut:
         with self.layer.register_forward_pre_hook(keep):
             outputs: Tensor = self.model(inputs)
         if len(got) != 1 or got[0].shape != (len(inputs), self.layer.in_features):
-            raise self._no_last_layer("does not see one feature vector of each image")
+            raise self._no_last_layer("does not get one feature vector for each image")
         return outputs, got[0]
 
     def _no_last_layer(self, why: str) -> ModelError:
-        return ModelError(
-            f"the layer {self.place} of the model {self._name} {why}: such a classifier is not retrained."
-        )
+        return ModelError(f"the layer {self.place} of the model {self._name} {why}: it cannot be retrained.")
 
 
 def usual_lr(options: Options, how: str) -> float:
-    """The learning rate of the second stage where none is given.
+    """Return the learning rate of the second stage where none is given.
 
     Args:
-        options: Of the first stage.
-        how: crt or smoothed.
+        options: Options of the first stage.
+        how: ``"crt"`` or ``"smoothed"``.
     """
     if how == "smoothed":
         return 5e-4
@@ -111,7 +109,7 @@ def usual_lr(options: Options, how: str) -> float:
 
 
 def retrained(cut: Cut, problem: Problem, stage: SecondStage) -> Iterator[tuple[float, float]]:
-    """Train the last layer, an epoch for each value drawn from this.
+    """Retrain the last layer; every value yielded stands for one epoch.
 
     ``crt`` (Kang et al. 2020, section 4.1): from random weights, cross-entropy, classes drawn equally often, the first
     stage's weight decay. ``smoothed`` (Sun et al. 2025): from the first stage's classifier, cross-entropy with labels
@@ -119,12 +117,12 @@ def retrained(cut: Cut, problem: Problem, stage: SecondStage) -> Iterator[tuple[
     training. All draws follow from the run's seed.
 
     Args:
-        cut: Changed in place.
-        problem: Of the first stage.
-        stage: ``how``, ``epochs`` and ``lr`` are followed.
+        cut: Network, whose last layer is changed in place.
+        problem: Data and options of the first stage.
+        stage: Options of the second stage, of which ``how``, ``epochs`` and ``lr`` are used.
 
     Yields:
-        The mean loss of an epoch, and the learning rate of its first step.
+        Mean loss of an epoch, and the learning rate of its first step.
 
     Raises:
         NonFiniteError: If the loss became NaN or infinite.
@@ -175,8 +173,8 @@ def reset(layer: nn.Linear | CosineClassifier, seed: int) -> None:
     """Give a classifier random weights, which depend on the seed alone.
 
     Args:
-        layer: Changed in place.
-        seed: Of the run.
+        layer: Layer, which is changed in place.
+        seed: Seed of the run.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(seed, 0, CLASSIFIER).initial_seed())
@@ -189,40 +187,42 @@ def reset(layer: nn.Linear | CosineClassifier, seed: int) -> None:
 
 @torch.no_grad()
 def normalise(cut: Cut, tau: float) -> None:
-    """Divide the weights of each class by their length to the power of tau, and leave out the bias.
+    """Divide the weights of each class by their length to the power of tau, and drop the bias.
 
     Args:
-        cut: Changed in place.
-        tau: 0 leaves lengths as they are, 1 makes all the same (Kang et al. 2020, section 4.3).
+        cut: Network, whose last layer is changed in place.
+        tau: Exponent; 0 keeps the lengths, 1 makes all equal (Kang et al. 2020, section 4.3).
 
     Raises:
-        ModelError: If the classifier takes cosines, in which lengths have no part.
+        ModelError: If the classifier uses cosines, which do not depend on lengths.
     """
     if not isinstance(cut.layer, nn.Linear):
-        raise ModelError("--how tau-norm has no effect on a cosine classifier, which takes no lengths: choose crt.")
+        raise ModelError(
+            "--how tau-norm has no effect on a cosine classifier, which does not depend on lengths: choose crt."
+        )
     cut.layer.weight.copy_(tau_normalised(cut.layer.weight, tau))
     if cut.layer.bias is not None:
         cut.layer.bias.zero_()
 
 
 def tau_normalised(weight: Tensor, tau: float) -> Tensor:
-    """``w_c / |w_c|^tau``; a class whose weights are all zero keeps them.
+    """Return ``w_c / |w_c|^tau``; a class whose weights are all zero keeps them.
 
     Args:
-        weight: A class a row, shape ``(C, F)``.
-        tau: At least 0.
+        weight: Weights, one row for each class, shape ``(C, F)``.
+        tau: Exponent, at least 0.
     """
     lengths = weight.norm(dim=1, keepdim=True)
     return weight / torch.where(lengths > 0, lengths, 1.0) ** tau
 
 
 def best_tau(features: Tensor, targets: Tensor, weight: Tensor) -> float:
-    """The tau of best balanced accuracy if outputs are decided by as they come; of equal ones the smallest.
+    """Find the tau with the best balanced accuracy of the argmax of the outputs; among equal ones the smallest.
 
     Args:
-        features: Of rows that were not trained on, shape ``(N, F)``.
+        features: Features of rows that were not trained on, shape ``(N, F)``.
         targets: Their classes, shape ``(N,)``.
-        weight: Shape ``(C, F)``.
+        weight: Weight, shape ``(C, F)``.
     """
     counts = torch.bincount(targets, minlength=len(weight))
 
@@ -236,18 +236,18 @@ def best_tau(features: Tensor, targets: Tensor, weight: Tensor) -> float:
 
 
 def features_of(cut: Cut, samples: data.Samples, problem: Problem) -> Tensor:
-    """Features of every sample without augmentation, on the CPU, shape ``(N, F)``.
+    """Compute the features of every sample without augmentation, on the CPU, shape ``(N, F)``.
 
     Args:
         cut: The network.
-        samples: What to look at.
-        problem: Of the run.
+        samples: Samples to use.
+        problem: Data and options of the run.
     """
     return outputs_of(Features(cut).eval(), samples, problem.dataset.spec, problem.options)
 
 
 class Features(nn.Module):
-    """A network whose outputs are what its last layer gets.
+    """Network whose outputs are the inputs of its last layer.
 
     Args:
         cut: The network.
@@ -258,14 +258,14 @@ class Features(nn.Module):
         self.network, self._cut = cut.model, cut
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Features, shape ``(B, F)``."""
+        """Compute features, shape ``(B, F)``."""
         return self._cut.features(inputs)
 
 
 def spread(outputs: Tensor) -> float:
-    """How far the logits of a row are apart: the root of their mean square about the row's mean.
+    """Compute the spread of the logits of a row: the root of their mean square about the row's mean.
 
     Args:
-        outputs: Shape ``(N, C)``.
+        outputs: Outputs, shape ``(N, C)``.
     """
     return float((outputs.double() - outputs.double().mean(dim=1, keepdim=True)).square().mean().sqrt())

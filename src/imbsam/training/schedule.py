@@ -6,20 +6,20 @@ from typing import Literal
 
 
 def usual_warmup(epochs: int) -> float:
-    """Epochs of warm-up where none are given: 5 % of the run, at most 5."""
+    """Return the default number of warm-up epochs: 5 % of the run, at most 5."""
     return float(min(5, round(0.05 * epochs)))
 
 
 def factor(
     schedule: Literal["cosine", "step", "constant"], *, epochs: int, warmup: float, steps_per_epoch: int
 ) -> Callable[[int], float]:
-    """The factor on the learning rate for each optimizer step.
+    """Return the factor on the learning rate for each optimizer step.
 
     Args:
-        schedule: After the warm-up: a half cosine to 0; a tenth after 80 % of the epochs and again after 90 %
+        schedule: Schedule after the warm-up: a half cosine to 0; a tenth after 80 % of the epochs and again after 90 %
             (Cao et al. 2019: 160 and 180 of 200); or constant.
-        epochs: Of the whole run.
-        warmup: Epochs of linear rise, part of ``epochs``.
+        epochs: Number of epochs of the whole run.
+        warmup: Number of epochs of linear rise, part of ``epochs``.
         steps_per_epoch: Optimizer steps in an epoch.
 
     Returns:

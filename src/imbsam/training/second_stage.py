@@ -1,4 +1,4 @@
-"""How the classifier of a run was made anew, and what its outputs stand for since."""
+"""Record of how the classifier of a run was retrained, and of what its outputs mean since."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,22 @@ from imbsam.storage.records import Text
 
 @dataclass(frozen=True)
 class SecondStage:
-    """``second-stage.json``: what was done to the last layer of a trained network.
+    """Content of ``second-stage.json``: what was done to the last layer of a trained network.
 
-    Whatever loss the first stage had, the outputs count as logits of the posterior under balanced class priors.
-    After ``crt`` they are that: cross-entropy on classes drawn equally often. After ``tau-norm`` and ``smoothed`` they
-    stand for no prior in closed form: both are meant to be decided by as they come, with all classes alike, and that is
-    what balanced priors say. What is left of the training frequencies in them, the calibration on validation data
-    takes out of the probabilities and decisions, as its weight of the priors is free.
+    Whatever the loss of the first stage was, the outputs count as logits of the posterior under balanced class priors.
+    After ``crt`` they are exactly that, by cross-entropy on classes drawn equally often. After ``tau-norm`` and
+    ``smoothed`` no closed form is known; both are meant for a plain argmax with all classes alike, which corresponds to
+    balanced priors. The calibration on validation data then removes what remains of the training frequencies from
+    probabilities and decisions, as its weight of the priors is free.
 
     Args:
         of: Name of the first stage's folder.
-        how: What was done.
-        epochs: Trained; 0 where nothing is.
+        how: Way in which the classifier was retrained.
+        epochs: Number of epochs trained; 0 where nothing is trained.
         lr: Learning rate of the first step; None where nothing is trained.
-        tau: Of tau-norm, else None.
-        scale: What outputs are multiplied by beside the scale of the loss. Tau-norm and smoothing change how far
-            logits are apart and not what they are to mean: it makes them spread as those of the first stage do.
+        tau: Tau of tau-norm, else None.
+        scale: Factor on the outputs besides the scale of the loss. Tau-norm and smoothing change the spread of the
+            logits but not their meaning; this factor restores the spread of the first stage.
     """
 
     of: Text
@@ -34,8 +34,8 @@ class SecondStage:
     scale: float = 1.0
 
     def told(self) -> str:
-        """What was done, in a sentence."""
-        return f"the classifier of the run {self.of} was made anew by {self._how()}; all other weights are that run's."
+        """Describe what was done in one sentence."""
+        return f"the classifier of the run {self.of} was retrained by {self._how()}; all other weights are unchanged."
 
     def _how(self) -> str:
         if self.how == "tau-norm":

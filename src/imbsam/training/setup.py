@@ -1,4 +1,4 @@
-"""From options to the parts of a run: data, model, loss, optimizer."""
+"""The parts of a run, made from its options: data, model, loss, optimizer."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,16 +25,16 @@ from imbsam.training.methods import checked_name, make_optimizer
 
 @dataclass(frozen=True)
 class Problem:
-    """The data of a run, and what its class counts mean.
+    """Data of a run, with the class priors and the tail that follow from its class counts.
 
     Args:
-        source: As given by the user.
-        options: With every open option filled in.
-        dataset: What was loaded.
-        priors: Of the training samples.
+        source: Source as given by the user.
+        options: Options, with every open one filled in.
+        dataset: Data set that was loaded.
+        priors: Class priors of the training samples.
         groups: Shot group of each class.
         tail: Tail classes, bool, shape ``(C,)``.
-        device: Where to compute.
+        device: Device that computes.
     """
 
     source: str
@@ -46,15 +46,15 @@ class Problem:
     device: torch.device
 
     def check_same_data(self, classes: Sequence[str], counts: Sequence[int]) -> None:
-        """Refuse data that changed since a run was begun, as far as the training samples of each class tell.
+        """Refuse data that changed since a run was started, as far as the training counts of each class show it.
 
         Raises:
             DataError: If classes or counts are not those of the run.
         """
         if (list(classes), list(counts)) != (list(self.dataset.classes), self.priors.counts.tolist()):
             raise DataError(
-                f"{self.source} has changed since the run was begun: its classes, or how many training samples they "
-                "have, are others. Restore the data, or train anew."
+                f"{self.source} has changed since the run was started: it has other classes, or other numbers of "
+                "training samples. Restore the data, or train again."
             )
 
 
@@ -63,8 +63,8 @@ def load_problem(source: str, options: Options, *, held: Mapping[str, object] | 
 
     Args:
         source: The data.
-        options: Of the run.
-        held: Preprocessing of the run where it was begun: a pretrained model is then not asked what it expects.
+        options: Options of the run.
+        held: Preprocessing of a run that was started already; a pretrained model is then not asked what it expects.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.
@@ -80,7 +80,7 @@ def load_data(
 
     Args:
         source: The data.
-        options: Of the run.
+        options: Options of the run.
         open_all: Open every image file at once, see :func:`imbsam.data.load`.
         held: See :func:`load_problem`.
 
@@ -115,12 +115,12 @@ def load_data(
 
 
 def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
-    """Fill in the options that depend on the data.
+    """Fill in the options that depend on the data, and return both.
 
     Args:
-        source: Where the data are from.
-        options: Of the run.
-        dataset: Loaded as the options say.
+        source: Source of the data.
+        options: Options of the run.
+        dataset: Data set, loaded by these options.
 
     Raises:
         ImbsamError: If the data or an option cannot be used.
@@ -129,22 +129,23 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
     asked, options = options, resolved(options, source, dataset.spec, priors)
     if int(priors.counts.min()) == 0 and asked.loss.loss == "auto":
         name = dataset.classes[int(priors.counts.argmin())]
-        note = f"the class {name!r} has no training sample: the loss is cross-entropy, as logit adjustment needs one."
+        note = f"the class {name!r} has no training sample, so the loss is cross-entropy: logit adjustment needs one."
         dataset = replace(dataset, notes=(*dataset.notes, note))
     if not isinstance(dataset.spec, ImageSpec):
         for name, value in (("augment", options.data.augment), ("mix", options.data.mix)):
             if value != "none":
-                raise OptionError(f"--{name} {value} is for images, and {source} is a table.")
+                raise OptionError(f"--{name} {value} is for images, but {source} is a table.")
     if len(dataset.classes) < 2:
-        raise DataError(f"{source} has one class only: {dataset.classes[0]!r}. Classification needs two.")
+        raise DataError(f"{source} has only one class: {dataset.classes[0]!r}. Classification needs two.")
     training = options.training
     many_above, few_below = training.many_above, training.few_below
     assert many_above is not None
     assert few_below is not None
     if (many_above, few_below) == priors.shot_bounds() != CUSTOMARY_BOUNDS:
         note = (
-            "by the customary bounds of 20 and 100 training samples all classes are in one shot group. So the "
-            f"rarest third, below {few_below:,}, is few-shot, and the most frequent, above {many_above:,}, many-shot."
+            "with the customary bounds of 20 and 100 training samples all classes are in one shot group, so "
+            f"the rarest third, below {few_below:,}, is few-shot, and the most frequent, above {many_above:,}, "
+            "many-shot."
         )
         dataset = replace(dataset, notes=(*dataset.notes, note))
     check_average(training)
@@ -168,11 +169,11 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
 
 
 def mixing_of(problem: Problem, epoch: int) -> Mixing | None:
-    """How the images of an epoch are mixed.
+    """Return how the images of an epoch are mixed.
 
     Args:
-        problem: Of the run.
-        epoch: Counted from 0.
+        problem: Data and options of the run.
+        epoch: Number of the epoch, from 0.
     """
     chosen = problem.options.data
     if chosen.mix == "none" or epoch >= round(chosen.mix_until * epochs_of(problem.options)):
@@ -181,7 +182,7 @@ def mixing_of(problem: Problem, epoch: int) -> Mixing | None:
 
 
 def device_of(name: str) -> torch.device:
-    """Choose the device.
+    """Choose the device to compute on.
 
     Raises:
         OptionError: If there is no such device.
@@ -197,11 +198,11 @@ def device_of(name: str) -> torch.device:
 
 
 def build_model(problem: Problem, *, pretrained: bool = True) -> nn.Module:
-    """The model on its device; its random weights depend on the seed alone.
+    """Build the model on its device; its random weights depend on the seed alone.
 
     Args:
-        problem: Of the run.
-        pretrained: False leaves a model that is fine-tuned without its weights, for those of a checkpoint.
+        problem: Data and options of the run.
+        pretrained: False builds a fine-tuned model without its weights, to be loaded from a checkpoint.
 
     Raises:
         ModelError: If the model does not fit the data.
@@ -224,12 +225,12 @@ def build_model(problem: Problem, *, pretrained: bool = True) -> nn.Module:
 
 
 def channels_last(problem: Problem) -> bool:
-    """Whether image batches lie with their channels last."""
+    """Return whether image batches have their channels last in memory."""
     return problem.options.training.channels_last and kind_of(problem.dataset.spec) in ("image", "large")
 
 
 def build_criterion(problem: Problem) -> nn.Module:
-    """The per-sample loss, with deferred re-weighting where asked for.
+    """Build the per-sample loss, with deferred re-weighting if chosen.
 
     Raises:
         OptionError: If the loss or one of its options is unknown.
@@ -238,7 +239,7 @@ def build_criterion(problem: Problem) -> nn.Module:
 
 
 def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> SharpnessAware:
-    """The method over its base optimizer.
+    """Build the method over its base optimizer.
 
     Raises:
         OptionError: If the method or one of its options is unknown or out of range.
@@ -261,7 +262,7 @@ def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> Sha
 
 
 def epoch_rows(problem: Problem) -> int:
-    """Rows of an epoch: as many as there are training samples, and the copies of a sampler that repeats some."""
+    """Return the rows of an epoch: the training samples, and the copies of a sampler that repeats some."""
     chosen, train = problem.options.data, problem.dataset.train
     if chosen.sampler != "repeated":
         return len(train)
@@ -269,12 +270,12 @@ def epoch_rows(problem: Problem) -> int:
 
 
 def epochs_of(options: Options) -> int:
-    """Epochs of a run whose options are filled in."""
+    """Return the number of epochs of a run whose options are filled in."""
     assert options.training.epochs is not None
     return options.training.epochs
 
 
 def batch_size_of(options: Options) -> int:
-    """Batch size of a run whose options are filled in."""
+    """Return the batch size of a run whose options are filled in."""
     assert options.training.batch_size is not None
     return options.training.batch_size

@@ -1,4 +1,4 @@
-"""One training step in our own loop: every pass of a method, forward and backward."""
+"""One training step of our own loop: forward and backward of every pass of a method."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -22,16 +22,16 @@ def train_step(
     """Make one step on a batch.
 
     Args:
-        model: In training mode.
-        criterion: Called with logits and targets; gives the loss of each row.
+        model: Model in training mode.
+        criterion: Function of logits and targets that returns the loss of each row.
         optimizer: The method.
-        inputs: Shape ``(B, ...)``, on the model's device.
-        targets: Shape ``(B,)``, on the CPU or the model's device.
-        precision: Entered around each forward, as ``torch.autocast``.
+        inputs: Inputs, shape ``(B, ...)``, on the model's device.
+        targets: Class of each sample, shape ``(B,)``, on the CPU or the model's device.
+        precision: Function that makes the context of each forward, such as ``torch.autocast``.
         clip_norm: Largest norm of the combined gradient.
 
     Returns:
-        The batch's mean loss at the unperturbed weights, and the number of rows forwarded, every pass counted.
+        Mean loss of the batch at the unperturbed weights, and the number of rows forwarded in all passes together.
 
     Raises:
         NonFiniteError: If a loss or gradient is NaN or infinite; the weights are unchanged.

@@ -85,7 +85,7 @@ def test_what_is_called_digits_goes_before_the_bundled_digits(class_folders, mon
     monkeypatch.chdir(folder.parent)
     own = load("digits")
     assert own.classes == ("cat", "dog", "eel")
-    assert "this is the folder digits, not scikit-learn's digits." in own.notes
+    assert "the folder digits is used, not scikit-learn's digits." in own.notes
     assert len(bundled.classes) == 10
     with pytest.warns(DataWarning) as warned:
         samples, _ = load_like("digits", own.preprocess)

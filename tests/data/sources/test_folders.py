@@ -42,7 +42,7 @@ def test_files_may_lie_deeper_in_their_class_and_what_is_not_read_is_named(class
     assert len(dataset.train) == 19
     assert dataset.notes == (
         f"not read in {class_folders}: fox.zip, gnu.lnk, train.",
-        "files that are no images were not read: 1 .txt (first cat/labels.txt).",
+        "files that are not images were not read: 1 .txt (first cat/labels.txt).",
     )
 
 

@@ -261,7 +261,7 @@ def test_a_row_that_does_not_fit_is_named_or_left_out(table, chunk):
         opened = table(text, skip_bad=True)
         for _ in range(2):
             assert rows_of(opened.whole()) == [("1", "2\n3"), ("5", "6"), ("10", "11")]
-    assert opened.notes == ["t.csv: left out as they do not have 2 fields: 2 rows (row 2, 4)."]
+    assert opened.notes == ["t.csv: left out because they do not have 2 fields: 2 rows (row 2, 4)."]
 
 
 def test_a_row_without_the_others_last_separator_is_told_from_them(table):

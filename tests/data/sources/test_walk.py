@@ -57,7 +57,7 @@ def test_a_folder_that_is_reached_twice_is_named_by_both_names(tmp_path, save_im
     (tmp_path / "feline").symlink_to("cat")
     names, walk = found(tmp_path)
     assert names == ["cat/deep/1.png"]
-    assert walk.notes() == ("a folder that is there twice was read once: feline is cat.",)
+    assert walk.notes() == ("a folder that occurs twice was read once: feline is cat.",)
     walk = Walk(tmp_path)
     assert [len(list(walk.images(tmp_path / name))) for name in ("cat", "feline")] == [1, 1]
     assert walk.notes() == ("the same folder was read again under another name: feline is cat.",)
@@ -133,8 +133,8 @@ def test_an_image_without_an_images_ending_is_known_by_what_it_holds(tmp_path, s
     names, walk = found(tmp_path)
     assert names == ["kept.bak", "plain", "v1.2"]
     assert walk.notes() == (
-        "files that are no images were not read: 1 .txt (first notes.txt).",
-        "files without an image's ending were read for what they hold: "
+        "files that are not images were not read: 1 .txt (first notes.txt).",
+        "files without an image's ending were read by their content: "
         "1 .bak, 1 without an ending, 1 .2 (first kept.bak).",
     )
     assert [is_image(path) for path in visible(tmp_path)] == [True, False, True, True]

@@ -1,4 +1,4 @@
-"""Readers, one for each kind of source, and the rule that tells the kinds apart."""
+"""Readers of data, one for each kind of source, and the rule that tells the kinds apart."""
 
 import glob
 from collections.abc import Sequence
@@ -38,18 +38,18 @@ Several files are given as a,b or by a pattern such as 'train-*.parquet'."""
 
 
 def read(source: str, request: Request) -> Raw:
-    """Tell what kind of source this is, and read it.
+    """Detect the kind of a source, and read it.
 
     Args:
         source: ``"digits"``, a path, paths joined by commas, or a pattern.
-        request: What is wanted.
+        request: Options of the reader.
 
     Returns:
-        The parts as found.
+        The parts that were found.
 
     Raises:
-        DataError: If nothing is there, the kind is unknown, it cannot be told what a file or folder is for, or the
-            reader finds a fault.
+        DataError: If the source does not exist, its kind or the role of a file or folder is unclear, or the reader
+            finds an error in it.
         OptionError: If a target column is given for a source that has no columns.
     """
     if is_bundled(source):
@@ -62,12 +62,12 @@ def read(source: str, request: Request) -> Raw:
     paths = _paths(source)
     if len(paths) == 1 and paths[0].is_dir():
         raw = _read_folder(paths[0], request)
-        return raw.noting("this is the folder digits, not scikit-learn's digits.") if source == DIGITS else raw
+        return raw.noting("the folder digits is used, not scikit-learn's digits.") if source == DIGITS else raw
     return _read_files(paths, source, request)
 
 
 def is_bundled(source: str) -> bool:
-    """Whether a source is scikit-learn's digits: what lies here under that name goes before them."""
+    """Return whether a source is scikit-learn's digits; a file or folder of that name has precedence."""
     return source == DIGITS and not Path(source).exists()
 
 
@@ -110,17 +110,19 @@ def _read_folder(folder: Path, request: Request) -> Raw:
 
 
 def _divided(folder: Path) -> list[Path]:
-    """The tables of a folder that is divided by columns."""
+    """Return the tables of a folder that is partitioned by columns."""
     files = [path for path in files_below(folder) if path.parent != folder]
     if odd := [str(path.relative_to(folder)) for path in files if not is_table(path)]:
-        raise DataError(f"{folder}: a table divided by columns, with files that are none: {listed(odd)}. Remove them.")
+        raise DataError(
+            f"{folder}: a table partitioned by columns, with files that are not tables: {listed(odd)}. Remove them."
+        )
     if not files:
-        raise DataError(f"{folder}: its folders are named column=value, and hold no file.")
+        raise DataError(f"{folder}: its folders are named column=value, but contain no file.")
     return files
 
 
 def _means_images(folder: Path, entries: Sequence[Path], request: Request) -> bool:
-    """Whether a folder that holds a table too is one of images: they are there, and no column is asked for."""
+    """Return whether a folder with a table is one of images: it has images, and no column is given."""
     if request.target is not None or not request.labels_needed:
         return request.target is None and holds_images(folder)
     full = [path for path in entries if path.is_dir() and holds_images(path)]
@@ -140,8 +142,8 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
     if all(path.is_file() and is_image(path) for path in paths):
         _without_target(source, request)
         return read_image_files(paths)
-    clash = " It stands before scikit-learn's digits: rename it to use those." if source == DIGITS else ""
-    raise DataError(f"{source}: cannot tell what this is.{clash}\n{UNDERSTOOD}")
+    clash = " It has precedence over scikit-learn's digits: rename it to use those." if source == DIGITS else ""
+    raise DataError(f"{source}: the kind of this source is unclear.{clash}\n{UNDERSTOOD}")
 
 
 def _read_tables(paths: list[Path], request: Request, root: Path | None = None) -> Raw:
@@ -166,23 +168,23 @@ def _paths(source: str) -> list[Path]:
     for piece in source.split(","):
         matches = sorted(map(Path, glob.glob(piece))) if glob.has_magic(piece) else []  # noqa: PTH207
         if glob.has_magic(piece) and not matches and not exists(Path(piece)):  # noqa: PTH110
-            raise DataError(f"{piece!r}: no file fits this pattern.")
+            raise DataError(f"{piece!r}: no file matches this pattern.")
         found += matches or [_existing(piece)]
     return found
 
 
 def open_tables(source: str, request: Request) -> "TableSet | None":
-    """Open a source that is tables: one file, several, a folder of them, or one that is divided by columns.
+    """Open a source that is tables: one file, several, a folder of them, or a folder partitioned by columns.
 
     Args:
-        source: As for :func:`read`; ``.txt`` is taken for a table.
-        request: How text tables are written.
+        source: Source, as for :func:`read`; ``.txt`` counts as a table.
+        request: Options of the reader, with the format of text tables.
 
     Returns:
         The files as one table; ``None`` if the source is anything else.
 
     Raises:
-        DataError: If nothing is there, or it cannot be read.
+        DataError: If the source does not exist, or cannot be read.
     """
     from imbsam.data.sources.parquet import image_column, parquet_schema
     from imbsam.data.sources.table_set import TableSet

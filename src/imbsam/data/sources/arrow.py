@@ -1,4 +1,4 @@
-"""Data frames as Arrow tables, whatever a column of objects holds."""
+"""Conversion of data frames to Arrow tables, including columns of Python objects."""
 
 import datetime
 import decimal
@@ -11,11 +11,11 @@ from imbsam.data.sources.cells import value_text
 from imbsam.errors import DataError
 
 PLAIN = (str, bool, int, float, np.generic, decimal.Decimal, datetime.date)
-"""Values that a feature may be of."""
+"""Types of values that a feature may have."""
 
 
 def as_pandas(rows: object) -> object:
-    """Data frames of other libraries as pandas', everything else as it is.
+    """Convert data frames of other libraries to pandas; return everything else unchanged.
 
     Raises:
         DataError: If two columns of a frame have one name.
@@ -29,16 +29,16 @@ def as_pandas(rows: object) -> object:
 
 
 def arrow_table(frame: pd.DataFrame) -> pa.Table:
-    """A data frame as an Arrow table; its index is left out.
+    """Convert a data frame to an Arrow table, without its index.
 
     Args:
-        frame: Names of columns are different texts.
+        frame: Data frame whose column names are distinct texts.
 
     Returns:
-        Columns of one type each; those of several, such as 1 and "a", are texts of a type of their own.
+        Columns of one type each; a column of several types, such as 1 and "a", becomes text of a special type.
 
     Raises:
-        DataError: If a column holds values that are no feature.
+        DataError: If a column holds values that cannot be a feature.
     """
     return pa.table({str(name): _column(frame[name]) for name in frame.columns})
 
@@ -55,13 +55,13 @@ def _column(column: pd.Series) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         pass
     if column.dtype.kind == "c":
-        raise DataError(f"column {column.name!r} holds complex values, which are no feature. Leave it out.")
+        raise DataError(f"column {column.name!r} holds complex values, which cannot be a feature. Leave it out.")
     gone = column.isna().to_numpy()
     values = [None if missing else value for value, missing in zip(column.tolist(), gone, strict=True)]
     odd = next((value for value in values if value is not None and not isinstance(value, PLAIN)), None)
     if odd is not None:
         raise DataError(
-            f"column {column.name!r} holds {type(odd).__name__} values, which are no feature. Leave it out."
+            f"column {column.name!r} holds {type(odd).__name__} values, which cannot be a feature. Leave it out."
         )
     if all(
         value is None or (isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool))
@@ -72,16 +72,18 @@ def _column(column: pd.Series) -> pa.Array:
 
 
 def _check_zones(dates: pd.Series) -> None:
-    """Arrow takes dates without a time zone for universal time where others have one."""
+    """Refuse a column in which only some dates have a time zone: Arrow would take the others for universal time."""
     if (
         len({value.tzinfo is None for value in dates if isinstance(value, datetime.datetime) and not pd.isna(value)})
         > 1
     ):
-        raise DataError(f"column {dates.name!r} has dates with a time zone and others without. Give all one, or none.")
+        raise DataError(
+            f"column {dates.name!r} has dates with a time zone and others without. Give all of them one, or none."
+        )
 
 
 def _check_values(column: pd.Series) -> None:
-    """Arrow takes True beside 0.5 for 1.0."""
+    """Refuse a column that mixes True with numbers such as 0.5: Arrow would take True for 1.0."""
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     if values.dtype == object and len({isinstance(v, bool | np.bool_) for v in values if not _is_missing(v)}) > 1:
         raise pa.ArrowTypeError("true and false among other values")

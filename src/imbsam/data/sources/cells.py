@@ -1,4 +1,4 @@
-"""The cells of a column, read as what the column is."""
+"""Reading of a column's cells by its type."""
 
 import decimal
 import re
@@ -19,7 +19,7 @@ from imbsam.data.sources.numbers import GRAMMAR, Decimal, is_number, matching, n
 
 @dataclass(frozen=True)
 class Cells:
-    """What a column holds.
+    """Values of a column.
 
     Args:
         values: float64, NaN where missing (dates and durations in days); or texts as categories.
@@ -32,11 +32,11 @@ class Cells:
 
 @dataclass(frozen=True)
 class Reader:
-    """How cells are written where they are read from.
+    """Format of the cells in a source.
 
     Args:
         missing: Words for a missing value.
-        decimal: The decimal mark of the numbers that are texts, found out when it is needed.
+        decimal: Function that finds the decimal mark of numbers in text, called when it is needed.
     """
 
     missing: Collection[str]
@@ -46,7 +46,7 @@ class Reader:
         """Read a column.
 
         Raises:
-            UnfitError: If it is of another type than it was, or its numbers are written in two ways.
+            UnfitError: If the column has another type than in training, or its numbers are written in two ways.
         """
         if pt.is_dictionary(column.type):
             column = pc.cast(column, column.type.value_type)
@@ -83,7 +83,7 @@ class Reader:
                 return _unless_nan(spans(known), known)
 
     def _plain(self, texts: pa.ChunkedArray) -> bool:
-        """Whether a point, where there is one, is the decimal mark."""
+        """Return whether a point, if there is one, is the decimal mark."""
         has_point = any(pc.any(pc.match_substring(part, ".")).as_py() for part in (texts.slice(0, 1024), texts))
         return not has_point or self.decimal() == "."
 
@@ -132,12 +132,12 @@ class Reader:
 
 
 def _is_empty(column: pa.ChunkedArray) -> bool:
-    """Whether all values are missing, so that their type says nothing: pandas reads such a column as numbers."""
+    """Return whether all values are missing, so that the type says nothing: pandas reads such a column as numbers."""
     return bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())
 
 
 def plain_number(word: str) -> float | None:
-    """The number that a word is, if it is one."""
+    """Return the number that a word stands for, if it is one."""
     try:
         number = float(word)
     except ValueError:
@@ -146,14 +146,14 @@ def plain_number(word: str) -> float | None:
 
 
 def meaning(name: str) -> str:
-    """What a label says: ``1.0`` and ``1`` with a space are ``1``, ``TRUE`` is ``true``; ``01`` and ``1E0`` are not."""
+    """Return the meaning of a label: ``1.0`` and ``1`` with a space are ``1``, ``TRUE`` is ``true``; ``01`` is kept."""
     name = name.strip()
     whole = re.fullmatch(r"(-?(?:0|[1-9]\d*))(?:\.0+)?", name)
     return whole[1] if whole else name.lower() if name.lower() in ("true", "false") else name
 
 
 def value_text(value: object) -> str:
-    """How a category or class is called: whole numbers without a fraction, so that 1 and 1.0 are the same."""
+    """Return the name of a category or class: whole numbers without a fraction, so that 1 and 1.0 are the same."""
     if isinstance(value, decimal.Decimal) and value.is_finite():
         value = int(value) if value == int(value) else float(value)
     if isinstance(value, float) and value.is_integer():
@@ -162,14 +162,14 @@ def value_text(value: object) -> str:
 
 
 def texts_of(column: pa.ChunkedArray, missing: Collection[str] = ()) -> list[str | None]:
-    """Cells as the texts that they are in the file: a class, a label, the name of a row.
+    """Return cells as their text in the file: a class, a label, the name of a row.
 
     Args:
-        column: The cells.
+        column: Cells of a column.
         missing: Words for a missing value.
 
     Returns:
-        A text each, ``None`` where missing; whole numbers that have a type are without a fraction.
+        One text for each cell, ``None`` where missing; whole numbers of a numeric type have no fraction.
     """
     if pt.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
@@ -183,7 +183,7 @@ def texts_of(column: pa.ChunkedArray, missing: Collection[str] = ()) -> list[str
 
 
 def _categories(words: list[str | None], indices: pa.Array) -> "pd.Categorical":
-    """Texts as categories; some words may be the same, or None."""
+    """Return texts as categories; some words may be the same, or None."""
     different = sorted({word for word in words if word is not None})
     place = {word: number for number, word in enumerate(different)}
     code = np.array([-1 if word is None else place[word] for word in words] + [-1])
@@ -227,7 +227,7 @@ def _refuse_numbers(texts: pa.Array, held: str, example: str) -> None:
     if numeric.any():
         place = int(numeric.argmax())
         raise UnfitError(
-            f"holds {texts[place].as_py()!r}. It held {held} in training, and a number is none. Write the {held} as in "
+            f"holds {texts[place].as_py()!r}. It held {held} in training, but a number is not a {held} as in "
             f"training, or as {example}",
             place,
         )

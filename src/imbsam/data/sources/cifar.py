@@ -1,4 +1,4 @@
-"""The CIFAR-10 and CIFAR-100 python archives, read by an unpickler that can build arrays and nothing else."""
+"""Reader of the CIFAR-10 and CIFAR-100 python archives, with an unpickler that can build only arrays."""
 
 import io
 import pickle
@@ -18,22 +18,22 @@ CIFAR10_TEST, CIFAR10_META = "test_batch", "batches.meta"
 CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META = "train", "test", "meta"
 KNOWN = frozenset((*CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_META, CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META))
 WITHOUT_DATA = frozenset(("readme.html", "file.txt~"))
-"""What else the archives hold."""
+"""Other files in the archives."""
 PIXELS = 3 * 32 * 32
 LARGEST = 2**28
-"""Bytes of one file; CIFAR-100's largest has 155 million."""
+"""Largest size of one file in bytes; CIFAR-100's largest has 155 million."""
 
 Record = dict[str, object]
 
 
 def is_cifar_folder(folder: Path) -> bool:
-    """Whether the folder holds the files of an unpacked archive."""
+    """Return whether the folder contains the files of an unpacked archive."""
     names = {path.name for path in visible(folder) if path.is_file()}
     return CIFAR10_TRAIN[0] in names or {CIFAR100_TRAIN, CIFAR100_TEST, CIFAR100_META} <= names
 
 
 def read_cifar(path: Path) -> Raw:
-    """Read an unpacked folder or a ``.tar.gz``, which is not unpacked to disk.
+    """Read an unpacked folder or a ``.tar.gz``, without unpacking it to disk.
 
     Args:
         path: Folder or archive.
@@ -42,7 +42,7 @@ def read_cifar(path: Path) -> Raw:
         Training and test part, uint8 ``(N, 3, 32, 32)``; fine labels for CIFAR-100.
 
     Raises:
-        DataError: If a file is missing or damaged, or holds anything but arrays, numbers, text and containers.
+        DataError: If a file is missing or damaged, or contains anything but arrays, numbers, text and containers.
     """
     files, others = _folder_files(path) if path.is_dir() else _archive_files(path)
     if CIFAR10_TRAIN[0] in files:
@@ -53,7 +53,7 @@ def read_cifar(path: Path) -> Raw:
         train, test, meta = (CIFAR100_TRAIN,), CIFAR100_TEST, CIFAR100_META
     for needed in (*train, test, meta):
         if needed not in files:
-            raise DataError(f"{path}: {needed} is missing; the CIFAR python archive is not whole. Download it again.")
+            raise DataError(f"{path}: {needed} is missing; the CIFAR python archive is incomplete. Download it again.")
     classes = _class_names(path, _unpickled(path, meta, files[meta]), meta, meta_key)
     of: dict[PartName, tuple[str, ...]] = {"train": train, "test": (test,)}
     parts = {
@@ -65,14 +65,14 @@ def read_cifar(path: Path) -> Raw:
 
 
 def _folder_files(folder: Path) -> tuple[dict[str, bytes], list[str]]:
-    """The known files, and the names of others."""
+    """Return the known files, and the names of others."""
     entries = visible(folder)
     files = {path.name: path.read_bytes() for path in entries if path.name in KNOWN and path.is_file()}
     return files, [path.name for path in entries if path.name not in files.keys() | WITHOUT_DATA]
 
 
 def _archive_files(path: Path) -> tuple[dict[str, bytes], list[str]]:
-    """The known files, and the names of others."""
+    """Return the known files, and the names of others."""
     files: dict[str, bytes] = {}
     others: list[str] = []
     try:
@@ -80,9 +80,9 @@ def _archive_files(path: Path) -> tuple[dict[str, bytes], list[str]]:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 if name in files:
-                    raise DataError(f"{path}: holds {name} several times; this is no CIFAR archive.")
+                    raise DataError(f"{path}: holds {name} several times; this is not a CIFAR archive.")
                 if member.size > LARGEST and name in KNOWN:
-                    raise DataError(f"{path}: {name} holds more than {LARGEST} bytes; this is no CIFAR archive.")
+                    raise DataError(f"{path}: {name} holds more than {LARGEST} bytes; this is not a CIFAR archive.")
                 stream = archive.extractfile(member) if member.isfile() and name in KNOWN else None
                 if stream is not None:
                     files[name] = stream.read()
@@ -132,17 +132,17 @@ def _unpickled(path: Path, file: str, data: bytes) -> Record:
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """Stands in for ``codecs.encode``, by which Python 3 writes bytes into old pickles."""
+    """Replace ``codecs.encode``, by which Python 3 writes bytes into old pickles."""
     return text.encode("latin1")
 
 
 def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
-    """Stands in for numpy's function of this name; the array gets its shape and values from its state."""
+    """Replace numpy's function of this name; the array gets its shape and values from its state."""
     return np.ndarray((0,), np.uint8)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Everything a pickle can call goes through ``find_class``; here are the few names it may ask for."""
+    """Unpickler that allows the few names that arrays need; everything a pickle can call passes ``find_class``."""
 
     allowed: dict[tuple[str, str], Callable[..., object]] = {  # noqa: RUF012
         ("numpy.core.multiarray", "_reconstruct"): _reconstruct,

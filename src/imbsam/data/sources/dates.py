@@ -1,4 +1,4 @@
-"""Texts to dates: days since 1970, in universal time where a zone is given."""
+"""Conversion of texts to dates: days since 1970, in universal time where a time zone is given."""
 
 from itertools import product
 
@@ -23,20 +23,20 @@ TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 
 
 class AmbiguousDatesError(ValueError):
-    """Dates that may begin with the day or with the month."""
+    """Dates in which the day or the month may come first."""
 
 
 def date_format(words: pa.Array) -> str | None:
-    """How dates are written.
+    """Find the format of dates.
 
     Args:
-        words: Different texts, none null.
+        words: Distinct texts, none null.
 
     Returns:
-        ``"ISO8601"``, a format of ``strptime``, or ``None`` where one of them is no date.
+        ``"ISO8601"``, a format of ``strptime``, or ``None`` if one of them is not a date.
 
     Raises:
-        AmbiguousDatesError: If all may begin with the day as well as with the month.
+        AmbiguousDatesError: If in every date either the day or the month may come first.
     """
     if matching(words, ISO_DATE).all():
         return ISO if not np.isnan(days(words, ISO)).any() else None
@@ -51,7 +51,7 @@ def date_format(words: pa.Array) -> str | None:
 
 
 def days(texts: pa.Array, form: str) -> NDArray[np.float64]:
-    """Days since 1970-01-01 of texts, NaN where one is no date of this format or null; shape ``(N,)``."""
+    """Convert texts to days since 1970-01-01, NaN where null or not a date of this format; shape ``(N,)``."""
     words = pc.dictionary_encode(texts)
     words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
     # A month alone is no date, though pandas takes its first day.
@@ -61,21 +61,21 @@ def days(texts: pa.Array, form: str) -> NDArray[np.float64]:
 
 
 def found_days(dates: pd.Series) -> NDArray[np.float64]:
-    """Days since 1970-01-01 of dates, NaN where there is none."""
+    """Convert dates to days since 1970-01-01, NaN where missing."""
     zero = pd.Timestamp(0, tz="UTC" if dates.dt.tz is not None else None)
     # In the unit of the dates: in nanoseconds there is no date before 1677 or after 2262.
     return in_days(dates - zero.as_unit(dates.dt.unit))
 
 
 def in_days(spans: pd.Series) -> NDArray[np.float64]:
-    """Durations in days, NaN where there is none; the same in every unit."""
+    """Convert durations of any unit to days, NaN where missing."""
     # The days apart from the rest: nanoseconds since 1970 are more than a float64 tells apart.
     whole, rest = divmod(spans, pd.Timedelta(days=1))
     return np.asarray(whole, np.float64) + np.asarray(rest / pd.Timedelta(days=1), np.float64)
 
 
 def spans(texts: pa.Array) -> NDArray[np.float64]:
-    """Days of texts such as ``3 days 04:00:00``, NaN where one is no duration or null; shape ``(N,)``."""
+    """Convert texts such as ``3 days 04:00:00`` to days, NaN where null or not a duration; shape ``(N,)``."""
     words = pc.dictionary_encode(texts)
     words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
     found = pd.to_timedelta(words.dictionary.to_pandas(), errors="coerce")
@@ -83,7 +83,7 @@ def spans(texts: pa.Array) -> NDArray[np.float64]:
 
 
 def zones(words: pa.Array) -> bool | None:
-    """Whether dates have a zone; ``None`` where some have and others have not."""
+    """Return whether dates have a time zone; ``None`` if only some have one."""
     with_zone = matching(words, ZONE)
     return bool(with_zone.all()) if with_zone.all() or not with_zone.any() else None
 

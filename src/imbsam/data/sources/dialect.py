@@ -1,4 +1,4 @@
-"""Dialects: how a text table is written, as asked for or as its first rows tell."""
+"""Dialect of a text table: its separator, decimal mark and encoding, given by the user or detected."""
 
 import codecs
 import csv
@@ -19,16 +19,16 @@ _NO_SEPARATOR = re.compile(r"(?<=\d),(?=\d)|[,;|] ")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text table is written; what is None is told by the file itself.
+    """Format of a text table; what is None is detected from the file.
 
     Args:
         separator: The character between two cells, or its name: comma, semicolon, tab, pipe or space.
         decimal: The mark before a number's fraction.
-        encoding: As Python names it, such as ``utf-8``, ``cp1252`` or ``utf-16``.
-        missing: The texts that stand for a missing value beside the empty cell; ``"auto"`` stands for the usual ones.
+        encoding: Python's name of the encoding, such as ``utf-8``, ``cp1252`` or ``utf-16``.
+        missing: Texts that stand for a missing value besides the empty cell; ``"auto"`` stands for the usual ones.
 
     Raises:
-        OptionError: If the separator or the encoding cannot be.
+        OptionError: If the separator or the encoding is not valid.
     """
 
     separator: str | None = None
@@ -48,28 +48,28 @@ class Dialect:
 
 
 AS_FOUND = Dialect()
-"""Nothing is known beforehand."""
+"""Dialect in which everything is to be detected."""
 
 
 def separator_name(separator: str) -> str:
-    """What a separator is called, as in ``semicolon``."""
+    """Return the name of a separator, such as ``semicolon``."""
     return SEPARATORS.get(separator, repr(separator))
 
 
 def separators_name(separator: str) -> str:
-    """What several of a separator are called, as in ``semicolons``."""
+    """Return the plural of a separator's name, such as ``semicolons``."""
     return f"{SEPARATORS[separator]}s" if separator in SEPARATORS else f"the character {separator!r}"
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The first records of a text, cut by one separator.
+    """First records of a text, cut by one separator.
 
     Args:
-        separator: The character that cuts.
+        separator: The separating character.
         header: The fields of the header.
         rows: The fields of each row.
-        before: How many lines stand before the first row: those of the header and blank ones.
+        before: Number of lines before the first row: those of the header and blank ones.
     """
 
     separator: str
@@ -79,7 +79,7 @@ class Cut:
 
     @property
     def width(self) -> int:
-        """Fields of a row: those of the header; one more or less where most rows, or the header, end in a separator."""
+        """Number of fields of a row: that of the header, or one more or less if rows or header end in a separator."""
         names = len(self.header)
         counts = Counter(len(row) for row in self.rows)
         possible = [names, names + 1] if self.header[-1] else [names, names + 1, names - 1]
@@ -87,28 +87,28 @@ class Cut:
 
     @property
     def share(self) -> float:
-        """The share of the rows that have the usual number of fields; half of it where the header names too few."""
+        """Share of the rows with the usual number of fields, halved if the header names too few."""
         width = self.width
         fitting = [row for row in self.rows if len(row) == width]
         nameless = any(row[len(self.header) :] not in ([], [""]) for row in fitting)
         return len(fitting) / max(len(self.rows), 1) / (2 if nameless else 1)
 
     def clean(self, others: str) -> bool:
-        """Whether no cell holds one of the ``others``, but as a decimal comma or before a space."""
+        """Return whether no cell contains one of the ``others``, except as a decimal comma or before a space."""
         cells = (_NO_SEPARATOR.sub("", cell) for row in self.rows for cell in row)
         return not any(mark in cell for cell in cells for mark in others)
 
 
 def cut(lines: Iterable[str], separator: str, *, whole: bool) -> Cut | None:
-    """Cut a text's first lines; blank lines are left out.
+    """Cut the first lines of a text into records; blank lines are left out.
 
     Args:
-        lines: Its lines with their ends.
-        separator: The character that cuts.
+        lines: Lines of the text with their ends.
+        separator: The separating character.
         whole: Whether these are all lines.
 
     Returns:
-        The records; None where there is no header, or no end of it.
+        The records; None if there is no header, or its end is missing.
     """
     found: list[list[str]] = []
     before = 0
@@ -122,13 +122,13 @@ def cut(lines: Iterable[str], separator: str, *, whole: bool) -> Cut | None:
 
 
 def best_cuts(lines: Sequence[str], own: str | None, *, whole: bool) -> list[Cut]:
-    """The cuts that fit header and rows best: one, several that fit equally, or none where nothing is cut.
+    """Return the cuts that fit header and rows best: one, several that fit equally, or none if nothing is cut.
 
-    The header counts: a separator that does not stand in it separates nothing.
+    A separator that does not occur in the header separates nothing.
 
     Args:
         lines: The first lines.
-        own: The separator that the file's ending stands for.
+        own: The separator that belongs to the file's ending.
         whole: Whether these are all lines.
     """
     cuts = [found for mark in GUESSED if (found := cut(lines, mark, whole=whole)) and len(found.header) > 1]
@@ -160,7 +160,7 @@ def _check_separator(separator: str, decimal: str | None) -> None:
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """Lift the csv module's limit on the length of a cell, which is the whole process's."""
+    """Lift the csv module's limit on the length of a cell, which holds for the whole process."""
     before = csv.field_size_limit(2**31 - 1)
     try:
         yield

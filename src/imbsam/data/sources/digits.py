@@ -1,4 +1,4 @@
-"""scikit-learn's bundled digits: 1797 grey images of 8x8 pixels, 10 classes."""
+"""Reader of scikit-learn's bundled digits: 1797 grey images of 8x8 pixels, 10 classes."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from imbsam.data.sources.raw import Part, Raw
 
 FILE = Path("datasets", "data", "digits.csv.gz")
-"""Where scikit-learn keeps them: in each line 64 pixels of 0..16 and the class."""
+"""File within scikit-learn: a line holds 64 pixels of 0..16 and the class."""
 
 
 def read_digits() -> Raw:
@@ -27,7 +27,7 @@ def read_digits() -> Raw:
 
 
 def _rows() -> NDArray[np.float64]:
-    """The lines of the file, without the package, whose import takes longer than a first epoch."""
+    """Read the lines of the file without the package, whose import takes longer than a first epoch."""
     package = find_spec("sklearn")
     for folder in (package and package.submodule_search_locations) or ():
         if (file := Path(folder) / FILE).is_file():

@@ -1,4 +1,4 @@
-"""Text files as they lie on the disk: packed or not, in whatever encoding."""
+"""Text files on disk: compressed or not, in any encoding."""
 
 import bz2
 import codecs
@@ -31,12 +31,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text file and its encoding, in which all of it can be read.
+    """Text file with an encoding in which all of it can be read.
 
     Args:
         path: The file.
-        encoding: As Python names it.
-        quoted: Whether a quote stands anywhere in it.
+        encoding: Python's name of the encoding.
+        quoted: Whether a quote occurs anywhere in it.
     """
 
     path: Path
@@ -44,22 +44,22 @@ class Encoded:
     quoted: bool
 
     def chunks(self) -> Iterator[bytes]:
-        """Its text as UTF-8 without a byte-order mark, some of it at a time."""
+        """Yield the text as UTF-8 without a byte-order mark, in chunks."""
         return _utf8(self.path, self.encoding)
 
 
 def find_encoding(path: Path, asked: str | None, notes: list[str]) -> Encoded:
-    """Find the encoding in which the whole file can be read.
+    """Find an encoding in which the whole file can be read.
 
-    A byte-order mark tells it, or the zeros of UTF-16; else it is UTF-8, and else cp1252 or latin-1.
+    It is decided by a byte-order mark or the zeros of UTF-16; else UTF-8 is tried, and then cp1252 and latin-1.
 
     Args:
-        path: The file, packed or not.
-        asked: The encoding to take.
-        notes: Said here where it is not UTF-8.
+        path: The file, compressed or not.
+        asked: Encoding to use.
+        notes: List to which a note is added if the encoding is not UTF-8.
 
     Raises:
-        DataError: If the file is empty, no text, or not in the encoding asked for.
+        DataError: If the file is empty, not a text, or not in the encoding given.
     """
     with unpacked(path) as file:
         head = file.read(4096)
@@ -85,20 +85,20 @@ def find_encoding(path: Path, asked: str | None, notes: list[str]) -> Encoded:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, unpacked where its ending says that it is packed.
+    """Open a file, decompressed if its ending says that it is compressed.
 
     Raises:
-        DataError: If it cannot be opened or is damaged, here or while it is read.
+        DataError: If the file cannot be opened or is damaged, also later while it is read.
     """
     try:
         with _open(path) as file:
             yield file
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Is the file whole?") from error
+        raise DataError(f"{path}: cannot be read ({error}). Is the file complete?") from error
 
 
 def members(path: Path) -> list[str]:
-    """The files in a zip archive, without those that an operating system adds for itself; none where it is no zip."""
+    """Return the files in a zip archive, without those that an operating system adds; none if it is not an archive."""
     if not zipfile.is_zipfile(path):
         return []
     with zipfile.ZipFile(path) as archive:
@@ -127,13 +127,14 @@ def _open_member(path: Path) -> IO[bytes]:
     names = members(path)
     if len(names) != 1:
         raise DataError(
-            f"{path}: the archive holds {len(names)} files ({listed(names) or 'none'}), and a table is one. Unpack it."
+            f"{path}: the archive holds {len(names)} files ({listed(names) or 'none'}), but a table needs exactly one. "
+            "Unpack it."
         )
     return zipfile.ZipFile(path).open(names[0])
 
 
 def _marked(head: bytes) -> str | None:
-    """The encoding that the first bytes tell: by a byte-order mark, or by zeros in every other place."""
+    """Return the encoding that the first bytes show: by a byte-order mark, or by zeros at every other place."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding
@@ -149,7 +150,8 @@ def _checked(path: Path, encoding: str, forbidden: re.Pattern[str] = re.compile(
         quoted = quoted or b'"' in chunk
         if forbidden.search(chunk.decode()):
             raise DataError(
-                f"{path}: this is no text: it holds control characters. Is it packed, or a spreadsheet? If it is "
+                f"{path}: this is not a text: it contains control characters. Is it compressed, or a spreadsheet? If "
+                "it is "
                 "text, name its encoding by --encoding."
             )
     return Encoded(path, encoding, quoted)
@@ -163,7 +165,7 @@ def _legacy(path: Path) -> Encoded:
 
 
 def _not_damaged(path: Path, error: UnicodeError) -> None:
-    """Raise where most of what is beyond ASCII is good UTF-8: such a file is not in another encoding, it is damaged."""
+    """Raise an error if most of what is beyond ASCII is valid UTF-8: the file is then damaged."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     good = bad = 0
     with unpacked(path) as file:
@@ -173,8 +175,8 @@ def _not_damaged(path: Path, error: UnicodeError) -> None:
             good += len(beyond)
     if good - bad > bad:
         raise DataError(
-            f"{path}: most of it is UTF-8, but not all of it ({_place(error)}). Mend the file, or name the encoding by "
-            "--encoding."
+            f"{path}: most of it is UTF-8, but not all of it ({_place(error)}). Repair the file, or name the encoding "
+            "by --encoding."
         ) from error
 
 

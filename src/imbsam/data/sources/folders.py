@@ -1,4 +1,4 @@
-"""Folders of image files: a folder for each class, with or without folders for the parts above them."""
+"""Reader of image folders: a folder for each class, with or without folders for the parts above them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +15,19 @@ _LAYOUT = "Expected <class>/*.jpg, or train/<class>/*.jpg with optional val/<cla
 def read_image_folder(root: Path, request: Request) -> Raw:
     """Read ``train/<class>/*.jpg`` with optional ``val`` and ``test`` beside it, or ``<class>/*.jpg``.
 
-    Files may lie deeper inside their class folder, and links are followed. Images without class folders are
-    unlabelled. Notes say what was not read, hidden files excepted.
+    Files may be deeper inside their class folder, and links are followed. Images without class folders are unlabelled.
+    Notes say what was not read, except hidden files.
 
     Args:
         root: The folder.
-        request: ``labels_needed`` decides whether class folders must be there.
+        request: Options of the reader; ``labels_needed`` decides whether class folders are required.
 
     Returns:
-        The parts, files in sorted order, classes sorted by folder name.
+        The parts, with files in sorted order and classes sorted by folder name.
 
     Raises:
-        DataError: If class folders are needed and missing, a class has no image, or it cannot be told whether a
-            folder is a class or a part.
+        DataError: If class folders are required and missing, a class has no image, or it is unclear whether a folder is
+            a class or a part.
     """
     walk = Walk(root)
     roots, notes = folders_of_parts(root, walk.folders(root))
@@ -48,13 +48,13 @@ def read_image_folder(root: Path, request: Request) -> Raw:
 
 
 def read_image_files(paths: Sequence[Path]) -> Raw:
-    """Read images by themselves, unlabelled."""
+    """Read single images, unlabelled."""
     part = Part(list(paths), unlabelled(len(paths)), [str(path) for path in paths])
     return Raw(paths[0].resolve().name, (), {"train": part})
 
 
 def _images(walk: Walk, folders: Sequence[Path], labels_needed: bool) -> tuple[list[Path], list[str], list[str]]:
-    """The images of a part, their classes (none if there are no class folders), and notes."""
+    """Return the images of a part, their classes (none without class folders), and notes."""
     loose = [path for folder in folders for path in walk.images(folder, deeper=False)]
     of_class = {path: list(walk.images(path)) for folder in folders for path in walk.folders(folder)}
     files = [path for images in of_class.values() for path in images]

@@ -1,4 +1,4 @@
-"""The IDX files of MNIST, Fashion-MNIST, KMNIST and their kin, plain or gzipped."""
+"""Reader of the IDX files of MNIST, Fashion-MNIST, KMNIST and similar sets, plain or gzipped."""
 
 import gzip
 import math
@@ -14,11 +14,11 @@ from imbsam.errors import DataError
 STEMS: dict[PartName, str] = {"train": "train", "test": "t10k"}
 NAMES = {part: (f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte") for part, stem in STEMS.items()}
 LARGEST = 2**31
-"""Bytes of an unpacked file; MNIST's largest has 47 million."""
+"""Largest size of an unpacked file in bytes; MNIST's largest has 47 million."""
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Whether the folder holds the training images."""
+    """Return whether the folder contains the training images."""
     return _found(folder, NAMES["train"][0]) is not None
 
 
@@ -26,8 +26,8 @@ def read_idx(folder: Path) -> Raw:
     """Read the four files.
 
     Args:
-        folder: With ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and, where there is test data, the same
-            under ``t10k``; each with or without ``.gz``.
+        folder: Folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and, if there are test data, the
+            same under ``t10k``; each with or without ``.gz``.
 
     Returns:
         Training and test part, uint8 ``(N, 1, H, W)``.
@@ -64,11 +64,11 @@ def _array(folder: Path, name: str, dimensions: int) -> np.ndarray:
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error}). Download it again.") from error
     if len(data) > LARGEST:
-        raise DataError(f"{path}: holds more than {LARGEST} bytes; this is no MNIST file.")
+        raise DataError(f"{path}: holds more than {LARGEST} bytes; this is not an MNIST file.")
     # Two zero bytes, the type (8: uint8), the number of dimensions, each dimension as a big-endian 32-bit number.
     header = 4 + 4 * dimensions
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < header:
-        raise DataError(f"{path}: is no IDX file of bytes with {dimensions} dimensions.")
+        raise DataError(f"{path}: is not an IDX file of bytes with {dimensions} dimensions.")
     shape = tuple(int(size) for size in np.frombuffer(data[4:header], ">u4"))
     if len(data) - header != math.prod(shape):
         raise DataError(f"{path}: promises {' x '.join(map(str, shape))} bytes and holds {len(data) - header}.")

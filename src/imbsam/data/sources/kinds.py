@@ -1,4 +1,4 @@
-"""What a column is, learnt from its training rows: number, yes or no, date, duration, or text."""
+"""Types of columns, learned from the training rows: number, truth value, date, duration, or text."""
 
 import shlex
 from collections.abc import Collection
@@ -23,7 +23,7 @@ WORDS: dict[Kind, str] = {
     "duration": "a duration",
     "text": "a text",
 }
-"""What a value of each kind is called in messages."""
+"""Name of a value of each kind in messages."""
 
 TRUTHS = ({"true": 1, "false": 0}, {"t": 1, "f": 0}, {"yes": 1, "no": 0}, {"y": 1, "n": 0}, {"on": 1, "off": 0})
 """Pairs of words, in lower case, for true and false."""
@@ -32,18 +32,18 @@ BITS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "1,0": 1, "0,0": 0}
 """Numbers that stand for true and false."""
 
 TRUTH = {word: value for pair in TRUTHS for word, value in pair.items()} | BITS
-"""Each of these words and numbers, and what it says."""
+"""Each of these words and numbers, and its truth value."""
 
 MOSTLY, MEASURED, FEW = 0.9, 20, 5
-"""From this share of numbers, of at least so many different ones, at most so many other words are taken for missing."""
+"""Share of numbers, count of distinct numbers, and count of other words at which these words count as missing."""
 
 
 class UnfitError(ValueError):
-    """A column cannot be read.
+    """Column that cannot be read.
 
     Args:
-        message: What it holds, to stand behind its name.
-        place: Of the first row that shows it.
+        message: Reason, to be put after the column's name.
+        place: Index of the first row that shows it.
     """
 
     def __init__(self, message: str, place: int | None = None) -> None:
@@ -53,15 +53,15 @@ class UnfitError(ValueError):
 
 @dataclass(frozen=True)
 class ColumnType:
-    """What a column is.
+    """Type of a column.
 
     Args:
-        name: Of the column.
-        kind: Of its values.
-        form: How its dates are written in a text file: ``"ISO8601"`` or a format of ``strptime``.
-        zoned: Its dates have a time zone.
-        marks: Words that stand for a missing value beside the usual ones.
-        truths: It is a number, and 0 and 1 alone, so that true and false are these.
+        name: Name of the column.
+        kind: Kind of its values.
+        form: Format of its dates in a text file: ``"ISO8601"`` or a format of ``strptime``.
+        zoned: Whether its dates have a time zone.
+        marks: Words for a missing value besides the usual ones.
+        truths: Whether it is a number with only 0 and 1, so that true and false count as these.
     """
 
     name: str
@@ -73,19 +73,19 @@ class ColumnType:
 
 
 def text_type(name: str, texts: pa.ChunkedArray, missing: Collection[str], *, guess: bool) -> tuple[ColumnType, str]:
-    """What a column of a text file is.
+    """Find the type of a column of a text file.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         texts: Its cells, null where empty.
         missing: Words for a missing value.
-        guess: Whether other words that usually stand for one may do so among numbers and dates.
+        guess: Whether other usual words for a missing value count among numbers and dates.
 
     Returns:
-        The type, and what should be said of it; "" where nothing should.
+        The type, and a note on it; "" for no note.
 
     Raises:
-        UnfitError: If it can be read in several ways.
+        UnfitError: If the column can be read in several ways.
     """
     values = plain_numbers(texts)
     if values is not None:
@@ -116,13 +116,13 @@ CODES = "it holds codes with leading zeros; read as text."
 
 
 def listed_words(words: Collection[str]) -> str:
-    """Some of the words, in quotes."""
+    """Return some of the words, in quotes."""
     shown = ", ".join(repr(word) for word in list(words)[:FEW])
     return shown if len(words) <= FEW else f"{shown} and {len(words) - FEW} more"
 
 
 def _distinct(texts: pa.ChunkedArray, missing: Collection[str]) -> tuple[pa.Array, NDArray[np.int64]]:
-    """The different words, trimmed, that are not missing, and how often each occurs."""
+    """Return the distinct words, trimmed, that are not missing, and how often each occurs."""
     found = pc.value_counts(pc.utf8_trim_whitespace(texts.combine_chunks())).flatten()
     words, counts = found[0], np.asarray(found[1])
     kept = np.asarray(pc.and_kleene(pc.is_valid(words), pc.invert(pc.is_in(words, pa.array(missing, words.type)))))
@@ -130,7 +130,7 @@ def _distinct(texts: pa.ChunkedArray, missing: Collection[str]) -> tuple[pa.Arra
 
 
 def _has_codes(texts: pa.ChunkedArray, values: NDArray[np.float64]) -> bool:
-    """Whether a text begins with a zero that no number has in front."""
+    """Return whether a text begins with a zero that no number would have."""
     zero = np.asarray(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), False))
     suspicious = zero & ((np.abs(values) >= 1) | (values == 0))
     if not suspicious.any():
@@ -144,13 +144,13 @@ def _truths(values: NDArray[np.float64]) -> bool:
 
 
 def _are_truths(words: pa.Array) -> bool:
-    """Whether words say true or false, numbers among them or not."""
+    """Return whether words mean true or false, including numbers that do."""
     lower = {word.lower() for word in words.to_pylist()} - BITS.keys()
     return any(lower and lower <= pair.keys() for pair in TRUTHS)
 
 
 def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said: str) -> tuple[ColumnType, str] | None:
-    """Dates or durations; ``None`` where the words are neither."""
+    """Return the type of dates or durations; ``None`` if the words are neither."""
     if not len(words):
         return None
     if matching(words, DURATION).all():
@@ -160,7 +160,7 @@ def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said:
     except AmbiguousDatesError:
         column = shlex.quote(text.name)
         raise UnfitError(
-            f"holds dates that may begin with the day or the month, such as {words[0].as_py()!r}. Write them as "
+            f"holds dates in which the day or the month may come first, such as {words[0].as_py()!r}. Write them as "
             f"2024-01-31; or say that they are text (--text {column}), or leave the column out (--ignore {column})"
         ) from None
     if form is None:
@@ -172,7 +172,7 @@ def _other_type(text: ColumnType, words: pa.Array, marks: tuple[str, ...], said:
 
 
 def _mixed(name: str, words: pa.Array, counts: NDArray[np.int64], known: NDArray[np.bool_]) -> tuple[ColumnType, str]:
-    """A column of texts, or one of numbers that a few other words stand between, which is for the user to say."""
+    """Return text, or refuse a column of numbers with a few other words, which the user has to decide."""
     number = is_number(words)
     others = words.filter(pa.array(~known)).to_pylist()
     if not number.any() or not others:
@@ -189,15 +189,15 @@ def _mixed(name: str, words: pa.Array, counts: NDArray[np.int64], known: NDArray
 
 
 def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str] = MISSING) -> ColumnType:
-    """What a column is whose values have a type already, in a Parquet file or a data frame.
+    """Find the type of a column with typed values, in a Parquet file or a data frame.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         column: Its values.
         missing: Words for a missing value.
 
     Raises:
-        UnfitError: If its values are no feature, such as lists.
+        UnfitError: If its values cannot be a feature, such as lists.
     """
     kind = column.type
     if pt.is_dictionary(kind):
@@ -214,11 +214,13 @@ def typed_type(name: str, column: pa.ChunkedArray, missing: Collection[str] = MI
         return ColumnType(name, "date", zoned=pt.is_timestamp(kind) and kind.tz is not None)
     if pt.is_duration(kind):
         return ColumnType(name, "duration")
-    raise UnfitError(f"holds {odd_name(kind)} values, which are no feature. Leave it out: --ignore {shlex.quote(name)}")
+    raise UnfitError(
+        f"holds {odd_name(kind)} values, which cannot be a feature. Leave it out: --ignore {shlex.quote(name)}"
+    )
 
 
 def _typed_text(name: str, column: pa.ChunkedArray, missing: Collection[str]) -> ColumnType:
-    """Texts are texts, unless all are dates or truths: data frames and Parquet files often keep these so."""
+    """Return text, or dates or truth values if all are: data frames and Parquet files often store these as text."""
     words, _ = _distinct(column, missing)
     if _are_truths(words):
         return ColumnType(name, "boolean")
@@ -230,12 +232,12 @@ def _typed_text(name: str, column: pa.ChunkedArray, missing: Collection[str]) ->
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of this type are texts."""
+    """Return whether values of this type are texts."""
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
 def odd_name(kind: pa.DataType) -> str:
-    """What values of a type that is no feature are called."""
+    """Return the name of a type of values that cannot be a feature."""
     if isinstance(kind, pa.BaseExtensionType):
         return str(kind.extension_name)
     if pt.is_nested(kind):
@@ -244,7 +246,7 @@ def odd_name(kind: pa.DataType) -> str:
 
 
 def float_values(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """Numbers as float64, NaN where null."""
+    """Convert numbers to float64, NaN where null."""
     if pt.is_decimal(column.type):
         column = pc.cast(column, pa.string())  # From decimal to float64 Arrow is off by the last bit.
     return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), np.float64)

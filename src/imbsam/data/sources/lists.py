@@ -1,4 +1,4 @@
-"""List files, one ``relative/path label`` a line, as ImageNet-LT and iNaturalist are handed around."""
+"""Reader of list files with lines ``relative/path label``, as ImageNet-LT and iNaturalist publish them."""
 
 import os
 import re
@@ -15,9 +15,9 @@ WORDS: dict[PartName, tuple[str, ...]] = {
 
 
 def read_lists(path: Path, root: Path | None = None) -> Raw:
-    """Read ``*train*.txt`` and, where they are, ``*val*.txt`` and ``*test*.txt`` beside it.
+    """Read ``*train*.txt`` and, if they exist, ``*val*.txt`` and ``*test*.txt`` beside it.
 
-    A file that is listed twice is read twice, and a note says so. Images that no list names are not looked for.
+    A file that is listed twice is read twice, and a note says so. Images that no list names are ignored.
 
     Args:
         path: The folder of the list files, or the training list itself; then ``train`` in its name is replaced to find
@@ -25,7 +25,7 @@ def read_lists(path: Path, root: Path | None = None) -> Raw:
         root: The folder that paths in the lists are relative to; by default the folder of the lists.
 
     Returns:
-        The parts; a class is called by its number.
+        The parts; the name of a class is its number.
 
     Raises:
         DataError: If a part has several lists, a line is malformed, a path leaves the root, or a list gives a file two
@@ -55,7 +55,7 @@ def read_lists(path: Path, root: Path | None = None) -> Raw:
 
 
 def lists_by_part(folder: Path) -> dict[PartName, list[Path]]:
-    """The text files of a folder whose names say what part they list."""
+    """Return the text files of a folder whose names say which part they list."""
     lists = [path for path in visible(folder) if path.suffix.lower() == ".txt" and path.is_file()]
     return {part: of for part in PARTS if (of := [path for path in lists if part_of(path.name) == part])}
 

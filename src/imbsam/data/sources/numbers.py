@@ -1,4 +1,4 @@
-"""Texts to numbers: decimal marks, thousands marks, words for a missing number."""
+"""Conversion of texts to numbers: decimal marks, thousands marks, words for a missing number."""
 
 import re
 from collections.abc import Iterable
@@ -13,9 +13,10 @@ Decimal = Literal[".", ","]
 
 _OF_PANDAS = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|"
 MISSING = frozenset(_OF_PANDAS.split("|"))
-"""Cells that are empty in any column: no text at all, and the words that pandas takes for it."""
+"""Cells that count as empty in any column: no text at all, and the words that pandas takes for missing."""
 
 _AMONG_NUMBERS = (
+    ""
     "?|-|--|---|–|—|.|..|...|*|/|_|na|nan|n.a.|n.a|n/a|n/d|nd|k.a.|nil|nul|null|none|undefined|undef|unknown|unk|missing"
     "|not available|not known|not applicable|not recorded|no data|nodata|no value|empty|blank|void|tbd|(null)|(missing)"
     "|(unknown)|#value!|#div/0!|#ref!|#num!|#name?|#null!"
@@ -24,11 +25,11 @@ MARKS = frozenset(_AMONG_NUMBERS.split("|"))
 """Words, in lower case, that stand for a missing number among numbers or a missing date among dates."""
 
 SLICE = 4096
-"""Rows that are searched for a decimal mark at a time."""
+"""Number of rows that are searched for a decimal mark at a time."""
 
 
 GROUPING = "\u00a0\u202f\u2009'\u2019"
-"""Spaces that do not break and apostrophes: they may set off thousands whatever the decimal mark."""
+"""Non-breaking spaces and apostrophes, which may separate thousands with either decimal mark."""
 
 
 def _grammar(decimal: str, thousands: str) -> str:
@@ -40,34 +41,33 @@ def _grammar(decimal: str, thousands: str) -> str:
 
 
 GRAMMAR: dict[Decimal, str] = {".": _grammar(".", ","), ",": _grammar(",", ".")}
-"""How a number is written with each decimal mark; the other mark may set off its thousands."""
+"""Pattern of a number with each decimal mark; the other mark may separate its thousands."""
 
 CODE = r"^[+-]?0\d"
-"""How a code begins that is written in digits: no number has a zero in front."""
+"""Pattern of a code in digits: unlike a number it begins with a zero."""
 
 
 def matching(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    """Which texts match a regular expression of RE2, shape ``(N,)``; a null does not."""
+    """Return which texts match a regular expression of RE2, shape ``(N,)``; a null does not."""
     found = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
     return np.asarray(found)
 
 
 def is_number(texts: pa.Array) -> NDArray[np.bool_]:
-    """Which texts are numbers with either decimal mark, shape ``(N,)``."""
+    """Return which texts are numbers with either decimal mark, shape ``(N,)``."""
     return matching(texts, GRAMMAR["."]) | matching(texts, GRAMMAR[","])
 
 
 def decimal_mark(columns: Iterable[pa.ChunkedArray]) -> tuple[Decimal | None, bool]:
-    """The decimal mark that numbers are written with.
+    """Find the decimal mark of numbers.
 
     ``1,5`` can have a comma alone, ``0.5`` a point alone; ``12`` and ``1,234`` leave it open.
 
     Args:
-        columns: Texts, of which those that are no numbers say nothing. They are looked through as far as the first
-            that decides.
+        columns: Texts; those that are not numbers are ignored. They are read up to the first that decides.
 
     Returns:
-        The mark, ``None`` where no number decides it; and whether a number with a comma was met that leaves it open.
+        The mark, ``None`` if no number decides it; and whether a number with a comma occurred that leaves it open.
     """
     is_open = False
     for column in columns:
@@ -83,13 +83,13 @@ def decimal_mark(columns: Iterable[pa.ChunkedArray]) -> tuple[Decimal | None, bo
 
 
 def marks_in(texts: pa.ChunkedArray) -> int:
-    """How many of the texts stand for a missing value."""
+    """Count the texts that stand for a missing value."""
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     return int(pc.sum(pc.is_in(lower, pa.array(MARKS, lower.type))).as_py())
 
 
 def plain_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
-    """Texts as numbers where all are plain: a point at most, no thousands, no space; NaN where null. Else ``None``."""
+    """Convert plain texts (at most a point, no thousands, no space) to numbers, NaN where null. Else ``None``."""
     try:
         return np.asarray(pc.cast(texts, pa.float64()).to_numpy(), np.float64)
     except pa.ArrowInvalid:
@@ -97,14 +97,14 @@ def plain_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64] | None:
 
 
 def numbers(texts: pa.ChunkedArray, decimal: Decimal) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Texts as numbers.
+    """Convert texts to numbers.
 
     Args:
-        texts: Trimmed; null where missing.
-        decimal: The decimal mark; the other one may set off thousands.
+        texts: Trimmed texts; null where missing.
+        decimal: The decimal mark; the other mark may separate thousands.
 
     Returns:
-        float64 values, NaN where missing or unreadable; and which are unreadable, each of shape ``(N,)``.
+        Values, float64, NaN where missing or unreadable; and which are unreadable, each of shape ``(N,)``.
     """
     readable = matching(texts, GRAMMAR[decimal])
     kept = pc.if_else(pa.array(readable), texts, pa.scalar(None, texts.type))

@@ -1,4 +1,4 @@
-"""A table's file, opened: its columns' names, and its rows at once or some at a time."""
+"""An opened table file: the names of its columns, and its rows in one piece or in blocks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OpenTable:
-    """A table's file.
+    """Opened file of a table.
 
     Args:
-        path: Of the file.
-        is_text: Whether its cells are texts, of which nobody has said what they are.
-        names: Of the columns, all different.
-        notes: What was decided in reading it; whole after the last row.
-        rows: A function that gives the rows, at most so many at a time.
-        every: A function that gives all rows.
+        path: Path of the file.
+        is_text: Whether its cells are texts without a type.
+        names: Names of the columns, all distinct.
+        notes: Notes on decisions in reading it; complete after the last row.
+        rows: Function that yields the rows, at most a given number at a time.
+        every: Function that returns all rows.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class OpenTable:
     every: Callable[[], pa.Table]
 
     def blocks(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
-        """Some columns, some rows at a time.
+        """Yield some columns, a block of rows at a time.
 
         Raises:
             DataError: If the file is damaged.
@@ -50,7 +50,7 @@ class OpenTable:
             yield block.select(list(columns))
 
     def whole(self, columns: Sequence[str]) -> pa.Table:
-        """Some columns of all rows.
+        """Return some columns of all rows.
 
         Raises:
             DataError: If the file is damaged.
@@ -58,10 +58,10 @@ class OpenTable:
         return self._read(self.every).select(list(columns))
 
     def with_columns(self, values: Mapping[str, tuple[str | None, bool]]) -> "OpenTable":
-        """The same with further columns.
+        """Return the table with further columns.
 
         Args:
-            values: The one value of each column, and whether it is a number; a column that is there already stays.
+            values: Constant value of each column, and whether it is a number; an existing column is not replaced.
         """
         new = {name: value for name, value in values.items() if name not in self.names}
 
@@ -87,15 +87,15 @@ class OpenTable:
 
 
 def open_table(path: Path, dialect: Dialect, *, skip_bad: bool = False) -> OpenTable:
-    """Open a table's file.
+    """Open the file of a table.
 
     Args:
-        path: Of the file.
-        dialect: How it is written, if it is a text file; what is left open is found out.
+        path: Path of the file.
+        dialect: Format of a text file; what is left open is detected.
         skip_bad: Leave out rows of a text file that have too many or too few fields.
 
     Raises:
-        DataError: If it cannot be read, or two of its columns have one name.
+        DataError: If the file cannot be read, or two of its columns have the same name.
     """
     ending = path.suffix.lower()
     if ending not in OTHER_ENDINGS:
@@ -126,7 +126,7 @@ def _sliced(table: pa.Table) -> Callable[[int], Iterator[pa.Table]]:
 
 
 def _parquet(path: Path) -> OpenTable:
-    """Every column, a named index among them; an index without a name says nothing and is left out."""
+    """Open a Parquet file with every column, including a named index; an index without a name is left out."""
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
     nameless = [name for name in schema.names if name.startswith("__index_level_")]
@@ -154,7 +154,7 @@ def _parquet(path: Path) -> OpenTable:
 
 
 def _range_index(schema: pa.Schema) -> tuple[str, int, int] | None:
-    """A named index of pandas that is a range, which stands in the metadata alone: name, start, step."""
+    """Return a named index of pandas that is a range, which exists in the metadata alone: name, start, step."""
     for index in (schema.pandas_metadata or {}).get("index_columns", ()):
         if isinstance(index, dict) and index.get("kind") == "range" and index.get("name"):
             return str(index["name"]), int(index["start"]), int(index["step"])
@@ -179,7 +179,7 @@ def _npz(path: Path) -> OpenTable:
 
 
 def _excel(path: Path) -> OpenTable:
-    """The first sheet, its cells as texts: what is in a cell says little of what its column is."""
+    """Open the first sheet with its cells as texts: the type of a cell says little about the type of its column."""
     try:
         import openpyxl
     except ImportError:

@@ -1,4 +1,4 @@
-"""Parquet files of images in the layout of Hugging Face data sets: ``image`` (bytes, path) and ``label``."""
+"""Reader of Parquet files of images in the layout of Hugging Face: ``image`` (bytes, path) and ``label``."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ LABEL_COLUMNS = ("label", "fine_label", "labels")
 
 
 def parquet_schema(path: Path) -> pa.Schema:
-    """Columns and types of a Parquet file.
+    """Return the columns and types of a Parquet file.
 
     Raises:
         DataError: If the file is not Parquet.
@@ -36,31 +36,32 @@ def parquet_schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file whole?") from error
+        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file complete?") from error
 
 
 def image_column(schema: pa.Schema) -> str | None:
-    """The column that holds encoded images, if there is one."""
+    """Find the column that contains encoded images, if there is one."""
     return next(
         (name for name in IMAGE_COLUMNS if name in schema.names and _holds_bytes(schema.field(name).type)), None
     )
 
 
 def read_image_parquet(paths: Sequence[Path], request: Request) -> Raw:
-    """Read one or several files; where some names say ``train``, the names divide them into parts.
+    """Read one or several files; if some names say ``train``, the names divide the files into parts.
 
     The encoded images are held in memory.
 
     Args:
         paths: The files.
-        request: ``target`` names the label column; by default ``label``, ``fine_label`` or ``labels``.
+        request: Options of the reader; ``target`` names the label column, by default ``label``, ``fine_label`` or
+            ``labels``.
 
     Returns:
-        The parts; class names from the Hugging Face metadata where present, else the labels themselves.
+        The parts, with class names from the Hugging Face metadata if present, else the labels themselves.
 
     Raises:
-        DataError: If a file is not Parquet, lacks a column, holds a label outside its classes, or names the classes
-            otherwise than the first one.
+        DataError: If a file is not Parquet, lacks a column, has a label outside its classes, or has other class names
+            than the first file.
     """
     groups = by_part(paths)
     first = groups["train"][0]
@@ -137,7 +138,7 @@ def _columns(path: Path, label: str | None) -> tuple[list[bytes], list[object]]:
     try:
         table = pq.read_table(path, columns=[image, *([label] if label else [])])
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file whole?") from error
+        raise DataError(f"{path}: cannot be read as Parquet ({error}). Is the file complete?") from error
     if label and label not in table.column_names:
         raise DataError(f"{path}: no column {label!r}, which the other files have.")
     # A missing image becomes no bytes at all, which is reported like any image that cannot be read.

@@ -1,4 +1,4 @@
-"""Whether the folders in a folder are the parts of a data set or its classes, told by what lies in them."""
+"""Rule that decides whether the folders in a folder are parts of a data set or classes, by their content."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,20 @@ from imbsam.errors import DataError
 
 
 def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName, list[Path]], tuple[str, ...]]:
-    """Tell parts from classes; folders without an image have no say.
+    """Decide which folders are parts and which are classes; folders without an image do not count.
 
-    Folders are parts if the names of all speak of parts. If only some do (``bus``, ``car``, ``train``), all are
-    classes, unless ``train`` has class folders and what lies beside it has none or is another part.
+    Folders are parts if all names are those of parts. If only some are (``bus``, ``car``, ``train``), all are classes,
+    unless ``train`` has class folders and each folder beside it has none or is another part.
 
     Args:
-        root: Where the folders lie, for messages.
+        root: Folder that contains the folders, for messages.
         folders: The folders.
 
     Returns:
-        The folders of each part, none if they are classes; and a note where that might surprise.
+        The folders of each part, none if they are classes; and a note if the decision might surprise.
 
     Raises:
-        DataError: If names and contents contradict each other, or parts are there but none to train on.
+        DataError: If names and contents contradict each other, or there are parts but none to train on.
     """
     if not any(part_of(folder.name) for folder in folders):
         return {}, ()
@@ -32,7 +32,7 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
     parts = {part_of(folder.name) for folder in named}
     if named and not others and "train" not in parts:
         raise DataError(
-            f"{root}: {_names(named)} would be parts of a data set, and there is no folder train beside them. Add it, "
+            f"{root}: {_names(named)} would be parts of a data set, but there is no folder train beside them. Add it, "
             "or name one of them as the data; if they are classes, give them other names."
         )
     if named and not others and (len(parts) > 1 or len(named) == 1):
@@ -51,12 +51,12 @@ def folders_of_parts(root: Path, folders: Sequence[Path]) -> tuple[dict[PartName
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether an image lies in the folder or below it."""
+    """Return whether the folder contains an image, also further below."""
     return next(Walk(folder).images(folder), None) is not None
 
 
 def _holds_class_folders(folder: Path) -> bool:
-    """Whether all images of the folder lie in folders of their own."""
+    """Return whether all images of the folder are in folders of their own."""
     return holds_images(folder) and not any(path.is_file() and is_image(path) for path in visible(folder))
 
 

@@ -1,4 +1,4 @@
-"""What a reader hands over: the parts of a data set before splitting, decoding and encoding."""
+"""Result of a reader: the parts of a data set before splitting, decoding and encoding."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 Encoded: TypeAlias = Path | bytes
 Content: TypeAlias = "Tensor | Sequence[Encoded] | pd.DataFrame"
-"""uint8 images (N, C, H, W), or N image files (as paths or as bytes), or a frame of N feature rows."""
+"""Images, uint8 (N, C, H, W), or N image files (as paths or as bytes), or a frame of N feature rows."""
 
 UNLABELLED = -1
 
@@ -40,7 +40,7 @@ class Part:
     """One part of a source.
 
     Args:
-        content: The samples as they were found.
+        content: Samples as they are in the source.
         targets: Index into the source's classes, shape ``(N,)``, int64; -1 where unlabelled.
         names: N file paths or row numbers.
     """
@@ -53,7 +53,7 @@ class Part:
         return len(self.targets)
 
     def take(self, indices: Tensor) -> "Part":
-        """The samples at ``indices``, in that order."""
+        """Return the samples at ``indices``, in that order."""
         chosen = indices.tolist()
         if isinstance(self.content, Tensor):
             content: Content = self.content[indices]
@@ -70,26 +70,26 @@ class Part:
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """The content of a table's part."""
+        """Frame of a table's part."""
         return cast("pd.DataFrame", self.content)
 
     @property
     def labelled(self) -> bool:
-        """Whether any sample has a class."""
+        """Return whether any sample has a class."""
         return bool((self.targets != UNLABELLED).any())
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A source as it was found.
+    """Source as it was read.
 
     Args:
         name: Short name.
-        classes: Names of the classes that any part mentions.
-        parts: The parts found; ``train`` is always there, and is everything where the source has no parts.
-        notes: What the reader skipped or decided, a sentence each.
-        target: Name of the target column; None where the source has none or the usual one.
-        schema: What the columns of a table are.
+        classes: Names of the classes in any part.
+        parts: The parts; ``train`` always exists, and is everything if the source has no parts.
+        notes: Sentences that say what the reader skipped or decided.
+        target: Name of the target column; None if the source has none or the usual one.
+        schema: Types of a table's columns.
     """
 
     name: str
@@ -101,26 +101,26 @@ class Raw:
 
     @property
     def train(self) -> Part:
-        """The training part."""
+        """Training part."""
         return self.parts["train"]
 
     def noting(self, *notes: str) -> "Raw":
-        """The same with more notes."""
+        """Return the same source with more notes."""
         return replace(self, notes=self.notes + notes)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a reader is asked for.
+    """Options of a reader.
 
     Args:
-        target: The column that holds the class.
-        skip_bad: Leave out samples that cannot be used instead of raising.
-        labels_needed: Raise where the source has no labels.
+        target: Column that holds the class.
+        skip_bad: Leave out samples that cannot be used instead of raising an error.
+        labels_needed: Raise an error if the source has no labels.
         ignore: Columns of a table to leave out.
-        texts: Columns of a table that are texts, whatever they look like.
-        dialect: How a text table is written.
-        schema: What the columns of a table are; by default that is learnt.
+        texts: Columns of a table to read as text even if they look like numbers.
+        dialect: Format of a text table.
+        schema: Types of a table's columns; by default they are learned.
     """
 
     target: str | None = None
@@ -132,14 +132,14 @@ class Request:
     schema: "Schema | None" = None
 
     def check_names(self, features: Sequence[str], where: str) -> None:
-        """Refuse columns to ignore, or to take for text, that are no feature of a table.
+        """Refuse columns to ignore, or to read as text, that are not features of the table.
 
         Args:
             features: Names of the table's columns, without the class or label.
-            where: What the table is called in messages.
+            where: Name of the table in messages.
 
         Raises:
-            DataError: Naming them.
+            DataError: If there are such columns; the message names them.
         """
         for option, names in (("--ignore", self.ignore), ("--text", self.texts)):
             if unknown := [name for name in names if name not in features]:
@@ -149,11 +149,11 @@ class Request:
 
 
 NOTHING_ASKED = Request()
-"""A source that says everything itself."""
+"""Request without options."""
 
 
 def part_of(name: str) -> PartName | None:
-    """Which part a file or folder name speaks of, as in ``ImageNet_LT_val.txt`` or ``train-00000-of-00002.parquet``."""
+    """Return the part that a name stands for: ``ImageNet_LT_val.txt``, ``train-00000-of-00002.parquet``."""
     words = re.split(r"[^a-z]+", name.lower())
     for part, pattern in _PART_WORDS.items():
         if any(re.fullmatch(pattern, word) for word in words):
@@ -162,17 +162,17 @@ def part_of(name: str) -> PartName | None:
 
 
 def by_part(paths: Sequence[Path]) -> dict[PartName, list[Path]]:
-    """Group files or folders by the part their names speak of.
+    """Group files or folders by the part in their names.
 
     Args:
-        paths: Not empty.
+        paths: One or more paths.
 
     Returns:
-        The paths of each part; all are training data where they speak of one part only, or of none.
+        The paths of each part; all are training data if their names contain only one part, or none.
 
     Raises:
-        DataError: If some names speak of a part and others of none, if there are parts but none to train on, or if a
-            file is named twice.
+        DataError: If only some names contain a part, if there are parts but none to train on, or if a file is given
+            twice.
     """
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
@@ -185,23 +185,24 @@ def by_part(paths: Sequence[Path]) -> dict[PartName, list[Path]]:
     if None in groups or "train" not in groups:
         found = [f"{part or 'no part'}: {listed([path.name for path in of])}" for part, of in groups.items()]
         raise DataError(
-            f"of {len(paths)} files, which is for what? The names speak of {'; '.join(found)}. Rename them so that "
-            "all say train, val or test, or none does; or name only the files that belong together."
+            f"of {len(paths)} files, the purpose of some is unclear. The names contain {'; '.join(found)}. Rename them "
+            "so that "
+            "all say train, val or test, or none does; or give only the files that belong together."
         )
     return {part: groups[part] for part in PARTS if part in groups}
 
 
 def belonging(paths: Sequence[Path]) -> list[Path]:
-    """The files of a folder without those that speak of no part, where one is called just ``train``."""
+    """Return the files of a folder without those that name no part, if one is called just ``train``."""
     named = [path for path in paths if part_of(path.name)]
     return named if any(re.match(r"train(ing)?(\.|-\d+-of-)", path.name.lower()) for path in named) else list(paths)
 
 
 def index_labels(labels: dict[PartName, list[str]]) -> tuple[tuple[str, ...], dict[PartName, Tensor]]:
-    """Give the labels of all parts one numbering.
+    """Number the labels of all parts in one sequence.
 
     Args:
-        labels: The label of each sample, for each part.
+        labels: Label of each sample, for each part.
 
     Returns:
         The classes, in numeric order if all are whole numbers, else sorted; and the targets of each part.
@@ -215,17 +216,17 @@ def index_labels(labels: dict[PartName, list[str]]) -> tuple[tuple[str, ...], di
 
 
 def unlabelled(count: int) -> Tensor:
-    """Targets of ``count`` samples without a class."""
+    """Return targets of ``count`` samples without a class."""
     return torch.full((count,), UNLABELLED)
 
 
 def placed(source: str, notes: Iterable[str]) -> list[str]:
-    """Notes that begin with the source or the file that they are about."""
+    """Return notes that begin with the source or file that they are about."""
     names = (f"{source}: ", f"{Path(source).name}: ")
     return [note if note.startswith(names) else f"{source}: {note}" for note in notes]
 
 
 def listed(items: Sequence[str], most: int = 8) -> str:
-    """``a, b, c`` or ``a, b, c and 12 more``."""
+    """Return ``a, b, c`` or ``a, b, c and 12 more``."""
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

@@ -1,4 +1,4 @@
-"""Records: a text cut into rows of cells, some at a time."""
+"""Parsing of a text into rows of cells, in blocks."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ _END = "\0end"
 
 @dataclass(frozen=True)
 class Misfit:
-    """A row that has another number of fields than the table.
+    """Row with another number of fields than the table.
 
     Args:
-        row: Its number, from 1; blank lines have none.
-        fields: How many fields it has.
-        lines: Whether it runs over several lines.
+        row: Number of the row, from 1; blank lines are not counted.
+        fields: Number of its fields.
+        lines: Whether it spans several lines.
     """
 
     row: int
@@ -33,20 +33,20 @@ class Misfit:
 def read_records(
     path: Path, chunks: Iterable[bytes], separator: str, width: int, kept: Iterable[int]
 ) -> Iterator[tuple[pa.Table, list[Misfit]]]:
-    """Cut a text into rows of cells, all of them texts; an empty cell is null, and blank lines are left out.
+    """Parse a text into rows of text cells; an empty cell is null, and blank lines are left out.
 
-    The text is handed to pyarrow in pieces that end where a record does: reading ahead in a file of Python's, as
-    pyarrow does in threads of its own, hangs at the interpreter's end.
+    The text is passed to pyarrow in pieces that end where a record ends: pyarrow's own threads read ahead in a Python
+    file, which hangs when the interpreter exits.
 
     Args:
         path: The file, for errors.
         chunks: The text as UTF-8 without a header or zeros.
         separator: The character between two cells.
-        width: Fields of a row.
-        kept: The places of the columns to keep.
+        width: Number of fields of a row.
+        kept: Indices of the columns to keep.
 
     Yields:
-        Some rows, and those among them that do not fit and are left out.
+        Blocks of rows, and the rows among them that do not fit and are left out.
 
     Raises:
         DataError: If a quote is left open.
@@ -75,14 +75,14 @@ def read_records(
                 break
         else:
             if chunk is None or len(rest) > _LONGEST:
-                raise DataError(f"{path}: a quote is left open in row {seen + max(met.rows, 1)} or before. Mend it.")
+                raise DataError(f"{path}: a quote is not closed in row {seen + max(met.rows, 1)} or before. Close it.")
             enough = 2 * len(rest)
 
 
 def _likely_ends(text: bytes) -> Iterator[int]:
-    """Where the last whole record may end: after the last line end outside quotes, if quotes stand around cells alone.
+    """Return where the last whole record may end: after the last line end outside quotes, if quotes enclose cells.
 
-    The second place is the last line end inside of them, for where a quote stands within a cell.
+    The second place is the last line end inside quotes, for texts with a quote within a cell.
     """
     mark = b"\n" if b"\n" in text else b"\r"
     end, quotes, inside = len(text), text.count(b'"'), {0, 1}
@@ -96,9 +96,9 @@ def _likely_ends(text: bytes) -> Iterator[int]:
 
 @dataclass
 class _Met:
-    """What pyarrow meets in a piece beside the rows that fit.
+    """Handler for what pyarrow finds in a piece besides the rows that fit.
 
-    A piece is given a last row of one field too many. Where that is not met as such, it stands within quotes.
+    A last row with one field too many is added to each piece. If it is not reported, it is within quotes.
     """
 
     end: str

@@ -1,4 +1,4 @@
-"""What the rows of files are called: made when asked for, since there may be millions."""
+"""Names of the rows of files, made when needed, since there may be millions."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import overload
 
 
 class RowNames(Sequence[str]):
-    """What stands before a row's number, and the number, counted in its file from 1.
+    """Names of rows: a prefix and the row's number, counted in its file from 1.
 
     Args:
-        files: What stands before, the number of the first row, and how many rows there are, of each file.
+        files: Prefix, number of the first row, and number of rows of each file.
     """
 
     def __init__(self, files: Sequence[tuple[str, int, int]]) -> None:

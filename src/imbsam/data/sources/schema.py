@@ -1,4 +1,4 @@
-"""What the columns of a table are, and the reading of rows by it: the same cell means the same in every file."""
+"""Schema of a table, and the reading of rows by it, so that a cell means the same in every file."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -18,10 +18,10 @@ from imbsam.errors import DataError
 
 @dataclass(frozen=True)
 class Schema:
-    """What each column is.
+    """Types of a table's columns.
 
     Args:
-        columns: Of the features, in order.
+        columns: Types of the features, in order.
         missing: Words for a missing value; ``"auto"`` stands for the usual ones.
     """
 
@@ -30,10 +30,10 @@ class Schema:
 
     @classmethod
     def of(cls, values: object) -> "Schema":
-        """What :meth:`plain` gave, also after a way through JSON.
+        """Restore the schema from :meth:`plain`, also if it was written to JSON and read again.
 
         Raises:
-            DataError: If it is not there, or damaged.
+            DataError: If the schema is missing or damaged.
         """
         if values is None:
             raise DataError("what the columns are was not stored: another version of imbsam wrote this. Train anew.")
@@ -43,16 +43,16 @@ class Schema:
             raise DataError(f"what the columns are cannot be read: {error.errors()[0]['msg']}.") from None
 
     def plain(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the schema as JSON values."""
         return asdict(self)
 
     @property
     def names(self) -> list[str]:
-        """Of the columns."""
+        """Names of the columns."""
         return [column.name for column in self.columns]
 
     def without(self, names: Collection[str]) -> "Schema":
-        """The same without some columns."""
+        """Return the schema without some columns."""
         return Schema(tuple(column for column in self.columns if column.name not in names), self.missing)
 
     @property
@@ -62,11 +62,11 @@ class Schema:
 
 
 USUAL = "auto"
-"""Stands for the usual words for a missing value among those asked for."""
+"""Word that stands for the usual words for a missing value."""
 
 
 def missing_words(asked: Sequence[str]) -> frozenset[str]:
-    """Words for a missing value: those asked for, the usual ones for ``"auto"``; the empty cell always."""
+    """Return the words for a missing value: those given, the usual ones for ``"auto"``; the empty cell always."""
     others = frozenset(("", *asked)) - {USUAL}
     return others | MISSING if USUAL in asked else others
 
@@ -79,20 +79,20 @@ def learn(
     missing: Sequence[str] = (USUAL,),
     source: str = "X",
 ) -> tuple[Schema, list[str]]:
-    """Learn what the columns are.
+    """Learn the types of the columns.
 
     Args:
         table: The training rows' features.
         is_file: Whether the table is from a text file, in which numbers and dates are texts, too.
-        texts: Columns that are texts whatever they look like.
+        texts: Columns to read as text even if they look like numbers.
         missing: Words for a missing value; ``"auto"`` stands for the usual ones, and others among numbers.
-        source: What the table is called in messages.
+        source: Name of the table in messages.
 
     Returns:
         The schema, and notes on it.
 
     Raises:
-        DataError: If a column can be read in several ways, or is no feature; it is named.
+        DataError: If a column can be read in several ways, or cannot be a feature; the message names it.
     """
     columns, notes = [], []
     for name in table.column_names:
@@ -112,7 +112,7 @@ def learn(
 
 @dataclass
 class Unreadable:
-    """Cells of a column that cannot be read: how many, and the first."""
+    """Cells of a column that cannot be read: their number, and the first of them."""
 
     count: int
     row: str
@@ -121,12 +121,12 @@ class Unreadable:
 
 @dataclass
 class Reading:
-    """The rows of one source, read by a schema, some at a time or all at once.
+    """Reader of the rows of one source by a schema, in blocks or all at once.
 
     Args:
-        schema: What the columns are.
-        source: What the source is called in messages.
-        decimal: The decimal mark of its numbers that are texts.
+        schema: Types of the columns.
+        source: Name of the source in messages.
+        decimal: Function that finds the decimal mark of its numbers in text.
     """
 
     schema: Schema
@@ -140,8 +140,8 @@ class Reading:
         """Read rows.
 
         Args:
-            table: Has all columns of the schema.
-            rows: What each row is called in messages, length N.
+            table: Table with all columns of the schema.
+            rows: Names of the rows in messages, length N.
 
         Returns:
             Columns of float64 (dates and durations in days), or of texts as categories; NaN where missing or
@@ -186,10 +186,10 @@ class Reading:
         self.unreadable.setdefault(kind.name, first).count += int(unreadable.sum())
 
     def notes(self) -> list[str]:
-        """What could not be read, a sentence for each column; to be asked for after the last row.
+        """Describe what could not be read, a sentence for each column; call it after the last row.
 
         Raises:
-            DataError: If nothing in a column could be read, and something says more than that a value is missing.
+            DataError: If nothing in a column could be read although not all of it is missing.
         """
         notes = ["the decimal mark is a comma."] if self.has_commas else []
         for kind in self.schema.columns:
@@ -200,7 +200,8 @@ class Reading:
             if not self.readable[kind.name]:
                 raise DataError(
                     f"{self.source}: row {lost.row}: column {kind.name!r} holds {lost.value!r}, which is {what}, and "
-                    f"none of its {lost.count} values is. Is it the column of the training, written as there?"
+                    f"none of its {lost.count} values is. Check that it is the same column in the same format as in "
+                    "training."
                 )
             some = "1 value is" if lost.count == 1 else f"{lost.count} values are"
             notes.append(
@@ -212,12 +213,12 @@ class Reading:
 def decimal_of(
     columns: Callable[[], Iterable[pa.ChunkedArray]], asked: Decimal | None, where: str
 ) -> Callable[[], Decimal]:
-    """A function that finds out the decimal mark of a file when it is first needed.
+    """Return a function that finds the decimal mark of a file when it is first needed.
 
     Args:
         columns: The columns of numbers, as texts.
-        asked: The mark, where the user said it.
-        where: What the file is called in messages.
+        asked: The mark, if the user gave it.
+        where: Name of the file in messages.
 
     Returns:
         The function; it raises a DataError if a number with a comma can be read in two ways, and no other decides.
@@ -231,7 +232,7 @@ def decimal_of(
         if is_open:
             raise DataError(
                 f"{where}: numbers such as 1,234 can be read in two ways, and no other number decides. Say which mark "
-                "stands before the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; "
+                "separates the fraction: --decimal , where 1,234 is below 2, --decimal . where it is above 1000; "
                 "or give numbers instead of texts."
             )
         return mark or "."
@@ -240,10 +241,10 @@ def decimal_of(
 
 
 def frame_reading(schema: Schema, table: pa.Table) -> Reading:
-    """A reading of a data frame, whose columns of texts may hold numbers with either decimal mark.
+    """Return a reader of a data frame, whose columns of texts may contain numbers with either decimal mark.
 
     Args:
-        schema: What the columns are.
+        schema: Types of the columns.
         table: All rows of the frame.
     """
     numbers = [table.column(kind.name) for kind in schema.columns if kind.kind == "number"]

@@ -1,4 +1,4 @@
-"""The files of one source as one table."""
+"""Several files of one source, read as one table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from imbsam.data.sources.schema import Schema, decimal_of
 from imbsam.errors import DataError
 
 SCANNED = 16_384
-"""Rows that are read at a time to find out the decimal mark."""
+"""Number of rows that are read at a time to find the decimal mark."""
 
 
 @dataclass(frozen=True)
 class TableSet:
-    """The files of one source, read as one table.
+    """Files of one source, read as one table.
 
     Args:
-        files: Opened, all with the same columns.
-        root: The folder that is divided by columns, in which they lie.
-        several: Whether a row's number alone does not say which it is.
+        files: Opened files, all with the same columns.
+        root: Folder partitioned by columns that contains them.
+        several: Whether a row needs the name of its file beside its number.
     """
 
     files: Sequence[OpenTable]
@@ -43,17 +43,17 @@ class TableSet:
         root: Path | None = None,
         several: bool = False,
     ) -> "TableSet":
-        """Open them.
+        """Open the files.
 
         Args:
             paths: The files.
-            dialect: How they are written, if they are text files.
+            dialect: Format of the files, if they are text files.
             skip_bad: Leave out rows of a text file that have too many or too few fields.
-            root: The folder that is divided by columns, in which they lie.
-            several: Whether there are other files beside these.
+            root: Folder partitioned by columns that contains them.
+            several: Whether there are other files besides these.
 
         Raises:
-            DataError: If one cannot be read, or their columns or kinds differ.
+            DataError: If a file cannot be read, or their columns or kinds differ.
         """
         files = [open_table(path, dialect, skip_bad=skip_bad) for path in paths]
         for name, values in values_of(paths, root).items():
@@ -62,45 +62,48 @@ class TableSet:
         for file in files[1:]:
             check_same_columns(file.path, file.names, files[0].names)
         if len({file.is_text for file in files}) > 1:
-            raise DataError(f"text files and others together: {listed([path.name for path in paths])}. Give one kind.")
+            raise DataError(
+                f"the files are a mix of text files and others: {listed([path.name for path in paths])}. Give files of "
+                "one kind."
+            )
         return cls(files, root, several or len(files) > 1)
 
     @property
     def names(self) -> Sequence[str]:
-        """Of the columns."""
+        """Names of the columns."""
         return self.files[0].names
 
     @property
     def is_text(self) -> bool:
-        """Whether cells are texts, of which nobody has said what they are."""
+        """Return whether cells are texts without a type."""
         return self.files[0].is_text
 
     @property
     def notes(self) -> list[str]:
-        """What was decided in reading; whole after the last row."""
+        """Notes on decisions in reading; complete after the last row."""
         return [note for file in self.files for note in file.notes]
 
     @property
     def called(self) -> str:
-        """What they are called in messages."""
+        """Name of the files in messages."""
         return listed([str(file.path) for file in self.files], 3)
 
     @property
     def before(self) -> list[str]:
-        """What stands before the number of a row of each file."""
+        """Prefixes of the row numbers of each file."""
         names = [str(file.path.relative_to(self.root)) if self.root else file.path.name for file in self.files]
         return [f"{name} row " if self.several else "" for name in names]
 
     def has(self, name: str | None) -> bool:
-        """Whether there is such a column."""
+        """Return whether there is such a column."""
         return name in self.names
 
     def having(self, name: str | None) -> list[str]:
-        """The column, if there is such a one."""
+        """Return the column, if it exists."""
         return [name] if name is not None and name in self.names else []
 
     def blocks(self, columns: Sequence[str], rows: int) -> Iterator[tuple[pa.Table, RowNames]]:
-        """Some columns, at most so many rows of a file at a time, and what the rows are called."""
+        """Yield some columns, a block of rows of a file at a time, with the names of the rows."""
         for file, before in zip(self.files, self.before, strict=True):
             first = 1
             for table in file.blocks(columns, rows):
@@ -108,13 +111,13 @@ class TableSet:
                 first += len(table)
 
     def whole(self, columns: Sequence[str]) -> tuple[pa.Table, RowNames]:
-        """Some columns of all rows, and what the rows are called."""
+        """Return some columns of all rows, with the names of the rows."""
         tables = [file.whole(columns) for file in self.files]
         names = RowNames([(before, 1, len(table)) for before, table in zip(self.before, tables, strict=True)])
         return joined(tables), names
 
     def decimal(self, schema: Schema, asked: Decimal | None) -> Callable[[], Decimal]:
-        """A function that finds out the decimal mark of the numbers; files are read again as far as it needs."""
+        """Return a function that finds the decimal mark of the numbers; it reads the files again as far as needed."""
         numbers = [kind.name for kind in schema.columns if kind.kind == "number"]
 
         def columns() -> Iterator[pa.ChunkedArray]:
@@ -125,10 +128,10 @@ class TableSet:
 
 
 def check_same_columns(path: Path, names: Sequence[str], first: Sequence[str]) -> None:
-    """Refuse a file whose columns are not those of the first one.
+    """Refuse a file whose columns differ from those of the first file.
 
     Raises:
-        DataError: Naming what is missing and what is additional.
+        DataError: If they differ; the message names missing and additional columns.
     """
     missing = [name for name in first if name not in names]
     extra = [name for name in names if name not in first]
@@ -140,7 +143,7 @@ def check_same_columns(path: Path, names: Sequence[str], first: Sequence[str]) -
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of the same columns, one below the other.
+    """Concatenate tables with the same columns.
 
     Raises:
         DataError: If a column is of types that do not fit each other.
@@ -152,4 +155,4 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
             [table.select(tables[0].column_names) for table in tables], promote_options="permissive"
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"the files do not fit each other: {error}.") from error
+        raise DataError(f"the files do not fit together: {error}.") from error

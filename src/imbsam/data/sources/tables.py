@@ -1,4 +1,4 @@
-"""Tables: CSV and its kin, Excel, Parquet and npz, with one column for the class."""
+"""Reader of tables: CSV and similar, Excel, Parquet and npz, with one column for the class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +13,18 @@ from imbsam.data.sources.table_set import TableSet, check_same_columns
 from imbsam.errors import DataError
 
 MOST_CLASSES = 200
-"""A target of fractions with more different values than this, or than half the rows, is a quantity, not a class."""
+"""Number of distinct values above which a target of fractions is a quantity, not a class; also above half the rows."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a part that have a class, or all where none has.
+    """Rows of a part that have a class, or all rows if none has.
 
     Args:
-        files: From which they are.
-        table: Of the features, each cell as it is in the files.
-        names: Of the rows.
-        labels: Class of each; empty where the part has none.
+        files: Files that contain them.
+        table: Table of the features, each cell as it is in the files.
+        names: Names of the rows.
+        labels: Class of each row; empty if the part has none.
     """
 
     files: TableSet
@@ -34,17 +34,18 @@ class Rows:
 
 
 def read_tables(paths: Sequence[Path], request: Request, *, root: Path | None = None) -> Raw:
-    """Read one or several files; where some names say ``train``, the names divide them into parts.
+    """Read one or several files; if some names say ``train``, the names divide the files into parts.
 
     Args:
         paths: The files.
-        request: ``target`` names the class column, which is read as text; an ``.npz`` has it in its array ``y``.
-            ``schema`` says what the columns are; by default that is learnt from the training part.
-        root: The folder that is divided by columns, in which the files lie.
+        request: Options of the reader. ``target`` names the class column, which is read as text; an ``.npz`` has it in
+            its array ``y``. ``schema`` gives the types of the columns; by default they are learned from the training
+            part.
+        root: Folder partitioned by columns that contains the files.
 
     Returns:
         The parts as frames without the class column, see :class:`~imbsam.data.sources.schema.Reading`; rows are
-        counted from 1, the header left out.
+        counted from 1, without the header.
 
     Raises:
         DataError: If a file cannot be read, the class column is missing or has empty cells, or the files of one data
@@ -99,13 +100,15 @@ def _rows(files: TableSet, part: PartName, target: str | None, request: Request,
     table, names = files.whole([*kept, *files.having(target)])
     notes += files.notes
     if not len(table):
-        raise DataError(f"{files.called}: the table has 0 rows and {len(files.names)} columns; nothing to read.")
+        raise DataError(
+            f"{files.called}: the table has 0 rows and {len(files.names)} columns; there is nothing to read."
+        )
     rows = Rows(files, table, names, [])
     return _labelled(rows, str(target), request, notes) if files.has(target) else rows
 
 
 def _wanted(files: TableSet, target: str | None, request: Request, notes: list[str]) -> list[str]:
-    """The feature columns that are asked for."""
+    """Return the feature columns that are needed."""
     features = _without(files.names, target)
     kept = [name for name in features if name not in request.ignore]
     if request.schema is None:
@@ -120,7 +123,7 @@ def _wanted(files: TableSet, target: str | None, request: Request, notes: list[s
 
 
 def _labelled(rows: Rows, target: str, request: Request, notes: list[str]) -> Rows:
-    """The rows that have a class."""
+    """Return the rows that have a class."""
     where, table = rows.files.called, rows.table.drop_columns(target)
     texts = texts_of(rows.table.column(target), missing_words(request.dialect.missing))
     missing = [rows.names[place] for place, text in enumerate(texts) if text is None]
@@ -145,7 +148,7 @@ def _labelled(rows: Rows, target: str, request: Request, notes: list[str]) -> Ro
 
 
 def _check_classes(rows: Rows, target: str) -> None:
-    """Refuse a quantity, which is no class."""
+    """Refuse a quantity, which cannot be a class."""
     different = set(rows.labels)
     numbers = {text: plain_number(text) for text in different}
     fractions = {text for text, number in numbers.items() if number is not None and number % 1 != 0}
@@ -154,17 +157,17 @@ def _check_classes(rows: Rows, target: str) -> None:
         place = next(place for place, label in enumerate(rows.labels) if label in fractions)
         raise DataError(
             f"{rows.files.called} row {rows.names[place]}: the target column {target!r} holds {rows.labels[place]}, "
-            f"one of {len(different)} numbers; a class must be a word or a number that recurs. Choose another column "
+            f"one of {len(different)} numbers; a class must be a word or a repeated number. Choose another column "
             "by --target, or bin the values."
         )
 
 
 def _check_alike(classes: Sequence[str], where: str) -> None:
-    """Refuse classes that are one, written in two ways."""
+    """Refuse two classes that are the same, written in two ways."""
     known: dict[str, str] = {}
     for name in classes:
         if (other := known.setdefault(meaning(name), name)) != name:
-            raise DataError(f"{where}: the classes {other!r} and {name!r} say the same. Write them the same way.")
+            raise DataError(f"{where}: the classes {other!r} and {name!r} are the same. Write them in the same way.")
 
 
 def _no_target(files: TableSet, target: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Text tables: CSV and its relatives, every cell as the text that stands there."""
+"""Text tables: CSV and similar, with every cell as the text in the file."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ from imbsam.errors import DataError
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text table that is read whole or by blocks, its columns all texts.
+    """Text table that is read whole or in blocks, its columns all texts.
 
-    An empty cell is null, whether quoted or not; every other cell is verbatim. Blank lines are no rows.
+    An empty cell is null, whether quoted or not; every other cell is verbatim. Blank lines are not rows.
 
     Args:
-        names: Of the columns.
-        notes: What was decided, a sentence each; rows that are left out are said once they have been read.
+        names: Names of the columns.
+        notes: Sentences on decisions; rows that are left out are noted once they have been read.
         text: The file.
-        cut: Its separator and first rows.
-        start: Bytes before the first row, in UTF-8.
+        cut: Separator and first rows of the file.
+        start: Number of bytes before the first row, in UTF-8.
         skip_bad: Leave out rows that have another number of fields.
-        kept: The columns' places.
+        kept: Indices of the columns to keep.
     """
 
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class TextTable:
     kept: tuple[int, ...]
 
     def whole(self) -> pa.Table:
-        """All rows.
+        """Return all rows.
 
         Raises:
             DataError: If a row does not fit the header, or a quote is left open.
@@ -51,13 +51,13 @@ class TextTable:
         return pa.concat_tables([self._none(), *self._pieces()])
 
     def blocks(self, rows: int) -> Iterator[pa.Table]:
-        """Some rows at a time.
+        """Yield blocks of rows.
 
         Args:
-            rows: Of each block but the last, which may have fewer.
+            rows: Number of rows of each block; the last may have fewer.
 
         Raises:
-            DataError: As :meth:`whole`.
+            DataError: In the cases of :meth:`whole`.
         """
         rest = self._none()
         for piece in self._pieces():
@@ -69,7 +69,7 @@ class TextTable:
             yield rest.combine_chunks()
 
     def filled(self) -> dict[int, int]:
-        """The places of the columns that hold something, and the first row, counted from 1, that does."""
+        """Return the indices of the columns with any content, and the number, from 1, of the first row with some."""
         found: dict[int, int] = {}
         seen = 0
         for piece, misfits in self._records():
@@ -86,7 +86,7 @@ class TextTable:
         return pa.schema([(name, pa.string()) for name in self.names]).empty_table()
 
     def _pieces(self) -> Iterator[pa.Table]:
-        """The rows as they are parsed, those that do not fit left out and said, or refused."""
+        """Yield the rows as they are parsed; rows that do not fit are left out and noted, or refused."""
         left_out: list[Misfit] = []
         for piece, misfits in self._records():
             if misfits and not self.skip_bad:
@@ -96,7 +96,7 @@ class TextTable:
         if left_out:
             rows = listed([str(misfit.row) for misfit in left_out])
             note = (
-                f"{self.text.path.name}: left out as they do not have {_number(self.cut.width, 'field')}: "
+                f"{self.text.path.name}: left out because they do not have {_number(self.cut.width, 'field')}: "
                 f"{_number(len(left_out), 'row')} (row {rows})."
             )
             self.notes.extend([note] if note not in self.notes else [])
@@ -105,7 +105,7 @@ class TextTable:
         return read_records(self.text.path, self._body(), self.cut.separator, self.cut.width, self.kept)
 
     def _body(self) -> Iterator[bytes]:
-        """The text after the header."""
+        """Yield the text after the header."""
         skip = self.start
         for chunk in self.text.chunks():
             yield chunk[skip:]
@@ -114,28 +114,28 @@ class TextTable:
     def _refusal(self, misfit: Misfit) -> str:
         named = self.cut.width == len(self.cut.header)
         expected = f"the header names {self.cut.width}" if named else f"the others have {self.cut.width}"
-        lines = " It runs over several lines: is a quote left open?" if misfit.lines else ""
+        lines = " It spans several lines: is a quote not closed?" if misfit.lines else ""
         return (
-            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Mend it, or leave such rows "
-            "out (--skip-bad)."
+            f"row {misfit.row} has {_number(misfit.fields, 'field')}, {expected}.{lines} Correct it, or leave such "
+            "rows out (--skip-bad)."
         )
 
 
 def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTable:
-    """Find out how a text table is written.
+    """Open a text table and find out its format.
 
     Args:
-        path: The file, packed or not.
-        asked: What is known of it.
-        skip_bad: Leave out rows that have another number of fields than the header instead of raising.
+        path: The file, compressed or not.
+        asked: Format as far as the user gave it.
+        skip_bad: Leave out rows that have another number of fields than the header instead of raising an error.
 
     Returns:
-        The table, none of whose rows is in memory. A column without a name is called ``Unnamed: N`` after its place
-        from 0, and is left out where it is empty in every row.
+        The table, without any row in memory. A column without a name is called ``Unnamed: N`` after its index from 0,
+        and is left out if it is empty in every row.
 
     Raises:
-        DataError: If the file is empty, no text or in another encoding, its separator is in doubt, two columns have one
-            name, or the rows have a field that the header does not name.
+        DataError: If the file is empty, not a text, or in another encoding, its separator is unclear, two columns have
+            the same name, or the rows have a field that the header does not name.
     """
     notes: list[str] = []
     text = find_encoding(path, asked.encoding, notes)
@@ -161,7 +161,7 @@ def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTabl
 
 
 def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
-    """Cut the first lines by the separator asked for, that of a line ``sep=;``, or the one that fits best."""
+    """Cut the first lines by the separator given by the user or a line ``sep=;``, or by the one that fits best."""
     own = SEPARATED_BY.get(next((part for part in _suffixes(text.path) if part in SEPARATED_BY), ""))
     lines, whole = _first_lines(text)
     told = re.fullmatch(r'"?sep=(?![\w"])([\t -~])"?[\r\n]*', lines[0], re.IGNORECASE) if lines else None
@@ -171,7 +171,7 @@ def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
     if not any(line.strip("\r\n") for line in lines[first:]):
         raise DataError(f"{text.path}: the file is empty.")
     if found is None:
-        raise DataError(f"{text.path}: the header does not end: a quote is left open.")
+        raise DataError(f"{text.path}: the header does not end: a quote is not closed.")
     if asked is None and len(found.header) > 1 and separator != own:
         notes.append(f"{text.path.name}: columns are separated by {separators_name(separator)}.")
     return found, len("".join(lines[: first + found.before]).encode())
@@ -183,7 +183,7 @@ def _suffixes(path: Path) -> list[str]:
 
 
 def _first_lines(text: Encoded) -> tuple[list[str], bool]:
-    """Enough lines to tell the separator by, and whether they are all; few where they are long."""
+    """Return enough lines to detect the separator, and whether they are all lines; few if they are long."""
     read = ""
     for chunk in text.chunks():
         read += chunk.decode()
@@ -197,7 +197,7 @@ def _guess(path: Path, lines: Sequence[str], own: str | None, notes: list[str], 
     best = best_cuts(lines, own, whole=whole)
     marks = " or ".join(separators_name(found.separator) for found in best)
     if len(best) > 1 and own not in [found.separator for found in best]:
-        raise DataError(f"{path}: columns may be separated by {marks}. Say which by --separator.")
+        raise DataError(f"{path}: columns may be separated by {marks}. Choose one with --separator.")
     if len(best) > 1:
         notes.append(f"{path.name}: columns may be separated by {marks}; its ending decides (--separator).")
     if best:

@@ -1,4 +1,4 @@
-"""Walking through folders of images: links are followed, circles noticed, what is no image remembered."""
+"""Walk through folders of images that follows links, detects circles, and records files that are not images."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ from imbsam.errors import DataError
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name, without hidden files (``.DS_Store``, ``._a.jpg``) and ``__MACOSX``.
+    """List the content of a folder, sorted by name, without hidden files (``.DS_Store``, ``._a.jpg``) and ``__MACOSX``.
 
     Raises:
         DataError: If the folder cannot be read.
@@ -30,31 +30,31 @@ def visible(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file has an image's ending, or else begins like an image."""
+    """Return whether a file has an image's ending, or begins like an image."""
     return _has_image_ending(path) or _begins_like_image(path)
 
 
 def beside(folder: Path, used: Collection[Path]) -> tuple[str, ...]:
-    """A note on what lies in a folder and is not among ``used``; none if there is nothing."""
+    """Return a note on files in a folder that are not among ``used``; none if there are none."""
     rest = [f"{path.name}/" if path.is_dir() else path.name for path in visible(folder) if path not in used]
     return (f"not read in {folder}: {listed(rest)}.",) if rest else ()
 
 
 def by_ending(paths: Sequence[Path]) -> str:
-    """``20 .txt, 1 without an ending``, the most frequent first."""
+    """Return ``20 .txt, 1 without an ending``, the most frequent first."""
     counts = Counter(path.suffix.lower() or "without an ending" for path in paths)
     return listed([f"{count} {ending}" for ending, count in counts.most_common()])
 
 
 class Walk:
-    """A way through the folders below a root, and what was met on it.
+    """Walk through the folders below a root, with a record of what was found.
 
     Args:
-        root: Where it begins; what is met is named relative to it.
+        root: Folder to start from; everything found is named relative to it.
 
     Attributes:
-        others: Files that are no image.
-        circles: Links that lead back to a folder around them.
+        others: Files that are not images.
+        circles: Links that lead back to a folder that contains them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -68,48 +68,48 @@ class Walk:
         self._skipped: dict[Path, Path] = {}
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders that lie in a folder or are linked there.
+        """Return the folders in a folder, including linked ones.
 
         Raises:
-            DataError: If a link leads nowhere and is not called like an image: a class might vanish.
+            DataError: If a link leads nowhere and is not named like an image, since a class might be lost.
         """
         way, found = self._way_to(folder), []
         for path in visible(folder):
             kind = _kind(path)
             if kind is None and not _has_image_ending(path):
-                raise DataError(f"{path}: this link leads to nothing. Mend or remove it.")
+                raise DataError(f"{path}: this link leads nowhere. Repair or remove it.")
             if kind == stat.S_IFDIR and not self._leads_back(path, way):
                 found.append(path)
         return found
 
     def images(self, folder: Path, *, deeper: bool = True) -> Iterator[Path]:
-        """The images in a folder and below, or only those directly in it, in sorted order.
+        """Return the images in a folder and below, or only those directly in it, in sorted order.
 
-        A link that is called like an image is one, even if it leads nowhere: reading it says so. A folder to which
-        several links lead is gone through once, or the links among some folders could have no end.
+        A link that is named like an image counts as one, even if it leads nowhere: reading it reports that. A folder
+        with several links to it is visited once, since links among folders could go on without end.
         """
         way = self._way_to(folder)
         return self._images(folder, way, deeper, {way[-1]: folder})
 
     def notes(self) -> tuple[str, ...]:
-        """What was left out or decided on the way, a sentence for each kind."""
+        """Describe what was left out or decided on the walk, a sentence for each kind."""
         repeated, skipped = (
             [f"{self.name(path)} is {self.name(first)}" for path, first in pairs.items()]
             for pairs in (self._repeated, self._skipped)
         )
         broken, circles = ([self.name(path) for path in paths] for paths in (self._broken, self.circles))
         sentences = (
-            ("files that are no images were not read", self._summary(self.others)),
-            ("files without an image's ending were read for what they hold", self._summary(self._by_content)),
+            ("files that are not images were not read", self._summary(self.others)),
+            ("files without an image's ending were read by their content", self._summary(self._by_content)),
             ("links that lead nowhere were left out", listed(broken)),
             ("links that lead back to a folder around them were not followed", listed(circles)),
             ("the same folder was read again under another name", listed(repeated)),
-            ("a folder that is there twice was read once", listed(skipped)),
+            ("a folder that occurs twice was read once", listed(skipped)),
         )
         return tuple(f"{sentence}: {what}." for sentence, what in sentences if what)
 
     def name(self, path: Path) -> str:
-        """How a path is called in notes: relative to the root."""
+        """Return the name of a path in notes: relative to the root."""
         return str(path.relative_to(self.root))
 
     def _images(self, folder: Path, way: tuple[str, ...], deeper: bool, seen: dict[str, Path]) -> Iterator[Path]:
@@ -136,7 +136,7 @@ class Walk:
                 self.others.append(path)
 
     def _way_to(self, folder: Path) -> tuple[str, ...]:
-        """Where the folders from the root to this one really are."""
+        """Return the real paths of the folders from the root to this one."""
         steps = folder.relative_to(self.root).parts
         return tuple(os.path.realpath(self.root.joinpath(*steps[:number])) for number in range(len(steps) + 1))
 
@@ -163,11 +163,11 @@ def _place(path: Path, above: str) -> str:
 
 
 def _kind(path: Path) -> int | None:
-    """The type of what a path leads to; None if it leads nowhere."""
+    """Return the type of what a path leads to; None if it leads nowhere."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except PermissionError as error:
-        raise DataError(f"{path}: this cannot be looked at ({error.strerror}).") from error
+        raise DataError(f"{path}: this cannot be read ({error.strerror}).") from error
     except OSError:
         return None
 

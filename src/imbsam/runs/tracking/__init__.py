@@ -1,4 +1,4 @@
-"""Trackers: where a run's numbers are shown in the tools that teams look at runs with."""
+"""Trackers, which show a run's numbers in the tools that teams use."""
 
 from imbsam.runs.tracking.mlflow_run import Store as Store
 from imbsam.runs.tracking.sync import Tracker as Tracker

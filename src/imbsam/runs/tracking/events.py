@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Events:
-    """The event files under ``FOLDER/tensorboard``, one of each process that had something to write."""
+    """Event files under ``FOLDER/tensorboard``, one of each process that had something to write."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "tensorboard"
@@ -22,7 +22,7 @@ class Events:
         self._whole: int | None = None
 
     def sync(self, projection: Projection) -> None:
-        """Write the epochs that are missing; TensorBoard shows curves, and an outcome is none.
+        """Write the missing epochs; TensorBoard shows curves, so the outcome is not written.
 
         Raises:
             RunError: If events cannot be written (disk full, no permission).
@@ -31,10 +31,10 @@ class Events:
             self._write(projection.epochs)
         except OSError as error:
             reason = error.strerror or error
-            raise RunError(f"cannot write {self._folder}: {reason}. Do without it: --track none.") from None
+            raise RunError(f"cannot write {self._folder}: {reason}. To run without it: --track none.") from None
 
     def close(self, error: BaseException | None) -> None:
-        """End the writer, which has nothing left to write."""
+        """Close the writer, which has nothing left to write."""
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()
@@ -58,13 +58,13 @@ class Events:
 
 
 def _wait_for_a_later_name(folder: Path) -> None:
-    """Let the second pass in which another event file began: names have whole seconds, and readers go by names."""
+    """Wait until the second ends in which another event file began: readers sort by names, which have whole seconds."""
     while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
         time.sleep(0.05)
 
 
 def _held_whole(folder: Path, epochs: Sequence[Step]) -> int:
-    """How many of the epochs, from the first, event files have with all their scalars."""
+    """Return how many of the epochs, from the first, event files have with all their scalars."""
     if not epochs:
         # Of a new run, whose first step need not wait for TensorBoard.
         return 0

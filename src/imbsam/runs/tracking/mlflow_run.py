@@ -1,4 +1,4 @@
-"""A run in MLflow: found again when it is resumed, and no step in it twice."""
+"""A run in MLflow: found again when it is resumed, with no step written twice."""
 
 import logging
 import os
@@ -19,28 +19,28 @@ from imbsam.storage.files import read_json, write_json
 from imbsam.storage.texts import readable
 
 MARK = "mlflow.json"
-"""In the folder of what is tracked: what its MLflow run is found by."""
+"""File in the folder of what is tracked, by which its MLflow run is found."""
 TAG = "imbsam.run"
 AT_ONCE = 1000
-"""Metrics that MLflow takes in one request."""
+"""Number of metrics that MLflow takes in one request."""
 SETTINGS = {
     # A server that is gone must not hold training up.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""Of MLflow, unless the user has set them."""
+"""Settings of MLflow, unless the user has set them."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where a run is tracked.
+    """Place where a run is tracked.
 
     Args:
-        uri: Of a tracking server or of a file, as MLflow takes it.
-        experiment: Its name.
-        artifacts: Folder for the files of its runs; None: where the server keeps them.
-        parent: The MLflow run of the comparison or the study that it lies under.
+        uri: URI of a tracking server or of a file, as MLflow takes it.
+        experiment: Name of the experiment.
+        artifacts: Folder for the files of its runs; None for that of the server.
+        parent: MLflow run of the comparison or the study that it belongs to.
     """
 
     uri: str
@@ -50,11 +50,11 @@ class Store:
 
     @classmethod
     def of(cls, folder: Path, source: str | None = None) -> "Store":
-        """What ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say, else a file in a folder.
+        """Return the store in ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME``, else a file in a folder.
 
         Args:
-            folder: Of a run of its own, a comparison or a study.
-            source: The data of the run, which are its experiment; a comparison or a study is one itself.
+            folder: Folder of a single run, a comparison or a study.
+            source: Data of a run, which name its experiment; a comparison or a study is an experiment itself.
         """
         root = folder.resolve()
         usual = root.name if source is None else Path(source).name or source
@@ -65,18 +65,18 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """The address without a password."""
+        """Address without a password."""
         parts = urlsplit(self.uri)
         return self.uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else self.uri
 
 
 class MlflowRun:
-    """The run of a folder in a store.
+    """MLflow run of a folder in a store.
 
     Args:
-        store: Where.
-        folder: Of what is tracked; its mark tells the run again.
-        tags: Shown beside it.
+        store: Store of the run.
+        folder: Folder of what is tracked, in which a mark identifies the run.
+        tags: Tags of the run.
 
     Raises:
         RunError: If the store cannot be reached.
@@ -92,7 +92,7 @@ class MlflowRun:
             self._experiment = self._experiment_id()
 
     def sync(self, projection: Projection) -> None:
-        """Write what the run lacks; the first call finds or makes it. A store that is lost later costs a warning.
+        """Write what the run lacks; the first call finds or makes the run. A store lost later causes a warning.
 
         Raises:
             RunError: If the run can neither be found nor made.
@@ -108,14 +108,14 @@ class MlflowRun:
                     self._end("FINISHED")
 
     def close(self, error: BaseException | None) -> None:
-        """Say how the run ended: of itself, by an error, or by a signal."""
+        """Record how the run ended: normally, by an error, or by a signal."""
         status = "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"
         if self.id:
             with self._forgiven("It lacks the end of the run"), self._asking("written"):
                 self._end(status)
 
     def find(self) -> bool:
-        """Look for the run that the folder's mark tells.
+        """Find the run that the folder's mark identifies.
 
         Raises:
             RunError: If the store cannot be read.
@@ -190,7 +190,7 @@ class MlflowRun:
 
     @contextmanager
     def _forgiven(self, told: str) -> Iterator[None]:
-        """Warn of a store that was lost since the run was found, of each thing once."""
+        """Warn of a store that was lost since the run was found, once for each thing."""
         try:
             yield
         except RunError as error:
@@ -208,14 +208,14 @@ class MlflowRun:
         except Exception as error:  # Of SQLAlchemy, of requests, of MLflow, of a plugin.
             reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
             raise RunError(
-                f"MLflow at {self.store.shown} cannot be {what}: {reason}. Start the server, mend "
-                "MLFLOW_TRACKING_URI, or do without it: --track none."
+                f"MLflow at {self.store.shown} cannot be {what}: {reason}. Start the server, correct "
+                "MLFLOW_TRACKING_URI, or run without it: --track none."
             ) from None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow with short time-outs, and without its remarks on itself and on the packages that it uses."""
+    """Import MLflow with short time-outs, and without its messages on itself and on the packages that it uses."""
     unset = {name: value for name, value in SETTINGS.items() if name not in os.environ}
     levels = {logger: logger.level for logger in map(logging.getLogger, ("mlflow", "alembic"))}
     os.environ.update(unset)

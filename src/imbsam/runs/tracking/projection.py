@@ -1,4 +1,4 @@
-"""What a folder says, under the names that trackers show."""
+"""Content of a folder, under the names that trackers show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,20 +9,20 @@ from imbsam.runs.records import EpochRecord, Result
 from imbsam.storage.files import as_json
 
 FILES = ("config.yaml", "result.json", "report.html", "model-card.md", "comparison.json", "tune.json", "best.yaml")
-"""What stands beside the numbers."""
+"""Files that are shown beside the numbers."""
 
 Step = tuple[int, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What trackers are to show of a run, a comparison or a study.
+    """Numbers and texts of a run, a comparison or a study that trackers show.
 
     Args:
-        epochs: The numbers of each line of metrics, as ``train/lr``, ``validation/balanced``, ``validation/recall/3``.
-        outcome: One more step of a finished run: ``test/...``, ``kept/...`` of the kept epoch on validation data,
-            ``run/...`` of the whole.
-        texts: Files by name; none of a run that is not finished.
+        epochs: Numbers of each line of metrics: ``train/lr``, ``validation/balanced``, ``validation/recall/3``, ...
+        outcome: One more step of a finished run: ``test/...``, ``kept/...`` for the kept epoch on validation data,
+            ``run/...`` for the whole run.
+        texts: Files by name; none for a run that is not finished.
     """
 
     epochs: Sequence[Step]
@@ -31,7 +31,7 @@ class Projection:
 
     @classmethod
     def of(cls, folder: RunFolder, result: Result | None = None) -> "Projection":
-        """Read a folder, whose ``result.json`` may be still to come."""
+        """Read a folder, which may not have its ``result.json`` yet."""
         if result is None and folder.result.exists():
             result = folder.read_result()
         epochs = [(line.epoch, _flat(train=line, validation=line.validation)) for line in folder.whole_epochs()]

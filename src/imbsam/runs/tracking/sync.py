@@ -1,4 +1,4 @@
-"""Bringing trackers to what a folder says: the folder is the truth, and nothing is written twice."""
+"""Updating trackers to the state of a folder: the folder decides, and nothing is written twice."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +21,10 @@ PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
 
 
 def chosen(track: Sequence[Track]) -> list[Track]:
-    """The trackers by name; ``auto`` is TensorBoard where it is installed.
+    """Return the trackers by name; ``auto`` is TensorBoard if it is installed.
 
     Raises:
-        OptionError: If one is not installed, or ``auto`` or ``none`` do not stand alone.
+        OptionError: If a tracker is not installed, or ``auto`` or ``none`` is combined with another.
     """
     if {"auto", "none"} & set(track) and len(track) > 1:
         raise OptionError(f"--track takes auto or none alone, or trackers; got {' '.join(track)}.")
@@ -38,15 +38,15 @@ def chosen(track: Sequence[Track]) -> list[Track]:
 
 
 def sync(folder: RunFolder, trackers: Sequence[Tracker], result: Result | None = None) -> None:
-    """Bring trackers to what a folder says, whatever they hold already.
+    """Update trackers to the state of a folder, whatever they contain already.
 
-    A run goes on without an MLflow that is lost on the way, with a warning; a later call writes what it misses.
+    If MLflow is lost during a run, the run continues with a warning; a later call writes what is missing.
 
     Args:
-        folder: Of a run, a comparison or a study.
-        trackers: Its own, from :func:`opened`.
-        result: What ``result.json`` is about to say. Told before it is written: a process that is killed in between
-            leaves a run to go on with, and the next one does both.
+        folder: Folder of a run, a comparison or a study.
+        trackers: Its trackers, from :func:`opened`.
+        result: Content that ``result.json`` is about to get. It is tracked before the file is written: if the process
+            is killed in between, the run can be resumed, and the next process does both.
 
     Raises:
         RunError: If TensorBoard's events cannot be written, or MLflow is lost before it has the run.
@@ -59,16 +59,16 @@ def sync(folder: RunFolder, trackers: Sequence[Tracker], result: Result | None =
 
 @contextmanager
 def opened(track: Sequence[Track], folder: Path, store: Store, tags: Mapping[str, str]) -> Iterator[list[Tracker]]:
-    """The trackers of a folder; how the block ends is how the run in MLflow does.
+    """Open the trackers of a folder; the end of the block decides how the run in MLflow ends.
 
     Args:
-        track: Which.
-        folder: Of the run, the comparison or the study.
-        store: Where in MLflow.
-        tags: What MLflow shows beside it.
+        track: Names of the trackers.
+        folder: Folder of the run, the comparison or the study.
+        store: Place in MLflow.
+        tags: Tags of the run in MLflow.
 
     Raises:
-        OptionError: If one is not installed.
+        OptionError: If a tracker is not installed.
         RunError: If MLflow cannot be reached.
     """
     names, trackers = chosen(track), list[Tracker]()
@@ -100,23 +100,23 @@ def _events(track: Sequence[Track], folder: Path) -> list[Events]:
 
 def _not_text(tracker: str, place: str) -> str:
     return (
-        f"{tracker} takes no folder whose name is not UTF-8, as {readable(place)}. Choose another --out, or do without "
-        "it: --track none."
+        f"{tracker} takes no folder whose name is not UTF-8: {readable(place)}. Choose another --out, or run "
+        "without it: --track none."
     )
 
 
 @contextmanager
 def together(track: Sequence[Track], folder: Path, source: str, command: str) -> Iterator[Store | None]:
-    """Track what the block makes as one comparison or study, where a tracker knows such a thing.
+    """Track what the block makes as one comparison or study, if a tracker supports that.
 
     Args:
-        track: Which.
-        folder: Of the comparison or the study.
+        track: Names of the trackers.
+        folder: Folder of the comparison or the study.
         source: The data.
-        command: What the user typed.
+        command: Command that the user typed.
 
     Yields:
-        Where its runs are tracked, in whatever process they are made, or ``None``.
+        Place where its runs are tracked, in any process that makes them, or ``None``.
 
     Raises:
         OptionError: If a tracker is not installed.
@@ -132,12 +132,12 @@ def together(track: Sequence[Track], folder: Path, source: str, command: str) ->
 
 
 def keep_reports(track: Sequence[Track], store: Store, folders: Sequence[Path]) -> None:
-    """Bring MLflow to what folders say now that reports are written; a warning says where it is lost.
+    """Update MLflow to the folders after reports are written; a lost MLflow causes a warning.
 
     Args:
-        track: Which trackers were written to.
-        store: Where in MLflow.
-        folders: Of runs, comparisons, studies; those that MLflow does not know are left out.
+        track: Names of the trackers that were written to.
+        store: Place in MLflow.
+        folders: Folders of runs, comparisons, studies; those that MLflow does not know are left out.
     """
     try:
         for folder in folders if "mlflow" in track else ():
@@ -145,4 +145,4 @@ def keep_reports(track: Sequence[Track], store: Store, folders: Sequence[Path]) 
             if run.find():
                 sync(RunFolder(folder), [run])
     except RunError as error:
-        warnings.warn(f"{error} The reports stay where they are.", RunWarning, stacklevel=2)
+        warnings.warn(f"{error} The reports themselves are written.", RunWarning, stacklevel=2)
