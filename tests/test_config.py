@@ -131,7 +131,7 @@ def test_an_empty_file_changes_nothing(tmp_path):
         (b"\xff\xff", "cannot read options from .*o.yaml"),
         (b"- a\n- b", "must contain a single mapping of options, such as `rho: 0.1`; got list"),
         (b"3", "got int"),
-        (b"1: 2", "must hold one mapping"),
+        (b"1: 2", "must contain a single mapping"),
     ],
 )
 def test_a_file_that_holds_no_options_is_named(tmp_path, content, told):

@@ -119,8 +119,11 @@ def test_no_page_read_from_a_folder_asks_the_net_or_is_wider_than_a_phone(site: 
 def test_the_search_works_on_pages_read_from_a_folder(site: Site, browser: Browser) -> None:
     page = browser.new_page()
     page.goto((site.folder / "methods/imbsam.html").as_uri())
-    page.locator("input.md-search__input").fill("context rows")
-    page.locator(".md-search-result__link", has_text="What a step costs").first.wait_for(state="attached")
+    page.locator("html.js").wait_for(state="attached")
+    page.locator("input.md-search__input").focus()
+    page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for(state="attached")
+    page.locator("input.md-search__input").press_sequentially("Lanczos")
+    page.locator(".md-search-result__link", has_text="Lanczos").first.wait_for(state="attached")
     page.close()
 
 

@@ -165,7 +165,7 @@ def draw(found: pd.Series, tasks: int, subject: str, file: Path) -> None:
             axis.plot([found.iloc[first] - 0.12] * 2, [first, last], color="#555555", lw=3, solid_capstyle="round")
             reached = last
     axis.set_xlabel(
-        f"mean rank by average precision, {tasks} tasks, best on the left; critical difference {critical:.2f}"
+        f"mean rank by average precision, best on the left\n{tasks} tasks; critical difference {critical:.2f}"
     )
     axis.grid(alpha=0.25, axis="x")
     figure.savefig(file, dpi=150)

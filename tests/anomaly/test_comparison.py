@@ -98,7 +98,7 @@ def test_without_two_labelled_anomalies_nothing_is_compared(anomalies, said):
 
 
 def test_too_few_other_rows_and_no_repeats_are_refused():
-    with pytest.raises(DataError, match="3 rows are no labelled anomalies"):
+    with pytest.raises(DataError, match="3 rows are not labelled anomalies"):
         planned(torch.tensor([1, 1, 0, 0, 0]))
     with pytest.raises(OptionError, match="--seeds"):
         planned(rows_of(4)[1], 0)

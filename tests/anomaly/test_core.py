@@ -335,7 +335,9 @@ def test_prenet_says_why_one_labelled_anomaly_is_too_few():
 
 
 def test_rows_that_are_all_labelled_anomalies_are_refused():
-    with pytest.raises(DataError, match="all 300 rows are labelled as anomalies: there is nothing to tell them from"):
+    with pytest.raises(
+        DataError, match="all 300 rows are labelled as anomalies: there are no other rows to separate them from"
+    ):
         fit(X, torch.ones_like(KINDS), quick(), seed=0)
 
 

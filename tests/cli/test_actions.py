@@ -191,7 +191,9 @@ def test_when_every_variant_fails_the_first_reason_is_told(fails, quick):
 def test_export_writes_the_model_and_how_to_feed_it(imbsam, run, tmp_path):
     ran = imbsam("export", run, "--out", tmp_path / "model.pt2")
     assert ran.code == 0
-    assert re.search(r"model\.pt2: probabilities as the run's, to \S+; model\.pt2\.json says how to feed it", ran.out)
+    assert re.search(
+        r"model\.pt2: probabilities as the run's, to \S+; model\.pt2\.json describes inputs and outputs", ran.out
+    )
     assert json.loads((tmp_path / "model.pt2.json").read_text())["classes"] == [str(digit) for digit in range(10)]
 
 
@@ -223,7 +225,7 @@ def test_every_command_answers_in_json(imbsam, run, tmp_path, quick):
     named = {method["name"]: method for method in json.loads(imbsam("methods", "--json").out)}
     assert named["imbsam"]["options"]["rho"] == 0.05
     assert (named["imbsam"]["family"], named["msam"]["passes"]) == ("class-aware", "one pass")
-    assert "learnt by heart" in named["imbsam"]["take"]
+    assert "memorised" in named["imbsam"]["take"]
     assert json.loads(imbsam("doctor", "--json").out)["packages"]["torch"] == version("torch")
     costs = json.loads(imbsam("cost", "digits", "--methods", "sgd", "sam", "--json").out)
     assert costs["sam"]["ratio"] == 2
@@ -249,4 +251,4 @@ def test_outputs_over_mirrors_are_said(imbsam, run):
 
 def test_a_table_has_no_mirror(imbsam, fails, parts_csv, quick):
     assert imbsam("train", parts_csv, "--target", "kind", "--method", "sgd", *quick, "--out", "t", "--quiet").code == 0
-    assert fails("evaluate", "t", "--tta", "flip").startswith("--tta flip is for images, and the run is of a table")
+    assert fails("evaluate", "t", "--tta", "flip").startswith("--tta flip is for images, but the run is of a table")

@@ -214,7 +214,10 @@ BAD_FITS = {
     "unknown objective": (["train.csv", "--labels", "known", "--objective", "hcs"], "no objective 'hcs'"),
     "share": (["train.csv", "--labels", "known", "--contamination", "many"], "parsing --contamination"),
     "option": (["train.csv", "--labels", "known", "--objective-options", "depth=2"], "there is no option 'depth'"),
-    "no pair": (["train.csv", "--labels", "known", "--objective-options", "margin"], "give NAME=VALUE, as alpha=0.4"),
+    "no pair": (
+        ["train.csv", "--labels", "known", "--objective-options", "margin"],
+        "give NAME=VALUE, for example alpha=0.4",
+    ),
     "range": (["train.csv", "--labels", "known", "--members", "0"], "members must be a whole number of at least 1"),
     "unknown method": (["train.csv", "--labels", "known", "--method", "adam"], "there is no method 'adam'"),
     "detector there": (["train.csv", "--labels", "known", "--out", "det"], "holds a detector already"),
@@ -279,4 +282,4 @@ def test_an_evaluation_needs_labels_of_both_kinds(fitted: Path, capsys: pytest.C
 
 def test_the_scores_would_not_replace_their_rows(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("score", fitted / "det", fitted / "test.csv", "--out", fitted / "test.csv", code=2)
-    assert "would replace the data" in capsys.readouterr().err
+    assert "would replace the input data" in capsys.readouterr().err

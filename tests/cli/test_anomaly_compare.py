@@ -48,11 +48,11 @@ def test_one_that_fails_is_named_in_every_answer_and_the_others_are_compared(tab
     words = (table, "--labels", "known", "--out", tmp_path, "--seeds", 1, "--quiet", "--json", "--detectors")
     run(*words, *QUICK[1:], "forest:n_estimators=-1", code=1)
     shown = capsys.readouterr()
-    assert "forest:n_estimators=-1 failed and is left out" in shown.err
+    assert "forest:n_estimators=-1 failed and was left out" in shown.err
     found = json.loads(shown.out)
     assert list(found["failed"]) == ["forest:n_estimators=-1"]
     assert list(found["scores"]) == list(QUICK[1:])
-    assert "failed and is left out" in (tmp_path / "report.html").read_text()
+    assert "failed and was left out" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("labelled", [0, 1])

@@ -127,7 +127,7 @@ def test_a_target_of_one_class_is_refused(fails, tmp_path):
     rows = pd.read_csv(table(tmp_path / "parts.csv"))
     rows["kind"] = "good"
     rows.to_csv(tmp_path / "parts.csv", index=False)
-    assert "one class only" in fails("train", "parts.csv", "--target", "kind")
+    assert "only one class" in fails("train", "parts.csv", "--target", "kind")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_target_of_one_class_is_refused(fails, tmp_path):
         ("--augment cifar", "--augment cifar is for images"),
         ("--augment trivial", "--augment trivial is for images"),
         ("--image-size 8", "image_size is for images"),
-        ("--model resnet20", "resnet20 takes images, and these data are a table: choose mlp"),
+        ("--model resnet20", "resnet20 takes images, but these data are a table: choose mlp"),
         ("--ignore colour wings", "wings"),
         ("--tail classes=good,bent", "no class 'bent'"),
     ],
@@ -208,12 +208,12 @@ def test_a_finished_run_is_not_resumed(fails, copied):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["digits"], "give neither SOURCE, --out, --overwrite nor --dry-run"),
-        (["--out", "x"], "give neither SOURCE, --out, --overwrite nor --dry-run"),
-        (["--overwrite"], "give neither SOURCE, --out, --overwrite nor --dry-run"),
-        (["--epochs", "5"], "goes on with the options of the run; only --device,"),
-        (["--lr", "0.5"], "goes on with the options of the run; only --device,"),
-        (["--config", "run/config.yaml"], "--resume goes on with"),
+        (["digits"], "leave out SOURCE, --out, --overwrite and --dry-run"),
+        (["--out", "x"], "leave out SOURCE, --out, --overwrite and --dry-run"),
+        (["--overwrite"], "leave out SOURCE, --out, --overwrite and --dry-run"),
+        (["--epochs", "5"], "uses the options of the run; only --device,"),
+        (["--lr", "0.5"], "uses the options of the run; only --device,"),
+        (["--config", "run/config.yaml"], "--resume uses"),
     ],
 )
 def test_resuming_takes_no_other_options(fails, copied, words, told):
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_another_model_is_told_in_a_line(fails, copied):
 
 
 def test_data_of_another_kind_are_refused(fails, run, parts_csv, tmp_path):
-    assert "this is not one" in fails("evaluate", run, parts_csv)
+    assert "this source is not" in fails("evaluate", run, parts_csv)
     image_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
     assert "not among the classes of training" in fails("evaluate", run, "pets")
     assert "'cat', 'dog'" in fails("predict", run, "pets")
@@ -259,7 +259,7 @@ def test_predictions_do_not_replace_the_data(fails, quick, imbsam, parts_csv, tm
     imbsam("train", parts_csv, *quick, "--target", "kind", "--out", "run", "--quiet")
     table(tmp_path / "new.csv", rows=5, target=False)
     before = (tmp_path / "new.csv").read_bytes()
-    assert "would replace the data" in fails("predict", "run", "new.csv", "--out", "new.csv")
+    assert "would replace the input data" in fails("predict", "run", "new.csv", "--out", "new.csv")
     assert (tmp_path / "new.csv").read_bytes() == before
 
 

@@ -115,7 +115,7 @@ def test_a_file_may_give_the_commands_own_arguments(tmp_path):
         ("seeds: 2", "no option seeds"),
         ("quiet: perhaps", "--quiet: "),
         ("rho: [", "cannot read options"),
-        ("- rho", "one mapping of options"),
+        ("- rho", "a single mapping of options"),
     ],
 )
 def test_a_file_with_a_fault_is_named(tmp_path, content, told):

@@ -58,7 +58,7 @@ def test_a_csv_is_tried(imbsam, tmp_path, parts_csv):
 
 def test_a_blend_has_no_steps_to_try(fails, tmp_path, parts_csv):
     said = fails("train", parts_csv, "--target", "kind", "--dry-run")
-    assert "--dry-run looks at the steps of a network, and --method blend makes none" in said
+    assert "--dry-run counts the steps of a network, but --method blend makes none" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,8 +155,8 @@ def test_a_folder_that_holds_other_runs_is_told_as_by_a_real_run(imbsam, fails, 
     [
         ("train digits --dry-run --samples-per-second 0", "--samples-per-second: input should be greater than 0"),
         ("compare digits --dry-run --samples-per-second inf", "--samples-per-second: input should be a finite number"),
-        ("compare digits --samples-per-second 9", "--samples-per-second is for the prediction of --dry-run"),
-        ("train --resume run --dry-run", "give neither SOURCE, --out, --overwrite nor --dry-run"),
+        ("compare digits --samples-per-second 9", "--samples-per-second is used only by the prediction of --dry-run"),
+        ("train --resume run --dry-run", "leave out SOURCE, --out, --overwrite and --dry-run"),
     ],
 )
 def test_what_a_dry_run_does_not_take_is_told(fails, tmp_path, words, told):

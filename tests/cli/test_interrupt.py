@@ -44,7 +44,7 @@ def test_training_that_a_signal_ends_says_how_to_go_on_and_that_works(tmp_path, 
     code, err = interrupted(tmp_path, *words, begun="run/last.ckpt", number=number)
     assert code == expected
     assert err.strip().splitlines() == [
-        "interrupted. The checkpoint stands; go on with:",
+        "interrupted. The checkpoint is kept; resume with:",
         "  imbsam train --resume run",
     ]
     assert not list((tmp_path / "run").glob(".*"))
@@ -60,7 +60,7 @@ def test_a_comparison_that_is_interrupted_goes_on_by_the_same_command(tmp_path, 
     code, err = interrupted(tmp_path, *words, begun="c/runs/*/last.ckpt")
     assert code == 130
     assert err.strip().splitlines() == [
-        "interrupted. Finished runs are kept; the same command goes on:",
+        "interrupted. Finished runs are kept; continue with the same command:",
         "  imbsam " + " ".join(map(str, words)),
     ]
     assert not list(tmp_path.glob("c/runs/*/result.json"))

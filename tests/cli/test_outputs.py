@@ -49,14 +49,14 @@ def test_every_place_of_an_output_is_tried_first(fails, run, tmp_path, words, pl
 @pytest.mark.parametrize("words", COMMANDS[3:4] + COMMANDS[8:9], ids=" ".join)
 def test_an_output_never_replaces_its_input(fails, run, tmp_path, words):
     (tmp_path / "t.csv").write_text("x")
-    assert "would replace the data" in fails(*words[:-1], "t.csv", "--out", "t.csv")
+    assert "would replace the input data" in fails(*words[:-1], "t.csv", "--out", "t.csv")
     assert (tmp_path / "t.csv").read_text() == "x"
 
 
 @pytest.mark.parametrize("words", COMMANDS[:3] + COMMANDS[7:8], ids=" ".join)
 def test_no_run_is_written_into_the_folder_of_its_data(fails, tmp_path, words):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
-    assert "would lie among the data" in fails(*words[:-1], "photos", "--out", "photos")
+    assert "would be among the input data" in fails(*words[:-1], "photos", "--out", "photos")
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat"]
 
 

@@ -13,7 +13,7 @@ def test_a_second_stage_is_a_run_that_other_commands_take(imbsam, quick, how):
     ran = imbsam("retrain", "runs/a", "--how", how, "--quiet")
     assert ran.code == 0
     assert f"imbsam, {how} on digits, test data" in ran.out
-    assert "second stage: the classifier of the run a was made anew by" in ran.out
+    assert "second stage: the classifier of the run a was retrained by" in ran.out
     new = f"runs/a-{how}"
     assert imbsam("evaluate", new).code == 0
     assert imbsam("predict", new, "digits", "--out", "p.csv").code == 0
@@ -30,7 +30,7 @@ def test_what_cannot_be_retrained_is_refused_in_a_sentence(fails, imbsam, run, p
         (("nowhere",), "nowhere is not a run's folder"),
         (("blend",), "--method blend, which has no last layer to retrain"),
         ((run, "--how", "tau-norm", "--epochs", "3"), "--epochs is of crt and smoothed"),
-        ((run, "--out", run), "is there already. Choose another --out"),
+        ((run, "--out", run), "exists already. Choose another --out"),
     ):
         said = fails("retrain", *words)
         assert told in said

@@ -74,7 +74,7 @@ def test_an_interruption_tells_how_to_go_on(imbsam, mine, monkeypatch):
     monkeypatch.setattr(command.RunSharpness, "measure", stop)
     ran = imbsam("sharpness", "mine", *SMALL)
     assert ran.code == 130
-    assert "What was measured is kept; the same command goes on:\n  imbsam sharpness mine" in ran.err
+    assert "Finished measures are kept; continue with the same command:\n  imbsam sharpness mine" in ran.err
 
 
 def test_a_loss_that_is_not_finite_names_the_run(fails, mine):

@@ -77,7 +77,7 @@ def test_images_beyond_the_memory_budget_are_decoded_per_batch_to_the_same_pixel
     assert isinstance(early.train, TensorSamples)
     assert torch.equal(late.train.batch(every), early.train.batch(every))
     assert list(late.train.names) == list(early.train.names)
-    assert any("decoded anew" in note for note in late.notes)
+    assert any("decoded again" in note for note in late.notes)
     assert late.spec.mean == (0.485, 0.456, 0.406)
 
 
@@ -333,5 +333,5 @@ def test_a_training_part_of_a_sixteenth_of_the_values_is_told(tmp_path):
 def test_images_decoded_per_batch_are_looked_at_here_and_there(tmp_path):
     dark = [pillow(np.full((8, 8), shade, np.uint8)) for shade in (3, 4, 5)]
     dataset = load(str(folders(tmp_path / "dark", {"a": dark, "b": dark})), **WHOLE)
-    assert told(dataset.notes, "of 6 training images looked at: 6 images are of one colour alone")
-    assert told(dataset.notes, "of 6 training images looked at", "3 to 5 of the values 0 to 255")
+    assert told(dataset.notes, "of 6 training images examined: 6 images are of one colour alone")
+    assert told(dataset.notes, "of 6 training images examined", "3 to 5 of the values 0 to 255")

@@ -172,7 +172,7 @@ def test_a_class_that_training_lacks_is_named(tmp_path):
 
 def test_one_class_alone_is_refused(tmp_path):
     pd.DataFrame({"x": range(4), "kind": ["a"] * 4}).to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(DataError, match=r"one class only \(a\)"):
+    with pytest.raises(DataError, match=r"only one class \(a\)"):
         load(str(tmp_path / "t.csv"), target="kind")
 
 

@@ -155,5 +155,5 @@ def test_a_policy_follows_the_crop_and_flip_that_fits_the_size(augment, size, ba
 
 @pytest.mark.parametrize("augment", ["imagenet", "trivial", "randaugment"])
 def test_colour_is_not_changed_in_images_of_other_channels(augment):
-    with pytest.raises(OptionError, match=f"augment='{augment}' takes grey or RGB images, and these have 2 channels"):
+    with pytest.raises(OptionError, match=f"augment='{augment}' takes grey or RGB images, but these have 2 channels"):
         training_transform(ImageSpec(2, 8, 8, (0.0,) * 2, (1.0,) * 2), augment)

@@ -88,7 +88,7 @@ def test_what_cannot_be_reached_together_is_refused():
 
 
 def test_a_class_without_a_row_held_out_is_refused():
-    with pytest.raises(OptionError, match=r"recall:b=0\.5: no held-out row is of this class"):
+    with pytest.raises(OptionError, match=r"recall:b=0\.5: no held-out row has this class"):
         wanted_weights(torch.zeros(2, 3), torch.tensor([0, 2]), [Wanted("recall", 1, "b", 0.5)])
 
 
@@ -129,8 +129,8 @@ def test_words_are_read():
         (["f1:b=0.9"], "give recall:CLASS=SHARE"),
         (["recall:b"], "give recall:CLASS=SHARE"),
         (["recall:=0.9"], "give recall:CLASS=SHARE"),
-        (["recall:b=90"], r"the share must lie in \(0, 1\]"),
-        (["recall:b=0"], r"the share must lie in \(0, 1\]"),
+        (["recall:b=90"], r"the share must be in \(0, 1\]"),
+        (["recall:b=0"], r"the share must be in \(0, 1\]"),
         (["recall:z=0.9"], "there is no class 'z'. The classes are a, b, c"),
         (["recall:b=0.9", "recall:b=0.8"], "given twice"),
     ],

@@ -233,7 +233,7 @@ def test_thresholds_are_found_on_rows_that_are_given_later(rows):
         classifier.decide(at_least={"recall": {"rare": 0.9}})
     classifier.decide(at_least={"recall": {"rare": 1.0}}, X=X, y=y)
     assert (classifier.predict(X)[y == "rare"] == "rare").all()
-    with pytest.raises(OptionError, match="a label that was not there in fit"):
+    with pytest.raises(OptionError, match="a label that was not in fit"):
         classifier.decide(at_least={"recall": {"rare": 1.0}}, X=X[:3], y=["rare", "other", "rare"])
 
 
@@ -412,13 +412,13 @@ def test_a_warm_start_refuses_another_problem(rows, frame):
     X, y = rows
     classifier = quick(warm_start=True).fit(X, y)
     before = weights(classifier)
-    with pytest.raises(DataError, match="goes on with the classes"):
+    with pytest.raises(DataError, match="continues with the classes"):
         classifier.fit(X[y != "rare"], y[y != "rare"])
     with pytest.raises(ValueError, match="X has 3 features"):
         classifier.fit(X[:, :3], y)
     with pytest.raises(OptionError, match=r"hidden=\(8,\)"):
         classifier.set_params(hidden=(9,)).fit(X, y)
-    with pytest.raises(OptionError, match="goes on with the network"):
+    with pytest.raises(OptionError, match="continues with the network"):
         classifier.set_params(hidden=(8,), loss="ldam").fit(X, y)
     assert torch.equal(weights(classifier), before)
 
@@ -557,7 +557,7 @@ def test_a_parameter_out_of_range_is_refused_by_fit_and_only_there(rows, name, v
         ({"method_options": {"rho": 1.0}}, "imbsam has no 'rho'"),
         ({"ascent": "gradient", "ascent_options": {"push": 1.0}}, "the ascent gradient has no option 'push'"),
         ({"loss_options": {"gamma": 1.0}}, "the loss logit-adjustment has no option 'gamma'"),
-        ({"method": "plain", "ascent": "random"}, "plain has an ascent of its own"),
+        ({"method": "plain", "ascent": "random"}, "plain has its own ascent"),
         ({"hidden": (8, 0)}, "hidden must be"),
         ({"hidden": (8.5,)}, "hidden must be whole numbers"),
         ({"device": "abacus"}, "abacus cannot be used"),
@@ -584,7 +584,7 @@ def test_options_of_method_ascent_and_loss_arrive(rows):
 
 
 def test_a_loss_that_runs_away_says_what_to_do(rows):
-    with pytest.raises(NonFiniteError, match="Lower lr, or bound the gradient by clip_norm"):
+    with pytest.raises(NonFiniteError, match="Lower lr, or limit the gradient by clip_norm"):
         quick(lr=1e30, clip_norm=None).fit(*rows)
 
 

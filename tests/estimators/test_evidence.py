@@ -148,7 +148,7 @@ def test_what_is_resampled_is_balanced(labelled):
 @pytest.mark.parametrize(
     ("estimator", "match"),
     [
-        (VotingClassifier([("a", BALANCED_LOGISTIC), ("b", WEIGHTED)]), "weigh the classes differently"),
+        (VotingClassifier([("a", BALANCED_LOGISTIC), ("b", WEIGHTED)]), "weight the classes differently"),
         (Foreign(sampling_strategy=0.5), "sampling_strategy=0.5"),
         (Foreign(class_prior={0: 0.5}), "class_prior"),
         (Foreign(class_prior="loss"), "class_prior='loss'"),

@@ -120,7 +120,7 @@ def test_empty_columns_are_left_out_with_a_warning(rows):
 
 def test_rows_without_any_value_are_refused(rows):
     X, y = rows
-    with pytest.warns(DataWarning), pytest.raises(DataError, match="no column of X holds a value"):
+    with pytest.warns(DataWarning), pytest.raises(DataError, match="every column of X is empty"):
         quick().fit(np.full_like(X, np.nan), y)
 
 

@@ -180,7 +180,7 @@ def test_outputs_of_transformers_stay_what_they_are() -> None:
         (torch.zeros(3, 2), r"a tensor of shape \(3, 2\) in a batch of 2 rows"),
         (np.zeros((3, 2)), r"a tensor of shape \(3, 2\) in a batch of 2 rows"),
         (pack_sequence(ragged(3), enforce_sorted=False), "with 3 sequences in a batch of 2 rows"),
-        (SimpleNamespace(x=torch.zeros(2)), "the class SimpleNamespace, whose rows are unknown"),
+        (SimpleNamespace(x=torch.zeros(2)), "the class SimpleNamespace, whose rows are not known"),
         ({"a", "b"}, "the class set"),
         ((224, 160), "a tuple of 2 things in a batch of 2 rows"),
         (["mean", "std"], "a list of 2 things"),

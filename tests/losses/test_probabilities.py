@@ -50,5 +50,5 @@ def test_a_row_without_a_class_has_no_loss_under_weights(priors, logits):
 
 
 def test_ldam_goes_by_classes_and_says_so(priors, logits, targets):
-    with pytest.raises(OptionError, match=r"LDAM goes by the class of each row.*lam \* criterion"):
+    with pytest.raises(OptionError, match=r"LDAM needs the class of each row.*lam \* criterion"):
         LDAM(priors)(logits, F.one_hot(targets, 5).double())

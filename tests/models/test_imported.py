@@ -184,5 +184,5 @@ def test_timm_is_asked_for_untrained_models_of_our_classes_and_channels(module_f
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet18"])
 def test_image_libraries_refuse_a_table(name):
-    with pytest.raises(ModelError, match=f"{name} takes images, and these data are a table"):
+    with pytest.raises(ModelError, match=f"{name} takes images, but these data are a table"):
         models.build(name, TABLE, num_classes=2)

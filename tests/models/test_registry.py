@@ -40,7 +40,7 @@ def test_the_same_seed_makes_the_same_weights(name):
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet34"])
 def test_a_resnet_refuses_a_table(name):
-    with pytest.raises(ModelError, match=f"{name} takes images, and these data are a table: choose mlp"):
+    with pytest.raises(ModelError, match=f"{name} takes images, but these data are a table: choose mlp"):
         models.build(name, TABLE, num_classes=2)
 
 

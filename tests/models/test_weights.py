@@ -135,5 +135,5 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(tmp_path):
 def test_a_file_without_a_state_dict_is_refused(tmp_path):
     for number, content in enumerate([[1, 2], {"epoch": 3}, torch.zeros(2)]):
         torch.save(content, tmp_path / f"{number}.pt")
-        with pytest.raises(ModelError, match="holds no state dict"):
+        with pytest.raises(ModelError, match="contains no state dict"):
             build(weights=tmp_path / f"{number}.pt")

@@ -126,7 +126,7 @@ def test_without_names_it_says_how_to_give_them_and_moves_nothing() -> None:
     model = MLP.model()
     optimizer = ASAM(sgd(model.parameters()))
     before = contents(model)
-    with pytest.raises(OptionError, match=r"goes by the parameters' names: give the optimizer the model.*scope='all'"):
+    with pytest.raises(OptionError, match=r"needs the parameters' names: give the optimizer the model.*scope='all'"):
         take_step(optimizer, model, MLP.loss, MLP.batch(BATCHES[0]))
     assert identical(before, contents(model))
 

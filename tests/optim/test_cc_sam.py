@@ -7,10 +7,19 @@ from torch import Tensor, nn
 import oracles
 from cases import BATCH_NORM, EMBEDDING, HEAD_AND_TAIL, MLP, ROUTED, Case
 from imbsam import ClassPriors
-from imbsam.errors import OptionError
+from imbsam.errors import OptionError, PassError
 from imbsam.optim import CCSAM, SAM, ClassConditional, Gradient, Slope
 from optim.family import BASE_AND_GROUPS, BASES, COUNTS, PRIORS, assert_follows, grouped
-from optim.loops import assert_gradients_close, contents, gradients, make_passes, plain_step, sgd, take_step
+from optim.loops import (
+    Forwards,
+    assert_gradients_close,
+    contents,
+    gradients,
+    make_passes,
+    plain_step,
+    sgd,
+    take_step,
+)
 
 
 def factor(count: int) -> float:
@@ -49,17 +58,19 @@ def test_cc_sam_equals_the_textbook_loop(case: Case, per_tensor: bool, flat: flo
     )
 
 
-def test_the_classifier_alone_is_the_released_codes_rule() -> None:
+def the_head_alone(model: nn.Module, head: nn.Module) -> list[dict[str, object]]:
+    mine = set(head.parameters())
+    return [{"params": [p for p in model.parameters() if p not in mine], "rho": 0.0}, {"params": list(mine)}]
+
+
+@pytest.mark.parametrize("option", [False, True], ids=["a group", "classifier="])
+def test_the_classifier_alone_is_the_released_codes_rule(option: bool) -> None:
     """Per tensor r sqrt(|w|) / sqrt(|g_c|) / sqrt(2) / (n - 1)^(1/4) / P^(1/4) sqrt(P), P of the whole classifier."""
     model = MLP.model()
     head = model[2]
     x, y = MLP.batch(HEAD_AND_TAIL)
-    optimizer = CCSAM(
-        sgd([{"params": list(model[0].parameters()), "rho": 0.0}, {"params": list(head.parameters())}]),
-        PRIORS,
-        rho=0.02,
-        flat=0.4,
-    )
+    params = sgd(model.parameters()) if option else sgd(the_head_alone(model, head))
+    optimizer = CCSAM(params, PRIORS, rho=0.02, flat=0.4, model=model, classifier="2" if option else None)
     entries = sum(p.numel() for p in head.parameters())
     hidden = model[1](model[0](x))
     plain = MLP.loss(head(hidden), y)
@@ -187,3 +198,76 @@ def test_the_parts_add_up_to_the_mean_in_every_bit(flat: float) -> None:
 def test_a_share_out_of_range_is_refused(flat: float) -> None:
     with pytest.raises(OptionError, match=rf"flat must be at least 0 and at most 1; got {flat}"):
         CCSAM(sgd(MLP.model().parameters()), PRIORS, flat=flat)
+
+
+def last_linear(model: nn.Module) -> tuple[str, nn.Module]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+
+
+@pytest.mark.parametrize("size", [None, 3], ids=["whole", "in parts"])
+@pytest.mark.parametrize("per_tensor", [False, True], ids=["all together", "per tensor"])
+@pytest.mark.parametrize("case", [MLP, BATCH_NORM], ids=str)
+def test_classifier_makes_the_steps_of_a_group_for_it_in_two_passes(
+    case: Case, per_tensor: bool, size: int | None
+) -> None:
+    model, twin = case.model(), case.model()
+    name, _ = last_linear(model)
+    options = {"rho": 0.2, "flat": 0.4, "per_tensor": per_tensor}
+    one = CCSAM(sgd(model.parameters()), PRIORS, model=model, classifier=name, **options)
+    other = CCSAM(sgd(the_head_alone(twin, last_linear(twin)[1])), PRIORS, model=twin, rows="all", **options)
+    counted = Forwards(model)
+    for x, y in case.batches():
+        with one.passes(y, loss_scale=8.0) as passes:
+            for each in passes:
+                for p in [each] if size is None or case.coupled else each.split(size):
+                    rows, classes = p.select(x, y)
+                    p.backward(8.0 * case.loss(model(rows), classes))
+        for p in model.parameters():
+            p.grad /= 8.0
+        one.step()
+        loss = take_step(other, twin, case.loss, (x, y))
+        torch.testing.assert_close(passes.loss, loss, atol=1e-12, rtol=0)
+        torch.testing.assert_close(contents(model), contents(twin), atol=1e-12, rtol=0)
+    assert sum(counted.rows) == 2 * sum(len(y) for _, y in case.batches())
+
+
+def test_classifier_leaves_no_hook_and_no_layer_behind() -> None:
+    model = MLP.model()
+    optimizer = CCSAM(sgd(model.parameters()), PRIORS, model=model, classifier="2")
+    x, y = MLP.batch(HEAD_AND_TAIL)
+    with optimizer.passes(y) as passes:
+        next(iter(passes))
+    take_step(optimizer, model, MLP.loss, (x, y))
+    assert not model[2]._forward_hooks
+    assert optimizer.ascent.layer is None
+
+
+def test_classifier_has_to_be_a_layer_of_the_model() -> None:
+    model = MLP.model()
+    for given, name in ((model, "fc"), (model, "1"), (None, "2")):
+        with pytest.raises(OptionError, match=r"has to name a nn\.Linear of the model"):
+            CCSAM(sgd(model.parameters()), PRIORS, model=given, classifier=name)
+
+
+@pytest.mark.parametrize("options", [{"flat": 1.0}, {"ascent": Gradient()}], ids=str)
+def test_classifier_goes_with_the_rule_and_a_step_at_the_weights(options: dict[str, object]) -> None:
+    model = MLP.model()
+    with pytest.raises(OptionError, match="the rule of CC-SAM alone, and with flat below 1"):
+        CCSAM(sgd(model.parameters()), PRIORS, model=model, classifier="2", **options)
+
+
+def test_a_classifier_that_gets_other_rows_or_none_is_refused() -> None:
+    model = MLP.model()
+    optimizer = CCSAM(sgd(model.parameters()), PRIORS, model=model, classifier="2")
+    x, y = MLP.batch(HEAD_AND_TAIL)
+    with pytest.raises(PassError, match="one row of features for each row of the batch"):
+        take_step(optimizer, model, lambda logits, y: MLP.loss(logits[: len(y)], y), (x.repeat(2, 1)[:, None], y))
+    with pytest.raises(PassError, match="names a layer that is not in use"):
+        take_step(optimizer, model[:2], lambda hidden, y: hidden.sum(1), (x, y))
+
+
+def test_classifier_refuses_rows_of_several_classes() -> None:
+    model = MLP.model()
+    optimizer = CCSAM(sgd(model.parameters()), PRIORS, model=model, classifier="2")
+    with pytest.raises(OptionError, match="made of classes"):
+        optimizer.passes(torch.full((4, len(COUNTS)), 0.2))

@@ -198,7 +198,7 @@ def test_the_ordinary_closure_is_refused_with_the_right_call() -> None:
     ids=str,
 )
 def test_a_tail_that_is_no_mask_over_classes_is_refused(tail: object) -> None:
-    with pytest.raises(OptionError, match=r"bool tensor of shape \(C,\), as priors.tail\(\) gives; got"):
+    with pytest.raises(OptionError, match=r"bool tensor of shape \(C,\), as priors.tail\(\) returns; got"):
         ImbSAM(sgd(MLP.model().parameters()), tail)
 
 

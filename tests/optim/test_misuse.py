@@ -18,7 +18,7 @@ BATCH = MLP.batch(HEAD_AND_TAIL)
 
 def test_a_base_that_evaluates_the_loss_by_itself_is_refused() -> None:
     model = MLP.model()
-    with pytest.raises(OptionError, match="LBFGS evaluates the loss by itself"):
+    with pytest.raises(OptionError, match="LBFGS evaluates the loss itself"):
         ImbSAM(torch.optim.LBFGS(model.parameters()), TAIL)
 
 
@@ -61,7 +61,7 @@ def test_a_closure_after_finished_passes_is_refused_until_they_are_applied_or_dr
     closure = rows_closure(model, MLP.loss, *BATCH)
     for finish in (optimizer.step, optimizer.zero_grad):
         make_passes(optimizer, model, MLP.loss, BATCH)
-        with pytest.raises(PassError, match="those made before still wait"):
+        with pytest.raises(PassError, match="but earlier passes still wait"):
             optimizer.step(closure, targets=BATCH[1])
         finish()
         optimizer.step(closure, targets=BATCH[1])

@@ -171,7 +171,9 @@ def refused_in_time(optimizer: SharpnessAware, model: nn.Module) -> None:
     if not isinstance(optimizer.base, torch.optim.SGD):
         take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
     before = contents(model)
-    with pytest.raises(OptionError, match=r"the base optimizer keeps none: give it one, as SGD\(\.\.\., momentum=0\.9"):
+    with pytest.raises(
+        OptionError, match=r"the base optimizer keeps none: give it one, for example SGD\(\.\.\., momentum=0\.9"
+    ):
         take_step(optimizer, model, MLP.loss, MLP.batch(HEAD_AND_TAIL))
     assert identical(before, contents(model))
 

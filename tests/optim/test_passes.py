@@ -373,7 +373,7 @@ def test_passes_made_earlier_cannot_be_entered_inside_others() -> None:
     earlier = optimizer.passes(y)
     with optimizer.passes(y) as passes:
         for p in passes:
-            with pytest.raises(PassError, match="enter each where it is made"), earlier:
+            with pytest.raises(PassError, match="enter each `with` block right after its passes"), earlier:
                 pass
             p.backward(MLP.loss(model(x[p.rows]), y[p.rows]))
 

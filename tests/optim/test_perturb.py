@@ -187,14 +187,14 @@ def test_ranks_are_told_what_each_perturbs() -> None:
     ("perturb", "given", "told"),
     [
         ("norms", {"model": True}, "perturb='norms' finds no normalisation layer with parameters of the optimizer in"),
-        ("norms", {}, "perturb='norms' goes by the model's layers: give model="),
-        ("0.*", {}, "perturb='0.*' goes by the model's names: give model="),
+        ("norms", {}, "perturb='norms' needs the model's layers: give model="),
+        ("0.*", {}, "perturb='0.*' needs the model's names: give model="),
         (
             "bn*",
             {"model": True},
-            r"perturb='bn\*' fits the name of no parameter .*They are 0.weight",
+            r"perturb='bn\*' matches no parameter .*They are 0.weight",
         ),
-        (["norms", "bn*"], {"model": True}, r"perturb=\('norms', 'bn\*'\) fits the name of no parameter"),
+        (["norms", "bn*"], {"model": True}, r"perturb=\('norms', 'bn\*'\) matches no parameter"),
         ("", {}, "perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got ''"),
         ([], {}, r"perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got \[\]"),
         (3, {}, "perturb must be 'all', 'norms', or patterns of names, such as 'head.*'; got 3"),

@@ -466,7 +466,7 @@ class Apart(torch.optim.SGD):
         (lambda a, b: [sgd(a), torch.optim.LBFGS(b)], "LBFGS"),
         (lambda a, b: [sgd(a), torch.optim.Adadelta(b)], "an option rho of its own"),
         (lambda a, b: [sgd(a), SAM(sgd(b))], "an option rho of its own"),
-        (lambda a, b: [sgd(a), Apart(b, 0.1)], "the state dict of Apart has a form of its own"),
+        (lambda a, b: [sgd(a), Apart(b, 0.1)], "the state dict of Apart has a special form"),
         (
             lambda a, b: [sgd(a), torch.optim.SGD([("a", b[0]), ("b", b[1])])],
             "some of these optimizers know the names of their parameters, and others do not",

@@ -68,5 +68,5 @@ def test_what_cannot_be_right_is_refused_by_name(results: Results) -> None:
     for held in results[2]:
         told = held["refused"]
         assert "fully_shard was applied to the model after the optimizer was made" in told["sharded afterwards"]
-        assert "climb='apart' moves each replica by itself" in told["apart"]
+        assert "climb='apart' moves each replica separately" in told["apart"]
         assert "ranks that hold parts of one would not draw alike" in told["stochastic"]

@@ -125,7 +125,7 @@ def test_a_refused_group_is_not_added() -> None:
 
 @pytest.mark.parametrize("base", [torch.optim.SGD, MLP.model(), [nn.Parameter(torch.ones(1))], None], ids=repr)
 def test_a_base_that_is_no_optimizer_instance_is_refused(base: object) -> None:
-    with pytest.raises(OptionError, match=r"base must be an optimizer instance, as SGD\(model.parameters\(\)"):
+    with pytest.raises(OptionError, match=r"base must be an optimizer instance, such as SGD\(model.parameters\(\)"):
         SAM(base)
 
 
@@ -399,7 +399,7 @@ def test_a_row_that_is_nan_leaves_everything_as_it_was(case: Case, where: str, m
     optimizer = method(case, model, BASES[base](model.parameters()))
     take_step(optimizer, model, case.loss, case.batch(HEAD_AND_TAIL, 1))
     before = contents(model, optimizer)
-    with pytest.raises(NonFiniteError, match="NaN or infinite; weights and statistics are those before it"):
+    with pytest.raises(NonFiniteError, match="NaN or infinite; weights and statistics are unchanged"):
         take_step(optimizer, model, case.loss, poisoned_batch(case, where))
     assert identical(before, contents(model, optimizer))
     make_passes(optimizer, model, case.loss, poisoned_batch(case, where))

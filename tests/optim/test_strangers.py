@@ -177,7 +177,7 @@ def test_passes_of_two_optimizers_that_reach_each_other_are_refused_inside_each_
             for p, _ in zip(outer, inner, strict=True):
                 p.backward(loss(net(x[p.rows]), y[p.rows]))
 
-    with pytest.raises(PassError, match="passes of two optimizers are open at once"):
+    with pytest.raises(PassError, match="passes of two optimizers are open at the same time"):
         both_at_once()
     assert all(map(torch.equal, before, [*net.parameters(), *loss.parameters()]))
 

@@ -401,7 +401,7 @@ def test_no_number_outside_zero_and_one_is_a_membership(wrong: float, place: int
 @settings(max_examples=60)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=6).filter(lambda ys: not all(y.is_integer() for y in ys)))
 def test_no_fraction_is_a_class(targets: list[float]) -> None:
-    with pytest.raises(OptionError, match="goes by classes, and target"):
+    with pytest.raises(OptionError, match="needs classes, but target"):
         made("imbsam", MLP.model()).passes(torch.tensor(targets))
 
 

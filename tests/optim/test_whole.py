@@ -241,7 +241,7 @@ def test_methods_that_go_by_the_loss_refuse_groups_that_part(name: str) -> None:
     p, q = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
     base = torch.optim.SGD([{"params": [p]}, {"params": [q], "maximize": True}], lr=0.1)
     optimizer = made(name, nn.ParameterList([p, q]), base, rho=0.1)
-    with pytest.raises(OptionError, match="some groups maximize it while others do not"):
+    with pytest.raises(OptionError, match="some groups maximize it and others do not"):
         optimizer.step(lambda rows: (p * q).sum() + 0 * rows, targets=Y)
     assert torch.equal(p, torch.ones(2))
 
@@ -298,8 +298,8 @@ class Announced(torch.optim.SGD):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: Needy([p], lr=0.1), "Needy evaluates the loss by itself"),
-        (lambda p: torch.optim.LBFGS([p]), "LBFGS evaluates the loss by itself"),
+        (lambda p: Needy([p], lr=0.1), "Needy evaluates the loss itself"),
+        (lambda p: torch.optim.LBFGS([p]), "LBFGS evaluates the loss itself"),
         (lambda p: Curved([p], lr=0.1), "Curved needs the graph of the gradient"),
         (lambda p: Announced([p], lr=0.1), "needs the graph of the gradient"),
         (lambda p: torch.optim.Adam([p], differentiable=True), "Adam with differentiable=True needs the graph"),

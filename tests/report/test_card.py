@@ -42,8 +42,11 @@ def test_it_says_what_the_probabilities_assume(run, tmp_path):
     assert "assume the class frequencies of training, and decisions are made as if all classes" in said["auto"]
     assert "in training, and decisions are made as if classes were as frequent as in training" in said["training"]
     assert "assume equal class frequencies, and decisions are made as if all classes" in said["balanced"]
-    assert "as frequent as the loss aims at" in said["loss"]
-    assert "as frequent as was asked for, and decisions are made under the class prior asked for" in said["a=1"]
+    assert "the class frequencies that the loss aims at" in said["loss"]
+    assert (
+        "the class frequencies that were asked for, and decisions are made under the class prior asked for"
+        in said["a=1"]
+    )
 
 
 def test_hostile_names_stay_text(run, tmp_path, hostile_names):

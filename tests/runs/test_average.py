@@ -83,7 +83,7 @@ def test_report_and_card_say_so(tmp_path, train):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"average_decay": 0.5}, "give --average ema with it"),
+        ({"average_decay": 0.5}, "add --average ema"),
         ({"average": "ema", "method": "blend"}, "--method blend takes no --average"),
     ],
 )

@@ -52,14 +52,14 @@ def test_the_loss_of_an_epoch_is_that_of_its_rows(tmp_path, train):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"mix": "mixup", "loss": "ldam"}, "--loss ldam has a margin for the one class of an image, and --mix mixup"),
+        ({"mix": "mixup", "loss": "ldam"}, "--loss ldam has a margin for a single class, but --mix mixup"),
         ({"label_smoothing": 0.1, "loss": "ldam"}, "and --label-smoothing 0.1 gives it several"),
-        ({"mix_alpha": 0.2}, "--mix-alpha is of mixed images"),
-        ({"mix_until": 0.2}, "--mix-until is of mixed images"),
-        ({"repeat_threshold": 0.2}, "--repeat-threshold is of a sampler"),
+        ({"mix_alpha": 0.2}, "--mix-alpha needs mixed images"),
+        ({"mix_until": 0.2}, "--mix-until needs mixed images"),
+        ({"repeat_threshold": 0.2}, "--repeat-threshold needs a sampler"),
         (
             {"label_smoothing": 0.1, "loss": "cross-entropy", "loss_options": ["label-smoothing=0.1"]},
-            "are the same: give one",
+            "are the same option: give only one",
         ),
     ],
 )

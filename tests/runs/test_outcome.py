@@ -42,7 +42,7 @@ def test_a_run_says_so_in_its_result_its_report_and_on_the_terminal(tmp_path, ca
     with pytest.raises(SystemExit, match="0"):
         main(["train", "digits", *words, "--out", str(tmp_path / "run")])
     notes = json.loads((tmp_path / "run" / "result.json").read_text())["notes"]
-    (note,) = [note for note in notes if "not learnt" in note]
+    (note,) = [note for note in notes if "not learned" in note]
     assert "--sampler repeated" in note
     assert note in capsys.readouterr().out
     assert note in (tmp_path / "run" / "report.html").read_text()

@@ -38,12 +38,12 @@ def test_an_output_never_replaces_what_is_read(tmp_path, monkeypatch, source):
     (tmp_path / "link.csv").symlink_to("a.csv")
     os.link("a.csv", "hard.csv")
     check_apart(tmp_path / "c.txt", source)
-    with pytest.raises(OptionError, match=r"a\.csv would replace the data that are read"):
+    with pytest.raises(OptionError, match=r"a\.csv would replace the input data"):
         check_apart(tmp_path / "a.csv", source)
 
 
 def test_an_output_does_not_lie_among_the_data(tmp_path):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     check_apart(tmp_path / "p.csv", str(tmp_path / "photos"))
-    with pytest.raises(OptionError, match=r"p\.csv would lie among the data"):
+    with pytest.raises(OptionError, match=r"p\.csv would be among the input data"):
         check_apart(tmp_path / "photos" / "p.csv", str(tmp_path / "photos"))

@@ -162,5 +162,5 @@ def test_a_signal_to_torchrun_stops_every_process_at_one_checkpoint(
     process.send_signal(number)
     _, err = ended(process)
     assert [(tmp_path / f"code-{rank}").read_text() for rank in range(2)] == [code] * 2
-    assert err.count("interrupted. The checkpoint stands; go on with:\n  imbsam train --resume run\n") == 1
+    assert err.count("interrupted. The checkpoint is kept; resume with:\n  imbsam train --resume run\n") == 1
     assert RunFolder(tmp_path / "run").read_checkpoint().progress.epoch >= 1

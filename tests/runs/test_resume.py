@@ -251,4 +251,4 @@ def test_data_that_changed_since_are_refused(tmp_path, options):
     with pytest.raises(Killed):
         fit(run, str(source), options(target="kind"), on_epoch=kill_after(1))
     table(source, seed=2)
-    assert_refused(run, DataError, "parts.csv has changed since the run was begun")
+    assert_refused(run, DataError, "parts.csv has changed since the run was started")

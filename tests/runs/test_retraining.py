@@ -60,7 +60,7 @@ def test_the_folder_is_that_of_a_run(first, second):
     assert result.second_stage == stage
     assert (stage.of, f"first-{stage.how}") == ("first", second.name)
     assert (result.name, result.label) == (second.name, f"imbsam, {stage.how}")
-    assert any("the classifier of the run first was made anew" in note for note in result.notes)
+    assert any("the classifier of the run first was retrained" in note for note in result.notes)
     assert run.read_config() == RunFolder(first).read_config()
     assert result.config == RunFolder(first).read_result().config
     assert len(run.epochs()) == {"crt": 10, "tau-norm": 0, "smoothed": 20}[stage.how] == result.epochs
@@ -133,7 +133,7 @@ def test_a_cosine_classifier_is_retrained_and_has_no_tau(tmp_path, train):
 
 def test_without_validation_data_tau_must_be_given(tmp_path, train):
     train(tmp_path / "first", validation_fraction=0.0)
-    with pytest.raises(OptionError, match="give one, as --tau 1"):
+    with pytest.raises(OptionError, match="give a value, for example --tau 1"):
         retrain(tmp_path / "first", tmp_path / "tau", options("tau-norm"))
     for how, values in (("tau-norm", {"tau": 1.0}), ("smoothed", {"epochs": 1}), ("crt", {"epochs": 1})):
         assert retrain(tmp_path / "first", tmp_path / how, options(how, **values)).test is not None
@@ -191,8 +191,8 @@ def test_a_run_without_weights_and_one_that_is_not_finished_are_refused(tmp_path
 
 
 def test_nothing_is_replaced(first, second):
-    assert_refused(first, second, RunError, "is there already. Choose another --out")
-    assert_refused(first, first, RunError, "is there already. Choose another --out")
+    assert_refused(first, second, RunError, "exists already. Choose another --out")
+    assert_refused(first, first, RunError, "exists already. Choose another --out")
 
 
 def test_a_second_stage_has_none_itself_and_no_sharpness_of_its_own(second, tmp_path):

@@ -122,7 +122,7 @@ def test_classes_without_rows_in_the_split_are_told_and_left_out(tmp_path):
 def test_a_run_without_validation_data_is_told_to_use_training_data(tmp_path):
     options = {"epochs": 1, "hidden": [4], "threads": 1, "track": "none", "validation_fraction": 0.0}
     fit(RunFolder(tmp_path), "digits", Options().updated(options))
-    with pytest.raises(DataError, match="held no validation data out"):
+    with pytest.raises(DataError, match="has no validation data"):
         measured(tmp_path, split="validation")
 
 

@@ -72,7 +72,7 @@ def test_test_data_that_changed_since_training_are_not_scored(tmp_path, train):
     source = table(tmp_path / "parts.csv", seed=1)
     train(tmp_path / "run", source, target="kind")
     table(source, seed=2)
-    with pytest.raises(DataError, match="has changed since the run was begun"):
+    with pytest.raises(DataError, match="has changed since the run was started"):
         Trained.open(tmp_path / "run").evaluate()
 
 
@@ -140,7 +140,7 @@ def test_predictions_never_replace_their_source(tmp_path, parts_csv, train):
     train(tmp_path / "run", parts_csv, target="kind")
     rows = table(tmp_path / "rows.csv", rows=10)
     before = rows.read_bytes()
-    with pytest.raises(OptionError, match=r"rows\.csv would replace the data"):
+    with pytest.raises(OptionError, match=r"rows\.csv would replace the input data"):
         Trained.open(tmp_path / "run").predict(str(rows), tmp_path / "." / "rows.csv")
     assert rows.read_bytes() == before
 

@@ -50,5 +50,5 @@ def test_evaluation_and_predictions_take_it(run, tmp_path):
 
 def test_a_table_has_no_mirror(tmp_path, train, parts_csv):
     train(tmp_path, parts_csv, target="kind")
-    with pytest.raises(OptionError, match="--tta flip is for images, and the run is of a table"):
+    with pytest.raises(OptionError, match="--tta flip is for images, but the run is of a table"):
         Trained.open(tmp_path).averaged_over("flip")

@@ -33,9 +33,7 @@ def test_a_full_disk_keeps_the_old_content_and_leaves_no_part(tmp_path, monkeypa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        RunError, match=r"cannot write .*file: No space left on device\. What stood there before is kept"
-    ):
+    with pytest.raises(RunError, match=r"cannot write .*file: No space left on device\. The earlier content is kept"):
         write_atomically(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

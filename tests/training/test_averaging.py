@@ -66,7 +66,7 @@ def test_the_decay_warms_up():
 
 
 def test_a_decay_without_an_average_is_refused():
-    with pytest.raises(OptionError, match="give --average ema with it"):
+    with pytest.raises(OptionError, match="add --average ema"):
         check_average(TrainingOptions(average_decay=0.9))
     check_average(TrainingOptions(average="ema", average_decay=0.9))
 

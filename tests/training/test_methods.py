@@ -110,13 +110,13 @@ def test_options_reach_the_method_and_the_ascent():
         ("--ascent-options eta=[: ", {"ascent": "adaptive", "ascent_options": ("eta=[",)}),
         ("--ascent-options need an --ascent", {"ascent_options": ("damping=1",)}),
         ("sgd is plain: it takes no --ascent", {"method": "sgd", "ascent": "adaptive"}),
-        ("asam has an ascent of its own", {"method": "asam", "ascent": "friendly"}),
+        ("asam has its own ascent", {"method": "asam", "ascent": "friendly"}),
         ("sgd is plain: it takes no --perturb", {"method": "sgd", "perturb": ("norms",)}),
         ("perturb='norms' finds no normalisation layer", {"perturb": ("norms",)}),
-        ("perturb='head.*' fits the name of no parameter of the optimizer", {"perturb": ("head.*",)}),
+        ("perturb='head.*' matches no parameter of the optimizer", {"perturb": ("head.*",)}),
         ("--anneal-from belongs to the ascent rise: choose --ascent rise", {"anneal_from": 0.9}),
-        ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "ascent": "friendly"}),
-        ("--anneal-from is of the ascent by rise", {"anneal_from": 0.9, "method": "sgd"}),
+        ("--anneal-from belongs to the ascent rise", {"anneal_from": 0.9, "ascent": "friendly"}),
+        ("--anneal-from belongs to the ascent rise", {"anneal_from": 0.9, "method": "sgd"}),
     ],
 )
 def test_what_cannot_be_is_told(told, chosen):

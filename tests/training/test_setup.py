@@ -82,7 +82,7 @@ def test_data_that_are_others_are_refused(problem):
     classes, counts = list(loaded.dataset.classes), loaded.priors.counts.tolist()
     loaded.check_same_data(classes, counts)
     for other in (([*classes[1:], "x"], counts), (classes, [*counts[1:], 1]), ([], [])):
-        with pytest.raises(DataError, match="digits has changed since the run was begun"):
+        with pytest.raises(DataError, match="digits has changed since the run was started"):
             loaded.check_same_data(*other)
 
 

@@ -86,7 +86,7 @@ def planned(kinds: Tensor, repeats: int | None = None) -> Plan:
     if anomalies < 2:
         raise DataError(
             f"{anomalies or 'no'} row is labelled as an anomaly: a comparison needs two at least, one to learn from "
-            "and one to find. Label more rows, or name the word that stands for them: --anomaly WORD."
+            "and one to find. Label more rows, or give the word that stands for them: --anomaly WORD."
         )
     if others < 2 * folds:
         raise DataError(f"{others} rows are not labelled anomalies: a comparison needs {2 * folds} of them at least.")

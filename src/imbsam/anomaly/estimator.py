@@ -182,7 +182,7 @@ class ArrayDetector(BaseEstimator):  # type: ignore[misc]
             )
 
     def _html_repr(self) -> str:
-        """What a notebook shows: scikit-learn's diagram with the parameters and, once fitted, the detector."""
+        """Return what a notebook shows: scikit-learn's diagram of the parameters and, once fitted, the detector."""
         diagram: str = super()._html_repr()
         return diagram + self.detector_._repr_html_() if hasattr(self, "detector_") else diagram
 

@@ -32,7 +32,7 @@ class Threshold:
     others: int = 0
 
     def facts(self) -> Sequence[tuple[str, Cell]]:
-        """What a notebook shows of it, name and value."""
+        """Return names and values for a notebook."""
         rates = [
             (f"anomalies found, on {self.anomalies:,} held-out ones", Share(self.recall)),
             (f"false alarms, on {self.others:,} held-out other rows", Share(self.false_alarm_rate)),

@@ -152,7 +152,7 @@ def _asked(command: Train) -> tuple[RunFolder, str, Options]:
     if command.resume is not None:
         if command.source is not None or command.out is not None or command.overwrite or command.dry.dry_run:
             raise OptionError(
-                "--resume uses the source and folder of the run; leave out SOURCE, --out, --overwrite nor --dry-run."
+                "--resume uses the source and folder of the run; leave out SOURCE, --out, --overwrite and --dry-run."
             )
         folder, source, options = begun(command.resume, command.options)
         check_run(folder.path, source)
@@ -201,7 +201,7 @@ def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
             )
     except KeyboardInterrupt as error:
         typed = " ".join(["imbsam", *map(quoted, words)])
-        print(f"\ninterrupted. The first run stands; start the second stage again with:\n  {typed}", file=sys.stderr)
+        print(f"\ninterrupted. The first run is kept; start the second stage again with:\n  {typed}", file=sys.stderr)
         return exit_code(error)
     page = report.write_report(out)
 
@@ -285,7 +285,7 @@ def _source(source: str | None, command: str) -> str:
 def _say_how_to_resume(folder: RunFolder, model: str) -> None:
     if folder.has_checkpoint():
         print(
-            f"\ninterrupted. The checkpoint stands; go on with:\n  imbsam train --resume {quoted(str(folder.path))}"
+            f"\ninterrupted. The checkpoint is kept; resume with:\n  imbsam train --resume {quoted(str(folder.path))}"
             + (f" --model {model}" if is_user_code(model) else ""),
             file=sys.stderr,
         )

@@ -72,7 +72,7 @@ def _made(
                 progress.finished(outcome)
                 failed += [outcome] if outcome.error else []
     except KeyboardInterrupt as error:
-        print("\ninterrupted. Finished runs are kept; the same command goes on:\n  " + typed, file=sys.stderr)
+        print("\ninterrupted. Finished runs are kept; continue with the same command:\n  " + typed, file=sys.stderr)
         return exit_code(error)
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")

@@ -41,7 +41,7 @@ def measure_sharpness(command: Sharpness, words: Sequence[str]) -> Answer | int:
         for place, folder in enumerate(folders, start=1):
             measured.append(_measured(folder, command, f"{place} of {len(folders)}"))
     except KeyboardInterrupt as error:
-        print("\ninterrupted. What was measured is kept; the same command goes on:\n  " + typed, file=sys.stderr)
+        print("\ninterrupted. Finished measures are kept; continue with the same command:\n  " + typed, file=sys.stderr)
         return exit_code(error)
     content = {"schema": SCHEMA, "command": typed, "runs": [dataclasses.asdict(record) for record in measured]}
     write_json(target / "sharpness.json", content)

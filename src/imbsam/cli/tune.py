@@ -45,7 +45,7 @@ def tune_options(command: Tune, source: str, folder: Path, words: Sequence[str])
             if not command.quiet:
                 show.err.print(_line(each, tried, search))
     except KeyboardInterrupt as error:
-        print(f"\ninterrupted. No trial is lost; the same command goes on:\n  {typed}", file=sys.stderr)
+        print(f"\ninterrupted. No trial is lost; continue with the same command:\n  {typed}", file=sys.stderr)
         return exit_code(error)
     best = best_of(tried)
     config = write_best(folder, command.options, best)

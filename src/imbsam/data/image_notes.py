@@ -113,7 +113,7 @@ def spot_notes(samples: Samples) -> list[str]:
         return []
     values = torch.cat(pixels)
     found = constant_note(values, names) + contrast_note(torch.bincount(values.flatten(), minlength=256).double())
-    return [f"of {len(names)} training images looked at: {note}" for note in found]
+    return [f"of {len(names)} training images examined: {note}" for note in found]
 
 
 def _images(names: Sequence[str]) -> str:

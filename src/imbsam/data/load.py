@@ -327,7 +327,8 @@ def _renumbered(source: str, part: Part, classes: Sequence[str], trained: Sequen
     if unknown:
         raise DataError(
             f"{source}: {listed(unknown)} {'is' if len(unknown) == 1 else 'are'} not among the classes of training: "
-            f"{listed(trained)}. Images without classes lie in one folder, tables lack the target column."
+            f"{listed(trained)}. To predict without classes, put images into one folder, or leave out the target "
+            "column."
         )
     numbers = torch.tensor([index.get(name, UNLABELLED) for name in classes])
     return replace(part, targets=numbers[part.targets])

@@ -110,7 +110,7 @@ def posterior_under(
             None for no shift.
         costs: Costs of missing a row of each class, shape ``(C,)``: decisions are those of least expected cost under
             the prior of the probabilities.
-        calibration: Calibration of the evidence; under the class prior of the loss, outputs are taken as they come.
+        calibration: Calibration of the evidence; under the class prior of the loss, outputs are used unchanged.
 
     Raises:
         OptionError: If the class prior cannot be used.

@@ -128,7 +128,7 @@ def _weight(scores: Tensor, targets: Tensor, wanted: Sequence[Wanted], now: floa
         reached = ", ".join(f"{each.measure} {share:.2f}" for each, share in best.items())
         raise OptionError(
             f"--at-least {' '.join(map(str, wanted))}: no threshold reaches this on the {len(targets)} held-out rows; "
-            f"the most is {reached}{' each by itself' if len(wanted) > 1 else ''}."
+            f"the most is {reached}{' each alone' if len(wanted) > 1 else ''}."
         )
     # Of two classes with one score the first is chosen: either way has to do.
     as_it_is = last & (margin <= 0) & (above >= 0)

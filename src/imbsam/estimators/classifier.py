@@ -65,9 +65,8 @@ class SharpClassifier(DecidingClassifier):
         method_options: Further options of the method by name, see :func:`imbsam.optim.options_of`.
         ascent: Direction of the perturbation, a name of :data:`imbsam.optim.ASCENTS`; None for the method's own.
         ascent_options: Options of the ascent by name, such as ``{"damping": 0.3}``.
-        sharp_from: Share of the steps that are plain before the method perturbs anything, from 0 to 1, as in Late SAM.
-        perturb: Parameters that are perturbed: ``"all"``, ``"norms"``, a pattern of names such as ``"out.*"``, or
-            several of these.
+        sharp_from: Share of the steps, from 0 to 1, that are plain before the method perturbs the weights (Late SAM).
+        perturb: Parameters to perturb: ``"all"``, ``"norms"``, a pattern of names such as ``"out.*"``, or several.
         loss: Loss, a name of :data:`imbsam.losses.LOSSES`.
         loss_options: Options of the loss by name, such as ``{"tau": 1.5}``.
         reweight_from: Share of the epochs after which classes are re-weighted (DRW); None for never.

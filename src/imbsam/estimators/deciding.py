@@ -131,7 +131,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self._posterior().evidence(self._outputs(X)))
 
     def _html_repr(self) -> str:
-        """What a notebook shows: scikit-learn's diagram with the parameters and, once fitted, what came of the fit."""
+        """Return scikit-learn's diagram of the parameters and, once fitted, a table of the fit, for a notebook."""
         diagram: str = super()._html_repr()
         return diagram + self._fitted_html() if hasattr(self, "posterior_") else diagram
 
@@ -144,7 +144,7 @@ class DecidingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return facts("Fitted", found) + "".join(price._repr_html_() for price in self.prices_)
 
     def _facts(self) -> Facts:
-        """What a notebook shows of the fit, name and value."""
+        """Return names and values of the fit for a notebook."""
         raise NotImplementedError
 
     def _outputs(self, X: object) -> Tensor:

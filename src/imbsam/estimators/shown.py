@@ -1,4 +1,4 @@
-"""What a fitted classifier shows in a notebook below scikit-learn's diagram of its parameters."""
+"""Table of a fitted classifier for a notebook, below scikit-learn's diagram of its parameters."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def data_facts(classes: Sequence[object], priors: ClassPriors) -> Facts:
 
     Args:
         classes: Labels.
-        priors: Of the rows.
+        priors: Class priors of the rows.
     """
     return [
         ("classes", f"{len(classes)}: {listed(classes)}"),

@@ -61,7 +61,7 @@ class FabricBackward:
         # Not isinstance: DeepSpeed's is a kind of DDPStrategy.
         if type(fabric.strategy) not in (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy):
             raise OptionError(
-                f"{type(fabric.strategy).__name__} may spread the weights over the processes in a way of its own: use "
+                f"{type(fabric.strategy).__name__} may spread the weights over the processes in its own way: use "
                 "one process, strategy='ddp', or ModelParallelStrategy with torch's fully_shard."
             )
         self.fabric = fabric

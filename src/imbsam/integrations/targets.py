@@ -46,7 +46,7 @@ def targets_of(batch: object) -> Tensor:
     if isinstance(target, Tensor | np.ndarray):
         return torch.as_tensor(target)
     raise DataError(
-        f"no classes found in a batch of type {type(batch).__name__}: a tensor with them is looked for under "
+        f"no classes found in a batch of type {type(batch).__name__}: a tensor with them is searched under "
         f"{', '.join(map(repr, NAMES))}, or as the second of a pair. {WAY_OUT}"
     )
 

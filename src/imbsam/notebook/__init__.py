@@ -1,1 +1,1 @@
-"""How results and progress look in a notebook; Python's own library alone, so that every layer may use it."""
+"""Results and progress in a notebook. Needs Python's standard library alone, so that every layer may use it."""

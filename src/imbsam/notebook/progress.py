@@ -1,4 +1,4 @@
-"""How far a fit has come: a line for each of its parts, or in a notebook one line that is replaced."""
+"""Progress of a fit: a line for each of its parts, or in a notebook one line that is replaced."""
 
 import threading
 import time
@@ -13,20 +13,20 @@ SECONDS_BETWEEN = 0.1
 
 
 class _Handle(Protocol):
-    """What IPython gives for something shown that can be replaced."""
+    """IPython's handle of an output that can be replaced."""
 
     def display(self, shown: dict[str, str], *, raw: bool) -> None: ...
     def update(self, shown: dict[str, str], *, raw: bool) -> None: ...
 
 
 class Progress:
-    """Tell how far work of several parts is.
+    """Show the progress of work that has several parts.
 
     In a notebook there is a bar and the last line, and once the work is done the last line alone; elsewhere every line
-    is printed. Several threads may tell of their parts.
+    is printed. Several threads may report their parts.
 
     Args:
-        parts: How many there are, at most.
+        parts: Largest number of parts.
         shown: Whether to show anything.
     """
 
@@ -42,7 +42,7 @@ class Progress:
         return self
 
     def tell(self, line: str) -> None:
-        """Count a part that is done, and say what came of it.
+        """Count a finished part, and show a line about it.
 
         Args:
             line: One line of text.
@@ -78,7 +78,7 @@ class Progress:
 
 
 def _handle() -> _Handle | None:
-    """Where a line can be shown and replaced; None outside a notebook."""
+    """Return a handle of an output that can be replaced, or None outside a notebook."""
     if not is_kernel():
         return None
     from IPython.display import DisplayHandle

@@ -25,14 +25,14 @@ class Share:
     """A share of 1, shown in percent with a bar behind it.
 
     Args:
-        value: In [0, 1]; None or NaN where there is nothing to measure.
+        value: Value in [0, 1]; None or NaN if nothing could be measured.
     """
 
     value: float | None
 
     @property
     def is_measured(self) -> bool:
-        """Whether there is a value."""
+        """True if there is a value."""
         return self.value is not None and not math.isnan(self.value)
 
     def __str__(self) -> str:

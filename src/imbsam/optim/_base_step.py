@@ -1,6 +1,5 @@
 """Run the step of a base optimizer inside another optimizer."""
 
-import torch.optim.optimizer as of_torch
 from torch.optim import Optimizer
 
 
@@ -9,8 +8,7 @@ def step_inside(base: Optimizer) -> None:
     step = type(base).step
     patched = vars(base).get("step")
     unknown = patched is not None and not hasattr(patched, "_wrapped_by_lr_sched")
-    any_global = of_torch._global_optimizer_pre_hooks or of_torch._global_optimizer_post_hooks
-    if not any_global or unknown or not hasattr(step, "hooked"):
+    if unknown or not hasattr(step, "hooked"):
         base.step()
         return
     # A scheduler on the base looks for it.

@@ -176,7 +176,7 @@ class Gradients:
 
 
 def _refuse_gradients_of_others(own: Sequence[Tensor]) -> None:
-    unknown = [p for p in own if p.grad is not None and not is_left(p.grad)]
+    unknown = [p for p in own if (grad := p.grad) is not None and not is_left(grad)]
     if not unknown:
         return
     others = [p.grad for p in take_over(unknown) if p.grad is not None and not waits(p.grad)]

@@ -30,7 +30,7 @@ class Modules:
         self._all: list[nn.Module] = []
         self._known: set[nn.Module] = set()
         self._others: list[nn.Module] = []
-        self._size = -1
+        self._held: list[tuple[nn.Module, list[nn.Module | None], int]] | None = None
         self._handle: RemovableHandle | None = None
         self.batchnorms = BatchNorms(())
         self.buffers = Buffers()
@@ -39,14 +39,22 @@ class Modules:
 
     def look(self) -> bool:
         """Find the modules as they are now, and return whether any is new: a layer may have been added since."""
-        modules = _below(self._model) if self._model is not None else []
-        size = sum([len(module._buffers) for module in modules])
-        if modules != self._all or size != self._size:
-            self._all, self._size = modules, size
-            self._find()
-            self.watched = True
-            return True
-        return False
+        if self._is_as_it_was():
+            return False
+        self._all = _below(self._model) if self._model is not None else []
+        self._held = [(m, [*m._modules.values()], len(m._buffers)) for m in self._all]
+        self._find()
+        self.watched = True
+        return True
+
+    def _is_as_it_was(self) -> bool:
+        """Tell whether every module has the same submodules and as many buffers as before."""
+        if self._held is None:
+            return False
+        for module, below, buffers in self._held:
+            if len(module._buffers) != buffers or [*module._modules.values()] != below:
+                return False
+        return True
 
     def _find(self) -> None:
         self._known = {*self._all, *self._others}

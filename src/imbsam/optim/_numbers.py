@@ -30,7 +30,10 @@ def check_number(
     Raises:
         OptionError: If the value is not such a number.
     """
-    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    kind = type(value)
+    # The plain kinds first: to ask an abstract class takes longest.
+    number = kind is int or (kind is float and not whole)
+    number = number or (isinstance(value, Integral if whole else Real) and kind is not bool)
     if number and math.isfinite(value):  # type: ignore[arg-type]
         own = float(value)  # type: ignore[arg-type]
         low = (least is None or own >= least) and (above is None or own > above)

@@ -54,7 +54,7 @@ class Perturbed:
         names = [_unwrapped(name) for _, name in named if name is not None]
         if self._model is None and (NORMS in self.perturb or not names):
             raise OptionError(
-                f"perturb={_short(self.perturb)} goes by the model's {'layers' if NORMS in self.perturb else 'names'}: "
+                f"perturb={_short(self.perturb)} needs the model's {'layers' if NORMS in self.perturb else 'names'}: "
                 "give model=."
             )
         if any(self.holds(p, name) for p, name in named):

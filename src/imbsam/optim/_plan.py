@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from imbsam.optim._terms import Selection, Term
+from imbsam.optim._terms import Selection, Term, weighed
 
 STEP = "step"
 """The gradient that the base optimizer will see."""
@@ -41,12 +41,8 @@ class Use:
 
     weights: Tensor
     gradient: str
-
-    @cached_property
-    def even(self) -> float | None:
-        """Weight of every row, where all have the same."""
-        numbers = self.weights.tolist()
-        return numbers[0] if numbers and numbers.count(numbers[0]) == len(numbers) else None
+    even: float | None = None
+    """Weight of every row, if all have the same."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +128,9 @@ def plan(
     """
     base, need_base = _unperturbed(terms, need)
     layout = _Layout(base, coupled, statistics, context_rows, row_multiple, share)
+    for term in terms:
+        layout.know(term.descent, term.rows)
+        layout.know(term.ascent, term.ascent_rows)
     active = [k for k, needed in enumerate(need.perturbed) if needed]
     ascents = {k: a for k in active if (fresh is None or fresh[k]) and (a := terms[k].ascent) is not None}
     first = layout.shared_with_base(ascents, need_base)
@@ -163,6 +162,25 @@ def _unperturbed(terms: Sequence[Term], need: Need) -> tuple[Tensor, bool]:
 
 
 @dataclass(frozen=True)
+class _Support:
+    """Weights of the batch's rows, and the rows that they weigh."""
+
+    weights: Tensor
+    rows: Tensor
+
+    @cached_property
+    def aligned(self) -> Tensor:
+        """The weights of these rows alone, in order."""
+        return self.weights if len(self.rows) == len(self.weights) else self.weights.index_select(0, self.rows)
+
+    @cached_property
+    def even(self) -> float | None:
+        """The weight of each, where all have the same."""
+        numbers = self.aligned.tolist()
+        return numbers[0] if numbers and numbers.count(numbers[0]) == len(numbers) else None
+
+
+@dataclass(frozen=True)
 class _Layout:
     base: Tensor
     coupled: bool
@@ -170,8 +188,13 @@ class _Layout:
     context_rows: int
     row_multiple: int
     share: bool
-    supports: dict[int, Tensor] = field(default_factory=dict)
-    """The rows with a weight, by the weights' identity: a term's ascent and descent often are one tensor."""
+    supports: dict[int, _Support] = field(default_factory=dict)
+    """By the weights' identity: a term's ascent and descent often are one tensor."""
+
+    def know(self, weights: Tensor | None, rows: Tensor) -> None:
+        """Note the rows that some weights weigh."""
+        if weights is not None and id(weights) not in self.supports:
+            self.supports[id(weights)] = _Support(weights, rows)
 
     def shared_with_base(self, ascents: dict[int, Tensor], need_base: bool) -> list[int]:
         """Terms whose direction comes from the same forward as the unperturbed loss."""
@@ -188,16 +211,15 @@ class _Layout:
 
     def _is_cheaper_together(self, ascent: Tensor) -> bool:
         # A forward and two backwards of all the rows cost 5 each; a pass for either's own rows costs 3 each.
-        own, base = self._support(ascent).numel(), self._support(self.base).numel()
+        own, base = self._support(ascent).rows.numel(), self._support(self.base).rows.numel()
         if 5 * max(own, base) >= 3 * (own + base):
             return False
         return 5 * int(((ascent != 0) | (self.base != 0)).sum()) < 3 * (own + base)
 
-    def _support(self, weights: Tensor) -> Tensor:
-        found = self.supports.get(id(weights))
-        if found is None:
-            found = self.supports[id(weights)] = weights.nonzero().squeeze(1)
-        return found
+    def _support(self, weights: Tensor) -> _Support:
+        if id(weights) not in self.supports:
+            self.know(weights, weighed(weights))
+        return self.supports[id(weights)]
 
     def opening(self, uses: list[Use]) -> list[PlannedPass]:
         """Lay out the pass at the unperturbed weights that several uses share; one pass for each where they may not."""
@@ -205,7 +227,7 @@ class _Layout:
         passes = []
         for index, group in enumerate(groups):
             whole = self.coupled and index == 0
-            passes.append(PlannedPass(None, tuple(group)) if whole else self._over_own_rows(group))
+            passes.append(PlannedPass(None, self._aligned(group, None)) if whole else self._over_own_rows(group))
         return passes
 
     def own_pass(self, use: Use, *, term: int | None = None) -> PlannedPass:
@@ -213,12 +235,20 @@ class _Layout:
         return self._over_own_rows([use], term)
 
     def _over_own_rows(self, uses: Sequence[Use], term: int | None = None) -> PlannedPass:
-        weighed = uses[0].weights if len(uses) == 1 else torch.stack([use.weights.abs() for use in uses]).sum(0)
-        rows = self._rows(weighed)
-        if rows is None:
-            return PlannedPass(None, tuple(uses), term)
-        aligned = tuple(Use(use.weights[rows], use.gradient) for use in uses)
-        return PlannedPass(rows, aligned, term, own=int(weighed.count_nonzero()) if self.coupled else None)
+        together = uses[0].weights if len(uses) == 1 else torch.stack([use.weights.abs() for use in uses]).sum(0)
+        rows = self._rows(together)
+        own = self._support(together).rows.numel() if self.coupled and rows is not None else None
+        return PlannedPass(rows, self._aligned(uses, rows), term, own=own)
+
+    def _aligned(self, uses: Sequence[Use], rows: Tensor | None) -> tuple[Use, ...]:
+        number, aligned = len(self.base) if rows is None else len(rows), []
+        for use in uses:
+            support = self._support(use.weights)
+            if len(support.rows) == number:
+                aligned.append(replace(use, weights=support.aligned, even=support.even))
+            else:
+                aligned.append(use if rows is None else replace(use, weights=use.weights.index_select(0, rows)))
+        return tuple(aligned)
 
     def looking_pass(self, select: Selection, gradient: str, *, term: int) -> PlannedPass:
         """Lay out a forward of the whole batch at the perturbed weights; its losses choose the next pass's rows."""
@@ -232,14 +262,14 @@ class _Layout:
         """Return the rows with a weight and evenly spaced others, context and padding; ``None`` if that is all rows."""
         if self.coupled and self.statistics == "batch":
             return None
-        rows = self._support(weights)
+        rows = self._support(weights).rows
         number = rows.numel()
         extra = max(self.context_rows if self.coupled else 0, int(not number))
         extra += -(number + extra) % self.row_multiple
         if number + extra >= weights.numel():
             return None
         if extra:
-            others = (weights == 0).nonzero().squeeze(1)
+            others = weighed(weights == 0)
             context = others[torch.linspace(0, len(others) - 1, extra).round().long()]
             rows = torch.cat([rows, context])
         return rows
@@ -257,7 +287,7 @@ def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[Plann
         if unseen is None:
             found = all_of[index] = number
         else:
-            fresh = unseen if rows is None else unseen[rows]
+            fresh = unseen if rows is None else unseen.index_select(0, rows)
             found = int(fresh.sum())
             if found == number:
                 all_of[index] = number
@@ -267,12 +297,14 @@ def _count_each_row_once(passes: Sequence[PlannedPass], size: int) -> list[Plann
         if not left:
             break
         unseen = torch.ones(size, dtype=torch.float64) if unseen is None else unseen
-        unseen[slice(None) if rows is None else rows] = 0
+        if rows is not None:
+            unseen.index_fill_(0, rows, 0)
     total = size - left
     counted = list(passes)
     for index, number in all_of.items():
         each = 1 / total
-        weights = torch.full((number,), each, dtype=torch.float64)
+        weights = next((use.weights for use in passes[index].uses if use.even == each), None)
+        weights = torch.full((number,), each, dtype=torch.float64) if weights is None else weights
         counted[index] = replace(passes[index], counted=weights, evenly=each)
     for index, share in shares.items():
         counted[index] = replace(passes[index], counted=share / total)

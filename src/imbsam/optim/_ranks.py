@@ -83,11 +83,8 @@ class Ranks:
 
     def agree(self, rows: int, terms: Sequence[Term], *, step: int = 0) -> tuple[float, Need]:
         """Return the mean batch size of the ranks, by which each divides its gradients, and what any rank needs."""
-        present = [bool(term.descent.any()) for term in terms]
-        perturbed = [
-            there if term.ascent is term.descent else term.ascent is not None and bool(term.ascent.any())
-            for term, there in zip(terms, present, strict=True)
-        ]
+        present = [term.rows.numel() > 0 for term in terms]
+        perturbed = [term.ascent_rows.numel() > 0 for term in terms]
         if self.size == 1:
             return float(rows), Need(tuple(perturbed), tuple(present))
         mine = torch.tensor([rows, *perturbed, *present], dtype=torch.float64, device=self._device)

@@ -1,6 +1,7 @@
 """Base class of the family: an optimizer that runs a method's terms as passes around any base optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from imbsam.optim._modules import SHARDED_AFTERWARDS, Modules
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
 from imbsam.optim._perturbed import ALL, checked_perturb
-from imbsam.optim._plan import BatchStatistics
+from imbsam.optim._plan import BatchStatistics, plan
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._several import Base, Several
 from imbsam.optim._soundness import refuse_cleared, refuse_unsound, was_skipped
@@ -25,7 +26,7 @@ from imbsam.optim._state import fills_empty_state
 from imbsam.optim._step import Step, memory_name
 from imbsam.optim._strangers import Strangers, leave_gradients
 from imbsam.optim._tensors import is_sharded, outside_graphs
-from imbsam.optim._terms import Term
+from imbsam.optim._terms import Term, of_size
 from imbsam.optim._weights import ParamGroup, Weights
 from imbsam.optim._wrapper import State
 from imbsam.optim.ascent import Ascent, Gradient
@@ -185,6 +186,9 @@ class SharpnessAware(Counting):
             self._spends.remove()
         self._spends = self.base.register_step_post_hook(leave_gradients)
         self._step: Step | None = None
+        # Terms that the number of rows alone decides are made once for each, and so is the plan of the same terms.
+        self._by_size = lru_cache(8)(of_size)
+        self._lay_out = lru_cache(8)(plan)
         self._check_climb()
         # Ranks would have to agree on it.
         self._rows_unchecked = self.check_rows and self._ranks.size == 1
@@ -244,6 +248,9 @@ class SharpnessAware(Counting):
             self._refuse_waiting_passes()
         self._step = Step(self, targets, loss_scale, accumulate=accumulate)
         return self._step
+
+    def _watch(self, step: Step | None) -> None:
+        """Follow the forwards of a step, where the method looks into them; of ``None`` no more."""
 
     @property
     def is_sharp(self) -> bool:
@@ -336,8 +343,9 @@ class SharpnessAware(Counting):
     def _apply(self, step: Step) -> None:
         self._refuse_evaluation()
         step.life = "dead"
-        refuse_cleared(step)
-        if self.nonfinite != "unchecked" and not self._is_sound(step):
+        grads = step.grads()
+        refuse_cleared(step, grads)
+        if self.nonfinite != "unchecked" and not self._is_sound(step, grads):
             self.skipped += 1
             self.skipped_in_a_row += 1
         else:
@@ -348,9 +356,9 @@ class SharpnessAware(Counting):
                 self.memory.setdefault(name, {}).update(kept)
         self._count()
 
-    def _is_sound(self, step: Step) -> bool:
+    def _is_sound(self, step: Step, grads: Sequence[Tensor]) -> bool:
         try:
-            refuse_unsound(step, self._ranks, self._modules.buffers)
+            refuse_unsound(step, grads, self._ranks, self._modules.buffers)
         except NonFiniteError as error:
             leave_gradients(self.base)
             if self.nonfinite == "raise":

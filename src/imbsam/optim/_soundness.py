@@ -1,7 +1,7 @@
 """Checks before a step is applied: for numbers that are not finite, and for gradients that were cleared."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,36 +26,31 @@ def was_skipped(step: Step) -> bool:
     return not all(bool(norm.isfinite()) for norm in norms)
 
 
-def refuse_cleared(step: Step) -> None:
+def refuse_cleared(step: Step, grads: Sequence[Tensor]) -> None:
     """Refuse a step whose gradients were set to None since the passes.
 
     Raises:
         PassError: If no gradient is left.
     """
-    if step.left is not None and not step.grads():
+    if step.left is not None and not grads:
         raise PassError(CLEARED)
 
 
-def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
+def refuse_unsound(step: Step, grads: Sequence[Tensor], ranks: Ranks, buffers: Buffers) -> None:
     """Refuse a step with NaN or infinity, which would spoil the weights, and undo its changes to the buffers.
 
     Raises:
         NonFiniteError: If a loss or gradient is NaN or infinite, on any rank.
         PassError: If the gradient was set to zero since the passes.
     """
-    grads = step.grads()
-    named: Mapping[str, list[Tensor]] = {
-        "the loss of": step.all_losses,
-        "an ascent gradient of": step.norms,
-        "the gradient of": [global_norm(grads)] if grads else [],
-    }
-    values = _fetched([v for part in named.values() for v in part])
+    losses, norms = step.all_losses, step.norms
+    values = _fetched([*losses, *norms, *([global_norm(grads)] if grads else [])])
     if not ranks.anywhere(not all(map(math.isfinite, values))):
         _refuse_zeroed(step, values)
         return
     buffers.undo()
-    names = [name for name, part in named.items() for _ in part]
-    mine = (name for name, value in zip(names, values, strict=True) if not math.isfinite(value))
+    names = ["the loss of"] * len(losses) + ["an ascent gradient of"] * len(norms) + ["the gradient of"]
+    mine = (name for name, value in zip(names, values, strict=False) if not math.isfinite(value))
     raise NonFiniteError(
         f"{next(mine, 'a loss or gradient of another rank in')} this step is NaN or infinite; weights and "
         "statistics are unchanged. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
@@ -65,8 +60,8 @@ def refuse_unsound(step: Step, ranks: Ranks, buffers: Buffers) -> None:
 
 def _fetched(values: Sequence[Tensor]) -> list[float]:
     """Return scalars as numbers, all at once, so that an accelerator waits only once."""
-    if all(v.device.type == "cpu" for v in values):
-        return [float(v) for v in values]
+    if all(v.is_cpu for v in values):
+        return [v.item() for v in values]
     home = values[0].device
     together = torch.stack([v.to(home, torch.float64, non_blocking=True) for v in values])
     numbers: list[float] = together.tolist()

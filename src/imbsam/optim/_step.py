@@ -14,7 +14,7 @@ from imbsam.optim._maximize import minimised
 from imbsam.optim._misuse import described
 from imbsam.optim._numbers import check_number
 from imbsam.optim._pass import Backward, Pass
-from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent, plan
+from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descent_of, is_ascent
 from imbsam.optim._rows import RowCheck
 from imbsam.optim._strangers import STEPS
 from imbsam.optim._targets import checked_targets
@@ -47,6 +47,8 @@ class Step:
         memory: Tensors that ascent and method will keep, by name, once the step has been made.
         norms: Norms of the ascent gradients so far, scalars without graph.
         left: A parameter with a gradient from the passes, and the version of that gradient then.
+        loss_scale: Factor on the losses given to ``backward``, or on their gradients.
+        span: Rows of the pass in progress to forward next.
 
     Raises:
         OptionError: If the targets do not fit the method, or ``loss_scale`` is out of range.
@@ -57,18 +59,19 @@ class Step:
     ) -> None:
         check_number("loss_scale", loss_scale, above=0)
         self.life: Life = "new"
-        self._loss: Tensor | None = None
+        self._seen: list[tuple[Tensor, Tensor | float]] = []
         self.memory: dict[str, Memory] = {}
         self.norms: list[Tensor] = []
         self.own: frozenset[Tensor] = frozenset()
         self.left: tuple[Tensor, int] | None = None
+        self.span = slice(0, 0)
         self._method = method
-        self._loss_scale = loss_scale
+        self.loss_scale = loss_scale
         self._accumulate = accumulate
         self._earlier = method._waiting if accumulate else None
         self._losses_before: list[Tensor] = []
         classes = checked_targets(targets, method)
-        self.batch_size, self.device = len(classes), targets.device
+        self.batch_size, self.device = classes.shape[0], targets.device
         self._plan(classes)
         self._made = 0
         self._settles = 1
@@ -81,43 +84,46 @@ class Step:
 
     def _plan(self, classes: Tensor) -> None:
         method, ranks = self._method, self._method._ranks
-        terms = [term if method._moves(term) else term.at_the_weights() for term in method.terms(classes)]
+        terms = [t if t.ascent is None or method._moves(t) else t.at_the_weights() for t in method.terms(classes)]
         ranks.compare(lambda: described(method))
         mean_rows, need = ranks.agree(self.batch_size, terms, step=method.steps)
         if mean_rows != self.batch_size:
             scale = self.batch_size / mean_rows
             terms = [term.scaled(scale, ascent=method.climb == "together") for term in terms]
         self._terms = terms
-        self._kept = [method.memory.get(memory_name(k, term), {}) for k, term in enumerate(terms)]
-        self._fresh = [method.ascent.needs_gradient(kept, method.steps) for kept in self._kept]
+        memory = method.memory
+        self._kept = [memory.get(memory_name(k, term), {}) if memory else {} for k, term in enumerate(terms)]
+        self._fresh = tuple([method.ascent.needs_gradient(kept, method.steps) for kept in self._kept])
         modules = method._modules
         if modules.look():
             if method.model is not None:
                 method._check_model(method.model)
             method._weights = Weights(method.model, method.perturb)
         batchnorms = modules.batchnorms
-        context_rows = batchnorms.context_rows if method.context_rows is None else method.context_rows
-        whole = method.rows == "all" or batchnorms.need_the_batch
-        self._planned = plan(
-            terms,
+        live = batchnorms.live
+        whole = method.rows == "all" or (live and batchnorms.need_the_batch)
+        context_rows = method.context_rows or (batchnorms.context_rows if live else 0)
+        self._planned = method._lay_out(
+            tuple(terms),
             need,
             # Buffers that a forward moves need the whole batch once, at the weights.
-            coupled=whole or batchnorms.live or modules.buffers.move,
+            coupled=whole or live or modules.buffers.move,
             statistics="batch" if whole else method.batch_statistics,
-            context_rows=context_rows if batchnorms.live else 0,
+            context_rows=context_rows if live else 0,
             row_multiple=method.row_multiple,
             share=ranks.size == 1,
             fresh=self._fresh,
             learns=method.ascent.learns,
-        )
+        ).copy()
         if self._planned[0].term is not None and any(is_lazy(p) for p in method._own_params()):
             # Nothing can be perturbed that is not there yet.
             self._planned.insert(0, PlannedPass(None, ()))
         self._check: RowCheck | None = None
-        in_parts = not (whole or batchnorms.live) and any(p.rows is not None for p in self._planned)
-        # A compiled model would be compiled for its few rows.
-        if in_parts and method._rows_unchecked and not modules.compiled:
-            self._check = RowCheck(self._planned, self.batch_size, type(method).__name__)
+        if method._rows_unchecked and not (whole or live):
+            in_parts = any(p.rows is not None for p in self._planned)
+            # A compiled model would be compiled for its few rows.
+            if in_parts and not modules.compiled:
+                self._check = RowCheck(self._planned, self.batch_size, type(method).__name__)
 
     @outside_graphs
     def __enter__(self) -> "Step":
@@ -137,6 +143,7 @@ class Step:
             self.memory = {**self._earlier.memory}
         method._strangers.start(self._gradients.known)
         method._modules.remember(further=self._earlier is not None)
+        method._watch(self)
         STEPS.add(self)
         self.life = "open"
         return self
@@ -144,11 +151,16 @@ class Step:
     @property
     def loss(self) -> Tensor:
         """Mean loss of the batch at the unperturbed weights, a scalar without graph; complete after the passes."""
-        return torch.zeros(()) if self._loss is None else self._loss
-
-    @loss.setter
-    def loss(self, loss: Tensor) -> None:
-        self._loss = loss
+        if not self._seen:
+            return torch.zeros(())
+        home = self._seen[0][0].device
+        losses, weights = zip(*self._seen, strict=True)
+        seen = torch.cat([part.to(home, non_blocking=True) for part in losses]) if len(losses) > 1 else losses[0]
+        even = weights[0]
+        if isinstance(even, float) and all(isinstance(each, float) and each == even for each in weights):
+            return (seen * even).sum()
+        aligned = [weighing(part, each).to(home, non_blocking=True) for part, each in self._seen]
+        return (seen * torch.cat(aligned)).sum()
 
     def __len__(self) -> int:
         return len(self._planned)
@@ -211,6 +223,7 @@ class Step:
         if ranks.size > 1:
             last = span.stop == self._size(planned)
             ranks.send(gradients=last and self._is_needed_everywhere(planned))
+        self.span = span
         self._method._modules.batchnorms.weigh(planned.row_groups(span, self.batch_size))
         return Pass(self, planned, span, counts=counts)
 
@@ -232,7 +245,7 @@ class Step:
             self._terms[k],
             fresh=self._fresh[k],
             keep=method.keeps_ascents,
-            loss_scale=self._loss_scale,
+            loss_scale=self.loss_scale,
             state=method.state,
             step=method.steps,
         )
@@ -251,37 +264,32 @@ class Step:
         ``by`` replaces ``Tensor.backward``, and multiplies by the loss scale itself.
         """
         current = self.life == "open" and self._made < len(self._planned) and planned is self._planned[self._made]
-        if not current or (span is not None and len(losses) > self._rows_left):
+        if not current or (span is not None and losses.shape[0] > self._rows_left):
             raise PassError("backward() was called on a pass that is over: call it once for its rows, inside the loop.")
-        scale = self._loss_scale if by is None else 1.0
+        scale = self.loss_scale if by is None else 1.0
         mean_by = self._strangers_gain(planned, span, losses, by)
-        found: dict[float, Tensor] = {}
         for use in planned.uses:
             self._gradients.collect(use.gradient)
-            if span is None:
-                value = (losses * 0).sum()
+            weights = weighing(losses, 0.0 if span is None else use.even if use.even is not None else use.weights[span])
+            last = use is planned.uses[-1]
+            if by is None:
+                # The gradient of the weighted sum, without the sum itself, which nothing needs.
+                losses.backward(weights, retain_graph=not last)  # type: ignore[no-untyped-call]
             else:
-                value = weighted_sum(losses, use.weights, span, use.even)
-                if use.even is not None and scale == 1:
-                    found[use.even] = value.detach()
-            (by or Tensor.backward)(value, retain_graph=use is not planned.uses[-1])
+                by((losses * weights).sum(), retain_graph=not last)
             if use is mean_by:
                 self._method._strangers.gain()
             else:
                 self._method._strangers.forget()
             if span is not None and self._looks_at_losses:
-                self._count(use.gradient, value.detach() if scale == 1 else value.detach() / scale)
+                value = (losses.detach() * weights).sum()
+                self._count(use.gradient, value if scale == 1 else value / scale)
         if span is None:
             return
-        self._rows_left -= len(losses)
+        self._rows_left -= losses.shape[0]
         seen = losses.detach() if scale == 1 else losses.detach() / scale
         if planned.counted is not None:
-            even = planned.evenly
-            # Of the weights that a backward had, the sum is there already.
-            part = found.get(even) if even is not None else None
-            part = weighted_sum(seen, planned.counted, span, even) if part is None else part
-            before = torch.zeros((), device=part.device) if self._loss is None else self._loss
-            self.loss = before.to(part.device, non_blocking=True) + part
+            self._seen.append((seen, planned.counted[span] if planned.evenly is None else planned.evenly))
         if self._check is not None:
             self._check.see(planned, span, seen)
         if self._looks and (planned.term is None or planned.select is not None):
@@ -304,9 +312,7 @@ class Step:
             if torch.equal(use.weights[span], mean):
                 return use
         if losses.requires_grad and bool(mean.any()):
-            value = weighted_sum(losses, planned.counted, span, planned.evenly) * (
-                1.0 if by is None else self._loss_scale
-            )
+            value = (losses * weighing(losses, mean)).sum() * (1.0 if by is None else self.loss_scale)
             self._gradients.collect(UNUSED)
             strangers.gain_from(value)
             self._gradients.collect(STEP)
@@ -350,7 +356,7 @@ class Step:
                 strangers.forget()
             self._losses[gradient] = loss.detach()
             if planned.counted is not None:
-                self.loss = loss.detach()
+                self._seen.append((loss.detach().reshape(1), 1.0))
             self._rows_left -= len(each.rows)
 
     @outside_graphs
@@ -362,6 +368,7 @@ class Step:
         self.life = "dead"
         method._weights.restore()
         modules.batchnorms.weigh(None)
+        method._watch(None)
         method._ranks.send(gradients=True)
         try:
             if complete:
@@ -379,7 +386,7 @@ class Step:
                 self._earlier.life, method._step = "done", self._earlier
             if done and self._check is not None:
                 method._rows_unchecked = not self._check.passes
-        if done and (self._loss_scale != 1 or method.nonfinite == "unchecked"):
+        if done and (self.loss_scale != 1 or method.nonfinite == "unchecked"):
             # Nobody may look at this step, or tell that a GradScaler skipped it.
             modules.buffers.undo_unless_finite()
 
@@ -389,11 +396,11 @@ class Step:
         if method.ascent.learns:
             for k in sorted({planned.term for planned in self._planned if planned.term is not None}):
                 gradient = minimised(
-                    self._gradients.merge(descent_of(k), loss_scale=self._loss_scale), method.param_groups
+                    self._gradients.merge(descent_of(k), loss_scale=self.loss_scale), method.param_groups
                 )
                 self._count(STEP, self._losses.pop(descent_of(k)))
                 self.memory[memory_name(k, self._terms[k])] = method.ascent.learn(gradient, self._kept[k])
-        parts = self._gradients.parts(self._losses, method._ranks.mean, loss_scale=self._loss_scale)
+        parts = self._gradients.parts(self._losses, method._ranks.mean, loss_scale=self.loss_scale)
         combined = method.combine(parts) if parts.params else None
         if combined is not None:
             if combined.gradient is not None:
@@ -402,7 +409,7 @@ class Step:
 
     def grads(self) -> list[Tensor]:
         """Return the gradients that are in ``.grad`` of the optimizer's parameters now."""
-        return [p.grad for p in self._method._own_params() if p.grad is not None]
+        return [grad for p in self._method._own_params() if (grad := p.grad) is not None]
 
     @property
     def all_losses(self) -> list[Tensor]:
@@ -424,16 +431,11 @@ class _Outside:
         return next(self._passes)
 
 
-def weighted_sum(losses: Tensor, weights: Tensor, span: slice, even: float | None) -> Tensor:
-    """Sum losses times the weights of a span, both of shape ``(R,)``.
-
-    Weights that all equal ``even`` are applied as one number, without a copy.
-    """
-    if even is not None:
-        # Multiplied before the sum: the losses get a dense gradient, as mean() gives, so that matmul rounds it alike.
-        return (losses * even).sum()
-    # Not `losses @ weights`: autocast would round both to half precision.
-    return (losses * weights[span].to(losses, non_blocking=True)).sum()
+def weighing(losses: Tensor, weights: Tensor | float) -> Tensor:
+    """Return the weights of losses, or the same weight for each, in the losses' shape, dtype and device."""
+    if isinstance(weights, Tensor):
+        return weights.to(losses, non_blocking=True)
+    return torch.full_like(losses, weights, requires_grad=False)
 
 
 def memory_name(k: int, term: Term) -> str:

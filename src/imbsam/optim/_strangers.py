@@ -154,8 +154,9 @@ def leave_gradients(optimizer: Optimizer, *_: object) -> None:
     """Note that an optimizer's gradients have been applied: a hook for after its step."""
     for group in optimizer.param_groups:
         for p in group["params"]:
-            if p.grad is not None:
-                leave(p.grad)
+            grad = p.grad
+            if grad is not None:
+                grad.left_at = grad._version
 
 
 def is_left(grad: Tensor) -> bool:

@@ -40,6 +40,8 @@ def checked_targets(targets: Tensor, method: "SharpnessAware") -> Tensor:
             "targets must be one tensor with an entry for each row of the batch, B > 0: classes (B,) or memberships "
             f"(B, C); got {got}."
         )
+    if targets.dtype is torch.long and targets.ndim == 1 and targets.is_cpu:
+        return targets
     name = type(method).__name__
     if not method.class_aware:
         return targets.detach().cpu().long() if _is_classes(targets) else torch.zeros(len(targets), dtype=torch.long)
@@ -64,7 +66,7 @@ def _is_classes(targets: Tensor) -> bool:
 def _classes(targets: Tensor, name: str) -> Tensor:
     if targets.is_floating_point() and not bool((whole := targets.isfinite() & (targets == targets.round())).all()):
         raise OptionError(
-            f"{name} goes by classes, and target {float(targets[~whole][0]):.4g} is none. In regression let "
+            f"{name} needs classes, but target {float(targets[~whole][0]):.4g} is none. In regression let "
             "bins = TargetBins.from_targets(train_targets), take WeightedSAM(base, bins.weights()) (balanced-sam) and "
             "give targets=bins(y); of two classes, y the share of the second, give targets=torch.stack([1 - y, y], 1)."
         )
@@ -127,10 +129,14 @@ def row_shares(targets: Tensor, values: Tensor) -> Tensor:
         values: Value of each class, shape ``(C,)``, at least 0.
 
     Returns:
-        Tensor of shape ``(B,)``, float64.
+        Tensor of shape ``(B,)``; of the values' dtype if targets are classes, else float64.
+
+    Raises:
+        OptionError: If the targets do not fit the number of classes.
     """
     if targets.ndim == 1:
-        return values[targets].double()
+        return _of_classes(targets, values)
+    checked_classes(targets, len(values))
     weighed, total = targets * values, targets.sum(1)
     return torch.where((total - 1).abs() <= ROUNDING, weighed.sum(1) / total, weighed.amax(1))
 
@@ -140,14 +146,27 @@ def row_weights(targets: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         targets: Classes, or memberships, by which the weights are averaged; a row without a class has weight 1.
-        weights: Weight of each class, shape ``(C,)``.
+        weights: Weight of each class, shape ``(C,)``, float64.
 
     Returns:
         Tensor of shape ``(B,)``, float64.
+
+    Raises:
+        OptionError: If the targets do not fit the number of classes.
     """
     if targets.ndim == 1:
-        return weights[targets].double()
+        return _of_classes(targets, weights)
+    checked_classes(targets, len(weights))
     return torch.where(targets.any(1), (targets * weights).sum(1) / targets.sum(1), 1.0)
+
+
+def _of_classes(targets: Tensor, values: Tensor) -> Tensor:
+    try:
+        # It refuses classes out of range, so that no check is needed before.
+        return values.index_select(0, targets)
+    except IndexError:
+        checked_classes(targets, len(values))
+        raise
 
 
 def class_shares(targets: Tensor, every: int = 0) -> Iterator[tuple[int, Tensor]]:

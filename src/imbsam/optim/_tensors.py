@@ -32,7 +32,7 @@ def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]
 
     @wraps(function)
     def left_out(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_dynamo_compiling():
             return function(*args, **kwargs)
         if not made:
             made.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]

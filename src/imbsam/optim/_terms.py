@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ Selection = Callable[[Tensor, Tensor], Tensor]
 """Function from the losses of the rows at ``w`` and at ``w + e``, both ``(B,)``, to descent weights, ``(B,)``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """One addend of a step, ``grad_w [sum_i descent_i l_i] (w + e)``, ``e`` along ``grad_w [sum_i ascent_i l_i] (w)``.
 
@@ -36,6 +37,18 @@ class Term:
     select: Selection | None = None
     label: int | None = None
 
+    @cached_property
+    def rows(self) -> Tensor:
+        """Rows with a weight in the step, shape ``(R,)``."""
+        return weighed(self.descent)
+
+    @cached_property
+    def ascent_rows(self) -> Tensor:
+        """Rows with a weight in the direction, shape ``(R,)``."""
+        if self.ascent is None:
+            return torch.zeros(0, dtype=torch.long)
+        return self.rows if self.ascent is self.descent else weighed(self.ascent)
+
     def scaled(self, scale: float, *, ascent: bool = True) -> "Term":
         """Return the term with every weight multiplied by a number.
 
@@ -51,15 +64,36 @@ class Term:
         return replace(self, ascent=None, select=None)
 
 
+def weighed(weights: Tensor) -> Tensor:
+    """Return the rows whose weight is not 0, shape ``(R,)``."""
+    return weights.nonzero().squeeze(1)
+
+
 def mean_weights(targets: Tensor, factor: float = 1.0) -> Tensor:
     """Return the weights of the batch's mean loss, ``1 / B`` each, times a factor, shape ``(B,)``, float64."""
     return torch.full((len(targets),), factor / len(targets), dtype=torch.float64)
 
 
-def mean_term(targets: Tensor) -> Term:
-    """Return SAM's only term: the batch's mean loss, perturbed along its own gradient."""
-    mean = mean_weights(targets)
-    return Term(mean, ascent=mean)
+@dataclass(frozen=True)
+class OfSize:
+    """Terms that depend on the number of rows alone.
+
+    Args:
+        still: Mean loss of the batch at the unperturbed weights.
+        perturbed: Mean loss of the batch, perturbed along its own gradient: SAM's only term.
+        nothing: Term without rows, such as the tail of a batch that has no tail rows.
+    """
+
+    still: Term
+    perturbed: Term
+    nothing: Term
+
+
+def of_size(rows: int) -> OfSize:
+    """Return the terms of a batch with this number of rows."""
+    mean = torch.full((rows,), 1 / rows, dtype=torch.float64)
+    none = torch.zeros_like(mean)
+    return OfSize(Term(mean), Term(mean, ascent=mean), Term(none, ascent=none))
 
 
 def divided(weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ class Adaptive(Ascent):
             return p.abs().add_(self.eta)
         if name is None:
             raise OptionError(
-                "Adaptive(scope='weights') goes by the parameters' names: give the optimizer the model (model=model), "
+                "Adaptive(scope='weights') needs the parameters' names: give the optimizer the model (model=model), "
                 "or the base optimizer named parameters; scope='all' needs no names."
             )
         return p.abs().add_(self.eta) if "weight" in name else None

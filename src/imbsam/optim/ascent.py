@@ -155,6 +155,11 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
         A scalar on the first tensor's device, float64 if any tensor is, else float32: half precision would
         overflow in the squares.
     """
+    kinds = {(type(g), g.layout, g.dtype, g.device) for g in grads}
+    kind, layout, dtype, _ = next(iter(kinds))
+    if len(kinds) == 1 and kind is Tensor and layout is torch.strided and dtype in (torch.float32, torch.float64):
+        together: Tensor = torch.linalg.vector_norm(torch.stack(each("norm", grads, 2)))
+        return together
     values, dtype = [], torch.float32
     for g in grads:
         value = g.coalesce().values() if g.is_sparse else local(g)
@@ -204,7 +209,7 @@ def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
 
     Args:
         first: Dense or sparse tensors, at least one.
-        second: As many tensors, of the same shapes.
+        second: Tensors, as many and of the same shapes.
 
     Returns:
         A scalar on the first tensor's device, float64 if any tensor is, else float32.

@@ -41,7 +41,7 @@ class Stochastic(Ascent):
             if any(is_sharded(p) for slope in slopes for p in slope.params):
                 raise OptionError(
                     "Stochastic draws which tensors to perturb, and ranks that hold parts of one would not draw alike: "
-                    "choose beta=1, or DistributedDataParallel in the place of fully_shard."
+                    "choose beta=1, or use DistributedDataParallel instead of fully_shard."
                 )
             slopes = [chosen for slope in slopes if (chosen := self._drawn(slope)).params]
         if not slopes:

@@ -8,7 +8,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._targets import checked_classes, row_shares
+from imbsam.optim._targets import row_shares
 from imbsam.optim._terms import Term, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 from imbsam.priors import ClassPriors
@@ -55,6 +55,5 @@ class FocalSAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the loss less its focal part unperturbed, and the focal part perturbed along its own gradient."""
-        checked_classes(targets, len(self.weights))
         still, focal = divided(mean_weights(targets), row_shares(targets, self.weights))
         return [Term(still), Term(focal, ascent=focal)]

@@ -10,7 +10,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, mean_term
+from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, dot
 
 
@@ -49,7 +49,7 @@ class GSAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return SAM's term."""
-        return [mean_term(targets)]
+        return [self._by_size(targets.shape[0]).perturbed]
 
     def combine(self, parts: Parts) -> Combined | None:
         """Subtract ``alpha`` times the part of the plain gradient that is orthogonal to the perturbed gradient."""

@@ -8,7 +8,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._targets import checked_classes, row_shares
+from imbsam.optim._targets import row_shares
 from imbsam.optim._terms import Term, checked_tail, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 
@@ -62,8 +62,10 @@ class ImbSAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the head's mean loss unperturbed, and the tail's perturbed along its own gradient."""
-        checked_classes(targets, len(self.tail))
         in_tail = row_shares(targets, self.tail)
+        if not bool(in_tail.any()):
+            same = self._by_size(targets.shape[0])
+            return [same.still, same.nothing]
         head, tail = divided(mean_weights(targets), in_tail)
         if self.tail_weight != 1:
             _, tail = divided(mean_weights(targets, self.tail_weight), in_tail)

@@ -11,7 +11,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, mean_term, mean_weights
+from imbsam.optim._terms import Term
 from imbsam.optim.ascent import Ascent, dot
 
 ACROSS = "looksam"
@@ -68,7 +68,8 @@ class LookSAM(SharpnessAware):
     def terms(self, targets: Tensor) -> list[Term]:
         """Return SAM's term every ``interval`` steps, else the mean loss unperturbed."""
         is_sam = (self.steps - self.sharp_from) % self.interval == 0
-        return [mean_term(targets) if is_sam else Term(mean_weights(targets))]
+        mean = self._by_size(targets.shape[0])
+        return [mean.perturbed if is_sam else mean.still]
 
     def combine(self, parts: Parts) -> Combined | None:
         """Keep the orthogonal part after a SAM step, and add it in the steps between."""

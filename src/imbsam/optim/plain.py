@@ -7,7 +7,7 @@ from torch import Tensor
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, mean_weights
+from imbsam.optim._terms import Term
 
 
 class Plain(SharpnessAware):
@@ -26,4 +26,4 @@ class Plain(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the mean loss, unperturbed, as the only term."""
-        return [Term(mean_weights(targets))]
+        return [self._by_size(targets.shape[0]).still]

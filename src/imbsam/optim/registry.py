@@ -66,7 +66,7 @@ class Method:
 
     @property
     def family(self) -> Family:
-        """Family of the method, by whose loss it makes flat: nobody's, all classes' alike, or some more than others."""
+        """Family of the method: it makes no loss flat, that of all classes alike, or that of some more than others."""
         return "plain" if self.kind is Plain else "class-aware" if self.kind.class_aware else "all-classes"
 
     @property

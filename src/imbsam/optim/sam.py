@@ -8,7 +8,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._terms import Term, mean_term
+from imbsam.optim._terms import Term
 from imbsam.optim.adaptive import Adaptive
 from imbsam.optim.friendly import Friendly
 from imbsam.optim.momentum import Momentum
@@ -28,7 +28,7 @@ class SAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the mean loss, perturbed along its own gradient, as the only term."""
-        return [mean_term(targets)]
+        return [self._by_size(targets.shape[0]).perturbed]
 
 
 class ASAM(SAM):

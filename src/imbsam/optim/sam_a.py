@@ -7,7 +7,7 @@ from torch import Tensor
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._targets import checked_classes, row_shares, row_weights
+from imbsam.optim._targets import row_shares, row_weights
 from imbsam.optim._terms import Term, checked_tail, checked_weights, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 
@@ -43,7 +43,6 @@ class SAMA(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the mean loss, perturbed along the gradient of the weighted loss, as the only term."""
-        checked_classes(targets, len(self.weights))
         mean = mean_weights(targets)
         return [Term(mean, ascent=mean * row_weights(targets, self.weights))]
 
@@ -79,7 +78,6 @@ class TailSAMA(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the mean loss, perturbed along the gradient of the tail's part of it, as the only term."""
-        checked_classes(targets, len(self.tail))
         mean = mean_weights(targets)
         _, tail = divided(mean, row_shares(targets, self.tail))
         return [Term(mean, ascent=tail)]

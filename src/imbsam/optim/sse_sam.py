@@ -8,7 +8,7 @@ from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import SharpnessAware
-from imbsam.optim._targets import checked_classes, row_shares
+from imbsam.optim._targets import row_shares
 from imbsam.optim._terms import Term, checked_tail, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 
@@ -59,7 +59,6 @@ class SSESAM(SharpnessAware):
 
     def terms(self, targets: Tensor) -> list[Term]:
         """Return the losses of head and tail, each perturbed along its own gradient."""
-        checked_classes(targets, len(self.tail))
         head, tail = divided(mean_weights(targets), row_shares(targets, self.tail))
         flattening_head = self.switch is None or self.steps < self.switch
         return [Term(head, ascent=head if flattening_head else None, radius="head_rho"), Term(tail, ascent=tail)]

@@ -33,7 +33,7 @@ def said_of(result: Result) -> list[str]:
     return [
         *(told or [f"No detector differs clearly from {first} on these rows."]),
         f"With {result.plan.anomalies} labelled anomalies, differences in average precision below about "
-        f"{100 * width:.0f} points cannot be separated from chance.",
+        f"{100 * width:.0f} points cannot be distinguished from chance.",
         *([f"No clear difference from {first}: {', '.join(unclear)}."] if clear and unclear else []),
         *(
             f"If the difference of {label} is as estimated ({points(differences[label].value)}), {_about(number)} "

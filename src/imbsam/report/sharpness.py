@@ -141,7 +141,7 @@ def class_table(study: SharpnessStudy) -> Table:
         ]
 
     return Table(
-        caption="Each class by itself, from frequent to rare; rows are those that were drawn to measure on",
+        caption="Each class separately, from frequent to rare; rows are those drawn for the measurement",
         columns=["class", "run", "group", "training samples", "rows", *NUMBERS],
         rows=[
             row(run, index)

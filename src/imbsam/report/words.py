@@ -63,7 +63,7 @@ def decided(result: Result) -> list[str]:
     first, *others = (
         (f"{MEASURE_NAMES[m]} {percent(found.of(m) or 0.0)}", percent(likeliest.of(m) or 0.0)) for m in shown
     )
-    gains = [f"{first[0]} (by the most probable class under training frequencies {first[1]})"]
+    gains = [f"{first[0]} (by the likeliest class in training frequencies {first[1]})"]
     gains += [f"{score} ({other})" for score, other in others]
     return [f"Decided {how(result)}: {', '.join(gains)}.", *result.read.prices]
 

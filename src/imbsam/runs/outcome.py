@@ -38,7 +38,7 @@ class Made:
         rows_forward: Number of rows forwarded for them; 0 where nothing is forwarded.
         notes: Sentences to report.
         members: Members of a blend.
-        second: How the classifier was retrained after training; None where it was not.
+        second: Second stage that retrained the classifier; None without one.
     """
 
     best_epoch: int

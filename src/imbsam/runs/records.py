@@ -153,7 +153,7 @@ class Result:
             with class priors as in training; the comparison shows what other decisions gain and pay.
         read: Calibration and thresholds.
         members: Members of a blend.
-        second_stage: How the classifier was retrained after training; epochs and seconds are then those of that stage.
+        second_stage: Second stage that retrained the classifier; epochs and seconds are then those of that stage.
     """
 
     schema: Literal[1]

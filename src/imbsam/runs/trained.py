@@ -65,7 +65,7 @@ class Trained:
         read: Calibration and thresholds.
         decision: Options of the decision that replace those of the run.
         tta: Test-time augmentation.
-        second: How the classifier was retrained after training; None where it was not.
+        second: Second stage that retrained the classifier; None without one.
     """
 
     source: str

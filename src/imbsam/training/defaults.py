@@ -35,7 +35,7 @@ FINETUNING: dict[str, object] = {"epochs": 10}
 
 BATCH_SIZES = (128, 64, 32)
 STEPS, FINETUNING_STEPS = 3000, 800
-"""Steps that a run on images makes at least, if a smaller batch allows it; measured in docs/evidence.md."""
+"""Smallest number of steps of a run on images, if a smaller batch allows it; measured in docs/evidence.md."""
 
 
 def kind_of(spec: InputSpec) -> Kind:
@@ -87,7 +87,7 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
 
 
 def _batch_size(rows: int, finetunes: bool) -> int:
-    """Choose the largest batch with which this many rows, over all epochs, give enough steps."""
+    """Return the largest batch size with which this number of rows over all epochs gives enough steps."""
     steps = FINETUNING_STEPS if finetunes else STEPS
     return next((size for size in BATCH_SIZES if rows >= steps * size), BATCH_SIZES[-1])
 

@@ -72,7 +72,7 @@ def test_numbers_of_several_types_are_numbers(values):
     [([1 + 2j], "complex"), ([{1}, 2], "set"), ([object()], "object"), ([[1], "a"], "list")],
 )
 def test_values_that_are_no_feature_are_named(values, name):
-    with pytest.raises(DataError, match=rf"column 'c' holds {name} values, which are no feature"):
+    with pytest.raises(DataError, match=rf"column 'c' holds {name} values, which cannot be a feature"):
         column(values)
 
 

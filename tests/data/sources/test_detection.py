@@ -46,7 +46,7 @@ def test_files_whose_names_contradict_each_other_are_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("x,y\n1,a\n2,b\n")
     for source in (",".join(f"{tmp_path}/{name}" for name in names), f"{tmp_path}/*.csv", str(tmp_path)):
-        with pytest.raises(DataError, match=r"which is for what\? .*Rename them"):
+        with pytest.raises(DataError, match=r"the purpose of some is unclear\. .*Rename them"):
             load(source, target="y")
 
 
@@ -98,7 +98,9 @@ def test_what_is_called_digits_goes_before_the_bundled_digits(class_folders, mon
 def test_a_file_called_digits_is_said_to_stand_before_the_bundled_digits(tmp_path, monkeypatch):
     (tmp_path / "digits").write_text("0123456789")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"cannot tell what this is\. It stands before scikit-learn's digits"):
+    with pytest.raises(
+        DataError, match=r"the kind of this source is unclear\. It has precedence over scikit-learn's digits"
+    ):
         load("digits")
 
 

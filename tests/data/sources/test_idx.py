@@ -64,7 +64,7 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
         ("train-labels-idx1-ubyte", idx(5, values=bytes(5)), "has 6 images and train-labels-idx1-ubyte 5 labels"),
         ("train-images-idx3-ubyte", idx(6, 2, 3, values=bytes(35)), "promises 6 x 2 x 3 bytes and holds 35"),
         ("train-images-idx3-ubyte", idx(6, values=bytes(6)), "is not an IDX file of bytes with 3 dimensions"),
-        ("train-images-idx3-ubyte", b"", "is no IDX file"),
+        ("train-images-idx3-ubyte", b"", "is not an IDX file"),
     ],
 )
 def test_a_fault_is_named(tmp_path: Path, name: str, data: bytes | None, message: str) -> None:

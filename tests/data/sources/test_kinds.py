@@ -121,7 +121,7 @@ def test_numbers_among_words_are_texts_and_said(texts):
 
 
 def test_dates_that_may_begin_with_day_or_month_are_for_the_user_to_say():
-    with pytest.raises(UnfitError, match=r"may begin with the day or the month.*--text"):
+    with pytest.raises(UnfitError, match=r"in which the day or the month may come first.*--text"):
         of_texts("01/02/2024", "03/04/2024")
 
 
@@ -170,7 +170,7 @@ def test_a_column_with_a_type_is_that(array, kind):
     ],
 )
 def test_a_column_of_what_is_no_feature_is_refused(array, name):
-    with pytest.raises(UnfitError, match=rf"holds {name}.* values, which are no feature.*--ignore c"):
+    with pytest.raises(UnfitError, match=rf"holds {name}.* values, which cannot be a feature.*--ignore c"):
         typed_type("c", pa.chunked_array([array]))
 
 

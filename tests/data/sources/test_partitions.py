@@ -71,7 +71,7 @@ def test_a_missing_value_in_a_folders_name_is_missing(tmp_path):
 def test_what_does_not_belong_into_a_divided_table_is_named(divided):
     folder = divided(".csv")
     (folder / "year=2020" / "notes.md").write_text("x")
-    with pytest.raises(DataError, match=r"files that are none: year=2020/notes\.md"):
+    with pytest.raises(DataError, match=r"files that are not tables: year=2020/notes\.md"):
         load(str(folder), target="kind")
     (folder / "year=2020" / "notes.md").unlink()
     (folder / "year=2020" / "old").mkdir()

@@ -28,7 +28,7 @@ def test_a_schema_goes_through_json_and_back():
     "damaged", [None, {}, {"columns": [{"name": "n"}]}, {"columns": [{"name": "n", "kind": "colour"}]}]
 )
 def test_a_damaged_schema_is_refused(damaged):
-    with pytest.raises(DataError, match="what the columns are"):
+    with pytest.raises(DataError, match="the types of the columns"):
         Schema.of(damaged)
 
 

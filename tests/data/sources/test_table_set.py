@@ -28,12 +28,12 @@ def test_files_of_other_columns_or_of_another_kind_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"2\.csv: its columns differ .*missing a, additional c"):
         TableSet.open([tmp_path / "1.csv", tmp_path / "2.csv"], AS_FOUND)
     pa.parquet.write_table(pa.table({"a": [1], "b": [2]}), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="text files and others together"):
+    with pytest.raises(DataError, match="a mix of text files and others"):
         TableSet.open([tmp_path / "1.csv", tmp_path / "t.parquet"], AS_FOUND)
 
 
 def test_files_whose_types_do_not_fit_are_refused():
     numbers = joined([pa.table({"a": [1]}), pa.table({"a": [1.5]})])
     assert numbers["a"].to_pylist() == [1, 1.5]
-    with pytest.raises(DataError, match="do not fit each other"):
+    with pytest.raises(DataError, match="do not fit together"):
         joined([pa.table({"a": [1]}), pa.table({"a": ["x"]})])

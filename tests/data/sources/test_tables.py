@@ -96,7 +96,7 @@ def test_a_target_of_fractions_is_refused(write):
         ("", "the file is empty"),
         ("size,kind\n", "0 rows"),
         ("size,kind\n1,a\n2,b,c,d\n", "row 2 has 4 fields, the header names 2"),
-        ('size,kind\n1,"a\n2,b\n', "a quote is left open"),
+        ('size,kind\n1,"a\n2,b\n', "a quote is not closed"),
     ],
 )
 def test_a_csv_that_cannot_be_read_is_named(write, text, message):

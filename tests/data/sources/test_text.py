@@ -187,9 +187,9 @@ def test_bytes_that_cp1252_does_not_have_are_latin_1(table):
     [
         (b"a,b\n1,\xe4\n", {"encoding": "utf-8"}, "byte 7.*--encoding"),
         ("a,b\n1,äöü\n2,".encode() + b"\xe4\n", {}, "most of it is UTF-8.*byte 16"),
-        (b"a,b\n1,\0\n", {}, "no text"),
-        (bytes(range(1, 256)), {}, "no text"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", {}, "no text"),
+        (b"a,b\n1,\0\n", {}, "not a text"),
+        (bytes(range(1, 256)), {}, "not a text"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", {}, "not a text"),
         ("a,b\n1,ä\n".encode("utf-16")[:-1], {}, "utf-16.*--encoding"),
         (b"", {}, "the file is empty"),
         (b"\n\r\n\n", {}, "the file is empty"),

@@ -80,7 +80,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, save_image):
     names, walk = found(tmp_path)
     assert names == ["a/1.png", "a/gone.png"]
     assert walk.notes() == ("links that lead nowhere were left out: a/gone, a/itself.",)
-    with pytest.raises(DataError, match=r"a/gone: this link leads to nothing"):
+    with pytest.raises(DataError, match=r"a/gone: this link leads nowhere"):
         walk.folders(tmp_path / "a")
 
 

@@ -114,7 +114,7 @@ def test_what_a_store_misses_at_the_end_is_told(tmp_path, options, database):
             options(track="mlflow"),
             on_epoch=lambda record: database.execute("drop table if exists metrics"),
         )
-    assert "The run goes on" in str(told[0].message)
+    assert "The run continues" in str(told[0].message)
     assert str(told[-1].message).endswith(f"It lacks the end of the run; {tmp_path / 'run'} has all of it.")
     assert RunFolder(tmp_path / "run").result.exists()
 

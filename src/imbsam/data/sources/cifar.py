@@ -158,5 +158,5 @@ class _ArraysOnly(pickle.Unpickler):
             return self.allowed[module, name]
         except KeyError:
             raise DataError(
-                f"asks for {module}.{name}, which no CIFAR file needs; it was not run. Do not trust this file."
+                f"asks for {module}.{name}, which no CIFAR file needs; it was not executed. Do not trust this file."
             ) from None

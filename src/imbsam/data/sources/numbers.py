@@ -17,6 +17,7 @@ MISSING = frozenset(_OF_PANDAS.split("|"))
 
 _AMONG_NUMBERS = (
     ""
+    ""
     "?|-|--|---|–|—|.|..|...|*|/|_|na|nan|n.a.|n.a|n/a|n/d|nd|k.a.|nil|nul|null|none|undefined|undef|unknown|unk|missing"
     "|not available|not known|not applicable|not recorded|no data|nodata|no value|empty|blank|void|tbd|(null)|(missing)"
     "|(unknown)|#value!|#div/0!|#ref!|#num!|#name?|#null!"

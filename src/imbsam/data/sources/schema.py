@@ -36,11 +36,13 @@ class Schema:
             DataError: If the schema is missing or damaged.
         """
         if values is None:
-            raise DataError("what the columns are was not stored: another version of imbsam wrote this. Train anew.")
+            raise DataError(
+                "the types of the columns were not stored: another version of imbsam wrote this. Train again."
+            )
         try:
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
-            raise DataError(f"what the columns are cannot be read: {error.errors()[0]['msg']}.") from None
+            raise DataError(f"the types of the columns cannot be read: {error.errors()[0]['msg']}.") from None
 
     def plain(self) -> dict[str, object]:
         """Return the schema as JSON values."""

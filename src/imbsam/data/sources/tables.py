@@ -101,7 +101,7 @@ def _rows(files: TableSet, part: PartName, target: str | None, request: Request,
     notes += files.notes
     if not len(table):
         raise DataError(
-            f"{files.called}: the table has 0 rows and {len(files.names)} columns; there is nothing to read."
+            f"{files.called}: the table has 0 rows and {len(files.names)} columns; there is there is nothing to read."
         )
     rows = Rows(files, table, names, [])
     return _labelled(rows, str(target), request, notes) if files.has(target) else rows

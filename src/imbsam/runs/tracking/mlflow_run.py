@@ -97,7 +97,7 @@ class MlflowRun:
         Raises:
             RunError: If the run can neither be found nor made.
         """
-        with self._forgiven("It lacks the end of the run" if projection.outcome else "The run goes on"):
+        with self._forgiven("It lacks the end of the run" if projection.outcome else "The run continues"):
             if not self.id:
                 self._begin(goes_on=not projection.outcome)
             with self._asking("written"):
