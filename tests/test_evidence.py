@@ -1,5 +1,6 @@
 """The tables in the benchmarks and on the pages are those that the studies' lines of JSON give."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -86,6 +87,21 @@ def test_the_readme_s_table_of_the_demo_is_that_of_its_runs() -> None:
 def test_the_tables_of_the_page_of_speed_are_made_of_its_measurements() -> None:
     shown = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
     assert all(part.strip() in shown for part in printed("speed/table.py").split("\n\n"))
+
+
+def test_whole_runs_are_told_once_each_has_a_short_and_a_long_one() -> None:
+    spec = importlib.util.spec_from_file_location("speed_table", BENCHMARKS / "speed" / "table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    made = [("SGD", 1, 6.0, 500), ("SGD", 2, 10.0, 510), ("train", 1, 7.0, 600), ("train", 2, 9.0, 620)]
+    runs = [{"what": w, "epochs": e, "cpu_seconds": s, "peak_mib": m, "repeat": 0} for w, e, s, m in made]
+    found = {"images": 1024, "order": ["SGD", "train"], "torch": "2", "runs": runs}
+    rows = table.whole_runs(found).splitlines()
+    assert "| SGD | 256 | 1.00 | 510 | 2.0 |" in rows
+    assert "| train | 512 | 2.00 | 620 | 5.0 |" in rows
+    assert table.whole_runs({**found, "runs": runs[:3]}) == ""
 
 
 def test_a_comparison_takes_the_place_of_its_earlier_lines(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Usage: python table.py [--write]
 import json
 import sys
 from pathlib import Path
+from statistics import median
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -79,6 +80,41 @@ def trainer(found: dict) -> str:
     return "\n".join(lines + [f"| {name} | {speed:.0f} | {speed / plain:.2f} |" for name, speed in speeds.items()])
 
 
+def whole_runs(found: dict) -> str:
+    """The section on whole runs; empty until each of them has been made with few epochs and with more."""
+    took: dict[str, dict[int, list[dict]]] = {what: {} for what in found["order"]}
+    for run in found["runs"]:
+        took[run["what"]].setdefault(run["epochs"], []).append(run)
+    if not all(len(by_length) == 2 for by_length in took.values()):
+        return ""
+    rows = []
+    for what, by_length in took.items():
+        (few, short), (many, long) = sorted(by_length.items())
+        seconds, more = (median(run["cpu_seconds"] for run in runs) for runs in (short, long))
+        epoch = (more - seconds) / (many - few)
+        rows.append((what, found["images"] / epoch, median(run["peak_mib"] for run in long), seconds - few * epoch))
+    number = min(len(runs) for by_length in took.values() for runs in by_length.values())
+    lines = [
+        "## A whole run",
+        "",
+        "What `imbsam train` and the optimizers take beside scripts as people write them "
+        "(`python benchmarks/speed/whole_runs.py`): a ResNet-20 with BatchNorm on "
+        f"{found['images']:,} long-tailed images of noise, batches of 128, float32, each run a process of its own. "
+        "SGD and SAM are loops by hand that transform image by image; the loops below them differ in the optimizer "
+        "alone. Start and end are imports, reading and the last test, for `imbsam train` the report, too.",
+        "",
+        "| run | images a second | of the first | peak memory, MiB | start and end, s |",
+        "|---|---|---|---|---|",
+    ]
+    for what, speed, memory, rest in rows:
+        lines.append(f"| {what} | {speed:.0f} | {speed / rows[0][1]:.2f} | {memory:.0f} | {rest:.1f} |")
+    lines += [
+        "",
+        f"Seconds of the processor on one thread, torch {found['torch']}; medians of {number} runs of each length.",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     results = HERE / "results"
     texts = {
@@ -86,6 +122,8 @@ def main() -> None:
         "trainer": trainer(json.loads((results / "trainer.json").read_text())),
         "accuracy": accuracy(),
     }
+    if (made := results / "whole_runs.json").exists():
+        texts["whole runs"] = whole_runs(json.loads(made.read_text()))
     if "--write" not in sys.argv:
         print("\n\n".join(texts.values()))
         return

@@ -1,10 +1,11 @@
 """Options of a run: their defaults, their limits, and their YAML form."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -333,7 +334,7 @@ def checked(kind: type[T], value: object) -> T:
         OptionError: If values do not fit; the message names each as on the command line.
     """
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return cast(T, _adapter(cast(Hashable, kind)).validate_python(value))
     except ValidationError as error:
         lines = []
         for fault in error.errors():
@@ -341,6 +342,11 @@ def checked(kind: type[T], value: object) -> T:
             reason = fault["msg"].lower().removeprefix("value error, ")
             lines.append(f"--{name.replace('_', '-')}: {reason}; got {fault['input']!r}.")
         raise OptionError("\n".join(dict.fromkeys(lines))) from None
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[object]:
+    return TypeAdapter(cast(type[object], kind))
 
 
 def read_yaml(path: Path) -> dict[str, object]:

@@ -77,6 +77,20 @@ def test_weights_come_back_bit_for_bit_in_their_dtype(begun):
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in state.items())
 
 
+def test_weights_of_later_epochs_do_not_read_the_options_again(begun, monkeypatch):
+    begun.write_weights({"w": torch.ones(1)}, 1)
+    monkeypatch.setattr(RunFolder, "read_config", None)
+    begun.write_weights({"w": torch.zeros(1)}, 2)
+    assert begun.read_weights()["w"] == 0
+
+
+def test_weights_are_told_from_those_of_options_that_change_while_they_stand(begun):
+    begun.write_weights({"w": torch.ones(1)}, 1)
+    begun.write_config("digits", Options().updated({"rho": 0.5}))
+    with pytest.raises(RunError, match=r"one of them has changed"):
+        begun.read_weights()
+
+
 def test_tied_weights_are_written_once_for_each_name(begun):
     shared = torch.randn(4)
     begun.write_weights({"first": shared, "second": shared}, 1)

@@ -8,8 +8,9 @@ from imbsam.errors import OptionError, RunError
 from imbsam.optim import METHODS as ALL_METHODS
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
-from imbsam.studies.compare import Variant, compare, every_method, plan_runs
+from imbsam.studies.compare import Variant, compare, every_method, longest_first, plan_runs
 from imbsam.studies.workers import Workers
+from imbsam.training.methods import BLENDS, FAMILIES, passes_of
 
 
 @pytest.mark.parametrize(
@@ -223,3 +224,24 @@ def test_a_pattern_of_names_may_begin_with_a_star():
     variant = Variant.parse("imbsam:perturb=*.weight,rho=0.1")
     assert variant.values == {"method": "imbsam", "perturb": "*.weight", "rho": 0.1}
     assert Variant.parse("sam:perturb=[norms,head.*]").values["perturb"] == ["norms", "head.*"]
+
+
+def test_the_longest_runs_of_a_seed_begin_first(options):
+    labels = ("sgd", "imbsam", "sam", "looksam", "adamw", "esam")
+    begun = longest_first(plan_runs(Path("c"), options(), [Variant.parse(label) for label in labels], [7, 3]))
+    seed = ["sam", "esam", "imbsam", "looksam", "sgd", "adamw"]
+    assert [(run.label, run.options.training.seed) for run in begun] == [(each, n) for n in (7, 3) for each in seed]
+
+
+def test_the_workers_get_the_longest_runs_first(tmp_path, planned, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "imbsam.studies.compare.make_runs", lambda source, runs, workers, store: given.extend(runs) or []
+    )
+    list(compare(tmp_path, "digits", planned(tmp_path, methods=("sgd", "sam"), seeds=(0,))))
+    assert [run.label for run in given] == ["sam", "sgd"]
+
+
+@pytest.mark.parametrize("name", [*FAMILIES["all"], "adamw", "muon", "auto", *BLENDS])
+def test_every_method_is_about_as_long_as_others(name):
+    assert passes_of(name) in (1, 2, 3)

@@ -5,9 +5,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from imbsam.cli.commands import COMMANDS, parse
 from imbsam.cli.terminal import OutputLostError, begin_in_utf8, end_output, prepare
 from imbsam.errors import ImbsamError
+from imbsam.storage.imports import large_import
 from imbsam.storage.interruption import exit_code, raised
 
 
@@ -63,6 +63,8 @@ def _carried_out(words: list[str]) -> int:
 
         print(f"imbsam {version('imbsam')}")
         return 0
+    from imbsam.cli.commands import COMMANDS, parse
+
     if words[0] == "anomaly":
         if words[1:2] in ([], ["-h"], ["--help"]):
             print("usage: imbsam anomaly COMMAND ...\n", *_listed("anomaly "), sep="\n")
@@ -76,8 +78,8 @@ def _carried_out(words: list[str]) -> int:
 
             return act_together(words)
         command = parse(words)
-        from imbsam.cli.actions import act
-
+        with large_import("torch"):
+            from imbsam.cli.actions import act
         return act(command, words)
 
 
@@ -131,6 +133,8 @@ def usage() -> str:
 
 
 def _listed(prefix: str = "") -> list[str]:
+    from imbsam.cli.commands import COMMANDS
+
     chosen = {name: kind for name, kind in COMMANDS.items() if name.startswith(prefix)}
     width = max(map(len, chosen))
     return [f"  {name:<{width}}  {kind.summary()}" for name, kind in chosen.items()]

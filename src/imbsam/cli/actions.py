@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from imbsam import report
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import (
@@ -33,10 +34,7 @@ from imbsam.cli.stdin import path_of
 from imbsam.config import Options
 from imbsam.errors import OptionError, RunError
 from imbsam.models import is_user_code
-from imbsam.report import write_report
 from imbsam.runs.cost import expected_cost
-from imbsam.runs.export import about, export
-from imbsam.runs.export import check as check_export
 from imbsam.runs.fit import fit
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.going_on import begun
@@ -101,7 +99,7 @@ def _acted(command: Command, words: Sequence[str], world: World) -> Answer | int
         case Report():
             if command.folder.is_dir():
                 check_folder(command.folder, REPORT_FILES)
-            page = write_report(command.folder)
+            page = report.write_report(command.folder)
             return Answer({"report": page}, lambda: print(f"report: {page}"))
         case Methods():
             return Answer(show.about_methods(), show.methods)
@@ -137,7 +135,7 @@ def train(command: Train, world: World) -> Answer | int:
         world.check()
         _say_how_to_resume(folder, options.model.model)
         return exit_code(error)
-    page = world.from_first(lambda: write_report(folder.path))
+    page = world.from_first(lambda: report.write_report(folder.path))
     if world.first:
         keep_reports(options.training.track, Store.of(folder.path, source), [folder.path])
 
@@ -205,7 +203,7 @@ def retrain_classifier(command: Retrain, words: Sequence[str]) -> Answer | int:
         typed = " ".join(["imbsam", *map(quoted, words)])
         print(f"\ninterrupted. The first run is kept; start the second stage again with:\n  {typed}", file=sys.stderr)
         return exit_code(error)
-    page = write_report(out)
+    page = report.write_report(out)
 
     def shown() -> None:
         show.result(result)
@@ -256,8 +254,11 @@ def predict(command: Predict) -> Answer:
 
 def export_run(command: Export) -> Answer:
     """Write a run's model as one file."""
+    # With it come pandas and pyarrow, for which a first step need not wait.
+    from imbsam.runs.export import about, check, export
+
     out = command.out or command.run / "model.onnx"
-    check_export(out)
+    check(out)
     trained = _opened(command, "cpu")
     difference = export(trained, out)
     text = f"{out}: probabilities as the run's, to {difference:.1g}; {about(out).name} describes inputs and outputs."

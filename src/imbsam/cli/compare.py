@@ -6,13 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+from imbsam import report
 from imbsam.cli import show
 from imbsam.cli.answer import Answer
 from imbsam.cli.commands import Compare, Reproduce
 from imbsam.cli.dry_run import tried
 from imbsam.cli.progress import ComparisonProgress
 from imbsam.errors import OptionError, RunError
-from imbsam.report import answer, write_report
+from imbsam.report.words import answer
 from imbsam.runs.places import REPORT_FILES, RUNS, called_by, check_apart, check_run
 from imbsam.runs.tracking import Store, keep_reports
 from imbsam.storage.files import write_atomically
@@ -75,7 +76,7 @@ def _made(
         return exit_code(error)
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
-    page = write_report(folder)
+    page = report.write_report(folder)
     keep_reports(tracks_of(runs), Store.of(folder), [folder, *(run.folder for run in runs)])
     for outcome in failed:
         print(f"imbsam: {outcome.run.folder.name} failed: {outcome.error}", file=sys.stderr)

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from imbsam.metrics import Metrics
+from imbsam.metrics import MEASURES, Metrics
 from imbsam.notebook.kernel import is_under_kernel
 from imbsam.optim import ASCENTS, METHODS, options_of
 from imbsam.optim.registry import Family, PassNumber
-from imbsam.report import MEASURES, Summary, answer, decided, summarise
-from imbsam.report.words import seeds
+from imbsam.report.summary import Summary, summarise
+from imbsam.report.words import answer, decided, seeds
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
 from imbsam.runs.outcome import not_learnt

@@ -4,27 +4,26 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from imbsam.data.columns import TableParts, further_rows, table_parts
 from imbsam.data.dataset import Dataset, Samples
 from imbsam.data.images import ImageParts, further_images, image_parts
 from imbsam.data.longtail import Profile, Rare, Subset, long_tail
 from imbsam.data.seeding import generator
 from imbsam.data.sources import is_bundled, read
-from imbsam.data.sources.cells import meaning
 from imbsam.data.sources.dialect import AS_FOUND, Dialect
 from imbsam.data.sources.raw import PARTS, UNLABELLED, Part, PartName, Raw, Request, listed, placed
-from imbsam.data.sources.schema import Schema
 from imbsam.data.splits import SMALLEST_SPLIT_CLASS, stratified_split
 from imbsam.data.unopened import unopened_parts
 from imbsam.errors import DataError, DataWarning, OptionError
 from imbsam.inputs import ImageSpec, InputSpec, TableSpec
 from imbsam.storage.texts import readable
+
+if TYPE_CHECKING:
+    from imbsam.data.columns import TableParts
 
 TEST, VALIDATION, TAIL = range(3)
 """Random streams: each step has its own, so that no option changes the draws of another step."""
@@ -86,8 +85,7 @@ def load(
     _check_fractions(validation_fraction, test_fraction)
     raw = _checked(read(source, Request(target, skip_bad, ignore=ignore, texts=texts, dialect=dialect)))
     whole = raw.train
-    is_table = isinstance(whole.content, pd.DataFrame)
-    _check_kind(is_table, ignore, image_size)
+    _check_kind(whole.is_table, ignore, image_size)
     if validation_is_test:
         raw = _tested_on_validation(raw)
     raw = _hold_out(raw, test_fraction, validation_fraction, seed)
@@ -95,6 +93,9 @@ def load(
         raw = _made_long_tailed(raw, imbalance, profile, rare, subset, seed)
     ready: TableParts | ImageParts
     if raw.schema is not None:
+        # With it come pandas and pyarrow, for which images need not wait.
+        from imbsam.data.columns import table_parts
+
         ready = table_parts(raw.parts, schema=raw.schema, ignore=ignore, whole=whole.frame)
     elif open_all or isinstance(whole.content, Tensor):
         ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
@@ -164,6 +165,8 @@ def load_further(
     target = cast(str | None, preprocess["target"])
     request = Request(target, skip_bad, labels_needed=False, dialect=dialect)
     if is_table:
+        from imbsam.data.sources.schema import Schema
+
         schema = Schema.of(preprocess.get("schema"))
         dialect = replace(dialect, missing=schema.missing)
         request = replace(request, schema=schema, dialect=dialect, ignore=cast(list[str], preprocess["ignore"]))
@@ -172,7 +175,7 @@ def load_further(
     part = raw.parts[name]
     if len(part) == 0:
         raise DataError(f"{source}: there are no samples.")
-    if isinstance(part.content, pd.DataFrame) != is_table:
+    if part.is_table != is_table:
         raise DataError(
             f"{source}: the model was trained on {'a table' if is_table else 'images'}, but this source is not."
         )
@@ -185,6 +188,8 @@ def load_further(
         else:
             notes += ("these are the data that the model was trained on, so results on them say little.",)
     if is_table:
+        from imbsam.data.columns import further_rows
+
         samples, more = further_rows(part, preprocess)
     else:
         samples, more = further_images(part, preprocess, skip_bad=skip_bad)
@@ -333,6 +338,8 @@ def _same_class(name: str, trained: Sequence[str]) -> int | None:
     """Return the class of training that a name stands for: the same text, else the only one with the same meaning."""
     if name in trained:
         return trained.index(name)
+    from imbsam.data.sources.cells import meaning
+
     same = [number for number, other in enumerate(trained) if meaning(other) == meaning(name)]
     return same[0] if len(same) == 1 else None
 

@@ -5,8 +5,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 from torch import Tensor
 
 Floats = NDArray[np.float64]
@@ -60,6 +58,10 @@ def fitted_calibration(evidence: Floats, targets: NDArray[np.int64], log_priors:
     Returns:
         The calibration; near a = b = 1 on few rows.
     """
+    # SciPy is needed after training at the earliest, and takes a while to import.
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
     hits = np.eye(len(log_priors))[targets]
     frequencies = np.log((hits.sum(axis=0) + np.exp(log_priors)) / (len(targets) + 1))
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from imbsam.decisions.wanted import Wanted
@@ -32,6 +31,9 @@ class Share:
         """Make the share of some rows; None for no rows."""
         if not rows:
             return None
+        # Late: a run tells prices at its end alone, and SciPy takes a while to import.
+        from scipy.stats import binomtest
+
         bounds = binomtest(hits, rows).proportion_ci()
         return cls(hits, rows, float(bounds.low), float(bounds.high))
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -183,7 +182,7 @@ def classification(
         log_loss=float(losses.mean()),
         overall=float((predictions == targets).double().mean()),
         balanced=_mean(recall) or 0.0,
-        macro_f1=float(f1_score(targets.numpy(), predictions.numpy(), average="macro", zero_division=0)),
+        macro_f1=_macro_f1(predictions, targets, num_classes),
         many=_mean(_of_group(recall, groups, "many")),
         medium=_mean(_of_group(recall, groups, "medium")),
         few=_mean(_of_group(recall, groups, "few")),
@@ -215,6 +214,13 @@ def _recall(predictions: Tensor, targets: Tensor, num_classes: int) -> list[floa
     present: list[int] = torch.bincount(targets, minlength=num_classes).tolist()
     right: list[int] = torch.bincount(targets[predictions == targets], minlength=num_classes).tolist()
     return [hits / samples if samples else None for hits, samples in zip(right, present, strict=True)]
+
+
+def _macro_f1(predictions: Tensor, targets: Tensor, num_classes: int) -> float:
+    right = torch.bincount(targets[predictions == targets], minlength=num_classes).double()
+    named = torch.bincount(torch.cat([targets, predictions]), minlength=num_classes)
+    # F1 = 2 TP / (2 TP + FP + FN): below the line each class is counted as a target and as a prediction.
+    return float((2 * right / named)[named > 0].mean())
 
 
 def _of_group(recall: Sequence[float | None], groups: Sequence[str], group: str) -> list[float | None]:

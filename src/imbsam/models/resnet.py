@@ -1,11 +1,14 @@
-"""Residual networks: ResNet-20/32/44/56 and ResNet-18/34 for small images, ResNet-50 for photographs."""
+"""Residual networks: ResNet-20/32/44/56 and ResNet-18/34 for small images, ResNet-50 for photographs.
+
+ReLU works in place: a normalisation before it keeps its input for the backward pass, not its output.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch import Tensor, nn, relu_
+from torch.nn.functional import pad
 
 from imbsam.errors import OptionError
 from imbsam.models.classifier import classifier_layer
@@ -78,7 +81,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits, shape ``(B, num_classes)``."""
-        maps: Tensor = self.blocks(self.pool(relu(self.stem_norm(self.stem(images)))))
+        maps: Tensor = self.blocks(self.pool(relu_(self.stem_norm(self.stem(images)))))
         logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
         return logits
 
@@ -106,8 +109,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Compute feature maps, shape ``(B, width, H / stride, W / stride)``."""
-        inner: Tensor = relu(self.norm1(self.conv1(maps)))
-        return relu(self.norm2(self.conv2(inner)) + self.shortcut(maps))
+        inner: Tensor = relu_(self.norm1(self.conv1(maps)))
+        return relu_(self.norm2(self.conv2(inner)) + self.shortcut(maps))
 
 
 class Bottleneck(nn.Module):
@@ -139,9 +142,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Compute feature maps, shape ``(B, width, H / stride, W / stride)``."""
-        inner: Tensor = relu(self.norm1(self.conv1(maps)))
-        inner = relu(self.norm2(self.conv2(inner)))
-        return relu(self.norm3(self.conv3(inner)) + self.shortcut(maps))
+        inner: Tensor = relu_(self.norm1(self.conv1(maps)))
+        inner = relu_(self.norm2(self.conv2(inner)))
+        return relu_(self.norm3(self.conv3(inner)) + self.shortcut(maps))
 
 
 def inner_width(width: int) -> int:

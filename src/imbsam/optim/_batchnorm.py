@@ -153,11 +153,17 @@ class _WeightedBatchNorm(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, numbers: list[int], shares: list[float], eps: float
     ) -> Tensor:
-        found = [torch.ops.aten.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(x, numbers)]
-        # m = sum_g w_g m_g, v = sum_g w_g (v_g + (m_g - m)^2) over the groups' own means and variances
-        mean = torch.stack([share * m for share, (m, _) in zip(shares, found, strict=True)]).sum(0)
-        spreads = [share * (v + (m - mean).square()) for share, (m, v) in zip(shares, found, strict=True)]
-        variance = torch.stack(spreads).sum(0)
+        # m = sum_g w_g m_g, v = sum_g w_g (v_g + (m_g - m)^2) of the groups' means and variances, one after another
+        (mean, variance), *others = [
+            torch.ops.aten.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(x, numbers)
+        ]
+        together = shares[0]
+        for (its_mean, its_variance), share in zip(others, shares[1:], strict=True):
+            together += share
+            part = share / together if together else 0.0
+            apart = its_mean - mean
+            mean.add_(apart, alpha=part)
+            variance.lerp_(its_variance, part).addcmul_(apart, apart, value=part * (1 - part))
         ctx.save_for_backward(x, weight, mean, variance)
         ctx.numbers, ctx.shares, ctx.eps = numbers, shares, eps  # type: ignore[attr-defined]
         return nn.functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
@@ -167,19 +173,23 @@ class _WeightedBatchNorm(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors  # type: ignore[attr-defined]
         numbers, shares, eps = ctx.numbers, ctx.shares, ctx.eps  # type: ignore[attr-defined]
-        # As of fixed statistics: s dy, sum of dy z, sum of dy; s = weight / sqrt(v + eps), z = (x - m) / sqrt(v + eps)
-        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, x, weight, mean, variance, None, None, False, eps, [True, True, True]
+        # Sum of dy z, sum of dy; z = (x - m) / sqrt(v + eps)
+        _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, mean, variance, None, None, False, eps, [False, True, True]
         )
-        # Through the statistics: dx -= w s (sum dy + z sum dy z), w the weight of a place; as A + B x in each channel
-        inverse = (variance + eps).rsqrt()
-        per_x = weight * inverse.square() * grad_weight
-        constant = weight * inverse * grad_bias - mean * per_x
+        # dx = s dy - w s (sum dy + z sum dy z), s = weight / sqrt(v + eps), w the weight of a place; the second term,
+        # through the statistics, is A + B x in each channel.
         channels = (1, -1, *(1,) * (x.ndim - 2))
+        inverse = (variance + eps).rsqrt()
+        scale = weight * inverse
+        per_x = scale * inverse * grad_weight
+        constant = torch.addcmul(scale * grad_bias, mean, per_x, value=-1).view(channels)
+        scale, per_x = scale.view(channels), per_x.view(channels)
         places = x[0].numel() // x.shape[1]
-        of_groups = torch.split(grad_x, numbers), torch.split(x, numbers)
-        for part, values, number, share in zip(*of_groups, numbers, shares, strict=True):
-            each = share / (number * places)
-            part.sub_((constant * each).view(channels))
-            part.addcmul_(values, (per_x * each).view(channels), value=-1)
+        grad_x = torch.empty_like(x)
+        of_groups = (torch.split(each, numbers) for each in (grad_x, x, grad))
+        for part, values, slopes, number, share in zip(*of_groups, numbers, shares, strict=True):
+            each = -share / (number * places)
+            torch.addcmul(constant * each, values, per_x, value=each, out=part)
+            part.addcmul_(slopes, scale)
         return grad_x, grad_weight, grad_bias, None, None, None

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from imbsam.errors import RunError
 from imbsam.metrics import MEASURES, Measure
 from imbsam.runs.records import Result, Split
@@ -192,6 +190,9 @@ def t_half_width(values: Sequence[float]) -> float | None:
     n = len(values)
     if n < 2:
         return None
+    # Late: no run waits for SciPy before its first step.
+    from scipy import stats
+
     mean = _mean(values)
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     return float(stats.t.ppf(0.975, n - 1)) * math.sqrt(variance / n)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
@@ -224,13 +225,9 @@ class RunFolder:
 
     def _digest(self) -> str:
         """Compute a digest of what builds and feeds a model: ``config.yaml``, ``data.json``, ``second-stage.json``."""
-        held = self.read_data()
-        # Not where the data lie: the same run in two places has the same bytes.
-        how = {name: value for name, value in held.preprocess.items() if name != "source"}
-        about = [self.read_config()[1].deciding(), held.classes, held.counts, held.groups, how]
-        if (second := self.read_second_stage()) is not None:
-            about.append(asdict(second))
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        files = (self.path / "config.yaml", self.path / "data.json", self.second_stage)
+        found = [path.stat() for path in files if path.exists()]
+        return _digest_of(self, tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in found))
 
     def read_weights(self) -> dict[str, Tensor]:
         """Read the weights of the chosen epoch.
@@ -284,6 +281,19 @@ class RunFolder:
                 raise RunError(f"{told} There is none before it: start again with --overwrite.") from None
             warnings.warn(f"{told} The one before it is used: {self.previous}.", RunWarning, stacklevel=2)
         return Checkpoint.of(content, f"{self.checkpoint}")
+
+
+# Every epoch that is the best so far writes weights, and asks; to read both files anew takes longer than a small step.
+@lru_cache(maxsize=16)
+def _digest_of(folder: RunFolder, as_they_are: tuple[tuple[int, int, int], ...]) -> str:
+    """Compute the digest, once as long as the files stay as they are."""
+    held = folder.read_data()
+    # Not where the data lie: the same run in two places has the same bytes.
+    how = {name: value for name, value in held.preprocess.items() if name != "source"}
+    about = [folder.read_config()[1].deciding(), held.classes, held.counts, held.groups, how]
+    if (second := folder.read_second_stage()) is not None:
+        about.append(asdict(second))
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _whole(line: bytes) -> EpochRecord | None:

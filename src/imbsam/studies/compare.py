@@ -15,7 +15,7 @@ from imbsam.storage.records import SCHEMA
 from imbsam.studies.comparison import Comparison
 from imbsam.studies.specs import read_spec
 from imbsam.studies.workers import HERE, Workers
-from imbsam.training.methods import FAMILIES, with_own_options
+from imbsam.training.methods import FAMILIES, passes_of, with_own_options
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,17 @@ def compare(
     ).write(folder)
     yield from (Outcome(run, None) for run in finished)
     with together(track, folder, source, command) as store:
-        yield from make_runs(source, todo, workers, store)
+        yield from make_runs(source, longest_first(todo), workers, store)
+
+
+def longest_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Sort runs seed by seed, the longest of each first: the last to begin are short, and no core waits long for them.
+
+    Args:
+        runs: From :func:`plan_runs`.
+    """
+    seeds = list(dict.fromkeys(run.options.training.seed for run in runs))
+    return sorted(runs, key=lambda run: (seeds.index(run.options.training.seed), -passes_of(run.options.method.method)))
 
 
 def tracks_of(runs: Sequence[PlannedRun]) -> list[Track]:

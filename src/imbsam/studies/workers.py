@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
 from imbsam.config import Backend
 from imbsam.errors import OptionError, RunError, RunWarning
 
@@ -79,6 +76,10 @@ class Workers:
         """
         if not work:
             return
+        # Late, as below: a single run needs none of it.
+        import joblib
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
         left = dict(enumerate(work))
         here = Path.cwd()
         for _ in range(ATTEMPTS):
@@ -104,6 +105,8 @@ class Workers:
     @contextmanager
     def _configured(self, work: int) -> Iterator[tuple[int, bool]]:
         """Set up joblib: the number of workers, and whether results arrive as they are made."""
+        import joblib
+
         if self.backend == "local":
             number = self.number(work)
             with joblib.parallel_config(backend="loky" if number > 1 else "sequential"):

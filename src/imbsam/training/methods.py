@@ -105,6 +105,24 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
     return options.updated({"method": "blend" if is_table and not any(of_network) else NETWORK})
 
 
+def passes_of(name: str) -> int:
+    """Return a rough measure of a method's work: 1 for a plain step, 2 for some more, 3 for twice as much or more.
+
+    Args:
+        name: The method's.
+
+    Raises:
+        OptionError: If there is no such method.
+    """
+    name = checked_name(name)
+    if name in PLAIN:
+        return 1
+    if name in BLENDS:
+        # Members beside a network, and after it a calibration; scikit-learn's alone are soon made.
+        return 3 if name == "blend" else 1
+    return {"one pass": 1, "one pass and a part": 2, "two passes or more": 3}[METHODS[name].passes]
+
+
 def check_network(name: str, what: str) -> None:
     """Refuse a method that does not train a network by steps.
 

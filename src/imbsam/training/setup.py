@@ -15,6 +15,7 @@ from imbsam.inputs import ImageSpec
 from imbsam.models.pretrained import expected_inputs
 from imbsam.optim import SharpnessAware
 from imbsam.priors import CUSTOMARY_BOUNDS, ClassPriors, ShotGroup
+from imbsam.storage.imports import large_import
 from imbsam.training.averaging import check_average
 from imbsam.training.criterion import check_soft_targets, criterion_of
 from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
@@ -243,6 +244,9 @@ def build_optimizer(problem: Problem, model: nn.Module, total_steps: int) -> Sha
     Raises:
         OptionError: If the method or one of its options is unknown or out of range.
     """
+    # torch's optimizers import its compiler, at the first parameter group of a process.
+    with large_import("torch._dynamo"):
+        import torch._dynamo  # noqa: F401
     training = problem.options.training
     assert training.lr is not None
     return make_optimizer(

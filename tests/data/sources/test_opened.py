@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imbsam.data.sources.dialect import AS_FOUND
-from imbsam.data.sources.opened import is_table, open_table
+from imbsam.data.sources.endings import is_table
+from imbsam.data.sources.opened import open_table
 from imbsam.errors import DataError
 
 NUMBERS = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, np.nan, 2.5]})

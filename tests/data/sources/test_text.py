@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from imbsam.data.sources import encoded
 from imbsam.data.sources.dialect import Dialect
-from imbsam.data.sources.text import is_text_table, open_text
+from imbsam.data.sources.endings import is_text_table
+from imbsam.data.sources.text import open_text
 from imbsam.errors import DataError
 
 ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".data": None, ".dat": None}

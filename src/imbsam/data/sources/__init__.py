@@ -4,22 +4,22 @@ import glob
 from collections.abc import Sequence
 from os.path import exists
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imbsam.data.sources.cifar import is_cifar_folder, read_cifar
 from imbsam.data.sources.digits import read_digits
+from imbsam.data.sources.endings import is_table, is_text_table
 from imbsam.data.sources.folders import read_image_files, read_image_folder
 from imbsam.data.sources.idx import is_idx_folder, read_idx
 from imbsam.data.sources.lists import lists_by_part, read_lists
-from imbsam.data.sources.opened import is_table
-from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
 from imbsam.data.sources.part_folders import holds_images
 from imbsam.data.sources.partitions import divided, files_below
 from imbsam.data.sources.raw import Raw, Request, belonging, by_part, listed, part_of
-from imbsam.data.sources.table_set import TableSet
-from imbsam.data.sources.tables import read_tables
-from imbsam.data.sources.text import is_text_table
 from imbsam.data.sources.walk import beside, is_image, visible
 from imbsam.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from imbsam.data.sources.table_set import TableSet
 
 DIGITS = "digits"
 
@@ -82,7 +82,7 @@ def _read_folder(folder: Path, request: Request) -> Raw:
             return _read_parquet(parquet, request).noting(*beside(inner, parquet), *outside)
     if divided(folder):
         files = _divided(folder)
-        return read_tables(files, request, root=folder).noting(*beside(folder, [p for p in entries if p.is_dir()]))
+        return _read_tables(files, request, root=folder).noting(*beside(folder, [p for p in entries if p.is_dir()]))
     tables = [path for path in entries if is_text_table(path) or path.suffix.lower() == ".xlsx"]
     if tables and not _means_images(folder, entries, request):
         wanted = belonging(tables)
@@ -91,7 +91,7 @@ def _read_folder(folder: Path, request: Request) -> Raw:
             raise DataError(
                 f"{folder}: several tables: {names}. Name one of them, or call them train.csv and test.csv."
             )
-        return read_tables(wanted, request).noting(*beside(folder, wanted))
+        return _read_tables(wanted, request).noting(*beside(folder, wanted))
     _without_target(str(folder), request)
     if is_cifar_folder(folder):
         return read_cifar(folder)
@@ -133,7 +133,7 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
     if all(path.suffix.lower() == ".parquet" for path in paths):
         return _read_parquet(paths, request)
     if all(is_table(path) or (path.suffix.lower() == ".txt" and request.target is not None) for path in paths):
-        return read_tables(paths, request)
+        return _read_tables(paths, request)
     if len(paths) == 1 and paths[0].name.lower().endswith((".tar.gz", ".tgz", ".tar")):
         _without_target(source, request)
         return read_cifar(paths[0])
@@ -146,10 +146,19 @@ def _read_files(paths: list[Path], source: str, request: Request) -> Raw:
     raise DataError(f"{source}: the kind of this source is unclear.{clash}\n{UNDERSTOOD}")
 
 
+def _read_tables(paths: list[Path], request: Request, root: Path | None = None) -> Raw:
+    # With it come pandas and pyarrow, for which images need not wait.
+    from imbsam.data.sources.tables import read_tables
+
+    return read_tables(paths, request, root=root)
+
+
 def _read_parquet(paths: list[Path], request: Request) -> Raw:
+    from imbsam.data.sources.parquet import image_column, parquet_schema, read_image_parquet
+
     if image_column(parquet_schema(paths[0])) is not None:
         return read_image_parquet(paths, request)
-    return read_tables(paths, request)
+    return _read_tables(paths, request)
 
 
 def _paths(source: str) -> list[Path]:
@@ -164,7 +173,7 @@ def _paths(source: str) -> list[Path]:
     return found
 
 
-def open_tables(source: str, request: Request) -> TableSet | None:
+def open_tables(source: str, request: Request) -> "TableSet | None":
     """Open a source that is tables: one file, several, a folder of them, or a folder partitioned by columns.
 
     Args:
@@ -177,6 +186,9 @@ def open_tables(source: str, request: Request) -> TableSet | None:
     Raises:
         DataError: If the source does not exist, or cannot be read.
     """
+    from imbsam.data.sources.parquet import image_column, parquet_schema
+    from imbsam.data.sources.table_set import TableSet
+
     paths, root = _paths(source), None
     if len(paths) == 1 and paths[0].is_dir():
         root = paths[0] if divided(paths[0]) else None

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-import pyarrow as pa
-
 from imbsam.data.sources.raw import listed
 from imbsam.errors import DataError
 
@@ -117,6 +115,8 @@ def _open(path: Path) -> IO[bytes]:
         case ".xz":
             return lzma.open(path)
         case ".zst":
+            import pyarrow as pa
+
             return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
         case ".zip":
             return _open_member(path)

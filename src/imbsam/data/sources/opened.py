@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imbsam.data.sources.dialect import Dialect
+from imbsam.data.sources.endings import OTHER_ENDINGS
 from imbsam.data.sources.partitions import column
 from imbsam.data.sources.raw import listed
-from imbsam.data.sources.text import is_text_table, open_text
+from imbsam.data.sources.text import open_text
 from imbsam.errors import DataError
-
-OTHER_ENDINGS = (".parquet", ".npz", ".xlsx")
 
 T = TypeVar("T")
 
@@ -85,11 +84,6 @@ class OpenTable:
             raise
         except Exception as error:  # A damaged file may raise anything, MemoryError and zlib.error among it.
             raise _unreadable(self.path, error) from error
-
-
-def is_table(path: Path) -> bool:
-    """Return whether the file's ending is that of a table; ``.txt`` is not, since it may be anything."""
-    return is_text_table(path) or path.suffix.lower() in OTHER_ENDINGS
 
 
 def open_table(path: Path, dialect: Dialect, *, skip_bad: bool = False) -> OpenTable:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
-
-import pyarrow as pa
 
 from imbsam.data.sources.walk import visible
 from imbsam.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
 """Word for a missing value in a folder's name."""
@@ -68,8 +70,10 @@ def values_of(paths: Sequence[Path], root: Path | None) -> dict[str, list[str | 
     return {name: [None if values[name] == NOTHING else unquote(values[name]) for values in found] for name in columns}
 
 
-def column(value: str | None, rows: int, *, is_number: bool) -> pa.Array:
+def column(value: str | None, rows: int, *, is_number: bool) -> "pa.Array":
     """Return a column with one value: the text in the folder's name, or the whole number that it is."""
+    import pyarrow as pa
+
     kind = pa.int64() if is_number else pa.string()
     if value is None:
         return pa.nulls(rows, kind)

@@ -5,21 +5,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from imbsam.data.sources.dialect import AS_FOUND, Dialect
-from imbsam.data.sources.schema import Schema
 from imbsam.errors import DataError
+
+if TYPE_CHECKING:
+    # At run time images need not wait for pandas and pyarrow.
+    import pandas as pd
+
+    from imbsam.data.sources.schema import Schema
 
 PartName = Literal["train", "validation", "test"]
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 Encoded: TypeAlias = Path | bytes
-Content: TypeAlias = Tensor | Sequence[Encoded] | pd.DataFrame
+Content: TypeAlias = "Tensor | Sequence[Encoded] | pd.DataFrame"
 """Images, uint8 (N, C, H, W), or N image files (as paths or as bytes), or a frame of N feature rows."""
 
 UNLABELLED = -1
@@ -53,16 +57,21 @@ class Part:
         chosen = indices.tolist()
         if isinstance(self.content, Tensor):
             content: Content = self.content[indices]
-        elif isinstance(self.content, pd.DataFrame):
-            content = self.content.iloc[chosen]
+        elif self.is_table:
+            content = self.frame.iloc[chosen]
         else:
             content = [self.content[i] for i in chosen]
         return Part(content, self.targets[indices], [self.names[i] for i in chosen])
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def is_table(self) -> bool:
+        """Whether the samples are rows of a table."""
+        return not isinstance(self.content, Tensor | Sequence)
+
+    @property
+    def frame(self) -> "pd.DataFrame":
         """Frame of a table's part."""
-        return cast(pd.DataFrame, self.content)
+        return cast("pd.DataFrame", self.content)
 
     @property
     def labelled(self) -> bool:
@@ -88,7 +97,7 @@ class Raw:
     parts: Mapping[PartName, Part]
     notes: tuple[str, ...] = ()
     target: str | None = None
-    schema: Schema | None = None
+    schema: "Schema | None" = None
 
     @property
     def train(self) -> Part:
@@ -120,7 +129,7 @@ class Request:
     ignore: Sequence[str] = ()
     texts: Sequence[str] = ()
     dialect: Dialect = AS_FOUND
-    schema: Schema | None = None
+    schema: "Schema | None" = None
 
     def check_names(self, features: Sequence[str], where: str) -> None:
         """Refuse columns to ignore, or to read as text, that are not features of the table.

@@ -12,21 +12,10 @@ import pyarrow.compute as pc
 
 from imbsam.data.sources.dialect import GUESSED, Cut, Dialect, best_cuts, cut, separator_name, separators_name
 from imbsam.data.sources.encoded import Encoded, find_encoding, members
+from imbsam.data.sources.endings import SEPARATED_BY
 from imbsam.data.sources.raw import listed
 from imbsam.data.sources.records import Misfit, read_records
 from imbsam.errors import DataError
-
-_ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".data": None, ".dat": None}
-_PACKED = (".gz", ".bz2", ".zst", ".xz", ".zip")
-TEXT_ENDINGS = tuple(ending + packed for ending in _ENDINGS for packed in ("", *_PACKED))
-
-
-def is_text_table(path: Path) -> bool:
-    """Return whether a file is a text table, compressed or not, by its ending, or a zip archive of such files alone."""
-    if path.name.lower().endswith(TEXT_ENDINGS):
-        return True
-    names = members(path) if path.suffix.lower() == ".zip" else []
-    return bool(names) and all(Path(name).suffix.lower() in _ENDINGS for name in names)
 
 
 @dataclass(frozen=True)
@@ -173,7 +162,7 @@ def open_text(path: Path, asked: Dialect, *, skip_bad: bool = False) -> TextTabl
 
 def _cut(text: Encoded, asked: str | None, notes: list[str]) -> tuple[Cut, int]:
     """Cut the first lines by the separator given by the user or a line ``sep=;``, or by the one that fits best."""
-    own = _ENDINGS.get(next((part for part in _suffixes(text.path) if part in _ENDINGS), ""))
+    own = SEPARATED_BY.get(next((part for part in _suffixes(text.path) if part in SEPARATED_BY), ""))
     lines, whole = _first_lines(text)
     told = re.fullmatch(r'"?sep=(?![\w"])([\t -~])"?[\r\n]*', lines[0], re.IGNORECASE) if lines else None
     first = 1 if told else 0

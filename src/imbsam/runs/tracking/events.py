@@ -40,14 +40,14 @@ class Events:
                 self._writer.close()
 
     def _write(self, epochs: Sequence[Step]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         if self._whole is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._whole = _held_whole(self._folder, epochs)
         for step, scalars in epochs[self._whole :]:
             # Readers drop what the files before say of this step and later ones.
             if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
                 _wait_for_a_later_name(self._folder)
                 self._writer = SummaryWriter(self._folder, purge_step=step)
             for name, value in scalars.items():
@@ -65,6 +65,9 @@ def _wait_for_a_later_name(folder: Path) -> None:
 
 def _held_whole(folder: Path, epochs: Sequence[Step]) -> int:
     """Return how many of the epochs, from the first, event files have with all their scalars."""
+    if not epochs:
+        # Of a new run, whose first step need not wait for TensorBoard.
+        return 0
     from tensorboard.backend.event_processing import event_accumulator
 
     found = event_accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
