@@ -134,4 +134,5 @@ FAMILY = {
     "Focal-SAM": ours("focal-sam"),
     "SSE-SAM": ours("sse-sam"),
     "CC-SAM": ours("cc-sam"),
+    "CC-SAM, classifier": ours("cc-sam", classifier="classifier"),
 }

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imbsam.optim import SAM, ImbSAM
+from imbsam.optim import CCSAM, SAM, ImbSAM
+from imbsam.priors import ClassPriors
 
 ROWS = 64
 TAIL = torch.tensor([False, False, True])
@@ -62,7 +63,7 @@ def forward_backwards(model: nn.Module, number: int) -> Callable[[Tensor, Tensor
     return step
 
 
-def step_of(optimizer: SAM | ImbSAM, model: nn.Module) -> Callable[[Tensor, Tensor], None]:
+def step_of(optimizer: SAM | ImbSAM | CCSAM, model: nn.Module) -> Callable[[Tensor, Tensor], None]:
     def step(x: Tensor, y: Tensor) -> None:
         with optimizer.passes(y) as passes:
             for p in passes:
@@ -74,7 +75,7 @@ def step_of(optimizer: SAM | ImbSAM, model: nn.Module) -> Callable[[Tensor, Tens
 
 
 @pytest.mark.parametrize(
-    ("method", "tail_rows", "passes", "most"), [("imbsam", 0, 1, 29), ("imbsam", 5, 3, 68), ("sam", 5, 2, 35)]
+    ("method", "tail_rows", "passes", "most"), [("imbsam", 0, 1, 6), ("imbsam", 5, 3, 40), ("sam", 5, 2, 14)]
 )
 def test_a_step_dispatches_few_operators_beyond_its_passes(method: str, tail_rows: int, passes: int, most: int) -> None:
     model = network()
@@ -91,4 +92,20 @@ def test_the_number_of_operators_does_not_hang_on_the_number_of_tail_rows() -> N
         model = network()
         optimizer = ImbSAM(torch.optim.SGD(model.parameters(), lr=0.1), TAIL, model=model)
         numbers.add(sum(dispatched(step_of(optimizer, model), tail_rows).values()))
+    assert len(numbers) == 1, numbers
+
+
+def test_the_number_of_operators_of_cc_sam_on_the_classifier_does_not_hang_on_the_number_of_classes() -> None:
+    numbers = set()
+    for classes in (2, 10, 60):
+        model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, classes))
+        priors = ClassPriors(torch.full((classes,), 100))
+        optimizer = CCSAM(torch.optim.SGD(model.parameters(), lr=0.1), priors, model=model, classifier="2")
+        step = step_of(optimizer, model)
+        x, y = torch.randn(ROWS, 5), torch.arange(ROWS) % classes
+        for _ in range(3):
+            step(x, y)
+        with Operators() as counted:
+            step(x, y)
+        numbers.add(sum(counted.found.values()))
     assert len(numbers) == 1, numbers
