@@ -140,7 +140,7 @@ def longest_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Sort runs seed by seed, the longest of each first: the last to begin are short, and no core waits long for them.
 
     Args:
-        runs: From :func:`plan_runs`.
+        runs: Runs of a comparison, from :func:`plan_runs`.
     """
     seeds = list(dict.fromkeys(run.options.training.seed for run in runs))
     return sorted(runs, key=lambda run: (seeds.index(run.options.training.seed), -passes_of(run.options.method.method)))

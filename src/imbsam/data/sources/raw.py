@@ -65,7 +65,7 @@ class Part:
 
     @property
     def is_table(self) -> bool:
-        """Whether the samples are rows of a table."""
+        """Return whether the samples are rows of a table."""
         return not isinstance(self.content, Tensor | Sequence)
 
     @property
