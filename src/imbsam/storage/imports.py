@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def large_import(package: str) -> Iterator[None]:
-    """Collect no garbage within the block, which imports a package; nothing changes where it is loaded already.
+    """Collect no garbage within the block, which imports a package; a package that is loaded changes nothing.
 
     All of the hundred thousands of objects that torch's modules are made of stay, and the collector goes through them
-    again and again as they become more: a quarter of the time of the import. Later collections leave them out, too.
+    again and again as they become more: a quarter of the time of the import.
 
     Args:
-        package: Its name.
+        package: Name of the package.
     """
     if package in sys.modules or not gc.isenabled():
         yield
@@ -23,5 +23,4 @@ def large_import(package: str) -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
