@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from imbsam.config import MethodOptions, Options
 from imbsam.errors import OptionError
 from imbsam.optim import ASCENTS, METHODS, SharpnessAware, create, options_of
+from imbsam.optim.registry import PassNumber
 from imbsam.priors import ClassPriors
 
 PLAIN = ("sgd", "adamw", "muon")
@@ -120,7 +122,7 @@ def passes_of(name: str) -> int:
     if name in BLENDS:
         # Members beside a network, and after it a calibration; scikit-learn's alone are soon made.
         return 3 if name == "blend" else 1
-    return {"one pass": 1, "one pass and a part": 2, "two passes or more": 3}[METHODS[name].passes]
+    return 1 + get_args(PassNumber).index(METHODS[name].passes)
 
 
 def check_network(name: str, what: str) -> None:
