@@ -38,5 +38,5 @@ def test_a_folder_without_a_run_is_told(comparison):
 
 
 def test_a_run_that_is_named_twice_is_told(comparison):
-    with pytest.raises(OptionError, match="named twice"):
+    with pytest.raises(OptionError, match="given twice"):
         finished_runs([comparison, comparison / "one"])
