@@ -90,4 +90,8 @@ def test_every_recipe_is_a_command_that_exists() -> None:
     assert len(recipes) >= 8
     for words in recipes:
         # Of a recipe's command its file is read, too.
-        assert isinstance(parse(words), Train | Reproduce)
+        command = parse(words)
+        assert isinstance(command, Train | Reproduce)
+        if isinstance(command, Train) and command.options.data.target is None:
+            assert command.options.data.sampler == "shuffle"
+            assert command.options.training.average == "none"

@@ -43,6 +43,7 @@ COMMON: Mapping[str, object] = {
     "batch_size": 64,
     "rho": 0.05,
     "sampler": "shuffle",
+    "average": "none",
     "precision": "bfloat16",
     "threads": 1,
     "track": "none",

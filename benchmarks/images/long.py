@@ -49,6 +49,7 @@ OPTIONS = {
     "rho": 0.05,
     "sharp-from": 0,
     "sampler": "shuffle",
+    "average": "none",
     "track": "none",
 }
 COMMON = [word for name, value in OPTIONS.items() for word in (f"--{name}", str(value))]

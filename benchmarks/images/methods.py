@@ -13,6 +13,7 @@ COMMON: Configuration = {
     "class_prior": ["loss"],
     "sharp_from": 0.0,
     "sampler": "shuffle",
+    "average": "none",
     "threads": 1,
     "track": "none",
 }

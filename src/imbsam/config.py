@@ -243,10 +243,10 @@ class TrainingOptions:
     """Images: memory format of convolutions."""
     select: Literal["best", "last"] = "best"
     """Epoch to keep: that with the best validation balanced accuracy, or the last."""
-    average: Literal["none", "ema"] = "none"
+    average: Literal["auto", "none", "ema"] = "auto"
     """ema: evaluate and keep an exponential moving average of the weights over the steps, including BatchNorm's running
-    statistics, instead of the last weights."""
-    average_decay: Share = 0.999
+    statistics, instead of the last weights. auto: ema for images of 16 pixels or more that are not fine-tuned."""
+    average_decay: Share = 0.99
     """Decay of the average; smaller in the first steps, (1 + t) / (10 + t) after t of them."""
     few_below: Count | None = None
     """Classes with fewer training samples are few-shot. Default: 20, or the rarest third of the classes if 20 and 100

@@ -61,6 +61,22 @@ def test_rare_images_are_repeated_where_augmentation_makes_others_of_them(spec, 
 
 
 @pytest.mark.parametrize(
+    ("spec", "values", "average"),
+    [
+        (image(32), {}, "ema"),
+        (image(224), {"method": "sgd"}, "ema"),
+        (image(32), {"average": "none"}, "none"),
+        (image(32), {"finetune": True}, "none"),
+        (image(8), {}, "none"),
+        (image(8), {"average": "ema"}, "ema"),
+        (TableSpec(3, ()), {}, "none"),
+    ],
+)
+def test_weights_are_averaged_where_images_are_learned_from_scratch(spec, values, average):
+    assert resolved(Options().updated(values), "photos", spec, PRIORS).training.average == average
+
+
+@pytest.mark.parametrize(
     ("rows", "values", "epochs"),
     [(2000, {}, 30), (1067, {}, 30), (1066, {}, 31), (300, {}, 107), (20, {}, 200), (300, {"epochs": 5}, 5)],
 )

@@ -19,7 +19,7 @@ def check_average(training: TrainingOptions) -> None:
     Raises:
         OptionError: If a decay is given without an average.
     """
-    if training.average == "none" and training.average_decay != TrainingOptions().average_decay:
+    if training.average != "ema" and training.average_decay != TrainingOptions().average_decay:
         raise OptionError(f"--average-decay {training.average_decay} needs an average: add --average ema.")
 
 
@@ -36,7 +36,7 @@ def average_of(model: nn.Module, training: TrainingOptions) -> AveragedModel | N
     Raises:
         OptionError: If the model has a buffer that has no average.
     """
-    if training.average == "none":
+    if training.average != "ema":
         return None
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and not bool(buffer.isfinite().all()):

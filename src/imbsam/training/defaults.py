@@ -77,12 +77,13 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
         "lr": lr if base_of(options.method) == "sgd" else 1e-3,
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
         "sampler": _sampler(options, spec),
+        "average": "ema" if _is_from_scratch(options, spec) else "none",
         "sharp_from": LATE if options.method.method == NETWORK and kind_of(spec) in ("image", "large") else 0.0,
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
     flat = options.flat()
     defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
-    if kind_of(spec) in ("image", "large") and not is_finetuning(options):
+    if _is_from_scratch(options, spec):
         defaults["epochs"] = max(int(str(defaults["epochs"])), min(MOST_EPOCHS, -(-FEWEST_ROWS // priors.total)))
     epochs = int(str(flat["epochs"] or defaults["epochs"]))
     defaults["warmup"] = usual_warmup(epochs)
@@ -99,8 +100,13 @@ def _batch_size(rows: int, finetunes: bool) -> int:
 
 def _sampler(options: Options, spec: InputSpec) -> str:
     """Choose the sampler: copies of rare images are worth their forward only where augmentation varies them."""
-    is_augmented = kind_of(spec) in ("image", "large") and options.data.augment != "none"
-    return "repeated" if is_augmented and not is_finetuning(options) else "shuffle"
+    is_augmented = options.data.augment != "none"
+    return "repeated" if is_augmented and _is_from_scratch(options, spec) else "shuffle"
+
+
+def _is_from_scratch(options: Options, spec: InputSpec) -> bool:
+    """Tell whether a network learns images of 16 pixels or more from random weights."""
+    return kind_of(spec) in ("image", "large") and not is_finetuning(options)
 
 
 def _shot_bounds(options: Options, priors: ClassPriors) -> tuple[int, int]:

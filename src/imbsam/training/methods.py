@@ -97,7 +97,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         loss.loss_options,
         loss.label_smoothing,
         loss.reweight_from is not None,
-        options.training.average != "none",
+        options.training.average == "ema",
         options.data.sampler not in ("auto", "shuffle"),
         options.method.sharp_from is not None,
         options.method.anneal_from is not None,
