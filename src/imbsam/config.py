@@ -142,8 +142,8 @@ class MethodOptions:
     method: str = "auto"
     """Method: whose loss is made flat. sgd, adamw and muon are plain; sam flattens every class, imbsam the tail
     classes; for tables also blend, boosting, forest and logistic. `imbsam methods` lists all. auto: imbsam for images;
-    for tables blend, but imbsam with several processes or with an option that only a network has (--model, --weights,
-    --loss, --reweight-from, a sampler, an average)."""
+    for tables blend, but imbsam with several processes or with an option that only a network has (a model, weights, a
+    loss, a sampler, an average)."""
     base: Literal["sgd", "adamw", "muon"] = "sgd"
     """Base optimizer of a method that is not plain. muon: Muon for the 2-D weights of hidden layers, AdamW for the
     rest, with the learning rate and weight decay of AdamW."""

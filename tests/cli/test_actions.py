@@ -152,7 +152,7 @@ def test_a_comparison_tells_methods_intervals_and_an_answer(comparison):
     assert out.rstrip().endswith(f"report: {folder}/report.html")
     assert err.splitlines() == [
         f"{n} of 4 runs: {name} done"
-        for n, name in enumerate(["sgd-seed0", "imbsam-rho=0.1-seed0", "sgd-seed1", "imbsam-rho=0.1-seed1"], start=1)
+        for n, name in enumerate(["imbsam-rho=0.1-seed0", "sgd-seed0", "imbsam-rho=0.1-seed1", "sgd-seed1"], start=1)
     ]
     study = read_study(folder)
     assert study.labels == ("sgd", "imbsam:rho=0.1")

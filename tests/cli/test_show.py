@@ -54,7 +54,7 @@ def test_methods_are_shown_by_family_and_passes_each_with_when_to_take_it(capsys
     ]
     for name, method in METHODS.items():
         assert name == "plain" or re.search(
-            rf"^{name} +{re.escape(method.cost)} .*\n +when: {method.take}$", shown, re.M
+            rf"^{name} +{re.escape(method.cost)} .*\n +when: {re.escape(method.take)}$", shown, re.M
         )
     assert "families, usable in --methods of imbsam compare: all, plain, all-classes, class-aware, one-pass." in shown
     assert max(map(len, shown.splitlines())) <= 120

@@ -152,7 +152,7 @@ def test_options_that_do_not_suit_are_refused_before_anything_is_written(tmp_pat
 
 
 def test_images_are_refused(tmp_path, train):
-    with pytest.raises(OptionError, match="--method forest is for tables, and digits holds images"):
+    with pytest.raises(OptionError, match="--method forest is for tables, but digits contains images"):
         train(tmp_path / "run", "digits", method="forest")
 
 

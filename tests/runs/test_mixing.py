@@ -53,7 +53,7 @@ def test_the_loss_of_an_epoch_is_that_of_its_rows(tmp_path, train):
     ("values", "told"),
     [
         ({"mix": "mixup", "loss": "ldam"}, "--loss ldam has a margin for a single class, but --mix mixup"),
-        ({"label_smoothing": 0.1, "loss": "ldam"}, "and --label-smoothing 0.1 gives it several"),
+        ({"label_smoothing": 0.1, "loss": "ldam"}, "but --label-smoothing 0.1 gives an image several"),
         ({"mix_alpha": 0.2}, "--mix-alpha needs mixed images"),
         ({"mix_until": 0.2}, "--mix-until needs mixed images"),
         ({"repeat_threshold": 0.2}, "--repeat-threshold needs a sampler"),
