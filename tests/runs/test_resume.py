@@ -110,6 +110,22 @@ def test_every_ascent_resumes_bit_for_bit(tmp_path, options, ascent):
     assert_same_run(*train_twice(tmp_path, options, "digits", 1, ascent=ascent, batch_size=64))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "msam"},
+        {"method": "vasso"},
+        {"method": "sampa"},
+        {"method": "gnm"},
+        {"method": "le-sam"},
+        {"ascent": "momentum"},
+    ],
+    ids=lambda values: next(iter(values.values())),
+)
+def test_what_a_method_remembers_resumes_bit_for_bit_within_an_epoch(tmp_path, options, pets, values):
+    assert_same_run(*stopped_within_an_epoch(tmp_path, options, pets, **RESNET, **values))
+
+
 @pytest.mark.parametrize("base", ["adamw", "muon"])
 @pytest.mark.parametrize("killed_after", [1, 3])
 @pytest.mark.parametrize("method", ["sam", "imbsam"])
