@@ -1,5 +1,7 @@
 """What every test starts from."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +72,16 @@ def pets(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def parts_csv(tmp_path_factory) -> Path:
     return table(tmp_path_factory.mktemp("data") / "parts.csv")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser. It ends with the module: two at once, or an event loop beside one, Playwright does not allow."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert path, "these tests start a real browser: apt-get install chromium, or name one in CHROMIUM"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -2,17 +2,15 @@
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from imbsam.cli.commands import COMMANDS
 from imbsam.optim import METHODS
@@ -60,16 +58,6 @@ class Site:
 
 
 POSITIONAL = ("source", "run", "runs", "folder", "detector", "recipe")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert path, "these tests start a real browser: apt-get install chromium, or name one in CHROMIUM"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
