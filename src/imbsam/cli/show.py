@@ -106,7 +106,7 @@ def result(found: Result) -> None:
     if len(found.members) > 1:
         each = (_member(member) for member in found.members)
         lines([f"Members: share, in brackets balanced accuracy alone out of fold: {', '.join(each)}."])
-    lines([*decided(found), *not_learnt(found.validation or found.test, found.tail)])
+    lines([*decided(found), *not_learnt(found.validation or found.test, found.tail, found.config)])
 
 
 def _member(found: BlendMember) -> str:

@@ -1,6 +1,6 @@
 """Outcome of a run: the kept model evaluated on validation and test data, and a summary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -115,7 +115,7 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         counts=about.counts,
         groups=about.groups,
         tail=about.tail,
-        notes=(*about.notes, *made.notes, *not_learnt(on_validation or on_test, about.tail)),
+        notes=(*about.notes, *made.notes, *not_learnt(on_validation or on_test, about.tail, problem.options.flat())),
         best_epoch=made.best_epoch or None,
         epochs=made.epochs,
         test=on_test,
@@ -133,12 +133,13 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
     )
 
 
-def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
-    """Say that the tail was not learned, if so.
+def not_learnt(found: Metrics | None, tail: Sequence[bool], used: Mapping[str, object]) -> list[str]:
+    """Say that the tail was not learned, if so, and what has not been tried against it.
 
     Args:
         found: Metrics on validation data, or else on test data; None without any.
         tail: Whether each class is tail.
+        used: Options of the run by name.
 
     Returns:
         A sentence or none.
@@ -149,11 +150,21 @@ def not_learnt(found: Metrics | None, tail: Sequence[bool]) -> list[str]:
     head = sum(others) / len(others) if others else 0.0
     if found.tail >= LEARNT * head:
         return []
+    augmented = used.get("augment", "none") != "none"
+    ways = [
+        ("train longer (--epochs)", True),
+        ("augment more (--augment trivial)", used.get("augment") in ("cifar", "imagenet")),
+        (
+            "let the loss weight the rare classes (--loss logit-adjustment)",
+            used.get("loss") in ("cross-entropy", "focal"),
+        ),
+        ("repeat their images (--sampler repeated)", augmented and used.get("sampler") == "shuffle"),
+        ("start from a pretrained model (--finetune)", augmented and not used.get("finetune")),
+    ]
+    *most, last = [way for way, is_left in ways if is_left]
     return [
         f"The tail was not learned: its recall is {100 * found.tail:.1f} %, that of other classes {100 * head:.1f} %. "
-        "Without a minimum there is nothing to flatten yet: train longer, augment more (--augment trivial), let the "
-        "loss or the sampler weight the rare classes (--loss logit-adjustment, --sampler repeated), or start from a "
-        "pretrained model (--finetune)."
+        f"Without a minimum there is nothing to flatten yet: {', '.join(most)}{', or ' if most else ''}{last}."
     ]
 
 
