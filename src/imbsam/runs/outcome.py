@@ -103,6 +103,7 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
     )
     if samples is not None and shown is not None and found is not None:
         _show(problem, folder, split, samples, shown, posterior, found)
+    used = problem.options.flat()
     return Result(
         schema=SCHEMA,
         name=folder.path.name,
@@ -110,12 +111,12 @@ def outcome(problem: Problem, folder: RunFolder, label: str, model: nn.Module, m
         label=label,
         seed=problem.options.training.seed,
         source=problem.source,
-        config=problem.options.flat(),
+        config=used,
         classes=about.classes,
         counts=about.counts,
         groups=about.groups,
         tail=about.tail,
-        notes=(*about.notes, *made.notes, *not_learnt(on_validation or on_test, about.tail, problem.options.flat())),
+        notes=(*about.notes, *made.notes, *not_learnt(on_validation or on_test, about.tail, used)),
         best_epoch=made.best_epoch or None,
         epochs=made.epochs,
         test=on_test,
