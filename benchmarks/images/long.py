@@ -1,6 +1,6 @@
 """CIFAR-100-LT at 200 epochs, by ../PROTOCOL.md: each run is an `imbsam train`, in an order in which a part is a study.
 
-    python benchmarks/images/long.py CIFAR100 FOLDER [--jobs 1] [--runs FILE]
+    python benchmarks/images/long.py CIFAR100 FOLDER [--jobs 1] [--methods SGD ImbSAM] [--seeds 0 1] [--runs FILE]
 
 CIFAR100 is a folder with the data set's Parquet files. FOLDER is where the runs go; one that was interrupted is gone on
 with. A finished run becomes a line of results/long.jsonl, or of FILE, and the lines become a table beside it with what
@@ -131,6 +131,9 @@ def main() -> None:
     parser.add_argument("source", type=Path, nargs="?")
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--losses", nargs="+", default=list(LOSSES), choices=LOSSES)
+    parser.add_argument("--methods", nargs="+", default=[*METHODS, *FURTHER], choices=[*METHODS, *FURTHER])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS)
     parser.add_argument("--runs", type=Path, default=RUNS)
     asked = parser.parse_args()
 
@@ -141,8 +144,9 @@ def main() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         asked.folder.mkdir(parents=True, exist_ok=True)
         made = lines.finished(asked.runs, KEY)
+        chosen = set(product(asked.losses, asked.methods, asked.seeds))
         with ThreadPoolExecutor(asked.jobs) as pool:
-            missing = [job for job in jobs() if job not in made]
+            missing = [job for job in jobs() if job in chosen and job not in made]
             for done in [pool.submit(make, job, asked.source, asked.folder, asked.runs) for job in missing]:
                 done.result()
                 written()

@@ -78,6 +78,9 @@ class DataOptions:
     epoch."""
     image_size: Count | None = None
     """Images: resize to this many pixels on each side. Default: the images' own size."""
+    fit: Literal["auto", "crop", "pad"] = "auto"
+    """Images: crop cuts the largest square out of the centre; pad keeps the whole image and fills the rest with the
+    colour of its border. auto: crop from 128 pixels a side, else pad."""
     augment: Literal["auto", "none", "cifar", "imagenet", "trivial", "randaugment"] = "auto"
     """Images: cifar (pad, crop, flip), imagenet (random resized crop, flip, colour). auto: by image size. trivial: crop
     and flip by image size, then one random operation of random strength (TrivialAugment wide). randaugment: the same

@@ -54,6 +54,50 @@ def test_a_centre_crop_of_seven_eighths_is_resize_256_and_crop_224():
     assert np.abs(found - np.asarray(by_pillow).astype(int)).max() <= 2
 
 
+def test_a_padded_image_is_whole_on_the_colour_of_its_border():
+    picture = np.full((20, 60, 3), (250, 240, 230), np.uint8)
+    picture[5:15, 2:58] = (10, 20, 30)
+    found = whole(Geometry(3, 30, 30, 1.0, "pad"), pillow(picture)).transpose(1, 2, 0)
+    half = np.asarray(Image.fromarray(picture).resize((30, 10), Image.Resampling.BILINEAR))
+    assert np.array_equal(found[10:20], half)
+    assert (found[:10] == (250, 240, 230)).all()
+    assert (found[20:] == (250, 240, 230)).all()
+
+
+def test_a_grey_image_is_padded_too():
+    picture = np.full((60, 6), 200, np.uint8)
+    picture[30] = 0
+    found = whole(Geometry(1, 16, 16, 1.0, "pad"), pillow(picture))
+    assert found.shape == (1, 16, 16)
+    assert (found[0, :, :7] == 200).all()
+    assert found[0, :, 7:9].min() < 200
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_an_image_of_the_same_aspect_is_resized_however_it_is_fitted(fit):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    found = whole(Geometry(3, 21, 28, 1.0, fit), pillow(picture)).transpose(1, 2, 0)
+    assert np.array_equal(found, np.asarray(Image.fromarray(picture).resize((28, 21), Image.Resampling.BILINEAR)))
+
+
+@settings(max_examples=60)
+@given(height=st.integers(1, 300), width=st.integers(1, 300))
+def test_a_padded_box_holds_the_whole_image_and_has_the_aspect(height, width):
+    left, top, right, bottom = Geometry(3, 31, 57, 1.0, "pad").centre(height, width)
+    assert left <= 0
+    assert top <= 0
+    assert right >= width
+    assert bottom >= height
+    assert (right - left) / (bottom - top) == pytest.approx(57 / 31)
+    decoded = decode(
+        torch.zeros(3, height, width, dtype=torch.uint8),
+        Geometry(3, 31, 57, 1.0, "pad"),
+        (left, top, right, bottom),
+        {},
+    )
+    assert decoded.shape == (3, 31, 57)
+
+
 @pytest.mark.parametrize("height", range(1, 40))
 def test_a_box_never_leaves_the_image(height):
     for width in (3, 7, 97, 333):

@@ -36,6 +36,43 @@ def test_images_of_different_sizes_become_squares_and_it_is_said(class_folders, 
     assert any("different sizes" in note and "32x32" in note for note in dataset.notes)
 
 
+@pytest.fixture
+def long_things(tmp_path):
+    """White images of 20 x 60 pixels, and two squares, with a black mark at the left end and a grey one inside."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            picture = np.full((20, 60 if number else 20), 255, np.uint8)
+            picture[8:12, :4] = 0
+            picture[4:16, -32:-12] = 200
+            Image.fromarray(picture).save(tmp_path / name / f"{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "stays"), [(None, None, True), ("pad", 224, True), (None, 224, False), ("crop", None, False)]
+)
+def test_small_images_are_kept_whole_and_photographs_are_cropped(long_things, fit, size, stays):
+    dataset = load(str(long_things), image_size=size, fit=fit, test_fraction=0, validation_fraction=0)
+    pixels = dataset.train.batch(torch.arange(len(dataset.train)))
+    long = torch.tensor([not name.endswith("0.png") for name in dataset.train.names])
+    assert bool((pixels[long].amin((1, 2, 3)) < 128).all()) is stays
+    said = next(note for note in dataset.notes if "--fit" in note)
+    assert ("padded" in said) is stays
+    assert ("the centre of each" in said) is not stays
+    with pytest.warns(DataWarning, match="trained on"):
+        again, _ = load_like(str(long_things), dataset.preprocess)
+    assert torch.equal(again.batch(torch.arange(len(again))), pixels)
+
+
+def test_a_folder_from_before_the_choice_is_read_as_it_was(long_things):
+    dataset = load(str(long_things), fit="crop")
+    earlier = {name: value for name, value in dataset.preprocess.items() if name != "fit"}
+    with pytest.warns(DataWarning, match="trained on"):
+        now, then = (load_like(str(long_things), each)[0] for each in (dataset.preprocess, earlier))
+    assert torch.equal(now.batch(torch.arange(len(now))), then.batch(torch.arange(len(then))))
+
+
 def test_image_size_is_obeyed(class_folders):
     dataset = load(str(class_folders), image_size=20)
     assert dataset.train.batch(torch.tensor([0, 1])).shape == (2, 3, 20, 20)
@@ -104,7 +141,7 @@ def test_windows_are_cut_out_of_the_full_image(tmp_path):
     samples = load(str(tmp_path), image_size=8, test_fraction=0, validation_fraction=0).train
     first = torch.tensor([0])
     assert samples.windows(first, torch.tensor([[0, 62, 10, 10]])).unique().tolist() == [255]
-    assert samples.batch(first)[..., :7].unique().tolist() == [0]
+    assert samples.batch(first)[0, :, 2:6, :5].unique().tolist() == [0]
 
 
 def damaged(class_folders, cut=0.5):

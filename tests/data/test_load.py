@@ -158,9 +158,10 @@ def test_an_option_that_does_not_fit_is_named(options, named):
         load("digits", **options)
 
 
-def test_a_table_has_no_image_size(rare_csv):
-    with pytest.raises(OptionError, match="image_size"):
-        load(rare_csv, target="kind", image_size=32)
+@pytest.mark.parametrize("options", [{"image_size": 32}, {"fit": "pad"}])
+def test_a_table_has_no_options_of_images(rare_csv, options):
+    with pytest.raises(OptionError, match=next(iter(options))):
+        load(rare_csv, target="kind", **options)
 
 
 def test_a_class_that_training_lacks_is_named(tmp_path):

@@ -21,6 +21,7 @@ UNREADABLE = Exception
 """Exceptions that decoders raise on damaged files: OSError, SyntaxError, ValueError, struct.error, ..."""
 
 Picture = Encoded | Tensor
+Fit = Literal["crop", "pad"]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
@@ -67,17 +68,35 @@ class Header:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shape of all images, and how they get it: the largest centred box of that aspect, shrunk by ``crop``, resized."""
+    """Shape of all images, and how they get it: a centred box of that aspect is cut out and resized.
+
+    Args:
+        channels: Number of channels.
+        height: Height in pixels.
+        width: Width in pixels.
+        crop: With ``fit="crop"``, share of the largest box inside the image that is kept.
+        fit: ``"crop"`` for the largest box inside the image; ``"pad"`` for the smallest box around it.
+    """
 
     channels: int
     height: int
     width: int
     crop: float
+    fit: Fit = "crop"
+
+    @property
+    def fitting(self) -> dict[str, object]:
+        """Return what has to be known of it beside the shape, to read further images in the same way."""
+        return {"crop": self.crop, "fit": self.fit}
 
     def centre(self, height: int, width: int) -> Box:
-        """Return left, top, right and bottom of the box that is kept of an image of this size."""
-        scale = self.crop * min(height / self.height, width / self.width)
-        tall, wide = min(scale * self.height, height), min(scale * self.width, width)
+        """Return left, top, right and bottom of the box for an image of this size."""
+        if self.fit == "pad":
+            scale = max(height / self.height, width / self.width)
+            tall, wide = max(scale * self.height, height), max(scale * self.width, width)
+        else:
+            scale = self.crop * min(height / self.height, width / self.width)
+            tall, wide = min(scale * self.height, height), min(scale * self.width, width)
         return ((width - wide) / 2, (height - tall) / 2, (width + wide) / 2, (height + tall) / 2)
 
 
@@ -106,7 +125,7 @@ def decode(picture: Picture, geometry: Geometry, box: Box, ranges: Ranges) -> np
     Args:
         picture: Encoded image, or uint8 pixels ``(C, H, W)``.
         geometry: Shape of the result.
-        box: Box to cut out of the upright image.
+        box: Box to cut out of the upright image; outside the image it gets the median colour of the image's border.
         ranges: For each depth, the values that become 0 and 255.
 
     Returns:
@@ -118,9 +137,27 @@ def decode(picture: Picture, geometry: Geometry, box: Box, ranges: Ranges) -> np
     size = (geometry.width, geometry.height)
     converted = _converted(_seen(picture, ranges), "L" if geometry.channels == 1 else "RGB")
     if converted.size != size or box != (0, 0, *size):
-        converted = converted.resize(size, Image.Resampling.BILINEAR, box=box)
+        is_inside = min(box[:2]) >= 0 and box[2] <= converted.width and box[3] <= converted.height
+        converted = _resized(converted, size, box) if is_inside else _padded(converted, size, box)
     pixels = np.asarray(converted)
     return pixels[None] if geometry.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: Box | None = None) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR, box=box)
+
+
+def _padded(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+    """Resize a box with the whole image in it; the rest gets the median colour of the image's border."""
+    left, top, right, bottom = box
+    pixels = np.asarray(image)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    median = np.atleast_1d(np.median(border, axis=0)).round().astype(int).tolist()
+    wide = max(1, round(image.width * size[0] / (right - left)))
+    tall = max(1, round(image.height * size[1] / (bottom - top)))
+    canvas = Image.new(image.mode, size, tuple(median))
+    canvas.paste(_resized(image, (wide, tall)), ((size[0] - wide) // 2, (size[1] - tall) // 2))
+    return canvas
 
 
 def _seen(picture: Picture, ranges: Ranges) -> Image.Image:

@@ -13,6 +13,7 @@ from imbsam.data.dataset import Samples, TensorSamples
 from imbsam.data.decoding import (
     UNREADABLE,
     Box,
+    Fit,
     Geometry,
     Header,
     decode,
@@ -41,7 +42,8 @@ CENTRE_CROP = 0.875
 """Share of the short side that is kept when large photographs are cropped: 224 of 256."""
 
 SMALLEST_PHOTOGRAPH = 128
-"""Smallest side that gets this centre crop; smaller images keep their whole short side."""
+"""Smallest side at which images are cropped by default, and at which a crop leaves out the margin; smaller images are
+kept whole."""
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class ImageFiles:
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Return resized and centre-cropped images, uint8 ``(b, C, H, W)``."""
+        """Return images of the final size, uint8 ``(b, C, H, W)``."""
         boxes = [self.geometry.centre(height, width) for height, width in self.sizes[indices].tolist()]
         return self._decoded(indices, boxes)
 
@@ -111,7 +113,9 @@ class ImageParts:
     notes: tuple[str, ...]
 
 
-def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_bad: bool) -> ImageParts:
+def image_parts(
+    parts: Mapping[PartName, Part], *, image_size: int | None, skip_bad: bool, fit: Fit | None = None
+) -> ImageParts:
     """Decode the parts of a data set, or prepare them to be decoded later.
 
     Size, channels, normalisation, and the range of values beyond 8 bits are decided on the training part.
@@ -121,6 +125,8 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
         image_size: Side of the square that images are resized to; None keeps a common size up to 256 pixels, else
             chooses 32, 64 or 224 by the median.
         skip_bad: Leave out images that cannot be read instead of raising an error.
+        fit: Placement of an image in a square: ``"crop"`` cuts its centre out, ``"pad"`` keeps it whole and fills
+            the rest with its border's colour; None crops if the side has 128 pixels or more, and pads else.
 
     Returns:
         Samples, spec, and everything needed to read further images in the same way.
@@ -130,7 +136,7 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
     """
     notes: list[str] = []
     scanned = {name: _scanned(part, skip_bad, notes) for name, part in parts.items()}
-    geometry = _geometry(scanned["train"][1], image_size, notes)
+    geometry = _geometry(scanned["train"][1], image_size, fit, notes)
     trained = learned(_measured(*scanned["train"]))
     ranges = ranges_for([one for found in scanned.values() for one in _measured(*found)], trained)
     notes += header_notes([pair for found in scanned.values() for pair in _named(*found)], ranges)
@@ -145,7 +151,7 @@ def image_parts(parts: Mapping[PartName, Part], *, image_size: int | None, skip_
         notes += spot_notes(samples["train"])
     mean, std = _statistics(samples["train"], geometry.channels, notes)
     spec = ImageSpec(geometry.channels, geometry.height, geometry.width, mean, std)
-    preprocess = {"kind": "images", "spec": asdict(spec), "crop": geometry.crop, "ranges": to_json(trained)}
+    preprocess = {"kind": "images", "spec": asdict(spec), **geometry.fitting, "ranges": to_json(trained)}
     return ImageParts(samples, spec, preprocess, tuple(notes))
 
 
@@ -164,7 +170,8 @@ def further_images(part: Part, preprocess: Mapping[str, object], *, skip_bad: bo
         DataError: If images cannot be read, or none is left.
     """
     spec = cast(Mapping[str, int], preprocess["spec"])
-    geometry = Geometry(spec["channels"], spec["height"], spec["width"], cast(float, preprocess["crop"]))
+    crop, fit = cast(float, preprocess["crop"]), cast(Fit, preprocess.get("fit", "crop"))
+    geometry = Geometry(spec["channels"], spec["height"], spec["width"], crop, fit)
     notes: list[str] = []
     part, headers = _scanned(part, skip_bad, notes)
     ranges = ranges_for(_measured(part, headers), from_json(preprocess.get("ranges")))
@@ -234,7 +241,24 @@ def _attempted(read: Callable[[int], T], part: Part, skip_bad: bool) -> list[T |
     return results
 
 
-def _geometry(headers: Sequence[Header], image_size: int | None, notes: list[str]) -> Geometry:
+def square(channels: int, side: int, fit: Fit | None) -> Geometry:
+    """Return the geometry of squares.
+
+    Args:
+        channels: Number of channels.
+        side: Side in pixels.
+        fit: See :func:`image_parts`.
+    """
+    fit = fit or usual_fit(side)
+    return Geometry(channels, side, side, CENTRE_CROP if fit == "crop" and side >= SMALLEST_PHOTOGRAPH else 1.0, fit)
+
+
+def usual_fit(side: int) -> Fit:
+    """Return how an image becomes a square of this many pixels a side, unless the user chooses."""
+    return "crop" if side >= SMALLEST_PHOTOGRAPH else "pad"
+
+
+def _geometry(headers: Sequence[Header], image_size: int | None, fit: Fit | None, notes: list[str]) -> Geometry:
     channels = 1 if all(header.grey for header in headers) else 3
     sizes = {(header.height, header.width) for header in headers}
     height, width = next(iter(sizes))
@@ -244,9 +268,18 @@ def _geometry(headers: Sequence[Header], image_size: int | None, notes: list[str
     side = image_size or (32 if short < 48 else 64 if short < 96 else 224)
     if sizes == {(side, side)}:
         return Geometry(channels, side, side, 1.0)
+    geometry = square(channels, side, fit)
     found = f"{height}x{width} pixels" if len(sizes) == 1 else f"of different sizes, median short side {short} pixels"
-    notes.append(f"images are {found}; the centre of each is resized to {side}x{side} (--image-size changes that).")
-    return Geometry(channels, side, side, CENTRE_CROP if side >= SMALLEST_PHOTOGRAPH else 1.0)
+    notes.append(f"images are {found}; {_fitted(geometry, sizes)} (--image-size and --fit change that).")
+    return geometry
+
+
+def _fitted(geometry: Geometry, sizes: set[tuple[int, int]]) -> str:
+    side = f"{geometry.height}x{geometry.width}"
+    if geometry.fit == "crop":
+        return f"the centre of each is resized to {side}"
+    padded = "" if all(height == width for height, width in sizes) else " and padded"
+    return f"each is resized{padded} to {side}"
 
 
 def _store(part: Part, headers: Sequence[Header], reading: _Reading, notes: list[str]) -> Samples:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from imbsam.data.dataset import Dataset, Samples
+from imbsam.data.decoding import Fit
 from imbsam.data.images import ImageParts, further_images, image_parts
 from imbsam.data.longtail import Profile, Rare, Subset, long_tail
 from imbsam.data.seeding import generator
@@ -44,6 +45,7 @@ def load(
     test_fraction: float = 0.3,
     validation_is_test: bool = False,
     image_size: int | None = None,
+    fit: Fit | None = None,
     skip_bad: bool = False,
     seed: int = 0,
     open_all: bool = True,
@@ -70,6 +72,8 @@ def load(
         test_fraction: Share to hold out for the test, in [0, 1).
         validation_is_test: Test on the source's validation part; the source must have no test part.
         image_size: Side of the square that images are resized to.
+        fit: Placement of an image in that square: ``"crop"`` cuts its centre out, ``"pad"`` keeps it whole and
+            fills the rest with its border's colour. By default it is cropped from 128 pixels a side, and padded below.
         skip_bad: Leave out samples that cannot be used instead of raising an error.
         seed: Seed of the splits and the long tail.
         open_all: Open every image file at once, to report files that cannot be read now. Otherwise files are opened
@@ -85,7 +89,7 @@ def load(
     _check_fractions(validation_fraction, test_fraction)
     raw = _checked(read(source, Request(target, skip_bad, ignore=ignore, texts=texts, dialect=dialect)))
     whole = raw.train
-    _check_kind(whole.is_table, ignore, image_size)
+    _check_kind(whole.is_table, ignore, image_size, fit)
     if validation_is_test:
         raw = _tested_on_validation(raw)
     raw = _hold_out(raw, test_fraction, validation_fraction, seed)
@@ -98,11 +102,11 @@ def load(
 
         ready = table_parts(raw.parts, schema=raw.schema, ignore=ignore, whole=whole.frame)
     elif open_all or isinstance(whole.content, Tensor):
-        ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad)
+        ready = image_parts(raw.parts, image_size=image_size, skip_bad=skip_bad, fit=fit)
     elif image_size is None:
         raise OptionError("open_all=False needs image_size, because the size of unopened images is unknown.")
     else:
-        ready = unopened_parts(raw.parts, image_size)
+        ready = unopened_parts(raw.parts, image_size, fit)
     _check_classes_left(raw.classes, ready.samples["train"])
     origin = {"source": _canonical(source), "test_fraction": test_fraction, "seed": seed}
     return Dataset(
@@ -220,7 +224,9 @@ def _check_fractions(validation: float, test: float) -> None:
             raise OptionError(f"{name} must be in [0, 1); got {fraction}.")
 
 
-def _check_kind(is_table: bool, ignore: Sequence[str], image_size: int | None) -> None:
+def _check_kind(is_table: bool, ignore: Sequence[str], image_size: int | None, fit: Fit | None) -> None:
+    if is_table and fit is not None:
+        raise OptionError("fit is for images, but the data are a table. Leave the option out.")
     if is_table and image_size is not None:
         raise OptionError("image_size is for images, but the data are a table. Leave the option out.")
     if not is_table and ignore:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from imbsam.data.dataset import Samples
-from imbsam.data.decoding import UNREADABLE, Geometry, Header, Picture, decode, measured_header, reason
+from imbsam.data.decoding import UNREADABLE, Fit, Geometry, Header, Picture, decode, measured_header, reason
 from imbsam.data.depth import Measured, learned
-from imbsam.data.images import CENTRE_CROP, IMAGENET_MEAN, IMAGENET_STD, SMALLEST_PHOTOGRAPH, ImageParts
+from imbsam.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageParts, square
 from imbsam.data.sources.raw import Content, Part, PartName
 from imbsam.errors import DataError
 from imbsam.inputs import ImageSpec
@@ -39,7 +39,7 @@ class UnopenedImages:
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Return resized and centre-cropped images, uint8 ``(b, C, H, W)``.
+        """Return images of the final size, uint8 ``(b, C, H, W)``.
 
         Values beyond 8 bits are scaled by their range in the batch: the range of the training images is not known yet.
 
@@ -67,19 +67,20 @@ class UnopenedImages:
             raise DataError(f"{self.names[number]}: {reason(error)}. Remove or repair it.") from error
 
 
-def unopened_parts(parts: Mapping[PartName, Part], image_size: int) -> ImageParts:
+def unopened_parts(parts: Mapping[PartName, Part], image_size: int, fit: Fit | None = None) -> ImageParts:
     """Return the parts of an image data set as in training, RGB, without opening a file.
 
     Args:
         parts: Parts with encoded images.
         image_size: Side of the square that images are resized to.
+        fit: See :func:`imbsam.data.images.image_parts`.
 
     Returns:
         Samples, spec, and everything needed to read further images in the same way.
     """
-    geometry = Geometry(3, image_size, image_size, CENTRE_CROP if image_size >= SMALLEST_PHOTOGRAPH else 1.0)
+    geometry = square(3, image_size, fit)
     samples: dict[PartName, Samples] = {
         name: UnopenedImages(part.content, part.targets, part.names, geometry) for name, part in parts.items()
     }
     spec = ImageSpec(3, image_size, image_size, IMAGENET_MEAN, IMAGENET_STD)
-    return ImageParts(samples, spec, {"kind": "images", "spec": asdict(spec), "crop": geometry.crop}, ())
+    return ImageParts(samples, spec, {"kind": "images", "spec": asdict(spec), **geometry.fitting}, ())

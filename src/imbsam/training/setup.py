@@ -107,6 +107,7 @@ def load_data(
         test_fraction=chosen.test_fraction,
         validation_is_test=chosen.validation_is_test,
         image_size=chosen.image_size or (None if expected is None else expected.size),
+        fit=None if chosen.fit == "auto" else chosen.fit,
         skip_bad=chosen.skip_bad,
         seed=options.training.seed,
         open_all=open_all,
