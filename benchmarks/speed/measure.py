@@ -24,8 +24,17 @@ from torch import nn
 from workloads import WORKLOADS, Workload
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
-TAILS = {"resnet32-gn": (0, 4, 13), "resnet32-bn": (0, 4, 13), "vit": (0, 3, 6), "mlp": (0, 8, 26)}
+TAILS = {
+    "resnet32-gn": (0, 4, 13),
+    "resnet32-bn": (0, 4, 13),
+    "vit": (0, 3, 6),
+    "vit-100": (3,),
+    "vit-1000": (3,),
+    "mlp": (0, 8, 26),
+}
 FAMILY_AT = {"vit": 3, "mlp": 8}
+BY_CLASSES = ("plain", "CC-SAM, classifier")
+"""What is timed for 100 and 1,000 classes."""
 WARM_UP, BATCHES = 2, 4
 
 
@@ -45,6 +54,8 @@ def main() -> None:
             if (name, tail_rows) in done:
                 continue
             contenders = PLAIN | OURS | (FAMILY if tail_rows == FAMILY_AT.get(name) else {})
+            if name.startswith("vit-"):
+                contenders = {each: (PLAIN | FAMILY)[each] for each in BY_CLASSES}
             rounds = asked.rounds * (20 if name == "mlp" else 1)
             case = {
                 "workload": name,

@@ -25,7 +25,7 @@ def tables(found: dict) -> str:
         "| model, batch | tail rows | plain step, ms | " + " | ".join(BESIDE) + " | limit 1 + t |",
         "|---|---|---|" + "---|" * (len(BESIDE) + 1),
     ]
-    for case in found["cases"]:
+    for case in (each for each in found["cases"] if "ImbSAM" in each["steps"]):
         steps = case["steps"]
         share = case["tail_rows"] / case["batch"]
         cells = [
@@ -39,6 +39,11 @@ def tables(found: dict) -> str:
     for name in wide[0]["steps"] if wide else ():
         if name != "plain":
             lines.append(f"| {name} | " + " | ".join(f"{case['steps'][name]['ratio']:.2f}" for case in wide) + " |")
+    by_class = "CC-SAM, classifier"
+    classes = [case for case in found["cases"] if by_class in case["steps"] and case["workload"].startswith("vit")]
+    if len(classes) > 1:
+        ratios = ", ".join(f"{case['title']}: {case['steps'][by_class]['ratio']:.2f}" for case in classes)
+        lines += ["", f"{by_class}, by the number of classes: {ratios}."]
     machine = found["machine"]
     loads = sorted(case["load"] for case in found["cases"])
     lines += [

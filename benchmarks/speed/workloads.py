@@ -92,5 +92,7 @@ WORKLOADS = {
     "resnet32-gn": Workload("ResNet-32, GroupNorm", _resnet("group"), (3, 32, 32), 128),
     "resnet32-bn": Workload("ResNet-32, BatchNorm", _resnet("batch"), (3, 32, 32), 128),
     "vit": Workload("ViT, depth 6, width 192", ViT, (3, 32, 32), 64),
+    "vit-100": Workload("ViT, 100 classes", ViT, (3, 32, 32), 64, classes=100),
+    "vit-1000": Workload("ViT, 1,000 classes", ViT, (3, 32, 32), 64, classes=1000),
     "mlp": Workload("MLP 3 x 256, 30 columns", _mlp, (30,), 256),
 }

@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         f"| [{name}]({page_of(name)}) | {method.family} | {method.does} | {method.take} | {method.cost} |"
         for name, method in METHODS.items()
     ]
-    table = "\n".join(["| method | family | what it does | when to take it | cost |", "|---|---|---|---|---|", *rows])
+    table = "\n".join(["| method | family | what it does | when to use it | cost |", "|---|---|---|---|---|", *rows])
     start = re.search(SECTION, markdown)
     assert start is not None
     return f"{markdown[: start.start()]}{table}\n\n{SECTION.sub('', markdown[start.start() :])}"

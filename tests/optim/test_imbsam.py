@@ -1,5 +1,7 @@
 """ImbSAM against its formula, the published code's rule, and its two limits."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 import oracles
 from cases import BATCH_NORM, BATCHES, CASES, COUPLED, HEAD_AND_TAIL, INDEPENDENT, MLP, NO_TAIL, TAIL, Case
 from imbsam.errors import OptionError
-from imbsam.optim import Gradient, ImbSAM
+from imbsam.optim import Gradient, ImbSAM, Term
 from optim.loops import (
     adamw,
     assert_gradients_close,
@@ -154,6 +156,56 @@ def test_the_row_plan_equals_forwarding_everything(case: Case) -> None:
     take_step(imbsam(case, model), model, case.loss, (x, y))
     take_step(imbsam(case, twin), twin, case.loss, (x[order], y[order]))
     torch.testing.assert_close(contents(model), contents(twin), atol=1e-12, rtol=0)
+
+
+class InTheirOrder(ImbSAM):
+    """The same method, with a plan made anew for every batch."""
+
+    def ordered_terms(self, targets: Tensor) -> tuple[Sequence[Term], Tensor | None]:
+        return self.terms(targets), None
+
+
+@pytest.mark.parametrize("tail_weight", [1.0, 3.0])
+@pytest.mark.parametrize("case", INDEPENDENT, ids=str)
+def test_the_kept_plan_of_a_pattern_makes_the_same_step_bit_for_bit(case: Case, tail_weight: float) -> None:
+    model, twin = case.model(), case.model()
+    kept = ImbSAM(sgd(model.parameters()), TAIL, tail_weight=tail_weight)
+    anew = InTheirOrder(sgd(twin.parameters()), TAIL, tail_weight=tail_weight)
+    draw = torch.Generator().manual_seed(0)
+    batches = [(x[order], y[order]) for x, y in case.batches() for order in (torch.randperm(len(y), generator=draw),)]
+    for x, y in [*case.batches(), *batches]:
+        losses = [take_step(kept, model, case.loss, (x, y)), take_step(anew, twin, case.loss, (x, y))]
+        torch.testing.assert_close(losses[0], losses[1], atol=1e-12, rtol=0)
+        assert identical(contents(model), contents(twin))
+
+
+def test_a_plan_is_kept_for_a_number_of_tail_rows_and_not_for_an_option_that_has_changed() -> None:
+    model = MLP.model()
+    optimizer = ImbSAM(sgd(model.parameters()), TAIL, model=model)
+    plans = optimizer._lay_out
+    for rows in ([0, 2, 1, 2], [2, 0, 2, 1], [1, 2, 2, 0]):
+        make_passes(optimizer, model, MLP.loss, MLP.batch(torch.tensor(rows)))
+        optimizer.step()
+    assert (plans.cache_info().misses, plans.cache_info().hits) == (1, 2)
+    optimizer.tail_weight = 5.0
+    x, y = MLP.batch(torch.tensor([0, 2, 1, 2]))
+    params = list(model.parameters())
+    expected = oracles.imbsam_gradient(
+        params, lambda rows: MLP.loss(model(x[rows]), y[rows]), TAIL[y], [0.05] * len(params), tail_weight=5.0
+    )
+    make_passes(optimizer, model, MLP.loss, (x, y))
+    assert_gradients_close(gradients(model), expected)
+
+
+def test_terms_of_a_subclass_are_the_ones_that_are_used() -> None:
+    class Still(ImbSAM):
+        def terms(self, targets: Tensor) -> list[Term]:
+            return [Term(torch.full((len(targets),), 1 / len(targets), dtype=torch.float64))]
+
+    model, twin = MLP.model(), MLP.model()
+    take_step(Still(sgd(model.parameters()), TAIL), model, MLP.loss, MLP.batch(BATCHES[0]))
+    plain_step(sgd(twin.parameters()), twin, MLP.loss, MLP.batch(BATCHES[0]))
+    assert identical(contents(model), contents(twin))
 
 
 def test_a_tail_class_alone_is_perturbed() -> None:

@@ -33,7 +33,10 @@ class Pass:
     def rows(self) -> Tensor:
         """Indices of the rows to forward, shape ``(R,)``, int64, on the targets' device."""
         planned, span = self._planned, self._span
-        rows = torch.arange(span.start, span.stop) if planned.rows is None else planned.rows[span]
+        if planned.rows is None:
+            rows = torch.arange(span.start, span.stop)
+        else:
+            rows = planned.rows[span] if self._step.order is None else self._step.order[planned.rows[span]]
         return rows.to(self._step.device, non_blocking=True)
 
     def select(self, *batch: Tensor) -> tuple[Tensor, ...]:

@@ -34,6 +34,9 @@ from imbsam.optim.ascent import Ascent, Gradient
 MOST_SKIPS_IN_A_ROW = 20
 """Skipped steps in a row after which the cause cannot be a single batch."""
 
+PATTERNS = 32
+"""Number of patterns of weights of which the plan is kept."""
+
 RowsClosure = Callable[[Tensor], Tensor]
 LossClosure = Callable[[], Tensor]
 
@@ -188,7 +191,7 @@ class SharpnessAware(Counting):
         self._step: Step | None = None
         # Terms that the number of rows alone decides are made once for each, and so is the plan of the same terms.
         self._by_size = lru_cache(8)(of_size)
-        self._lay_out = lru_cache(8)(plan)
+        self._lay_out = lru_cache(PATTERNS)(plan)
         self._check_climb()
         # Ranks would have to agree on it.
         self._rows_unchecked = self.check_rows and self._ranks.size == 1
@@ -205,6 +208,19 @@ class SharpnessAware(Counting):
             Terms for the mean over the batch; the same number for every batch.
         """
         raise NotImplementedError
+
+    def ordered_terms(self, targets: Tensor) -> tuple[Sequence[Term], Tensor | None]:
+        """Return the terms with the batch's rows in an order of the method's own, where rows do not see each other.
+
+        In that order few patterns of weights occur, so that terms and the plan of a pattern are made once.
+
+        Args:
+            targets: As for :meth:`terms`.
+
+        Returns:
+            The terms, without a ``select``, and the order, shape ``(B,)``, int64; ``None`` is the rows' own order.
+        """
+        return self.terms(targets), None
 
     @outside_graphs
     def passes(self, targets: Tensor, *, loss_scale: float = 1.0, accumulate: bool = False) -> Step:

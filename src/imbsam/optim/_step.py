@@ -44,6 +44,7 @@ class Step:
         life: State of the step: made, open, waiting or over.
         batch_size: Rows of the batch.
         device: Device of the targets, and so of the rows' indices.
+        order: Order of the batch's rows in which the passes are planned, shape ``(B,)``, int64; ``None`` for their own.
         memory: Tensors that ascent and method will keep, by name, once the step has been made.
         norms: Norms of the ascent gradients so far, scalars without graph.
         left: A parameter with a gradient from the passes, and the version of that gradient then.
@@ -83,8 +84,23 @@ class Step:
             self._before, self._after = torch.zeros(2, self.batch_size, dtype=torch.float64)
 
     def _plan(self, classes: Tensor) -> None:
-        method, ranks = self._method, self._method._ranks
-        terms = [t if t.ascent is None or method._moves(t) else t.at_the_weights() for t in method.terms(classes)]
+        method, ranks, modules = self._method, self._method._ranks, self._method._modules
+        if modules.look():
+            if method.model is not None:
+                method._check_model(method.model)
+            method._weights = Weights(method.model, method.perturb)
+        batchnorms = modules.batchnorms
+        live = batchnorms.live
+        whole = method.rows == "all" or (live and batchnorms.need_the_batch)
+        # Buffers that a forward moves need the whole batch once, at the weights.
+        coupled = whole or live or modules.buffers.move
+        in_order = not coupled and method.row_multiple == 1 and ranks.size == 1
+        terms, self.order = method.ordered_terms(classes) if in_order else (method.terms(classes), None)
+        if not all(t.ascent is None or method._moves(t) for t in terms):
+            # One pass of the whole batch, in its own order, makes this step.
+            own = terms if self.order is None else method.terms(classes)
+            terms = [t if t.ascent is None or method._moves(t) else t.at_the_weights() for t in own]
+            self.order = None
         ranks.compare(lambda: described(method))
         mean_rows, need = ranks.agree(self.batch_size, terms, step=method.steps)
         if mean_rows != self.batch_size:
@@ -94,20 +110,11 @@ class Step:
         memory = method.memory
         self._kept = [memory.get(memory_name(k, term), {}) if memory else {} for k, term in enumerate(terms)]
         self._fresh = tuple([method.ascent.needs_gradient(kept, method.steps) for kept in self._kept])
-        modules = method._modules
-        if modules.look():
-            if method.model is not None:
-                method._check_model(method.model)
-            method._weights = Weights(method.model, method.perturb)
-        batchnorms = modules.batchnorms
-        live = batchnorms.live
-        whole = method.rows == "all" or (live and batchnorms.need_the_batch)
         context_rows = method.context_rows or (batchnorms.context_rows if live else 0)
         self._planned = method._lay_out(
             tuple(terms),
             need,
-            # Buffers that a forward moves need the whole batch once, at the weights.
-            coupled=whole or live or modules.buffers.move,
+            coupled=coupled,
             statistics="batch" if whole else method.batch_statistics,
             context_rows=context_rows if live else 0,
             row_multiple=method.row_multiple,

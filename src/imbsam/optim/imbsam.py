@@ -1,15 +1,18 @@
 """ImbSAM: only the tail classes get a flat minimum."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Unpack
 
+import torch
 from torch import Tensor
 
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Common
 from imbsam.optim._several import Base
-from imbsam.optim._sharpness_aware import SharpnessAware
+from imbsam.optim._sharpness_aware import PATTERNS, SharpnessAware
 from imbsam.optim._targets import row_shares
-from imbsam.optim._terms import Term, checked_tail, divided, mean_weights
+from imbsam.optim._terms import Term, checked_tail, divided, mean_weights, weighed
 from imbsam.optim.ascent import Ascent
 
 
@@ -64,9 +67,29 @@ class ImbSAM(SharpnessAware):
         """Return the head's mean loss unperturbed, and the tail's perturbed along its own gradient."""
         in_tail = row_shares(targets, self.tail)
         if not bool(in_tail.any()):
-            same = self._by_size(targets.shape[0])
-            return [same.still, same.nothing]
-        head, tail = divided(mean_weights(targets), in_tail)
-        if self.tail_weight != 1:
-            _, tail = divided(mean_weights(targets, self.tail_weight), in_tail)
-        return [Term(head), Term(tail, ascent=tail)]
+            return self._of_counts(targets.shape[0], 0, self.tail_weight)
+        return _terms(in_tail, self.tail_weight)
+
+    def ordered_terms(self, targets: Tensor) -> tuple[Sequence[Term], Tensor | None]:
+        """Return the terms with the tail's rows first: their number alone then decides."""
+        if targets.ndim != 1 or type(self).terms is not ImbSAM.terms:
+            return self.terms(targets), None
+        in_tail = row_shares(targets, self.tail)
+        tail_rows = weighed(in_tail)
+        terms = self._of_counts(len(targets), len(tail_rows), self.tail_weight)
+        return terms, torch.cat([tail_rows, weighed(~in_tail)]) if len(tail_rows) else None
+
+    def _bind(self) -> None:
+        super()._bind()
+        self._of_counts = lru_cache(PATTERNS)(_of_counts)
+
+
+def _of_counts(rows: int, tail_rows: int, tail_weight: float) -> list[Term]:
+    return _terms(torch.arange(rows) < tail_rows, tail_weight)
+
+
+def _terms(in_tail: Tensor, tail_weight: float) -> list[Term]:
+    head, tail = divided(mean_weights(in_tail), in_tail)
+    if tail_weight != 1:
+        _, tail = divided(mean_weights(in_tail, tail_weight), in_tail)
+    return [Term(head), Term(tail, ascent=tail)]
