@@ -94,4 +94,6 @@ def test_every_recipe_is_a_command_that_exists() -> None:
         assert isinstance(command, Train | Reproduce)
         if isinstance(command, Train) and command.options.data.target is None:
             assert command.options.data.sampler == "shuffle"
+            # The lists of photographs are larger than what is padded.
+            assert command.options.data.augment == ("auto" if "@" in words[1] else "cifar")
             assert command.options.training.average == "none"

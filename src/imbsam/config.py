@@ -81,10 +81,11 @@ class DataOptions:
     fit: Literal["auto", "crop", "pad"] = "auto"
     """Images: crop cuts the largest square out of the centre; pad keeps the whole image and fills the rest with the
     colour of its border. auto: crop from 128 pixels a side, else pad."""
-    augment: Literal["auto", "none", "cifar", "imagenet", "trivial", "randaugment"] = "auto"
-    """Images: cifar (pad, crop, flip), imagenet (random resized crop, flip, colour). auto: by image size. trivial: crop
-    and flip by image size, then one random operation of random strength (TrivialAugment wide). randaugment: the same
-    with two operations of strength 9 of 30."""
+    augment: Literal["auto", "none", "crop", "cifar", "imagenet", "trivial", "randaugment"] = "auto"
+    """Images: crop (pad with the border's colour, crop, flip), cifar (the same with black), imagenet (random resized
+    crop, flip, colour). auto: crop or imagenet, by image size. trivial: crop and flip by image size, then one random
+    operation of random strength (TrivialAugment wide). randaugment: the same with two operations of strength 9 of
+    30."""
     sampler: Literal["auto", "shuffle", "balanced", "square-root", "repeated", "gathered"] = "auto"
     """Order of the training samples. shuffle: each once per epoch. balanced: classes equally often. square-root: by the
     roots of their counts. repeated: each once, plus copies of samples of rare classes. gathered: each once, with the

@@ -5,7 +5,7 @@ from PIL import Image
 
 from imbsam.data import evaluation_transform, training_transform
 from imbsam.data.seeding import generator
-from imbsam.data.transforms import CifarAugmentation, ImageNetAugmentation
+from imbsam.data.transforms import ImageNetAugmentation, PaddedCrop
 from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, TableSpec
 
@@ -27,7 +27,7 @@ def test_evaluation_normalises_each_channel():
     assert inputs.dtype == torch.float32
 
 
-@pytest.mark.parametrize("augment", ["none", "cifar", "imagenet", "trivial", "randaugment"])
+@pytest.mark.parametrize("augment", ["none", "crop", "cifar", "imagenet", "trivial", "randaugment"])
 def test_the_raw_images_are_not_changed(augment):
     images = noise()
     before = images.clone()
@@ -35,7 +35,7 @@ def test_the_raw_images_are_not_changed(augment):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("augment", ["cifar", "imagenet", "trivial", "randaugment"])
+@pytest.mark.parametrize("augment", ["crop", "cifar", "imagenet", "trivial", "randaugment"])
 def test_the_generator_decides_the_augmentation(augment):
     transform = training_transform(SPEC, augment)
     first, again, other = (transform(noise(), generator(seed)) for seed in (0, 0, 1))
@@ -44,12 +44,15 @@ def test_the_generator_decides_the_augmentation(augment):
     assert first.shape == (6, 3, 16, 24)
 
 
-def test_cifar_gives_a_shifted_window_of_the_zero_padded_image_or_its_mirror_image():
+@pytest.mark.parametrize("augment", ["cifar", "crop"])
+def test_a_small_image_becomes_a_shifted_window_of_the_padded_image_or_its_mirror_image(augment):
     images = noise(count=64, channels=1, height=8, width=8)
-    inputs = training_transform(PLAIN, "cifar")(images, generator(0)).round().byte()
+    inputs = training_transform(PLAIN, augment)(images, generator(0)).round().byte()
     mirrored, shifts = 0, set()
     for image, found in zip(images[:, 0].numpy(), inputs[:, 0].numpy(), strict=True):
-        padded = np.zeros((10, 10), np.uint8)
+        border = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
+        colour = np.sort(border)[(len(border) - 1) // 2] if augment == "crop" else 0
+        padded = np.full((10, 10), colour, np.uint8)
         padded[1:9, 1:9] = image
         hits = [
             (top, left, flip)
@@ -142,7 +145,7 @@ def test_an_unknown_augmentation_is_refused():
 
 
 @pytest.mark.parametrize("augment", ["trivial", "randaugment"])
-@pytest.mark.parametrize(("size", "base"), [(96, CifarAugmentation), (97, ImageNetAugmentation)])
+@pytest.mark.parametrize(("size", "base"), [(96, PaddedCrop), (97, ImageNetAugmentation)])
 def test_a_policy_follows_the_crop_and_flip_that_fits_the_size(augment, size, base):
     spec = ImageSpec(3, size, size, (0.0,) * 3, (1.0,) * 3)
     transform, images = training_transform(spec, augment), noise(count=3, height=size, width=size)

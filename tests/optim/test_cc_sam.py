@@ -244,9 +244,10 @@ def test_classifier_leaves_no_hook_and_no_layer_behind() -> None:
 
 def test_classifier_has_to_be_a_layer_of_the_model() -> None:
     model = MLP.model()
-    for given, name in ((model, "fc"), (model, "1"), (None, "2")):
-        with pytest.raises(OptionError, match=r"has to name a nn\.Linear of the model"):
-            CCSAM(sgd(model.parameters()), PRIORS, model=given, classifier=name)
+    told = {"fc": r"'fc' is no nn\.Linear of the model; they are: 0, 2\.", "1": "'1' is no", "2": "give model="}
+    for name, message in told.items():
+        with pytest.raises(OptionError, match=message):
+            CCSAM(sgd(model.parameters()), PRIORS, model=None if name == "2" else model, classifier=name)
 
 
 @pytest.mark.parametrize("options", [{"flat": 1.0}, {"ascent": Gradient()}], ids=str)

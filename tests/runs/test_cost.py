@@ -35,6 +35,13 @@ def test_imbsam_costs_one_and_the_tails_share_exactly() -> None:
     assert not cost.couples_rows
 
 
+def test_options_that_name_layers_of_the_model_are_counted() -> None:
+    some = expected_cost("digits", options(method="imbsam", perturb=["hidden.*"]))
+    assert some == expected_cost("digits", options(method="imbsam"))
+    one_layer = expected_cost("digits", options(method="cc-sam", method_options=["classifier=classifier"]))
+    assert one_layer.ratio == pytest.approx(2, abs=0.05)
+
+
 def test_a_reused_direction_costs_one_but_for_the_first_step() -> None:
     cost = expected_cost("digits", options(method="imbsam", ascent="reuse"))
     assert 1 < cost.ratio < 1.01

@@ -163,7 +163,7 @@ def test_a_narrow_resnet_trains_on_a_folder_of_images(tmp_path, pets, train, val
 
 def test_images_of_16_pixels_get_the_defaults_of_images(tmp_path, pets, train):
     config = train(tmp_path / "run", pets, width=0.25, epochs=1).config
-    assert (config["model"], config["augment"], config["batch_size"], config["rho"]) == ("resnet20", "cifar", 32, 0.05)
+    assert (config["model"], config["augment"], config["batch_size"], config["rho"]) == ("resnet20", "crop", 32, 0.05)
 
 
 def test_clipping_bounds_what_a_step_moves(tmp_path, train):

@@ -52,6 +52,10 @@ def test_the_loss_of_an_epoch_is_that_of_its_rows(tmp_path, train):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
+        (
+            {"mix": "cutmix", "method": "cc-sam", "method_options": ["classifier=classifier"]},
+            "classifier=... takes images of a single class, but --mix cutmix",
+        ),
         ({"mix": "mixup", "loss": "ldam"}, "--loss ldam has a margin for a single class, but --mix mixup"),
         ({"label_smoothing": 0.1, "loss": "ldam"}, "but --label-smoothing 0.1 gives an image several"),
         ({"mix_alpha": 0.2}, "--mix-alpha needs mixed images"),

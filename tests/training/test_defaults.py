@@ -34,7 +34,7 @@ def test_kind_of_data_goes_by_the_longer_side(spec, kind):
     ("source", "spec", "expected"),
     [
         ("digits", image(8), {"model": "mlp", "epochs": 100, "batch_size": 32, "rho": 0.2, "imbalance": 50.0}),
-        ("photos", image(32), {"model": "resnet20", "epochs": 52, "batch_size": 32, "rho": 0.05, "augment": "cifar"}),
+        ("photos", image(32), {"model": "resnet20", "epochs": 52, "batch_size": 32, "rho": 0.05, "augment": "crop"}),
         ("photos", image(224), {"model": "resnet18", "augment": "imagenet", "imbalance": None, "rare": "last"}),
         ("a.csv", TableSpec(3, ()), {"model": "mlp", "epochs": 60, "augment": "none", "rho": 0.05, "lr": 0.1}),
     ],

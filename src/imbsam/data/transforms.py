@@ -18,10 +18,12 @@ from imbsam.errors import OptionError
 from imbsam.inputs import ImageSpec, InputSpec
 
 Transform = Callable[[Tensor, Draws], Tensor]
-Augment = Literal["none", "cifar", "imagenet", "trivial", "randaugment"]
+Augment = Literal["none", "crop", "cifar", "imagenet", "trivial", "randaugment"]
 
 LARGEST_PADDED = 96
 """Longer side in pixels up to which images are padded and cropped; larger ones are cropped and resized."""
+
+Padding = Literal["border", "zeros"]
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 LUMA = (0.299, 0.587, 0.114)
@@ -33,10 +35,11 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
 
     Args:
         spec: Form of the model's inputs.
-        augment: ``"none"``; ``"cifar"`` for a random crop after zero padding by an eighth of the side (4 of 32 pixels)
-            and a random flip; ``"imagenet"`` for a random resized crop, random flip and colour jitter; ``"trivial"`` or
-            ``"randaugment"`` for the crop and flip of cifar, or of imagenet where a side is above 96 pixels, followed
-            by that :func:`~imbsam.data.policies.policy` instead of the jitter.
+        augment: ``"none"``; ``"crop"`` for a random crop after padding by an eighth of the side (4 of 32 pixels) with
+            the median colour of the image's border, and a random flip; ``"cifar"`` for the same padded with zeros, as
+            published for CIFAR; ``"imagenet"`` for a random resized crop, random flip and colour jitter;
+            ``"trivial"`` or ``"randaugment"`` for the crop and flip of crop, or of imagenet where a side is above 96
+            pixels, followed by that :func:`~imbsam.data.policies.policy` instead of the jitter.
 
     Returns:
         The transform.
@@ -50,17 +53,17 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
         return evaluation_transform(spec)
     if not isinstance(spec, ImageSpec):
         raise OptionError(f"augment={augment!r} is for images, but the data are a table. Use augment='none'.")
-    if augment != "cifar" and spec.channels not in (1, 3):
+    if augment == "crop" or augment == "cifar":
+        return PaddedCrop(spec, padding="border" if augment == "crop" else "zeros")
+    if spec.channels not in (1, 3):
         raise OptionError(
             f"augment={augment!r} takes grey or RGB images, but these have {spec.channels} channels. "
-            "Use augment='cifar'."
+            "Use augment='crop'."
         )
-    if augment == "cifar":
-        return CifarAugmentation(spec)
     if augment == "imagenet":
         return ImageNetAugmentation(spec)
     is_small = max(spec.height, spec.width) <= LARGEST_PADDED
-    return (CifarAugmentation if is_small else ImageNetAugmentation)(spec, policy=policy(augment, spec))
+    return (PaddedCrop if is_small else ImageNetAugmentation)(spec, policy=policy(augment, spec))
 
 
 def evaluation_transform(spec: InputSpec) -> Transform:
@@ -94,15 +97,18 @@ class Normalise:
 
 
 @dataclass(frozen=True)
-class CifarAugmentation:
-    """Zero padding, random crop, random horizontal flip, and normalisation (He et al. 2016, section 4.2).
+class PaddedCrop:
+    """Padding, random crop, random horizontal flip, and normalisation (He et al. 2016, section 4.2, with zeros).
 
     Args:
         spec: Size and normalisation of the result.
+        padding: ``"border"`` for the median colour of each image's border, so that an object on a plain ground stays on
+            it; ``"zeros"`` for black.
         policy: Further augmentation of the cropped images.
     """
 
     spec: ImageSpec
+    padding: Padding = "border"
     policy: Policy | None = None
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
@@ -118,6 +124,11 @@ class CifarAugmentation:
         count, _, height, width = images.shape
         pad_y, pad_x = max(1, height // 8), max(1, width // 8)
         padded = functional.pad(images, (pad_x, pad_x, pad_y, pad_y))
+        if self.padding == "border":
+            outside = functional.pad(
+                torch.ones(height, width, dtype=torch.bool), (pad_x, pad_x, pad_y, pad_y)
+            ).logical_not()
+            padded = torch.where(outside, border_colour(images)[:, :, None, None], padded)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         top = whole_numbers(2 * pad_y + 1, count, generator)
         left = whole_numbers(2 * pad_x + 1, count, generator)
@@ -212,6 +223,12 @@ class ImageNetAugmentation:
         if self.policy is not None:
             return Normalise(self.spec)(self.policy(flipped, generator))
         return Normalise(self.spec)(_colour_jitter(flipped.to(torch.float32), self.jitter, generator))
+
+
+def border_colour(images: Tensor) -> Tensor:
+    """Return the median of the outermost pixels of each channel, shape ``(b, C)``, of images ``(b, C, H, W)``."""
+    edges = [images[:, :, 0], images[:, :, -1], images[:, :, 1:-1, 0], images[:, :, 1:-1, -1]]
+    return torch.cat(edges, 2).median(2).values
 
 
 def _flip_half(images: Tensor, generator: Draws) -> Tensor:

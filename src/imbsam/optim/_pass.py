@@ -36,7 +36,8 @@ class Pass:
         if planned.rows is None:
             rows = torch.arange(span.start, span.stop)
         else:
-            rows = planned.rows[span] if self._step.order is None else self._step.order[planned.rows[span]]
+            rows = planned.rows if self._size == planned.rows.numel() else planned.rows[span]
+            rows = rows if self._step.order is None else self._step.order.index_select(0, rows)
         return rows.to(self._step.device, non_blocking=True)
 
     def select(self, *batch: Tensor) -> tuple[Tensor, ...]:

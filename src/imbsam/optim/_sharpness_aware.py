@@ -215,7 +215,7 @@ class SharpnessAware(Counting):
         In that order few patterns of weights occur, so that terms and the plan of a pattern are made once.
 
         Args:
-            targets: As for :meth:`terms`.
+            targets: Classes ``(B,)`` or memberships ``(B, C)``, as for :meth:`terms`.
 
         Returns:
             The terms, without a ``select``, and the order, shape ``(B,)``, int64; ``None`` is the rows' own order.

@@ -137,11 +137,13 @@ class CCSAM(SharpnessAware):
 
     def _bind(self) -> None:
         if self.classifier is not None:
-            found = dict(self.model.named_modules()).get(self.classifier) if self.model is not None else None
-            if type(found) is not nn.Linear:
-                raise OptionError(
-                    f"classifier={self.classifier!r} has to name a nn.Linear of the model, which is given as model=."
-                )
+            if self.model is None:
+                raise OptionError(f"classifier={self.classifier!r} is a layer of the model: give model=.")
+            linear = {name: layer for name, layer in self.model.named_modules() if type(layer) is nn.Linear}
+            found = linear.get(self.classifier)
+            if found is None:
+                names = ", ".join([*(["..."] if len(linear) > 3 else []), *list(linear)[-3:]]) or "none"
+                raise OptionError(f"classifier={self.classifier!r} is no nn.Linear of the model; they are: {names}.")
             self._layer = found
         super()._bind()
         if self.classifier is not None and self.distributed:

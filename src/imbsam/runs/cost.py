@@ -1,7 +1,7 @@
 """Cost of a method's steps relative to plain ones, counted on the run's own batches before training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import torch
@@ -17,6 +17,9 @@ from imbsam.training.random_numbers import own_random_numbers
 
 STEPS = 200
 """Number of steps that are counted, or all steps of a run with fewer."""
+
+LAYER = CLASSIFIER = "classifier"
+"""The method option that names a layer, and the name of the small model's last layer."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,12 @@ def cost_of(problem: setup.Problem) -> Cost:
     rows = forwarded = backward = with_tail = 0
     in_tail = 0.0
     with own_random_numbers(seed, torch.device("cpu")):
-        model = nn.Sequential(*_features(layers), nn.Linear(2, len(problem.dataset.classes)))
+        model = nn.Sequential(*_features(layers))
+        model.add_module(CLASSIFIER, nn.Linear(2, len(problem.dataset.classes)))
         each_epoch = len(_epoch(problem, 0))
         epochs = min(setup.epochs_of(problem.options), max(1, STEPS // each_epoch))
         steps = min(STEPS, epochs * each_epoch)
-        optimizer = setup.build_optimizer(problem, model, total_steps=steps)
+        optimizer = setup.build_optimizer(_of_its_layers(problem), model, total_steps=steps)
         for _, y in islice(chain.from_iterable(_epoch(problem, epoch) for epoch in range(epochs)), steps):
             ones = torch.ones(len(y), 1)
             with optimizer.passes(y) as passes:
@@ -96,6 +100,13 @@ def cost_of(problem: setup.Problem) -> Cost:
             in_tail += float(shares.sum())
             with_tail += bool(shares.any())
     return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, bool(layers))
+
+
+def _of_its_layers(problem: setup.Problem) -> setup.Problem:
+    """Return the problem with options that name layers of the small model, where they name layers of the real one."""
+    pairs = problem.options.method.method_options
+    named = [f"{LAYER}={CLASSIFIER}" if pair.partition("=")[0] == LAYER else pair for pair in pairs]
+    return replace(problem, options=problem.options.updated({"perturb": "all", "method_options": named}))
 
 
 def _epoch(problem: setup.Problem, number: int) -> data.Epoch:

@@ -154,7 +154,7 @@ def not_learnt(found: Metrics | None, tail: Sequence[bool], used: Mapping[str, o
     augmented = used.get("augment", "none") != "none"
     ways = [
         ("train longer (--epochs)", True),
-        ("augment more (--augment trivial)", used.get("augment") in ("cifar", "imagenet")),
+        ("augment more (--augment trivial)", used.get("augment") in ("crop", "cifar", "imagenet")),
         (
             "let the loss weight the rare classes (--loss logit-adjustment)",
             used.get("loss") in ("cross-entropy", "focal"),

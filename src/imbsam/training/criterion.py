@@ -77,6 +77,11 @@ def check_soft_targets(options: Options) -> None:
             f"--loss ldam has a margin for a single class, but {asked} gives an image several. Choose another loss, "
             "for example --loss logit-adjustment."
         )
+    if chosen.mix != "none" and any(pair.startswith("classifier=") for pair in options.method.method_options):
+        raise OptionError(
+            f"--method-options classifier=... takes images of a single class, but --mix {chosen.mix} gives an image "
+            "several. Leave one of the two out."
+        )
     if smoothing and "label_smoothing" in loss_values(options):
         raise OptionError(
             "--label-smoothing and --loss-options label_smoothing=... are the same option: give only one of them."

@@ -21,7 +21,7 @@ Kind = Literal["tiny", "image", "large", "table"]
 
 DEFAULTS: dict[Kind, dict[str, object]] = {
     "tiny": {"model": "mlp", "augment": "none", "epochs": 100, "batch_size": 32, "rho": 0.2},
-    "image": {"model": "resnet20", "augment": "cifar", "epochs": 30, "rho": 0.05},
+    "image": {"model": "resnet20", "augment": "crop", "epochs": 30, "rho": 0.05},
     "large": {"model": "resnet18", "augment": "imagenet", "epochs": 30, "rho": 0.05},
     "table": {"model": "mlp", "augment": "none", "epochs": 60, "batch_size": 128, "rho": 0.05},
 }

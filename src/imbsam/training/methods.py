@@ -213,14 +213,18 @@ def ascent_options(ascent: str) -> dict[str, object]:
     return {p.name: p.default for p in signature(ASCENTS[ascent]).parameters.values()} if ascent in ASCENTS else {}
 
 
+LAYERS = frozenset({"classifier"})
+"""Options without a default whose value is the name of a layer."""
+
+
 def values_of(pairs: Sequence[str], option: str, defaults: Mapping[str, object]) -> dict[str, object]:
     """Read pairs of the form NAME=VALUE.
 
     Args:
         pairs: Pairs as the user typed them.
         option: Name of the command-line option, for the message.
-        defaults: Known names and their defaults; a value must have the type of its default, or be a whole number where
-            that is None.
+        defaults: Known names and their defaults; a value must have the type of its default. Where that is None, it is a
+            whole number, except for :data:`LAYERS`.
 
     Raises:
         OptionError: If one is not a pair, its name is unknown, or its value has another type.
@@ -234,7 +238,7 @@ def values_of(pairs: Sequence[str], option: str, defaults: Mapping[str, object])
         if name not in defaults:
             known = ", ".join(defaults) or "none"
             raise OptionError(f"{option} {pair}: there is no option {name!r}; there are: {known}.")
-        kind = int if defaults[name] is None else type(defaults[name])
+        kind = type(defaults[name]) if defaults[name] is not None else str if name in LAYERS else int
         try:
             values[name] = TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
