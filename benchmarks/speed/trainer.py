@@ -112,7 +112,8 @@ def step_alone(dataset: data.Dataset, model: nn.Module) -> Block:
     """The limit of any loop in this memory format and float32: plain steps on a batch that is ready."""
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    source = data.batches(dataset.train, batch_size=BATCH, transform=data.evaluation_transform(dataset.spec))
+    transform = data.evaluation_transform(dataset.spec)
+    source = data.batches(dataset.train, batch_size=BATCH, shuffle=True, transform=transform)
     x, y = next(iter(source))
     x = x.contiguous(memory_format=torch.channels_last)
 

@@ -65,6 +65,12 @@ def test_small_images_are_kept_whole_and_photographs_are_cropped(long_things, fi
     assert torch.equal(again.batch(torch.arange(len(again))), pixels)
 
 
+def test_where_images_keep_their_size_it_is_said_that_nothing_is_fitted(class_folders):
+    notes = load(str(class_folders), fit="pad").notes
+    assert any("keep that size: --fit has nothing to do" in note for note in notes)
+    assert not any("--fit" in note for note in load(str(class_folders)).notes)
+
+
 def test_a_folder_from_before_the_choice_is_read_as_it_was(long_things):
     dataset = load(str(long_things), fit="crop")
     earlier = {name: value for name, value in dataset.preprocess.items() if name != "fit"}

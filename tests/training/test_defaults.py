@@ -171,7 +171,7 @@ def test_nothing_is_left_open():
     flat = resolved(Options(), "digits", image(8), PRIORS).flat()
     open_options = {name for name, value in flat.items() if value in (None, "auto")}
     # These stay as the user has them: they name things that a run may do without, or the machine.
-    optional = {"target", "image_size", "weights", "reweight_from", "clip_norm", "threads", "device", "tail"}
+    optional = {"target", "image_size", "fit", "weights", "reweight_from", "clip_norm", "threads", "device", "tail"}
     optional |= {"separator", "decimal", "encoding", "repeat_threshold", "anneal_from"}
     # What the optimizer chooses by the model's layers.
     assert open_options == {*optional, "context_rows", "tune"}

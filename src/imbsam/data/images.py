@@ -249,13 +249,9 @@ def square(channels: int, side: int, fit: Fit | None) -> Geometry:
         side: Side in pixels.
         fit: See :func:`image_parts`.
     """
-    fit = fit or usual_fit(side)
-    return Geometry(channels, side, side, CENTRE_CROP if fit == "crop" and side >= SMALLEST_PHOTOGRAPH else 1.0, fit)
-
-
-def usual_fit(side: int) -> Fit:
-    """Return how an image becomes a square of this many pixels a side, unless the user chooses."""
-    return "crop" if side >= SMALLEST_PHOTOGRAPH else "pad"
+    is_photograph = side >= SMALLEST_PHOTOGRAPH
+    fit = fit or ("crop" if is_photograph else "pad")
+    return Geometry(channels, side, side, CENTRE_CROP if fit == "crop" and is_photograph else 1.0, fit)
 
 
 def _geometry(headers: Sequence[Header], image_size: int | None, fit: Fit | None, notes: list[str]) -> Geometry:
@@ -263,6 +259,8 @@ def _geometry(headers: Sequence[Header], image_size: int | None, fit: Fit | None
     sizes = {(header.height, header.width) for header in headers}
     height, width = next(iter(sizes))
     if image_size is None and len(sizes) == 1 and max(height, width) <= LARGEST_KEPT_SIDE:
+        if fit is not None:
+            notes.append(f"images are {height}x{width} pixels and keep that size: --fit has nothing to do.")
         return Geometry(channels, height, width, 1.0)
     short = sorted(min(header.height, header.width) for header in headers)[len(headers) // 2]
     side = image_size or (32 if short < 48 else 64 if short < 96 else 224)

@@ -94,7 +94,7 @@ class Step:
         whole = method.rows == "all" or (live and batchnorms.need_the_batch)
         # Buffers that a forward moves need the whole batch once, at the weights.
         coupled = whole or live or modules.buffers.move
-        in_order = not coupled and method.row_multiple == 1 and ranks.size == 1
+        in_order = method.is_sharp and not coupled and method.row_multiple == 1 and ranks.size == 1
         terms, self.order = method.ordered_terms(classes) if in_order else (method.terms(classes), None)
         if not all(t.ascent is None or method._moves(t) for t in terms):
             # One pass of the whole batch, in its own order, makes this step.

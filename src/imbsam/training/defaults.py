@@ -6,7 +6,6 @@ from typing import Literal
 from torch import Tensor
 
 from imbsam.config import Options
-from imbsam.data.images import usual_fit
 from imbsam.data.sources import is_bundled
 from imbsam.data.transforms import LARGEST_PADDED
 from imbsam.errors import OptionError
@@ -82,8 +81,6 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
         "sharp_from": LATE if options.method.method == NETWORK and kind_of(spec) in ("image", "large") else 0.0,
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
-    if isinstance(spec, ImageSpec):
-        defaults["fit"] = usual_fit(min(spec.height, spec.width))
     flat = options.flat()
     defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
     if _is_from_scratch(options, spec):
