@@ -115,7 +115,8 @@ def whole_runs(found: dict) -> str:
         lines.append(f"| {what} | {speed:.0f} | {speed / rows[0][1]:.2f} | {memory:.0f} | {rest:.1f} |")
     lines += [
         "",
-        f"Seconds of the processor on one thread, torch {found['torch']}; medians of {number} runs of each length.",
+        f"Seconds of the processor on one thread, torch {found['torch']}; medians of {number} runs of each length. A "
+        "second measurement of the same loop was off by up to a fifth: smaller differences say nothing.",
     ]
     return "\n".join(lines)
 
