@@ -79,8 +79,9 @@ METHODS: Mapping[str, Mapping[str, object]] = {
     "LE-SAM on the tail": {"method": "imbsam", "sharp_from": 0.0, "ascent": "rise", "rho": 0.5},
 }
 PUBLISHED: Mapping[str, Mapping[str, object]] = {
-    "SAM+DRW": {"method": "sam-drw"},
-    "balanced SAM": {"method": "balanced-sam"},
+    # Decided by the likeliest class of what they output, which their weights have made more even.
+    "SAM+DRW": {"method": "sam-drw", "class_prior": ["loss"]},
+    "balanced SAM": {"method": "balanced-sam", "class_prior": ["loss"]},
     "Focal-SAM": {"method": "focal-sam"},
     "SSE-SAM": {"method": "sse-sam"},
     "SAM-A on the tail": {"method": "tail-sam-a"},
