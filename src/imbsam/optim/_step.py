@@ -97,7 +97,7 @@ class Step:
         in_order = method.is_sharp and not coupled and method.row_multiple == 1 and ranks.size == 1
         terms, self.order = method.ordered_terms(classes) if in_order else (method.terms(classes), None)
         if not all(t.ascent is None or method._moves(t) for t in terms):
-            # One pass of the whole batch, in its own order, makes this step.
+            # Without a perturbation the whole batch is forwarded at once, in its own order.
             own = terms if self.order is None else method.terms(classes)
             terms = [t if t.ascent is None or method._moves(t) else t.at_the_weights() for t in own]
             self.order = None

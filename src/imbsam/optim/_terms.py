@@ -81,19 +81,16 @@ class OfSize:
     Args:
         still: Mean loss of the batch at the unperturbed weights.
         perturbed: Mean loss of the batch, perturbed along its own gradient: SAM's only term.
-        nothing: Term without rows, such as the tail of a batch that has no tail rows.
     """
 
     still: Term
     perturbed: Term
-    nothing: Term
 
 
 def of_size(rows: int) -> OfSize:
     """Return the terms of a batch with this number of rows."""
     mean = torch.full((rows,), 1 / rows, dtype=torch.float64)
-    none = torch.zeros_like(mean)
-    return OfSize(Term(mean), Term(mean, ascent=mean), Term(none, ascent=none))
+    return OfSize(Term(mean), Term(mean, ascent=mean))
 
 
 def divided(weights: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:

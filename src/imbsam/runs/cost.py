@@ -12,14 +12,14 @@ from imbsam import data
 from imbsam.config import Options
 from imbsam.inputs import ImageSpec
 from imbsam.training import setup
-from imbsam.training.methods import check_network, usual_method
+from imbsam.training.methods import LAYERS, check_network, usual_method
 from imbsam.training.random_numbers import own_random_numbers
 
 STEPS = 200
 """Number of steps that are counted, or all steps of a run with fewer."""
 
-LAYER = CLASSIFIER = "classifier"
-"""The method option that names a layer, and the name of the small model's last layer."""
+CLASSIFIER = "classifier"
+"""Name of the small model's last layer."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def cost_of(problem: setup.Problem) -> Cost:
 def _of_its_layers(problem: setup.Problem) -> setup.Problem:
     """Return the problem with options that name layers of the small model, where they name layers of the real one."""
     pairs = problem.options.method.method_options
-    named = [f"{LAYER}={CLASSIFIER}" if pair.partition("=")[0] == LAYER else pair for pair in pairs]
+    named = [f"{name}={CLASSIFIER}" if (name := pair.partition("=")[0]) in LAYERS else pair for pair in pairs]
     return replace(problem, options=problem.options.updated({"perturb": "all", "method_options": named}))
 
 

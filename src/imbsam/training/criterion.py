@@ -6,6 +6,7 @@ from imbsam import losses
 from imbsam.config import DataOptions, Options
 from imbsam.errors import OptionError
 from imbsam.priors import ClassPriors
+from imbsam.training.methods import LAYERS
 
 
 def criterion_of(options: Options, priors: ClassPriors) -> nn.Module:
@@ -77,7 +78,7 @@ def check_soft_targets(options: Options) -> None:
             f"--loss ldam has a margin for a single class, but {asked} gives an image several. Choose another loss, "
             "for example --loss logit-adjustment."
         )
-    if chosen.mix != "none" and any(pair.startswith("classifier=") for pair in options.method.method_options):
+    if chosen.mix != "none" and any(pair.partition("=")[0] in LAYERS for pair in options.method.method_options):
         raise OptionError(
             f"--method-options classifier=... takes images of a single class, but --mix {chosen.mix} gives an image "
             "several. Leave one of the two out."
