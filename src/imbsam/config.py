@@ -164,6 +164,10 @@ class MethodOptions:
     """Share of the steps after which the method perturbs the weights; the steps before are plain and as cheap. Default:
     two thirds for imbsam on images of 16 pixels or more, since a tail that is not learned yet has no minimum to
     flatten; else 0, as published."""
+    sharp_recall: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Recall of the tail on its own training samples, from 0 to 1, before which the method does not perturb the weights
+    either; it is looked at after each epoch. 0 does not look. Default: 0.8 for imbsam on images of 16 pixels or more,
+    else 0, and 0 where it is said from which share of the steps to perturb."""
     perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)
     """Parameters to perturb: all, norms (those of normalisation layers), or names such as head.*."""
     anneal_from: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -24,6 +24,7 @@ EQUAL = {
     "balanced, deterministic": {**PLAIN, "sampler": "balanced", "deterministic": True},
     "skip": {**PLAIN, "nonfinite": "skip"},
     "averaged": {**PLAIN, "average": "ema"},
+    "once learned": {**PLAIN, "sharp_recall": 0.3},
     "repeated, smoothed": {**PLAIN, "sampler": "repeated", "repeat_threshold": 0.5, "label_smoothing": 0.1},
 }
 """Options of runs whose rows do not see each other: any number of processes comes to the same."""

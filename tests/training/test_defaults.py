@@ -113,8 +113,20 @@ def test_few_images_are_taken_in_smaller_batches(side, rows, values, size):
 )
 def test_the_tail_of_images_is_flattened_late_in_training(method, side, share):
     assert resolved(Options().updated({"method": method}), "photos", image(side), PRIORS).method.sharp_from == share
-    chosen = Options().updated({"method": method, "sharp_from": 0.25})
-    assert resolved(chosen, "photos", image(side), PRIORS).method.sharp_from == 0.25
+    chosen = resolved(Options().updated({"method": method, "sharp_from": 0.25}), "photos", image(side), PRIORS)
+    assert chosen.method.sharp_from == 0.25
+    # Whoever says when it begins waits for nothing else.
+    assert chosen.method.sharp_recall == 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "side", "recall"),
+    [("auto", 32, 0.8), ("imbsam", 224, 0.8), ("imbsam", 8, 0.0), ("sam", 32, 0.0), ("sgd", 32, 0.0)],
+)
+def test_the_tail_of_images_is_flattened_once_it_is_learned(method, side, recall):
+    assert resolved(Options().updated({"method": method}), "photos", image(side), PRIORS).method.sharp_recall == recall
+    chosen = Options().updated({"method": method, "sharp_recall": 0.5})
+    assert resolved(chosen, "photos", image(side), PRIORS).method.sharp_recall == 0.5
 
 
 def test_what_the_user_chose_is_kept():

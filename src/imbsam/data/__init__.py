@@ -1,7 +1,7 @@
 """Data sets: read from files, split, made long-tailed, and divided into batches."""
 
 from imbsam.data.batches import Epoch, batches
-from imbsam.data.dataset import Dataset, Samples, TensorSamples
+from imbsam.data.dataset import Dataset, Samples, SomeSamples, TensorSamples
 from imbsam.data.load import load, load_like, spec_of
 from imbsam.data.longtail import long_tail, long_tail_counts
 from imbsam.data.shards import Shard
@@ -15,6 +15,7 @@ __all__ = [
     "Epoch",
     "Samples",
     "Shard",
+    "SomeSamples",
     "TensorSamples",
     "batches",
     "evaluation_transform",

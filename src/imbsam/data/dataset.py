@@ -67,6 +67,46 @@ class TensorSamples:
 
 
 @dataclass(frozen=True)
+class SomeSamples:
+    """Samples chosen from another set.
+
+    Args:
+        samples: The other set.
+        indices: Indices of those samples in it, shape ``(N,)``, int64.
+    """
+
+    samples: Samples
+    indices: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """Class of each sample, shape ``(N,)``, int64."""
+        return self.samples.targets[self.indices]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Name of each sample."""
+        return [self.samples.names[index] for index in self.indices.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return some raw samples.
+
+        Args:
+            indices: Indices among these samples, shape ``(b,)``.
+
+        Returns:
+            Images, uint8 ``(b, C, H, W)``, or rows, float32 ``(b, F)``.
+
+        Raises:
+            DataError: If an image that is decoded only now cannot be read.
+        """
+        return self.samples.batch(self.indices[indices])
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Data set that is ready for training.
 

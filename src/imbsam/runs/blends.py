@@ -70,6 +70,7 @@ def check_blend(problem: Problem) -> None:
         "--sampler": options.data.sampler != "shuffle",
         "--average": options.training.average != "none",
         "--sharp-from": bool(options.method.sharp_from),
+        "--sharp-recall": bool(options.method.sharp_recall),
         "--anneal-from": options.method.anneal_from is not None,
         "--perturb": options.method.perturb != ("all",),
     }

@@ -28,6 +28,9 @@ class Progress:
         best_score: Its validation balanced accuracy.
         rows: Number of rows trained on.
         rows_forward: Number of rows forwarded for them, in all passes.
+        tail_recall: Last recall of the tail on its training samples; None if it was never looked at.
+        sharp_from: Number of steps after which the weights are perturbed; None if that does not depend on that recall,
+            or is not decided yet.
     """
 
     epoch: int = 0
@@ -35,6 +38,8 @@ class Progress:
     best_score: float = -1.0
     rows: int = 0
     rows_forward: int = 0
+    tail_recall: float | None = None
+    sharp_from: int | None = None
 
 
 @dataclass

@@ -18,9 +18,10 @@ from imbsam.models.finetune import FineTuned, tuned_parameters
 from imbsam.optim import SharpnessAware
 from imbsam.runs.checkpoint import Begun, Checkpoint, Progress
 from imbsam.runs.folder import RunFolder
+from imbsam.runs.onset import Onset
 from imbsam.runs.outcome import Made, check_decided, outcome, posterior_at
 from imbsam.runs.ranks import World
-from imbsam.runs.reading import Outputs, measured
+from imbsam.runs.reading import measured
 from imbsam.runs.records import EpochRecord, Result
 from imbsam.storage.interruption import HeldBack
 from imbsam.training import setup
@@ -66,6 +67,7 @@ class Training:
         self.optimizer: SharpnessAware = setup.build_optimizer(
             problem, self.model, total_steps=steps * setup.epochs_of(options)
         )
+        self.onset = Onset(problem, self.optimizer, steps)
         assert options.training.warmup is not None
         self.schedule = LambdaLR(
             self.optimizer,
@@ -160,7 +162,10 @@ class Training:
                 on_step(len(begun.losses), steps, number, epochs)
         self._collect()
         record = self.world.from_first(lambda: self._finish(number, began))
-        self.progress, self.begun = replace(self.progress, epoch=number), None
+        recall = self.progress.tail_recall if record.tail_recall is None else record.tail_recall
+        begins = self.onset.decide(record.tail_recall)
+        self.progress = replace(self.progress, epoch=number, tail_recall=recall, sharp_from=begins)
+        self.begun = None
         self._write_checkpoint()
         return record
 
@@ -170,11 +175,9 @@ class Training:
         begun, rows = self.begun, self.rows
         # Steps that the method skipped have no finite loss; they are counted apart.
         train_loss = float(torch.stack(begun.losses).nansum()) / rows
-        scored = self._outputs(self.problem.dataset.validation)
-        problem = self.problem
-        validation = (
-            None if scored is None else measured(posterior_at(problem, number), scored, problem.groups, problem.tail)
-        )
+        held_out = self.problem.dataset.validation
+        validation = None if held_out is None else self._scores(held_out, number)
+        tail_recall = self._scores(self.onset.tail, number).tail if self.onset.is_due(number) else None
         seconds = time.perf_counter() - began
         self.progress = replace(self.progress, epoch=number, rows=self.progress.rows + rows)
         record = EpochRecord(
@@ -186,6 +189,7 @@ class Training:
             skipped=self.optimizer.skipped,
             seconds=seconds,
             validation=None if validation is None else replace(validation, confusion=None),
+            tail_recall=tail_recall,
         )
         self._keep_if_best(validation)
         self.folder.append_metrics(record)
@@ -224,10 +228,10 @@ class Training:
         self.progress = replace(self.progress, rows_forward=self.progress.rows_forward + forwarded)
         return loss
 
-    def _outputs(self, samples: data.Samples | None) -> Outputs | None:
-        if samples is None:
-            return None
-        return outputs_of(self.measured, samples, self.problem.dataset.spec, self.problem.options), samples.targets
+    def _scores(self, samples: data.Samples, epoch: int) -> Metrics:
+        problem = self.problem
+        outputs = outputs_of(self.measured, samples, problem.dataset.spec, problem.options)
+        return measured(posterior_at(problem, epoch), (outputs, samples.targets), problem.groups, problem.tail)
 
     def _keep_if_best(self, validation: Metrics | None) -> None:
         """Keep this epoch's weights if it is the best so far; among equal ones the later, which has trained longer."""
@@ -276,6 +280,7 @@ class Training:
             raise RunError(f"{self.folder.checkpoint} does not fit this run ({reason}).") from None
         self.schedule.last_epoch = held.steps
         self.progress = held.progress if self.world.first else replace(held.progress, rows_forward=0)
+        self.onset.begin(held.progress.sharp_from)
         self.begun = held.begun
         if self.begun is not None:
             losses = [loss.to(self.problem.device) for loss in self.begun.losses]
@@ -321,6 +326,10 @@ class Training:
             seconds=progress.epoch * median([held.seconds for held in self.folder.whole_epochs()] or [0.0]),
             rows=progress.rows,
             rows_forward=progress.rows_forward,
-            notes=[*self._tuned(), *self.notes()],
+            notes=[
+                *self._tuned(),
+                *self.onset.note(progress.tail_recall, self.problem.options.method.base),
+                *self.notes(),
+            ],
         )
         return outcome(self.problem, self.folder, label, self.measured, made)

@@ -80,6 +80,8 @@ class EpochRecord:
         skipped: Number of steps skipped since the start of the run.
         seconds: Time in seconds, including evaluation.
         validation: Scores on the validation data, without the confusion matrix; None if there are no such data.
+        tail_recall: Recall of the tail on its training samples, where the start of the perturbation depends on it; else
+            None.
     """
 
     epoch: int
@@ -90,6 +92,7 @@ class EpochRecord:
     skipped: int
     seconds: float
     validation: Metrics | None
+    tail_recall: float | None = None
 
 
 @dataclass(frozen=True)

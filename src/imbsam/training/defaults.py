@@ -30,6 +30,9 @@ DEFAULTS: dict[Kind, dict[str, object]] = {
 LATE = 2 / 3
 """Share of the steps after which the tail of images is perturbed; measured in docs/evidence.md."""
 
+LEARNED = 0.8
+"""Recall of the tail of images on its training samples from which it is perturbed; measured in docs/evidence.md."""
+
 FINETUNING: dict[str, object] = {"epochs": 10}
 """Defaults of fine-tuning, with the learning rate of 0.01 as in LIFT (Shi et al. 2024)."""
 
@@ -65,6 +68,7 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
     options = usual_method(options, is_table=kind_of(spec) == "table")
     defaults = dict(DEFAULTS[kind_of(spec)])
     lr = 0.1
+    waits = options.method.method == NETWORK and kind_of(spec) in ("image", "large")
     if is_finetuning(options) and isinstance(spec, ImageSpec):
         defaults |= FINETUNING
         lr = 0.01
@@ -78,7 +82,8 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
         "rho": rho_of(options.method, float(str(defaults["rho"]))),
         "sampler": _sampler(options, spec),
         "average": "ema" if _is_from_scratch(options, spec) else "none",
-        "sharp_from": LATE if options.method.method == NETWORK and kind_of(spec) in ("image", "large") else 0.0,
+        "sharp_from": LATE if waits else 0.0,
+        "sharp_recall": LEARNED if waits and options.method.sharp_from is None else 0.0,
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
     flat = options.flat()

@@ -100,6 +100,7 @@ def usual_method(options: Options, *, is_table: bool) -> Options:
         options.training.average == "ema",
         options.data.sampler not in ("auto", "shuffle"),
         options.method.sharp_from is not None,
+        options.method.sharp_recall is not None,
         options.method.anneal_from is not None,
         options.method.perturb != ("all",),
         any(not pair.startswith("members=") for pair in options.method.method_options),
@@ -166,6 +167,8 @@ def make_optimizer(
             raise OptionError(f"{chosen.method} is plain: it takes no --ascent.")
         if chosen.sharp_from:
             raise OptionError(f"{chosen.method} is plain: it takes no --sharp-from.")
+        if chosen.sharp_recall:
+            raise OptionError(f"{chosen.method} is plain: it takes no --sharp-recall.")
         if chosen.perturb != ("all",):
             raise OptionError(f"{chosen.method} is plain: it takes no --perturb.")
     else:
