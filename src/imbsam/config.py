@@ -86,6 +86,9 @@ class DataOptions:
     crop, flip, colour). auto: crop or imagenet, by image size. trivial: crop and flip by image size, then one random
     operation of random strength (TrivialAugment wide). randaugment: the same with two operations of strength 9 of
     30."""
+    flip: Literal["horizontal", "both", "none"] = "horizontal"
+    """Augmented images: horizontal mirrors half of them left to right, both also half of them top to bottom, none does
+    neither: letters and traffic signs mean something else in the mirror."""
     sampler: Literal["auto", "shuffle", "balanced", "square-root", "repeated", "gathered"] = "auto"
     """Order of the training samples. shuffle: each once per epoch. balanced: classes equally often. square-root: by the
     roots of their counts. repeated: each once, plus copies of samples of rare classes. gathered: each once, with the

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,40 @@ def test_colour_jitter_follows_the_written_out_blends():
 def test_table_rows_pass_unchanged():
     rows = torch.rand(5, 3)
     assert torch.equal(training_transform(TableSpec(3, ()), "none")(rows, generator(0)), rows)
+
+
+@pytest.mark.parametrize(
+    ("flip", "axes"), [("horizontal", [(), (1,)]), ("both", [(), (1,), (0,), (0, 1)]), ("none", [()])]
+)
+@pytest.mark.parametrize("augment", ["cifar", "imagenet", "trivial"])
+def test_images_are_flipped_as_asked_for_and_no_other_way(augment, flip, axes):
+    transform = training_transform(PLAIN, augment, flip)
+    # Without what else they do: windows of the whole image, no jitter, no operation.
+    if augment == "imagenet":
+        transform = replace(transform, area=(1.0, 1.0), aspect=(1.0, 1.0), jitter=0.0)
+    if augment == "trivial":
+        transform = replace(transform, policy=lambda images, draws: images)
+    image = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    image[0, 0, 2:5, 3] = image[0, 0, 2, 3:6] = 200
+    image[0, 0, 3, 5] = 90
+    found = transform(image.expand(400, 1, 8, 8), generator(0)).round().byte()[:, 0]
+    seen = {}
+    for axis in [(), (1,), (0,), (0, 1)]:
+        mirrored = image[0, 0].flip(axis) if axis else image[0, 0]
+        shifted = {mirrored.roll((y, x), (0, 1)).numpy().tobytes() for y in (-1, 0, 1) for x in (-1, 0, 1)}
+        seen[axis] = sum(each.numpy().tobytes() in shifted for each in found)
+    assert sum(seen.values()) == 400
+    for axis, count in seen.items():
+        assert count == 0 if axis not in axes else abs(count - 400 / len(axes)) < 50
+
+
+def test_flips_that_do_not_exist_or_would_not_happen_are_refused():
+    with pytest.raises(OptionError, match="flip must be one of horizontal, both, none; got 'vertical'"):
+        training_transform(SPEC, "crop", "vertical")
+    with pytest.raises(OptionError, match="flip='both' is for augmented images"):
+        training_transform(SPEC, "none", "both")
+    with pytest.raises(OptionError, match="flip='both' is for augmented images"):
+        training_transform(TableSpec(3, ()), "none", "both")
 
 
 def test_augmenting_a_table_is_refused():

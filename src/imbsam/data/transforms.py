@@ -24,13 +24,14 @@ LARGEST_PADDED = 96
 """Longer side in pixels up to which images are padded and cropped; larger ones are cropped and resized."""
 
 Padding = Literal["border", "zeros"]
+Flip = Literal["horizontal", "both", "none"]
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue."""
 
 
-def training_transform(spec: InputSpec, augment: Augment) -> Transform:
+def training_transform(spec: InputSpec, augment: Augment, flip: Flip = "horizontal") -> Transform:
     """Return the transform of training batches.
 
     Args:
@@ -40,30 +41,37 @@ def training_transform(spec: InputSpec, augment: Augment) -> Transform:
             published for CIFAR; ``"imagenet"`` for a random resized crop, random flip and colour jitter;
             ``"trivial"`` or ``"randaugment"`` for the crop and flip of crop, or of imagenet where a side is above 96
             pixels, followed by that :func:`~imbsam.data.policies.policy` instead of the jitter.
+        flip: Flip of augmented images: ``"horizontal"`` mirrors half of them left to right, ``"both"`` also half of
+            them top to bottom, ``"none"`` does neither.
 
     Returns:
         The transform.
 
     Raises:
-        OptionError: If ``augment`` is unknown, or the data are a table or have channels that it cannot take.
+        OptionError: If ``augment`` or ``flip`` is unknown, the data are a table or have channels that it cannot take,
+            or images that are not augmented are to be flipped both ways.
     """
     if augment not in get_args(Augment):
         raise OptionError(f"augment must be one of {', '.join(get_args(Augment))}; got {augment!r}.")
+    if flip not in get_args(Flip):
+        raise OptionError(f"flip must be one of {', '.join(get_args(Flip))}; got {flip!r}.")
     if augment == "none":
+        if flip == "both":
+            raise OptionError("flip='both' is for augmented images, but augment is 'none'. Use augment='crop'.")
         return evaluation_transform(spec)
     if not isinstance(spec, ImageSpec):
         raise OptionError(f"augment={augment!r} is for images, but the data are a table. Use augment='none'.")
     if augment == "crop" or augment == "cifar":
-        return PaddedCrop(spec, padding="border" if augment == "crop" else "zeros")
+        return PaddedCrop(spec, padding="border" if augment == "crop" else "zeros", flip=flip)
     if spec.channels not in (1, 3):
         raise OptionError(
             f"augment={augment!r} takes grey or RGB images, but these have {spec.channels} channels. "
             "Use augment='crop'."
         )
     if augment == "imagenet":
-        return ImageNetAugmentation(spec)
+        return ImageNetAugmentation(spec, flip=flip)
     is_small = max(spec.height, spec.width) <= LARGEST_PADDED
-    return (PaddedCrop if is_small else ImageNetAugmentation)(spec, policy=policy(augment, spec))
+    return (PaddedCrop if is_small else ImageNetAugmentation)(spec, policy=policy(augment, spec), flip=flip)
 
 
 def evaluation_transform(spec: InputSpec) -> Transform:
@@ -98,18 +106,20 @@ class Normalise:
 
 @dataclass(frozen=True)
 class PaddedCrop:
-    """Padding, random crop, random horizontal flip, and normalisation (He et al. 2016, section 4.2, with zeros).
+    """Padding, random crop, random flip, and normalisation (He et al. 2016, section 4.2, with zeros).
 
     Args:
         spec: Size and normalisation of the result.
         padding: ``"border"`` for the median colour of each image's border, so that an object on a plain ground stays on
             it; ``"zeros"`` for black.
         policy: Further augmentation of the cropped images.
+        flip: Flip of the cropped images, see :func:`training_transform`.
     """
 
     spec: ImageSpec
     padding: Padding = "border"
     policy: Policy | None = None
+    flip: Flip = "horizontal"
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Crop and flip each image by its own draw.
@@ -133,7 +143,7 @@ class PaddedCrop:
         top = whole_numbers(2 * pad_y + 1, count, generator)
         left = whole_numbers(2 * pad_x + 1, count, generator)
         cropped = windows[torch.arange(count), :, top, left]
-        flipped = _flip_half(cropped, generator)
+        flipped = _flip_half(cropped, self.flip, generator)
         return Normalise(self.spec)(flipped if self.policy is None else self.policy(flipped, generator))
 
 
@@ -150,6 +160,7 @@ class ImageNetAugmentation:
         aspect: Narrowest and widest window, width / height, drawn on a log scale.
         jitter: Brightness, contrast and saturation are each scaled by a factor in ``1 - jitter .. 1 + jitter``.
         policy: Augmentation of the windows that replaces the jitter.
+        flip: Flip of the windows, see :func:`training_transform`.
     """
 
     spec: ImageSpec
@@ -157,6 +168,7 @@ class ImageNetAugmentation:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     jitter: float = 0.4
     policy: Policy | None = None
+    flip: Flip = "horizontal"
 
     def __call__(self, images: Tensor, generator: Draws = None) -> Tensor:
         """Augment each image by its own draws.
@@ -219,7 +231,7 @@ class ImageNetAugmentation:
         Returns:
             float32, same shape.
         """
-        flipped = _flip_half(images, generator)
+        flipped = _flip_half(images, self.flip, generator)
         if self.policy is not None:
             return Normalise(self.spec)(self.policy(flipped, generator))
         return Normalise(self.spec)(_colour_jitter(flipped.to(torch.float32), self.jitter, generator))
@@ -231,9 +243,12 @@ def border_colour(images: Tensor) -> Tensor:
     return torch.cat(edges, 2).median(2).values
 
 
-def _flip_half(images: Tensor, generator: Draws) -> Tensor:
-    flip = uniform((len(images), 1, 1, 1), 0, generator) < 0.5
-    return torch.where(flip, images.flip(3), images)
+def _flip_half(images: Tensor, flip: Flip, generator: Draws) -> Tensor:
+    """Mirror half of the images left to right, and half top to bottom."""
+    for axis in () if flip == "none" else (3,) if flip == "horizontal" else (3, 2):
+        is_mirrored = uniform((len(images), 1, 1, 1), 0, generator) < 0.5
+        images = torch.where(is_mirrored, images.flip(axis), images)
+    return images
 
 
 def _colour_jitter(images: Tensor, strength: float, generator: Draws) -> Tensor:

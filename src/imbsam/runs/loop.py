@@ -103,7 +103,6 @@ class Training:
 
     def _batches(self, epoch: int, start: int = 0) -> data.Epoch:
         options, dataset = self.problem.options, self.problem.dataset
-        assert options.data.augment != "auto"
         assert options.data.sampler != "auto"
         return data.batches(
             dataset.train,
@@ -112,7 +111,7 @@ class Training:
             epoch=epoch,
             start=start,
             shuffle=True,
-            transform=data.training_transform(dataset.spec, options.data.augment),
+            transform=setup.augmentation_of(self.problem),
             workers=options.data.workers,
             sampler=options.data.sampler,
             tail=self.problem.tail,

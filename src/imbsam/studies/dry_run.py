@@ -170,11 +170,8 @@ def _some(problem: setup.Problem, number: int) -> tuple[Tensor, Tensor]:
     train = problem.dataset.train
     order = problem.priors.counts[train.targets].argsort(descending=True, stable=True)
     rows = torch.cat([order[: number - number // 2], order[len(order) - number // 2 :]])
-    options = problem.options
-    augment = options.data.augment
-    assert augment != "auto"
-    transform = data.training_transform(problem.dataset.spec, augment)
-    x = transform(train.batch(rows), torch.Generator().manual_seed(options.training.seed)).to(problem.device)
+    draws = torch.Generator().manual_seed(problem.options.training.seed)
+    x = setup.augmentation_of(problem)(train.batch(rows), draws).to(problem.device)
     x = x.contiguous(memory_format=torch.channels_last) if setup.channels_last(problem) else x
     return x, train.targets[rows]
 

@@ -17,7 +17,7 @@ from imbsam.training.evaluation import autocast, outputs_of
 from imbsam.training.methods import base_of
 from imbsam.training.schedule import factor
 from imbsam.training.second_stage import SecondStage
-from imbsam.training.setup import Problem, batch_size_of, epochs_of
+from imbsam.training.setup import Problem, augmentation_of, batch_size_of, epochs_of
 
 TAUS = tuple(tenth / 10 for tenth in range(21))
 """Values of tau that are tried on validation data."""
@@ -136,7 +136,6 @@ def retrained(cut: Cut, problem: Problem, stage: SecondStage) -> Iterator[tuple[
     assert stage.lr is not None
     optimizer = torch.optim.SGD(layer.parameters(), stage.lr, momentum=options.training.momentum, weight_decay=decay)
     device, schedule = layer.weight.device, None
-    assert options.data.augment != "auto"
     for epoch in range(stage.epochs):
         batches = data.batches(
             dataset.train,
@@ -145,7 +144,7 @@ def retrained(cut: Cut, problem: Problem, stage: SecondStage) -> Iterator[tuple[
             # Beyond those of the first stage, whose draws would come again.
             epoch=epochs_of(options) + epoch,
             shuffle=True,
-            transform=data.training_transform(dataset.spec, options.data.augment),
+            transform=augmentation_of(problem),
             workers=options.data.workers,
             sampler="balanced" if is_crt else "shuffle",
         )

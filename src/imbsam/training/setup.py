@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from imbsam import data, losses, models
 from imbsam.config import Options
 from imbsam.data.mixing import Mixing
+from imbsam.data.transforms import Transform
 from imbsam.errors import DataError, OptionError
 from imbsam.inputs import ImageSpec
 from imbsam.models.pretrained import expected_inputs
@@ -167,6 +168,17 @@ def problem_of(source: str, options: Options, dataset: data.Dataset) -> Problem:
         tail,
         device_of(training.device),
     )
+
+
+def augmentation_of(problem: Problem) -> Transform:
+    """Return the transform of the training batches.
+
+    Raises:
+        OptionError: If the images cannot be augmented in this way.
+    """
+    chosen = problem.options.data
+    assert chosen.augment != "auto"
+    return data.training_transform(problem.dataset.spec, chosen.augment, chosen.flip)
 
 
 def mixing_of(problem: Problem, epoch: int) -> Mixing | None:
