@@ -169,8 +169,8 @@ class MethodOptions:
     flatten; else 0, as published."""
     sharp_recall: Annotated[float, Field(ge=0, le=1)] | None = None
     """Recall of the tail on its own training samples, from 0 to 1, before which the method does not perturb the weights
-    either; it is looked at after each epoch. 0 does not look. Default: 0.8 for imbsam on images of 16 pixels or more,
-    else 0, and 0 where it is said from which share of the steps to perturb."""
+    either; it is looked at after each epoch. Default: 0.8 for imbsam on images of 16 pixels or more unless it is said
+    from which share of the steps to perturb; else it does not matter."""
     perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)
     """Parameters to perturb: all, norms (those of normalisation layers), or names such as head.*."""
     anneal_from: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -3,7 +3,7 @@
 import io
 import json
 import signal
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 
 import pytest
 import torch
@@ -268,3 +268,22 @@ def test_data_that_changed_since_are_refused(tmp_path, options):
         fit(run, str(source), options(target="kind"), on_epoch=kill_after(1))
     table(source, seed=2)
     assert_refused(run, DataError, "parts.csv has changed since the run was started")
+
+
+def test_a_run_begun_before_an_option_existed_is_gone_on_with(tmp_path, options, pets):
+    chosen = options(epochs=2, **RESNET)
+    folder = RunFolder(tmp_path / "a")
+    with pytest.raises(Killed):
+        fit(folder, str(pets), chosen, on_epoch=kill_after(1))
+    later = {"sharp_recall", "flip"}
+    used = folder.read_config()[1]
+    # As it was written then: the share of the steps was the default, and nothing was waited for.
+    assert used.method.sharp_from == pytest.approx(2 / 3)
+    config = folder.path / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if line.partition(":")[0] not in later))
+    held = folder.read_checkpoint()
+    without = {name: value for name, value in held.options.items() if name not in later}
+    assert len(without) == len(held.options) - 2
+    folder.write_checkpoint(replace(held, options=without))
+    assert fit(folder, *folder.read_config()).epochs == 2

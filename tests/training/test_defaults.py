@@ -116,12 +116,12 @@ def test_the_tail_of_images_is_flattened_late_in_training(method, side, share):
     chosen = resolved(Options().updated({"method": method, "sharp_from": 0.25}), "photos", image(side), PRIORS)
     assert chosen.method.sharp_from == 0.25
     # Whoever says when it begins waits for nothing else.
-    assert chosen.method.sharp_recall == 0.0
+    assert chosen.method.sharp_recall is None
 
 
 @pytest.mark.parametrize(
     ("method", "side", "recall"),
-    [("auto", 32, 0.8), ("imbsam", 224, 0.8), ("imbsam", 8, 0.0), ("sam", 32, 0.0), ("sgd", 32, 0.0)],
+    [("auto", 32, 0.8), ("imbsam", 224, 0.8), ("imbsam", 8, None), ("sam", 32, None), ("sgd", 32, None)],
 )
 def test_the_tail_of_images_is_flattened_once_it_is_learned(method, side, recall):
     assert resolved(Options().updated({"method": method}), "photos", image(side), PRIORS).method.sharp_recall == recall
@@ -184,7 +184,7 @@ def test_nothing_is_left_open():
     open_options = {name for name, value in flat.items() if value in (None, "auto")}
     # These stay as the user has them: they name things that a run may do without, or the machine.
     optional = {"target", "image_size", "fit", "weights", "reweight_from", "clip_norm", "threads", "device", "tail"}
-    optional |= {"separator", "decimal", "encoding", "repeat_threshold", "anneal_from"}
+    optional |= {"separator", "decimal", "encoding", "repeat_threshold", "anneal_from", "sharp_recall"}
     # What the optimizer chooses by the model's layers.
     assert open_options == {*optional, "context_rows", "tune"}
 

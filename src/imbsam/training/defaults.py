@@ -83,9 +83,10 @@ def resolved(options: Options, source: str, spec: InputSpec, priors: ClassPriors
         "sampler": _sampler(options, spec),
         "average": "ema" if _is_from_scratch(options, spec) else "none",
         "sharp_from": LATE if waits else 0.0,
-        "sharp_recall": LEARNED if waits and options.method.sharp_from is None else 0.0,
         "loss": "logit-adjustment" if int(priors.counts.min()) > 0 else "cross-entropy",
     }
+    if waits and options.method.sharp_from is None:
+        defaults["sharp_recall"] = LEARNED
     flat = options.flat()
     defaults["many_above"], defaults["few_below"] = _shot_bounds(options, priors)
     if _is_from_scratch(options, spec):
