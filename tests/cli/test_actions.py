@@ -227,6 +227,9 @@ def test_every_command_answers_in_json(imbsam, run, tmp_path, quick):
     assert (named["imbsam"]["family"], named["msam"]["passes"]) == ("class-aware", "one pass")
     assert "memorised" in named["imbsam"]["take"]
     assert json.loads(imbsam("doctor", "--json").out)["packages"]["torch"] == version("torch")
+    waits = "perturbed only once the tail's training recall reaches --sharp-recall"
+    assert waits in " ".join(imbsam("cost", "digits", "--methods", "imbsam", "--sharp-recall", "0.9").out.split())
+    assert waits not in " ".join(imbsam("cost", "digits", "--methods", "imbsam").out.split())
     costs = json.loads(imbsam("cost", "digits", "--methods", "sgd", "sam", "--json").out)
     assert costs["sam"]["ratio"] == 2
 

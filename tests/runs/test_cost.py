@@ -35,6 +35,15 @@ def test_imbsam_costs_one_and_the_tails_share_exactly() -> None:
     assert not cost.couples_rows
 
 
+def test_it_says_whether_a_run_waits_for_its_tail_and_counts_it_as_learned_in_time(pets) -> None:
+    chosen = {"model": "resnet20", "width": 0.1, "batch_size": 8, "epochs": 6}
+    waiting, at_once = (expected_cost(str(pets), options(**chosen, **more)) for more in ({}, {"sharp_from": 2 / 3}))
+    assert waiting.waits
+    assert not at_once.waits
+    assert not expected_cost("digits", options(method="imbsam")).waits
+    assert (waiting.forwards, waiting.backwards) == (at_once.forwards, at_once.backwards)
+
+
 def test_options_that_name_layers_of_the_model_are_counted() -> None:
     some = expected_cost("digits", options(method="imbsam", perturb=["hidden.*"]))
     assert some == expected_cost("digits", options(method="imbsam"))

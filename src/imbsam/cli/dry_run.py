@@ -59,6 +59,7 @@ def _show(found: DryRun, source: str, seeds: int, seconds: float) -> None:
             f"{'the run' if runs == 1 else f'all {runs} runs, one after the other'}: {duration(seconds)}, at "
             f"{network.samples_per_second:,.4g} plain training rows a second ({how}).",
             ASSUMED,
+            *([show.AT_MOST] if any(each.cost.waits for each in found.forecasts.values()) else []),
             "Nothing was written. The same command without --dry-run trains.",
         ]
     )

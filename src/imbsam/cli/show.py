@@ -145,6 +145,13 @@ def comparison(summary: Summary, source: str) -> None:
         out.print(sentence)
 
 
+AT_MOST = (
+    "The weights are perturbed only once the tail's training recall reaches --sharp-recall: a run in which this is "
+    "late costs less, down to a plain one."
+)
+"""Limit of the cost of runs that wait for the tail to be learned."""
+
+
 def costs(found: Mapping[str, Cost]) -> None:
     """Show the cost of steps relative to plain ones."""
     one = next(iter(found.values()))
@@ -163,6 +170,7 @@ def costs(found: Mapping[str, Cost]) -> None:
         f"Counted on the classes of real batches; {percent(one.with_tail)} of them contain a tail row. "
         + ("The model has BatchNorm: a tail pass includes context rows. " if one.couples_rows else "")
         + "A backward counts as two forwards."
+        + (f" {AT_MOST}" if any(cost.waits for cost in found.values()) else "")
     )
 
 

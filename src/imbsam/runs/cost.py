@@ -33,6 +33,8 @@ class Cost:
         with_tail: Share of the batches with a tail row.
         batch_size: Rows of a batch.
         couples_rows: Whether the model has BatchNorm, whose passes need context.
+        waits: Whether the weights are perturbed only once the tail is learned, which is taken to be as early as
+            possible.
     """
 
     forwards: float
@@ -41,6 +43,7 @@ class Cost:
     with_tail: float
     batch_size: int
     couples_rows: bool
+    waits: bool
 
     @property
     def ratio(self) -> float:
@@ -99,7 +102,8 @@ def cost_of(problem: setup.Problem) -> Cost:
             shares = problem.tail[y].double() if y.ndim == 1 else y[:, problem.tail].sum(1).double()
             in_tail += float(shares.sum())
             with_tail += bool(shares.any())
-    return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, bool(layers))
+    waits = bool(problem.options.method.sharp_recall)
+    return Cost(forwarded / rows, backward / rows, in_tail / rows, with_tail / steps, size, bool(layers), waits)
 
 
 def _of_its_layers(problem: setup.Problem) -> setup.Problem:
