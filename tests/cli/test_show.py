@@ -3,6 +3,7 @@ from pathlib import Path
 
 from imbsam.cli import show
 from imbsam.optim import METHODS
+from imbsam.runs.onset import UNPERTURBED
 from made_records import made_metrics, made_result
 
 
@@ -16,6 +17,14 @@ def test_a_result_shows_the_test_scores(capsys):
     captured = capsys.readouterr()
     assert "imbsam on my[red]data, test data, epoch 7" in captured.out
     assert re.search(r"50\.0 +25\.0 +- +100\.0 +0\.0 +40\.0 +12\.5", captured.out)
+
+
+def test_a_result_says_that_the_weights_were_never_perturbed(capsys):
+    note = f"{UNPERTURBED}: the tail was slow."
+    show.result(result(notes=("of the data", note)))
+    out = capsys.readouterr().out
+    assert note in out
+    assert "of the data" not in out
 
 
 def test_without_test_data_the_validation_scores_are_shown(capsys):

@@ -1,11 +1,12 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from imbsam.report import Estimate, answer, decided, summarise
 from imbsam.report.files import read_run
 from imbsam.report.words import how, plus_minus, points, short
+from imbsam.runs.onset import UNPERTURBED
 from made_records import made_metrics, made_result
 
 
@@ -34,6 +35,18 @@ def test_the_answer_of_one_method_is_its_scores():
     assert answer(summarise([result("sgd", 0, 0.6)])) == [
         "sgd: few-shot recall 60.0\u00a0%, balanced accuracy 80.0\u00a0%, overall accuracy 80.0\u00a0%"
     ]
+
+
+def test_the_answer_says_which_methods_never_perturbed_the_weights_and_how_often():
+    waited = [replace(result("imbsam", seed, 0.6), notes=("a", f"{UNPERTURBED}: so it is.")) for seed in (0, 1)]
+    runs = [*(result("sgd", seed, 0.6) for seed in range(3)), *waited, result("imbsam", 2, 0.7)]
+    said = (
+        "imbsam never perturbed the weights in 2 seeds, because the tail was not learned (--sharp-recall); "
+        "there it is its base optimizer"
+    )
+    assert answer(summarise(runs))[-1] == said
+    assert answer(summarise(waited))[1:] == [said]
+    assert not any("never" in sentence for sentence in answer(summarise([runs[0], runs[-1]])))
 
 
 def test_the_answer_owns_up_to_a_baseline_that_did_not_finish():

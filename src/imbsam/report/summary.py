@@ -1,11 +1,13 @@
 """Summary over several seeds: means, 95 % intervals, paired differences to the baseline."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from imbsam.errors import RunError
 from imbsam.metrics import MEASURES, Measure
+from imbsam.runs.onset import UNPERTURBED
 from imbsam.runs.records import Result, Split
 
 BySeed = dict[int, float]
@@ -49,6 +51,7 @@ class Summary:
         scores: Scores by label and measure; None where no seed has the measure.
         differences: Differences by label, without the baseline, and measure; None where no seed has both.
         costs: Rows forwarded for each row trained on, by label, the mean over its seeds; None where no run has it.
+        unperturbed: Number of seeds by label in which the weights were never perturbed, as the tail was not learned.
     """
 
     split: Split
@@ -56,6 +59,7 @@ class Summary:
     scores: Mapping[str, Mapping[Measure, Estimate | None]]
     differences: Mapping[str, Mapping[Measure, Difference | None]]
     costs: Mapping[str, float | None]
+    unperturbed: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         means = [(label, self.scores[label][self.primary]) for label in self.labels]
@@ -126,6 +130,7 @@ def summarise(results: Sequence[Result], *, labels: Sequence[str] | None = None)
             label: {m: _difference(values[label][m], values[ordered[0]][m]) for m in MEASURES} for label in ordered[1:]
         },
         costs={label: _cost([r for r in results if r.label == label]) for label in ordered},
+        unperturbed=Counter(r.label for r in results if any(note.startswith(UNPERTURBED) for note in r.notes)),
     )
 
 

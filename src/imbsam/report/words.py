@@ -101,14 +101,19 @@ def answer(summary: Summary) -> list[str]:
     Returns:
         Sentences without a full stop: the leader against the baseline in the measure to judge by, the same in overall
         accuracy, then each other method against the baseline; if these are many, that the leader was chosen among them.
-        For a single method: its scores.
+        For a single method: its scores. At last, the methods that never perturbed the weights in some runs.
     """
+    unperturbed = [
+        f"{label} never perturbed the weights in {seeds(number)}, because the tail was not learned (--sharp-recall); "
+        "there it is its base optimizer"
+        for label, number in summary.unperturbed.items()
+    ]
     if len(summary.labels) == 1:
-        return [_scores_alone(summary, summary.baseline)]
+        return [_scores_alone(summary, summary.baseline), *unperturbed]
     leader = summary.leader
     others = [label for label in summary.labels[1:] if label != leader]
     sentences = [_against(summary, leader, summary.primary), _against(summary, leader, "overall")]
-    return sentences + _more(summary, leader, others)
+    return sentences + _more(summary, leader, others) + unperturbed
 
 
 def _more(summary: Summary, leader: str, others: Sequence[str]) -> list[str]:

@@ -7,6 +7,9 @@ from imbsam.training import setup
 NEVER = 2**62
 """Number of steps that no run makes."""
 
+UNPERTURBED = "The weights were never perturbed"
+"""Beginning of the note on a run whose tail was not learned in time."""
+
 
 class Onset:
     """Start of the perturbation, decided after each epoch.
@@ -69,6 +72,6 @@ class Onset:
             return []
         found = "" if recall is None else f", and was {100 * recall:.1f} % before the last epoch"
         return [
-            "The weights were never perturbed: the tail's recall on its own training samples did not reach "
+            f"{UNPERTURBED}: the tail's recall on its own training samples did not reach "
             f"{100 * self.recall:g} % (--sharp-recall){found}. So this was a run of {base}."
         ]
