@@ -75,6 +75,15 @@ def test_a_tail_that_is_never_learned_leaves_the_run_of_the_base_optimizer_and_s
     assert recalls(tmp_path / "plain") == [None] * 4
 
 
+@pytest.mark.parametrize("values", [{"epochs": 1}, {"epochs": 3, "sharp_from": 1.0}])
+def test_without_a_look_the_note_says_so(tmp_path, train, perturbed, values):
+    run = train(tmp_path / "a", batch_size=64, sharp_recall=0.01, **values)
+    assert not any(perturbed)
+    (note,) = [note for note in run.notes if "never perturbed" in note]
+    assert "no epoch was left" in note
+    assert set(recalls(tmp_path / "a")) == {None}
+
+
 def test_the_recall_is_that_of_the_weights_on_the_training_samples_of_the_tail(tmp_path, options):
     chosen = options(epochs=2, batch_size=64, sharp_recall=1.0, select="last")
     problem = setup.load_problem("digits", chosen)

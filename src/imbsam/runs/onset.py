@@ -70,8 +70,11 @@ class Onset:
         """
         if not self.waits:
             return []
-        found = "" if recall is None else f", and was {100 * recall:.1f} % before the last epoch"
-        return [
-            f"{UNPERTURBED}: the tail's recall on its own training samples did not reach "
-            f"{100 * self.recall:g} % (--sharp-recall){found}. So this was a run of {base}."
-        ]
+        looked_at = "the tail's recall on its own training samples"
+        why = (
+            f"{looked_at} is looked at after each epoch before the next (--sharp-recall), and no epoch was left"
+            if recall is None
+            else f"{looked_at} did not reach {100 * self.recall:g} % (--sharp-recall), and was {100 * recall:.1f} % "
+            "before the last epoch"
+        )
+        return [f"{UNPERTURBED}: {why}. So this was a run of {base}."]
