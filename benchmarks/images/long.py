@@ -103,26 +103,34 @@ def keep(folder: Path, job: tuple[str, str, int], runs: Path) -> None:
 
 
 def table(found: pd.DataFrame) -> str:
-    """The runs there are, means over seeds, beside what others report."""
-    rows = []
+    """The runs there are, means over seeds and paired differences, beside what others report."""
+    rows, paired = [], []
     for loss in LOSSES:
+        # The customary decision of each loss: by the likeliest class, or as logit adjustment has it.
+        split = "likeliest" if loss == "cross-entropy" else "test"
+        columns = [*(f"{split}.{measure}" for measure in MEASURES), "test.few", "test.balanced"]
+        of_loss = found[found.loss == loss].set_index("seed")
+        plain = of_loss[of_loss.method == "SGD"]
         for method in (*METHODS, *FURTHER):
-            runs = found[(found.loss == loss) & (found.method == method)]
-            if len(runs):
-                # The customary decision of each loss: by the likeliest class, or as logit adjustment has it.
-                split = "likeliest" if loss == "cross-entropy" else "test"
-                scores = [interval(runs[f"{split}.{measure}"]) for measure in MEASURES]
-                balanced = interval(runs["test.balanced"])
-                rows.append(
-                    f"| {method}, {loss} | {' | '.join(scores)} | {balanced} | {runs.cost.mean():.2f} | {len(runs)} |"
-                )
-    head = "| ResNet-20 | many | medium | few | all | all, decided as if classes were equally frequent | rows | seeds |"
+            runs = of_loss[of_loss.method == method]
+            if not len(runs):
+                continue
+            scores = " | ".join(interval(runs[column]) for column in columns)
+            rows.append(f"| {method}, {loss} | {scores} | {runs.cost.mean():.2f} | {len(runs)} |")
+            both = plain.index.intersection(runs.index)
+            if method != "SGD" and len(both):
+                gained = [interval(runs.loc[both, c] - plain.loc[both, c], signed=True) for c in columns]
+                paired.append(f"| {method} over SGD, {loss} | {' | '.join(gained)} | | {len(both)} |")
+    head = (
+        "| ResNet-20 | many | medium | few | all | few, decided as if classes were equally frequent | all, same "
+        "| rows | seeds |"
+    )
     title = (
         "# CIFAR-100-LT, imbalance 100, 200 epochs\n\nTest recall in percent, by the likeliest class under "
         "cross-entropy and as if classes were equally frequent under logit adjustment. The epoch is chosen by balanced "
-        "accuracy on validation data.\n"
+        "accuracy on validation data. Differences are paired by seed.\n"
     )
-    return "\n".join([title, head, "|---|---|---|---|---|---|---|---|", *rows, "", PAPERS])
+    return "\n".join([title, head, "|---|---|---|---|---|---|---|---|---|", *rows, *paired, "", PAPERS])
 
 
 def main() -> None:
