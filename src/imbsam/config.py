@@ -170,7 +170,7 @@ class MethodOptions:
     sharp_recall: Annotated[float, Field(ge=0, le=1)] | None = None
     """Recall of the tail on its own training samples, from 0 to 1, before which the method does not perturb the weights
     either; it is looked at after each epoch. Default: 0.8 for imbsam on images of 16 pixels or more unless it is said
-    from which share of the steps to perturb; else it does not matter."""
+    from which share of the steps to perturb; else nothing is waited for."""
     perturb: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)
     """Parameters to perturb: all, norms (those of normalisation layers), or names such as head.*."""
     anneal_from: Annotated[float, Field(ge=0, le=1)] | None = None

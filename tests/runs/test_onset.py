@@ -111,9 +111,11 @@ def test_a_run_resumes_bit_for_bit_on_either_side_of_the_onset(tmp_path, options
     assert_same_run(*stopped_within_an_epoch(tmp_path / "within", options, "digits", **within))
 
 
-def test_plain_methods_and_blends_take_no_such_recall(tmp_path, train):
+def test_plain_methods_and_blends_take_no_such_recall(tmp_path, train, parts_csv):
     with pytest.raises(OptionError, match="sgd is plain: it takes no --sharp-recall"):
         train(tmp_path / "a", method="sgd", sharp_recall=0.5)
+    with pytest.raises(OptionError, match="--method blend takes no --sharp-recall"):
+        train(tmp_path / "a", parts_csv, target="kind", method="blend", sharp_recall=0.5)
     assert not (tmp_path / "a").exists()
 
 

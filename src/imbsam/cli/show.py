@@ -20,7 +20,7 @@ from imbsam.report.summary import Summary, summarise
 from imbsam.report.words import answer, decided, seeds
 from imbsam.runs.cost import Cost
 from imbsam.runs.folder import RunFolder
-from imbsam.runs.onset import UNPERTURBED
+from imbsam.runs.onset import unperturbed
 from imbsam.runs.outcome import not_learnt
 from imbsam.runs.records import BlendMember, Result, Split
 from imbsam.runs.trained import Trained
@@ -107,8 +107,8 @@ def result(found: Result) -> None:
     if len(found.members) > 1:
         each = (_member(member) for member in found.members)
         lines([f"Members: share, in brackets balanced accuracy alone out of fold: {', '.join(each)}."])
-    unperturbed = [note for note in found.notes if note.startswith(UNPERTURBED)]
-    lines([*decided(found), *unperturbed, *not_learnt(found.validation or found.test, found.tail, found.config)])
+    on_the_tail = [*unperturbed(found.notes), *not_learnt(found.validation or found.test, found.tail, found.config)]
+    lines([*decided(found), *on_the_tail])
 
 
 def _member(found: BlendMember) -> str:

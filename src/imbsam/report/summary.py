@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from imbsam.errors import RunError
 from imbsam.metrics import MEASURES, Measure
-from imbsam.runs.onset import UNPERTURBED
+from imbsam.runs.onset import unperturbed
 from imbsam.runs.records import Result, Split
 
 BySeed = dict[int, float]
@@ -130,7 +130,7 @@ def summarise(results: Sequence[Result], *, labels: Sequence[str] | None = None)
             label: {m: _difference(values[label][m], values[ordered[0]][m]) for m in MEASURES} for label in ordered[1:]
         },
         costs={label: _cost([r for r in results if r.label == label]) for label in ordered},
-        unperturbed=Counter(r.label for r in results if any(note.startswith(UNPERTURBED) for note in r.notes)),
+        unperturbed=Counter(result.label for result in results if unperturbed(result.notes)),
     )
 
 

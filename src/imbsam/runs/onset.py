@@ -1,5 +1,7 @@
 """Start of the perturbation in a run: not before its share of the steps, nor before the tail is learned."""
 
+from collections.abc import Iterable
+
 from imbsam import data
 from imbsam.optim import SharpnessAware
 from imbsam.training import setup
@@ -9,6 +11,11 @@ NEVER = 2**62
 
 UNPERTURBED = "The weights were never perturbed"
 """Beginning of the note on a run whose tail was not learned in time."""
+
+
+def unperturbed(notes: Iterable[str]) -> list[str]:
+    """Return the notes of a run that say that its weights were never perturbed."""
+    return [note for note in notes if note.startswith(UNPERTURBED)]
 
 
 class Onset:
@@ -58,7 +65,7 @@ class Onset:
 
     def begin(self, steps: int | None) -> None:
         """Perturb the weights after these steps, as decided before the run was stopped; None decides nothing."""
-        if steps is not None and self.recall:
+        if steps is not None:
             self.optimizer.sharp_from = steps
 
     def note(self, recall: float | None, base: str) -> list[str]:
