@@ -61,8 +61,11 @@ test-wheel: wheel  ## the same of the built wheel, where no source lies
 	folder=$$(mktemp -d) && git archive HEAD | tar -x -C "$$folder" --exclude=src \
 		&& cd "$$folder" && $(CURDIR)/.venv-wheel/bin/$(PYTEST) $(QUICK) $(NEEDS_EXTRAS) --ignore=$(APART) && rm -r "$$folder"
 
-gpu: $(VENV)/installed-test  ## what every method promises, on an accelerator; DEVICE=cpu runs the same without one
+gpu: $(VENV)/installed-test  ## what every method promises and a step's price on an accelerator; DEVICE=cpu runs the tests alone
 	IMBSAM_TEST_DEVICE=$(DEVICE) CUBLAS_WORKSPACE_CONFIG=:4096:8 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ON_DEVICE)
+	test $(DEVICE) = cpu || $(BIN)/python benchmarks/speed/measure.py --device $(DEVICE) --workloads mlp vit resnet32-gn resnet32-bn \
+		--batches 128 256 512 1024 --precisions float32 bfloat16
+	test $(DEVICE) = cpu || $(BIN)/python benchmarks/speed/table.py --write
 
 lint: $(VENV)/installed-lint  ## style, types, layers
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What is timed: a plain step, our methods, the published rule written from its formula, other libraries."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from imbsam import ClassPriors, optim
 
-Step = Callable[[Tensor, Tensor], None]
+Step = Callable[[Tensor, Tensor, Tensor], None]
+"""From rows and their classes on the model's device, and the classes on the CPU, where a plan is made."""
 Make = Callable[[nn.Module, Tensor, float], Step]
 """From a model, the mask of its tail classes and a learning rate to a step."""
 
@@ -17,7 +19,7 @@ def plain(model: nn.Module, tail: Tensor, lr: float) -> Step:
     """SGD as everybody writes it."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
 
-    def step(x: Tensor, y: Tensor) -> None:
+    def step(x: Tensor, y: Tensor, targets: Tensor) -> None:
         optimizer.zero_grad()
         cross_entropy(model(x), y).backward()
         optimizer.step()
@@ -35,8 +37,8 @@ def published(model: nn.Module, tail: Tensor, lr: float, *, rho: float = 0.05) -
         optimizer.zero_grad()
         return taken
 
-    def step(x: Tensor, y: Tensor) -> None:
-        rare = tail[y]
+    def step(x: Tensor, y: Tensor, targets: Tensor) -> None:
+        rare = tail[targets].to(y.device)
         optimizer.zero_grad()
         losses = cross_entropy(model(x), y, reduction="none")
         (losses[~rare].sum() / len(y)).backward(retain_graph=True)
@@ -67,8 +69,8 @@ def ours(name: str, **options: object) -> Make:
         priors = ClassPriors(torch.full((len(tail),), 100))
         optimizer = optim.create(name, model, priors=priors, tail=tail, base="sgd", lr=lr, momentum=0.9, **options)
 
-        def step(x: Tensor, y: Tensor) -> None:
-            with optimizer.passes(y) as passes:
+        def step(x: Tensor, y: Tensor, targets: Tensor) -> None:
+            with optimizer.passes(targets) as passes:
                 for p in passes:
                     rows, classes = p.select(x, y)
                     p.backward(cross_entropy(model(rows), classes, reduction="none"))
@@ -94,14 +96,14 @@ def peer(name: str, **options: object) -> Make:
             )
             optimizer = kind(model.parameters(), base_optimizer=base, model=model, rho_scheduler=fixed, alpha=0.4)
 
-            def step(x: Tensor, y: Tensor) -> None:
+            def step(x: Tensor, y: Tensor, targets: Tensor) -> None:
                 optimizer.set_closure(cross_entropy, x, y)
                 optimizer.step()
 
             return step
         optimizer = kind(model.parameters(), torch.optim.SGD, lr=lr, momentum=0.9, **options)
 
-        def step(x: Tensor, y: Tensor) -> None:
+        def step(x: Tensor, y: Tensor, targets: Tensor) -> None:
             def closure() -> Tensor:
                 optimizer.zero_grad()
                 loss = cross_entropy(model(x), y)
@@ -116,6 +118,7 @@ def peer(name: str, **options: object) -> Make:
     return make
 
 
+PEER = "pytorch-optimizer"
 PLAIN = {"plain": plain}
 OURS = {
     "ImbSAM": ours("imbsam"),
@@ -123,7 +126,7 @@ OURS = {
     "published rule": published,
     "SAM": ours("sam"),
 }
-FAMILY = {
+_FAMILY = {
     "SAM, pytorch-optimizer": peer("SAM"),
     "GSAM": ours("gsam"),
     "GSAM, pytorch-optimizer": peer("GSAM"),
@@ -136,3 +139,5 @@ FAMILY = {
     "CC-SAM": ours("cc-sam"),
     "CC-SAM, classifier": ours("cc-sam", classifier="classifier"),
 }
+FAMILY = {name: make for name, make in _FAMILY.items() if PEER not in name or find_spec(PEER.replace("-", "_"))}
+"""Without the other library, ours alone."""

@@ -21,6 +21,7 @@ BESIDE = ("ImbSAM", "ImbSAM, reuse", "published rule", "SAM")
 
 def tables(found: dict) -> str:
     """Both tables as Markdown."""
+    several = len({case["precision"] for case in found["cases"]}) > 1
     lines = [
         "| model, batch | tail rows | plain step, ms | " + " | ".join(BESIDE) + " | limit 1 + t |",
         "|---|---|---|" + "---|" * (len(BESIDE) + 1),
@@ -31,11 +32,14 @@ def tables(found: dict) -> str:
         cells = [
             f"{steps[name]['ratio']:.2f} ({'–'.join(f'{q:.2f}' for q in steps[name]['quartiles'])})" for name in BESIDE
         ]
-        first = [f"{case['title']}, {case['batch']}", f"{case['tail_rows']} ({100 * share:.0f} %)"]
+        sort = f", {case['precision']}" if several else ""
+        first = [f"{case['title']}, {case['batch']}{sort}", f"{case['tail_rows']} ({100 * share:.0f} %)"]
         row = [*first, f"{steps['plain']['ms']:.1f}", *cells, f"{1 + share:.2f}"]
         lines.append(f"| {' | '.join(row)} |")
     wide = [case for case in found["cases"] if len(case["steps"]) > 1 + len(BESIDE)]
-    lines += ["", "| method | " + " | ".join(case["title"] for case in wide) + " |", "|---|" + "---|" * len(wide)]
+    wide = list({case["workload"]: case for case in reversed(wide)}.values())[::-1]
+    if wide:
+        lines += ["", "| method | " + " | ".join(case["title"] for case in wide) + " |", "|---|" + "---|" * len(wide)]
     for name in wide[0]["steps"] if wide else ():
         if name != "plain":
             lines.append(f"| {name} | " + " | ".join(f"{case['steps'][name]['ratio']:.2f}" for case in wide) + " |")
@@ -121,12 +125,26 @@ def whole_runs(found: dict) -> str:
     return "\n".join(lines)
 
 
+def accelerator(made: Path) -> str:
+    """The section on an accelerator; without a measurement, how to make one."""
+    lines = ["## On an accelerator", ""]
+    if not made.exists():
+        return "\n".join([*lines, "Not measured so far: no GPU was available. `make gpu` tests and measures there."])
+    lines += [
+        "The same networks with batches of 128 to 1,024, in float32 and bfloat16 (`make gpu`). Few tail rows leave an "
+        "accelerator idle, so that a pass over them costs more than its rows.",
+        "",
+    ]
+    return "\n".join([*lines, tables(json.loads(made.read_text()))])
+
+
 def main() -> None:
     results = HERE / "results"
     texts = {
         "speed": tables(json.loads((results / "speed.json").read_text())),
         "trainer": trainer(json.loads((results / "trainer.json").read_text())),
         "accuracy": accuracy(),
+        "accelerator": accelerator(results / "speed-cuda.json"),
     }
     if (made := results / "whole_runs.json").exists():
         texts["whole runs"] = whole_runs(json.loads(made.read_text()))

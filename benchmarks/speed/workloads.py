@@ -30,16 +30,19 @@ class Workload:
     classes: int = 10
     lr: float = 0.01
 
-    def batches(self, tail_rows: int, number: int, *, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
-        """Batches with exactly this many tail rows, at random places."""
+    def batches(
+        self, tail_rows: int, number: int, *, rows: int | None = None, seed: int = 0
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Batches with exactly this many tail rows, at random places; of the workload's size unless told otherwise."""
+        rows = self.batch if rows is None else rows
         draw = torch.Generator().manual_seed(seed)
         made = []
         for _ in range(number):
-            x = torch.randn(self.batch, *self.shape, generator=draw)
+            x = torch.randn(rows, *self.shape, generator=draw)
             if len(self.shape) == 3:
                 x = x.contiguous(memory_format=torch.channels_last)
-            y = torch.randint(self.classes - 1, (self.batch,), generator=draw)
-            y[torch.randperm(self.batch, generator=draw)[:tail_rows]] = self.classes - 1
+            y = torch.randint(self.classes - 1, (rows,), generator=draw)
+            y[torch.randperm(rows, generator=draw)[:tail_rows]] = self.classes - 1
             made.append((x, y))
         return made
 
@@ -76,6 +79,7 @@ class ViT(nn.Module):
 
 
 IMAGE = ImageSpec(3, 32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+DIGIT = ImageSpec(1, 8, 8, (0.5,), (0.25,))
 
 
 def _resnet(norm: str) -> Callable[[int], nn.Module]:
@@ -88,11 +92,16 @@ def _mlp(classes: int) -> nn.Module:
     return models.build("mlp", TableSpec(30, ()), num_classes=classes, hidden=(256, 256, 256))
 
 
+def _digits(classes: int) -> nn.Module:
+    return models.build("mlp", DIGIT, num_classes=classes)
+
+
 WORKLOADS = {
     "resnet32-gn": Workload("ResNet-32, GroupNorm", _resnet("group"), (3, 32, 32), 128),
     "resnet32-bn": Workload("ResNet-32, BatchNorm", _resnet("batch"), (3, 32, 32), 128),
     "vit": Workload("ViT, depth 6, width 192", ViT, (3, 32, 32), 64),
     "vit-100": Workload("ViT, 100 classes", ViT, (3, 32, 32), 64, classes=100),
     "vit-1000": Workload("ViT, 1,000 classes", ViT, (3, 32, 32), 64, classes=1000),
+    "digits": Workload("Demo's network for digits", _digits, (1, 8, 8), 32),
     "mlp": Workload("MLP 3 x 256, 30 columns", _mlp, (30,), 256),
 }

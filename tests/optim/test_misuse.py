@@ -1,6 +1,6 @@
 """What would train wrongly without a word is refused by name, and nothing moves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -46,6 +46,31 @@ def test_a_closure_handed_on_by_a_grad_scaler_is_refused(scheduled: bool) -> Non
     with pytest.raises(PassError, match=r"loss_scale=scaler\.get_scale"):
         scaler.step(optimizer, closure)
     assert identical(contents(model), before)
+
+
+@pytest.mark.parametrize("call", ["passes", "step", "closure"])
+def test_a_cuda_graph_that_is_captured_is_refused_and_nothing_moves(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MLP.model()
+    optimizer = imbsam(MLP, model)
+    if call == "step":
+        make_passes(optimizer, model, MLP.loss, BATCH)
+    before = contents(model)
+    calls: dict[str, Callable[[], object]] = {
+        "passes": lambda: optimizer.passes(BATCH[1]),
+        "step": optimizer.step,
+        "closure": lambda: take_step(optimizer, model, MLP.loss, BATCH),
+    }
+    with monkeypatch.context() as capturing:
+        capturing.setattr(torch.cuda, "is_initialized", lambda: True)
+        capturing.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        with pytest.raises(PassError, match="CUDA graph"):
+            calls[call]()
+    assert identical(contents(model), before)
+    if call == "step":
+        optimizer.step()
+    else:
+        take_step(optimizer, model, MLP.loss, BATCH)
+    assert optimizer.steps == 1
 
 
 def test_a_scaler_that_is_switched_off_hands_on_any_closure() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 
+import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
@@ -24,6 +25,17 @@ def refuse_scaler() -> None:
                 "p.backward(scaler.scale(losses)), then scaler.step(optimizer)."
             )
         frame = frame.f_back if frame is not None else None
+
+
+def refuse_capture() -> None:
+    """Refuse to be captured in a CUDA graph: its replays would repeat the rows of one batch, and count no step."""
+    # Without CUDA in use there is nothing to ask, and a torch built without it cannot answer.
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+        raise PassError(
+            "passes() and step() cannot be captured in a CUDA graph: each batch has rows of its own in every pass, and "
+            "a replay would repeat those of this batch. Leave the step outside the graph, and compile the model: "
+            "torch.compile(model), with row_multiple=16 for few shapes."
+        )
 
 
 def described(optimizer: object, prefix: str = "") -> dict[str, object]:

@@ -13,7 +13,7 @@ from imbsam.errors import NonFiniteError, OptionError, PassError
 from imbsam.optim._base_step import step_inside
 from imbsam.optim._counting import Counting
 from imbsam.optim._gradients import Combined, Parts
-from imbsam.optim._misuse import refuse_scaler
+from imbsam.optim._misuse import refuse_capture, refuse_scaler
 from imbsam.optim._modules import SHARDED_AFTERWARDS, Modules
 from imbsam.optim._numbers import check_number
 from imbsam.optim._options import Climb, OnNonFinite, Rows, check_base, check_choices, check_numbers
@@ -246,9 +246,9 @@ class SharpnessAware(Counting):
 
         Raises:
             OptionError: If the targets do not fit the method, or a group's ``rho`` or ``loss_scale`` is out of range.
-            PassError: If passes are open already or wait for :meth:`step`, or a schedule-free base is in evaluation
-                mode; on entering, if ``.grad`` has a gradient that no pass made. With ``accumulate``, waiting passes
-                and a gradient in ``.grad`` are allowed.
+            PassError: If passes are open already or wait for :meth:`step`, a schedule-free base is in evaluation mode,
+                or a CUDA graph is being captured; on entering, if ``.grad`` has a gradient that no pass made. With
+                ``accumulate``, waiting passes and a gradient in ``.grad`` are allowed.
 
         Example:
             >>> with optimizer.passes(y) as passes:  # doctest: +SKIP
@@ -257,6 +257,7 @@ class SharpnessAware(Counting):
             >>> optimizer.step()  # doctest: +SKIP
         """
         self._refuse_now("passes()")
+        refuse_capture()
         self._refuse_evaluation()
         for group in self.param_groups:
             self._check_radii(group)
@@ -314,7 +315,7 @@ class SharpnessAware(Counting):
         Raises:
             NonFiniteError: If a loss or gradient was NaN or infinite; the weights are unchanged.
             PassError: If there are no finished passes to apply, or passes are open, or a schedule-free base is in
-                evaluation mode.
+                evaluation mode, or a CUDA graph is being captured.
             TypeError: If a method that needs classes is given a closure without ``targets``.
         """
         waiting = self._waiting
@@ -322,6 +323,7 @@ class SharpnessAware(Counting):
             self._fill_state()
             return None
         self._refuse_now("step()")
+        refuse_capture()
         if closure is None:
             if waiting is None:
                 raise PassError(
