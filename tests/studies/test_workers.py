@@ -155,6 +155,22 @@ def test_workers_work_in_our_folder(tmp_path, cluster, monkeypatch, processes):
             assert os.getpid() not in {process for _, process, _ in made}
 
 
+@pytest.mark.slow
+def test_processes_end_when_told_and_others_follow(processes):
+    workers = Workers(2)
+    for work in ([1, 2, 3], [4, 5]):
+        ids = {process for _, process, _ in workers.carry_out(twice, work)}
+        assert all(map(psutil.pid_exists, ids))
+        workers.end(len(work))
+        assert not any(map(psutil.pid_exists, ids))
+
+
+@pytest.mark.parametrize(("workers", "work"), [(Workers(1), 3), (Workers(2), 1), (Workers(2), 0)])
+def test_where_there_are_no_processes_none_end(workers, work, monkeypatch):
+    monkeypatch.setattr("joblib.externals.loky.get_reusable_executor", None)
+    workers.end(work)
+
+
 def test_where_there_is_nothing_to_do_nothing_is_done():
     assert list(Workers(2).carry_out(twice, [])) == []
 

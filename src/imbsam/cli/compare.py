@@ -57,15 +57,23 @@ def compare_methods(command: Compare, words: Sequence[str]) -> Answer | int:
     check_apart(folder / "report.html", source)
     if recipe is not None:
         write_atomically(folder / "recipe.yaml", recipe.text)
-    made = _made(command, folder, source, runs, " ".join(["imbsam", *map(quoted, words)]), workers)
+    made = _made(command, folder, source, runs, " ".join(["imbsam", *map(quoted, words)]), workers, left=left)
     return made if isinstance(made, int) else _with_recipe(recipe, made)
 
 
 def _made(
-    command: Compare, folder: Path, source: str, runs: Sequence[PlannedRun], typed: str, workers: Workers
+    command: Compare,
+    folder: Path,
+    source: str,
+    runs: Sequence[PlannedRun],
+    typed: str,
+    workers: Workers,
+    *,
+    left: Sequence[PlannedRun],
 ) -> Answer | int:
     """Make the runs that are not finished yet, and report."""
     failed = []
+    report.load_ahead()
     try:
         with ComparisonProgress([run.folder for run in runs], quiet=command.quiet) as progress:
             for outcome in compare(folder, source, runs, workers=workers, command=typed):
@@ -74,6 +82,7 @@ def _made(
     except KeyboardInterrupt as error:
         print("\ninterrupted. Finished runs are kept; continue with the same command:\n  " + typed, file=sys.stderr)
         return exit_code(error)
+    workers.end(len(left))
     if len(failed) == len(runs):
         raise RunError(f"every run failed, the first with: {failed[0].error}")
     page = report.write_report(folder)

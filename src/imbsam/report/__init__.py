@@ -1,6 +1,7 @@
 """Report of a run or a comparison: one HTML page, its figures, and the summary behind it."""
 
 import importlib
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from imbsam.metrics import MEASURES, Measure
@@ -23,6 +24,7 @@ __all__ = [
     "decided",
     "findings",
     "group_table",
+    "load_ahead",
     "notes",
     "summarise",
     "write_report",
@@ -38,6 +40,13 @@ _HOMES = {
     "write_report": "page",
     "write_sharpness": "sharpness",
 }
+
+
+def load_ahead() -> Thread:
+    """Import what draws a page in a thread, while this process waits for others that make the runs."""
+    thread = Thread(target=importlib.import_module, args=(f"{__name__}.page",), name="loads the report")
+    thread.start()
+    return thread
 
 
 def __getattr__(name: str) -> object:

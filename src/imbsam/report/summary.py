@@ -196,8 +196,8 @@ def t_half_width(values: Sequence[float]) -> float | None:
     if n < 2:
         return None
     # Late: no run waits for SciPy before its first step.
-    from scipy import stats
+    from scipy.special import stdtrit
 
     mean = _mean(values)
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return float(stats.t.ppf(0.975, n - 1)) * math.sqrt(variance / n)
+    return float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n)
