@@ -8,6 +8,7 @@ from torch import nn
 from imbsam import models
 from imbsam.errors import ModelError
 from imbsam.inputs import ImageSpec, TableSpec
+from imbsam.models.pretrained import expected_inputs
 
 IMAGES = ImageSpec(3, 8, 8, (0.5,) * 3, (0.5,) * 3)
 GREY = ImageSpec(1, 8, 8, (0.5,), (0.5,))
@@ -138,6 +139,10 @@ def test_a_library_that_is_missing_says_what_to_install(library):
         pytest.skip(f"{library} is installed here")
     with pytest.raises(ModelError, match=f"{library} cannot be imported: ModuleNotFoundError.*pip install {library}"):
         models.build(f"{library}:resnet18", IMAGES, num_classes=2)
+    with pytest.raises(
+        ModelError, match=f"^{library} cannot be imported: [^.]+[.] Install .*, or choose another model[.]$"
+    ):
+        expected_inputs(f"{library}:resnet18")
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])

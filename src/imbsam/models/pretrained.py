@@ -56,6 +56,8 @@ def expected_inputs(name: str) -> Expected:
         if is_user_code(name):
             said: object = getattr(user_callable(name), "pretrained_cfg", None)
             return Expected() if said is None else _of_config(cast(Mapping[str, object], said))
+    except ModelError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"cannot find out which images the model {name} takes: {type(error).__name__}: {error}. "
