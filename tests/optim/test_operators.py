@@ -25,7 +25,9 @@ class Operators(TorchDispatchMode):
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.found[str(operator)] += 1
+        # How often torch detaches on the way hangs on its version.
+        if operator is not torch.ops.aten.detach.default:
+            self.found[str(operator)] += 1
         return operator(*args, **(kwargs or {}))
 
 
@@ -75,7 +77,7 @@ def step_of(optimizer: SAM | ImbSAM | CCSAM, model: nn.Module) -> Callable[[Tens
 
 
 @pytest.mark.parametrize(
-    ("method", "tail_rows", "passes", "most"), [("imbsam", 0, 1, 6), ("imbsam", 5, 3, 27), ("sam", 5, 2, 14)]
+    ("method", "tail_rows", "passes", "most"), [("imbsam", 0, 1, 4), ("imbsam", 5, 3, 18), ("sam", 5, 2, 5)]
 )
 def test_a_step_dispatches_few_operators_beyond_its_passes(method: str, tail_rows: int, passes: int, most: int) -> None:
     model = network()

@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from imbsam.data.sources.walk import Walk, beside, by_ending, is_image, visible
 from imbsam.errors import DataError
@@ -122,6 +123,8 @@ def test_hidden_files_are_passed_over(tmp_path, save_image):
 
 @pytest.mark.parametrize("ending", [".jfif", ".JPG", ".avif", ".jp2", ".ico", ".tga", ".webp", ".HEIC"])
 def test_an_image_is_known_by_any_ending_that_is_read(tmp_path, ending):
+    if ending == ".avif" and "AVIF" not in Image.OPEN:
+        pytest.skip("this Pillow reads no AVIF")
     (tmp_path / f"a{ending}").write_bytes(b"")
     assert found(tmp_path)[0] == [f"a{ending}"]
 
