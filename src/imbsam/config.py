@@ -271,8 +271,8 @@ class TrainingOptions:
     deterministic: bool = False
     """Use torch's deterministic algorithms, and name the operations that have none."""
     threads: Count | None = None
-    """Threads of one run. Results repeat bit for bit only with the same number, as rounding depends on it. Default: all
-    cores, shared among the processes of compare."""
+    """Most threads of one run; an mlp with small steps takes one. Results repeat bit for bit only with the same number,
+    as rounding depends on it. Default: all cores, shared among the processes of compare."""
     track: Annotated[tuple[Track, ...], Field(min_length=1)] = ("auto",)
     """tensorboard, mlflow, both, or none. auto: tensorboard if it is installed. mlflow writes to MLFLOW_TRACKING_URI,
     else to mlflow.db in the folder."""

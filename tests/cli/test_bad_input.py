@@ -35,6 +35,7 @@ UNUSABLE_OPTIONS = {
     "--loss focal --loss-options gamma=-1": "gamma must be a number of at least 0",
     "--loss-options gamma": "--loss-options gamma: give NAME=NUMBER",
     "--model foo": "there is no model 'foo'",
+    "--model foo --width 0.5": "there is no model 'foo'",
     "--model no.such.module:net": "cannot import the module 'no.such.module'",
     "--model mlp --width 2": "the model mlp has no option width",
     "--model resnet20 --hidden 8": "the model resnet20 has no option hidden",

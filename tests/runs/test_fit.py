@@ -267,15 +267,6 @@ def test_options_left_open_are_recorded_as_they_were_used(tmp_path, train):
     assert (config["model"], config["imbalance"], config["rho"], config["lr"]) == ("mlp", 50.0, 0.2, 0.1)
 
 
-def test_threads_are_set_for_the_run(tmp_path, train):
-    before = torch.get_num_threads()
-    try:
-        train(tmp_path / "run", epochs=1, threads=2)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_the_caller_may_name_the_variant(tmp_path, options):
     result = fit(RunFolder(tmp_path / "run"), "digits", options(epochs=1), label="imbsam:rho=0.1")
     assert (result.label, result.method) == ("imbsam:rho=0.1", "imbsam")

@@ -20,6 +20,7 @@ from imbsam.optim import METHODS, SharpnessAware, create, options_of
 from imbsam.priors import ClassPriors
 from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
+from imbsam.training.threads import is_small, threads
 
 Batch = TypeVar("Batch")
 
@@ -106,7 +107,11 @@ def fitted(objective: Objective, scaling: ColumnScaling, rows: Subset, settings:
     """
     trainer = _Trainer(rows, scaling, settings, seed)
     # Some ascents draw from torch's global generator.
-    with own_random_numbers(generator(seed, METHOD).initial_seed(), torch.device(settings.device)):
+    is_table = rows.table.ndim == 2
+    with (
+        own_random_numbers(generator(seed, METHOD).initial_seed(), torch.device(settings.device)),
+        threads(1 if is_table and is_small(objective, settings.batch_size) else None),
+    ):
         auto_encoder = objective.pretraining(generator(seed, DECODER))
         if auto_encoder is not None:
             trainer.pretrain(auto_encoder, objective)

@@ -17,6 +17,7 @@ from imbsam.notebook.progress import Progress
 from imbsam.optim import SharpnessAware
 from imbsam.training.schedule import factor, usual_warmup
 from imbsam.training.step import train_step
+from imbsam.training.threads import is_small, threads
 
 SCORING_BLOCK = 16384
 """Number of rows forwarded at once."""
@@ -102,6 +103,18 @@ def train(
     Raises:
         NonFiniteError: If a loss or gradient became NaN or infinite.
     """
+    with threads(1 if is_small(model, course.batch_size) else None):
+        return _trained(model, criterion, make_optimizer, samples, course, score)
+
+
+def _trained(
+    model: nn.Module,
+    criterion: nn.Module,
+    make_optimizer: Callable[[int], SharpnessAware],
+    samples: data.Samples,
+    course: Course,
+    score: Callable[[], float] | None,
+) -> History:
     steps = len(course.batches(samples, 0))
     optimizer = make_optimizer(course.epochs * steps)
     warmup = usual_warmup(course.epochs)

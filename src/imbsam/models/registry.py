@@ -16,7 +16,7 @@ from imbsam.models.mlp import MLP
 from imbsam.models.resnet import RESNETS, resnet
 from imbsam.models.weights import load_weights
 
-_HIDDEN = (128, 128)
+_DEFAULTS = {"width": 1.0, "norm": "batch", "hidden": (128, 128)}
 
 MODELS: tuple[str, ...] = (*RESNETS, "mlp", "torchvision:NAME", "timm:NAME", "package.module:callable")
 """Names that :func:`build` takes."""
@@ -32,7 +32,7 @@ def build(
     finetune: FineTune | None = None,
     width: float = 1.0,
     norm: Norm = "batch",
-    hidden: tuple[int, ...] = _HIDDEN,
+    hidden: tuple[int, ...] = (128, 128),
 ) -> nn.Module:
     """Make a model by its name, which maps float samples in the form of ``spec`` to logits ``(B, num_classes)``.
 
@@ -65,26 +65,23 @@ def build(
     adapted = finetune is not None
     cosine = cosine_classifier and not adapted
     if name in RESNETS:
-        _refuse("hidden", tuple(hidden), _HIDDEN, name)
+        _refuse(name, hidden=tuple(hidden))
         if not isinstance(spec, ImageSpec):
             raise ModelError(f"{name} takes images, but these data are a table: choose mlp.")
         model: nn.Module = resnet(name, spec.channels, num_classes, width=width, norm=norm, cosine_classifier=cosine)
+    elif name == "mlp":
+        _refuse(name, width=width, norm=norm)
+        model = MLP(spec, num_classes, hidden=hidden, cosine_classifier=cosine)
     else:
-        _refuse("width", width, 1.0, name)
-        _refuse("norm", norm, "batch", name)
-        if name == "mlp":
-            model = MLP(spec, num_classes, hidden=hidden, cosine_classifier=cosine)
+        pretrained = finetune is not None and finetune.pretrained and weights is None
+        if finetune is not None and (finetune.architecture is not None or is_folder(name)):
+            _refuse(name, width=width, norm=norm, hidden=tuple(hidden))
+            model = hugging_face_model(name, num_classes, pretrained=pretrained, architecture=finetune.architecture)
+            try_out(name, model, spec, num_classes)
         else:
-            _refuse("hidden", tuple(hidden), _HIDDEN, name)
-            pretrained = finetune is not None and finetune.pretrained and weights is None
-            if finetune is not None and (finetune.architecture is not None or is_folder(name)):
-                model = hugging_face_model(name, num_classes, pretrained=pretrained, architecture=finetune.architecture)
-                try_out(name, model, spec, num_classes)
-            else:
-                _check_importable(name)
-                model = imported_model(
-                    name, spec, num_classes=num_classes, cosine_classifier=cosine, pretrained=pretrained
-                )
+            _check_importable(name)
+            _refuse(name, width=width, norm=norm, hidden=tuple(hidden))
+            model = imported_model(name, spec, num_classes=num_classes, cosine_classifier=cosine, pretrained=pretrained)
     if weights is not None:
         with warnings.catch_warnings():
             if adapted:
@@ -96,10 +93,12 @@ def build(
     return finetuned(name, model.train(), num_classes, finetune, cosines=cosine_classifier)
 
 
-def _refuse(option: str, value: object, default: object, name: str) -> None:
-    if value != default:
-        takers = "mlp" if option == "hidden" else ", ".join(RESNETS)
-        raise OptionError(f"the model {name} has no option {option} (got {value!r}); it belongs to {takers}.")
+def _refuse(name: str, **given: object) -> None:
+    """Refuse options that the model does not take, where they are not left at their defaults."""
+    for option, value in given.items():
+        if value != _DEFAULTS[option]:
+            takers = "mlp" if option == "hidden" else ", ".join(RESNETS)
+            raise OptionError(f"the model {name} has no option {option} (got {value!r}); it belongs to {takers}.")
 
 
 def _check_importable(name: str) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
-import torch
-
 from imbsam.config import Options
 from imbsam.errors import DataError, NonFiniteError, OptionError, RunWarning
 from imbsam.models.blend import Blend
@@ -22,6 +20,7 @@ from imbsam.storage.interruption import held_back
 from imbsam.training import setup
 from imbsam.training.determinism import deterministic
 from imbsam.training.methods import BLENDS, usual_method
+from imbsam.training.threads import threads
 
 OnBegin = Callable[[Sequence[str]], None]
 OnEpoch = Callable[[EpochRecord], None]
@@ -67,8 +66,34 @@ def fit(
     world = world or World()
     if not world.first:
         on_begin = on_step = on_epoch = None
-    if options.training.threads:
-        torch.set_num_threads(options.training.threads)
+    with threads(options.training.threads):
+        return _fitted(
+            folder,
+            source,
+            options,
+            label=label,
+            store=store,
+            overwrite=overwrite,
+            world=world,
+            on_begin=on_begin,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+
+
+def _fitted(
+    folder: RunFolder,
+    source: str,
+    options: Options,
+    *,
+    label: str | None,
+    store: Store | None,
+    overwrite: bool,
+    world: World,
+    on_begin: OnBegin | None,
+    on_step: OnStep | None,
+    on_epoch: OnEpoch | None,
+) -> Result:
     if world.size > 1:
         # A blend trains in one process.
         options = usual_method(options, is_table=False)
@@ -86,6 +111,7 @@ def fit(
     with (
         alone(folder.path) if world.first else nullcontext(),
         deterministic(options.training.deterministic) as training.without,
+        threads(setup.threads_of(problem, training.bare)),
         opened(track, folder.path, store or Store.of(folder.path, source), tags) as trackers,
     ):
         if world.from_first(lambda: _begin(folder, problem, options, overwrite)):

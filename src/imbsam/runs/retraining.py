@@ -26,6 +26,7 @@ from imbsam.training.evaluation import outputs_of
 from imbsam.training.methods import BLENDS
 from imbsam.training.retraining import Cut, best_tau, features_of, normalise, retrained, spread, usual_lr
 from imbsam.training.second_stage import SecondStage
+from imbsam.training.threads import threads
 
 USUAL_EPOCHS = {"crt": 10, "smoothed": 20, "tau-norm": 0}
 
@@ -95,14 +96,13 @@ def retrain(
         raise OptionError(f"imbsam retrain is for images, but the run in {path} is of a table.")
     first = RunFolder(path)
     before = first.read_result()
-    if trained.options.training.threads:
-        torch.set_num_threads(trained.options.training.threads)
     cut = Cut(trained.model, trained.options.model.model, len(trained.classes))
     chosen = trained.options.updated({"device": device})
     problem = setup.load_problem(trained.source, chosen, held=trained.preprocess)
     problem.check_same_data(trained.classes, trained.priors.counts.tolist())
     unfinished = RunFolder(out.with_name(f".{out.name}.unfinished"))
-    with alone(unfinished.path), deterministic(trained.options.training.deterministic) as without:
+    training = trained.options.training
+    with alone(unfinished.path), deterministic(training.deterministic) as without, threads(training.threads):
         try:
             unfinished.clear()
             unfinished.write_data(first.read_data())

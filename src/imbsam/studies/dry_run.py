@@ -19,6 +19,7 @@ from imbsam.training.evaluation import autocast
 from imbsam.training.methods import base_of, check_network, checked_name
 from imbsam.training.random_numbers import own_random_numbers
 from imbsam.training.step import train_step
+from imbsam.training.threads import threads
 
 FEWEST = 4
 """Smallest number of rows of the step: half of them of the most frequent classes, half of the rarest."""
@@ -134,11 +135,9 @@ def dry_run(
             problem = problems[run.label] = setup.problem_of(source, run.options, datasets[key])
             check_network(problem.options.method.method, "--dry-run")
     first = next(iter(problems.values()))
-    if first.options.training.threads:
-        torch.set_num_threads(first.options.training.threads)
     networks: dict[Options, Network] = {}
     forecasts = {}
-    with own_random_numbers(first.options.training.seed, first.device):
+    with own_random_numbers(first.options.training.seed, first.device), threads(first.options.training.threads):
         for label, problem in problems.items():
             plain = _plain(problem)
             if plain.options not in networks:
@@ -216,13 +215,14 @@ def _kept(model: nn.Module, x: Tensor) -> int:
 def _measured(problem: setup.Problem, rows: int) -> float:
     """Return rows per second of plain steps, after one step that is not measured."""
     step = _Step(problem, rows)
-    step.make()
-    began, made = time.perf_counter(), 0
-    while not made or time.perf_counter() - began < LONG_ENOUGH:
-        # Gives a number, so that the device was waited for.
+    with threads(setup.threads_of(problem, step.model)):
         step.make()
-        made += 1
-    return made * rows / (time.perf_counter() - began)
+        began, made = time.perf_counter(), 0
+        while not made or time.perf_counter() - began < LONG_ENOUGH:
+            # Gives a number, so that the device was waited for.
+            step.make()
+            made += 1
+        return made * rows / (time.perf_counter() - began)
 
 
 class _Step:

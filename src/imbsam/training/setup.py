@@ -22,6 +22,7 @@ from imbsam.training.criterion import check_soft_targets, criterion_of
 from imbsam.training.defaults import imbalance, kind_of, rare_classes, resolved, tail_classes
 from imbsam.training.finetuning import as_expected, check_finetuning, finetune_of, held_inputs, is_finetuning
 from imbsam.training.methods import checked_name, make_optimizer
+from imbsam.training.threads import is_small
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,12 @@ def build_model(problem: Problem, *, pretrained: bool = True) -> nn.Module:
 def channels_last(problem: Problem) -> bool:
     """Return whether image batches have their channels last in memory."""
     return problem.options.training.channels_last and kind_of(problem.dataset.spec) in ("image", "large")
+
+
+def threads_of(problem: Problem, model: nn.Module) -> int | None:
+    """Return the number of threads that suits a run's steps; ``None`` for as many as there are."""
+    small = problem.options.model.model == "mlp" and is_small(model, batch_size_of(problem.options))
+    return 1 if small else problem.options.training.threads
 
 
 def build_criterion(problem: Problem) -> nn.Module:
