@@ -425,6 +425,16 @@ def test_a_loss_that_is_not_finite_is_named(targets: Tensor, bad: float) -> None
     assert identical(before, contents(model))
 
 
+def test_a_large_loss_is_no_error() -> None:
+    """Finite, though its square leaves float32."""
+    model = MLP.model(torch.float32)
+    optimizer = imbsam(MLP, model)
+    x, y = MLP.batch(HEAD_AND_TAIL, dtype=torch.float32)
+    loss = optimizer.step(lambda rows: MLP.loss(model(x[rows]), y[rows]) + 1e30, targets=y)
+    assert float(loss) == pytest.approx(1e30)
+    assert optimizer.steps == 1
+
+
 def test_an_ascent_gradient_that_overflows_is_named() -> None:
     """Finite elements whose squares leave float32: the norm is infinite, and the step would silently be plain."""
     p = nn.Parameter(torch.ones(2))

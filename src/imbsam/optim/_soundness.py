@@ -10,6 +10,7 @@ from imbsam.errors import NonFiniteError, PassError
 from imbsam.optim._buffers import Buffers
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._step import Step
+from imbsam.optim._tensors import each
 from imbsam.optim.ascent import global_norm
 
 CLEARED = (
@@ -43,10 +44,13 @@ def refuse_unsound(step: Step, grads: Sequence[Tensor], ranks: Ranks, buffers: B
         NonFiniteError: If a loss or gradient is NaN or infinite, on any rank.
         PassError: If the gradient was set to zero since the passes.
     """
+    if ranks.size == 1 and _have_finite_norm([*grads, *step.norms, *step.loss_parts]):
+        _refuse_zeroed(step, grads)
+        return
     losses, norms = step.all_losses, step.norms
     values = _fetched([*losses, *norms, *([global_norm(grads)] if grads else [])])
     if not ranks.anywhere(not all(map(math.isfinite, values))):
-        _refuse_zeroed(step, values)
+        _refuse_zeroed(step, grads)
         return
     buffers.undo()
     names = ["the loss of"] * len(losses) + ["an ascent gradient of"] * len(norms) + ["the gradient of"]
@@ -56,6 +60,20 @@ def refuse_unsound(step: Step, grads: Sequence[Tensor], ranks: Ranks, buffers: B
         "statistics are unchanged. Look for NaN in the inputs, lower the learning rate or rho, or skip the "
         "batch."
     )
+
+
+def _have_finite_norm(tensors: Sequence[Tensor]) -> bool:
+    """Return whether tensors of one kind have a finite norm together: then every number is finite, and so is its sum.
+
+    Without one the numbers may still be finite, and their squares not.
+    """
+    kinds = {(type(t), t.layout, t.dtype, t.device) for t in tensors}
+    if len(kinds) != 1:
+        return False
+    kind, layout, dtype, _ = kinds.pop()
+    if kind is not Tensor or layout is not torch.strided or dtype not in (torch.float32, torch.float64):
+        return False
+    return math.isfinite(torch.linalg.vector_norm(torch.stack(each("norm", tensors, 2))).item())
 
 
 def _fetched(values: Sequence[Tensor]) -> list[float]:
@@ -68,9 +86,9 @@ def _fetched(values: Sequence[Tensor]) -> list[float]:
     return numbers
 
 
-def _refuse_zeroed(step: Step, values: Sequence[float]) -> None:
+def _refuse_zeroed(step: Step, grads: Sequence[Tensor]) -> None:
     # Changed since the passes, as clipping does, too; and zero, though the direction of an ascent was not.
     p, version = step.left or (None, 0)
     changed = p is not None and p.grad is not None and p.grad._version != version
-    if changed and step.norms and values[-1] == 0 and values[-2] != 0:
+    if changed and step.norms and bool(global_norm(grads) == 0) and bool(step.norms[-1] != 0):
         raise PassError(CLEARED)

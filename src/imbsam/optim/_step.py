@@ -18,7 +18,7 @@ from imbsam.optim._plan import STEP, UNUSED, PlannedPass, Use, ascent_of, descen
 from imbsam.optim._rows import RowCheck
 from imbsam.optim._strangers import STEPS
 from imbsam.optim._targets import checked_targets
-from imbsam.optim._tensors import outside_graphs
+from imbsam.optim._tensors import backpropagate, outside_graphs
 from imbsam.optim._terms import Term
 from imbsam.optim._weights import Weights
 from imbsam.optim.ascent import Memory
@@ -122,7 +122,7 @@ class Step:
             fresh=self._fresh,
             learns=method.ascent.learns,
         ).copy()
-        if self._planned[0].term is not None and any(is_lazy(p) for p in method._own_params()):
+        if modules.watched and self._planned[0].term is not None and any(map(is_lazy, method._own_params())):
             # Nothing can be perturbed that is not there yet.
             self._planned.insert(0, PlannedPass(None, ()))
         self._check: RowCheck | None = None
@@ -281,7 +281,7 @@ class Step:
             last = use is planned.uses[-1]
             if by is None:
                 # The gradient of the weighted sum, without the sum itself, which nothing needs.
-                losses.backward(weights, retain_graph=not last)  # type: ignore[no-untyped-call]
+                backpropagate(losses, weights, retain_graph=not last)
             else:
                 by((losses * weights).sum(), retain_graph=not last)
             if use is mean_by:
@@ -417,6 +417,11 @@ class Step:
     def grads(self) -> list[Tensor]:
         """Return the gradients that are in ``.grad`` of the optimizer's parameters now."""
         return [grad for p in self._method._own_params() if (grad := p.grad) is not None]
+
+    @property
+    def loss_parts(self) -> list[Tensor]:
+        """Return what the loss of every micro-batch of the step is made of, tensors of any shapes."""
+        return [*self._losses_before, *(losses for losses, _ in self._seen)]
 
     @property
     def all_losses(self) -> list[Tensor]:

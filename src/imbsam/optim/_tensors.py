@@ -11,6 +11,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 _PLAIN = (Tensor, nn.Parameter)
+_ENGINE = torch.autograd.Variable._execution_engine
 
 
 def each(
@@ -24,6 +25,22 @@ def each(
     plain = torch.linalg.vector_norm if operator == "norm" else getattr(Tensor, operator)
     many = others if isinstance(others, list | tuple) else [others] * len(tensors)
     return [plain(tensor, other, **options) for tensor, other in zip(tensors, many, strict=True)]
+
+
+def backpropagate(losses: Tensor, weights: Tensor, *, retain_graph: bool) -> None:
+    """Backpropagate losses, each with its weight: ``losses.backward(weights)`` without its checks.
+
+    They take as long as the backward of a small network.
+
+    Args:
+        losses: Losses, shape ``(R,)``, with a graph.
+        weights: Weights of the same shape, dtype and device.
+        retain_graph: Whether the graph is kept for another backward.
+    """
+    if type(losses) is not Tensor:
+        losses.backward(weights, retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        return
+    _ENGINE.run_backward((losses,), (weights,), retain_graph, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 def outside_graphs(function: Callable[Given, Result]) -> Callable[Given, Result]:

@@ -131,9 +131,10 @@ def checked_damping(damping: float) -> float:
 
 def add_normalised(slopes: Sequence[Slope], norm: Tensor, damping: float) -> None:
     """Add ``rho * g / (norm + damping)`` to the parameters, or nothing where rho is 0; overwrites the gradients."""
-    length = norm + damping
+    length = norm + damping if damping else norm
     for slope in slopes:
-        scale = torch.where(length > 0, slope.rho / length, 0.0)
+        # No perturbation along a zero gradient, or one of NaN.
+        scale = (slope.rho / length).nan_to_num_(nan=0.0, posinf=0.0)
         for params, grads in _by_device(slope.params, slope.grads):
             on_device = scale.to(grads[0].device, non_blocking=True)
             if any(g.is_sparse for g in grads):

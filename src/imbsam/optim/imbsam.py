@@ -12,7 +12,7 @@ from imbsam.optim._options import Common
 from imbsam.optim._several import Base
 from imbsam.optim._sharpness_aware import PATTERNS, SharpnessAware
 from imbsam.optim._targets import row_shares
-from imbsam.optim._terms import Term, checked_tail, divided, mean_weights, weighed
+from imbsam.optim._terms import Term, checked_tail, divided, mean_weights
 from imbsam.optim.ascent import Ascent
 
 
@@ -75,9 +75,9 @@ class ImbSAM(SharpnessAware):
         if targets.ndim != 1 or type(self).terms is not ImbSAM.terms:
             return self.terms(targets), None
         in_tail = row_shares(targets, self.tail)
-        tail_rows = weighed(in_tail)
-        terms = self._of_counts(len(targets), len(tail_rows), self.tail_weight)
-        return terms, torch.cat([tail_rows, weighed(~in_tail)]) if len(tail_rows) else None
+        tail_rows = int(in_tail.count_nonzero())
+        terms = self._of_counts(len(targets), tail_rows, self.tail_weight)
+        return terms, in_tail.sort(descending=True, stable=True).indices if tail_rows else None
 
     def _bind(self) -> None:
         super()._bind()
