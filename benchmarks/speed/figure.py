@@ -36,7 +36,7 @@ def main() -> None:
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("time of a step over a plain one")
     axes[0].set_ylim(bottom=0.9)
-    axes[0].legend(fontsize=8, loc="center left", bbox_to_anchor=(0.02, 0.55))
+    axes[-1].legend(fontsize=8, loc="center")
     figure.savefig(HERE / "speed.png", dpi=150)
     print(HERE / "speed.png")
 
