@@ -115,6 +115,7 @@ def _trained(
     course: Course,
     score: Callable[[], float] | None,
 ) -> History:
+    """Train with the number of threads that is set."""
     steps = len(course.batches(samples, 0))
     optimizer = make_optimizer(course.epochs * steps)
     warmup = usual_warmup(course.epochs)

@@ -1,6 +1,7 @@
 """Report of a run or a comparison: one HTML page, its figures, and the summary behind it."""
 
 import importlib
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,13 @@ _HOMES = {
 
 def load_ahead() -> Thread:
     """Import what draws a page in a thread, while this process waits for others that make the runs."""
-    thread = Thread(target=importlib.import_module, args=(f"{__name__}.page",), name="loads the report")
+
+    def load() -> None:
+        # What fails here fails again, and is told, where the page is written.
+        with suppress(Exception):
+            importlib.import_module(f"{__name__}.page")
+
+    thread = Thread(target=load, name="loads the report")
     thread.start()
     return thread
 

@@ -94,6 +94,7 @@ def _fitted(
     on_step: OnStep | None,
     on_epoch: OnEpoch | None,
 ) -> Result:
+    """Train with the number of threads that is set."""
     if world.size > 1:
         # A blend trains in one process.
         options = usual_method(options, is_table=False)
