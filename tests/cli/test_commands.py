@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,18 @@ def test_every_argument_of_a_command_has_a_help_text(imbsam, command):
     for field in fields:
         words = found[f"--{field.name.replace('_', '-')}"].partition("(")[0]
         assert len(words.split()) >= 2, f"--{field.name} has no help text"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_help_text_breaks_at_the_edge_alone(imbsam, command):
+    column = len("│ --average-decay FLOAT  ")
+    lines = imbsam(command, "--help").out.splitlines()
+    # The name of an option is left of its text, or on a line of its own.
+    texts = [(line[2:column], line[column:-1] if line[column - 2 : column] == "  " else "") for line in lines]
+    for (_, text), (left, following) in pairwise(texts):
+        if text.strip() and following.strip() and not left.strip():
+            fits = len(text.rstrip()) + 1 + len(following.split()[0]) < len(text)
+            assert not fits, f"{text.strip()} | {following.strip()}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

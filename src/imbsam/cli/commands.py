@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from imbsam.anomaly.settings import Settings
 from imbsam.anomaly.words import LabelWords
 from imbsam.cli import optional
+from imbsam.cli.help_texts import as_paragraphs
 from imbsam.config import Backend, DecisionOptions, Objective, Options, Positive, TestTime, checked, read_yaml
 from imbsam.errors import OptionError
 from imbsam.runs.retraining_options import RetrainingOptions
@@ -470,6 +471,8 @@ def parse(words: Sequence[str]) -> Command:
         SystemExit: With 2 if the command line cannot be parsed, 0 after help.
     """
     kind = COMMANDS[words[0]]
+    if not {"-h", "--help"}.isdisjoint(words):
+        as_paragraphs(kind)
     command = _read(kind, words)
     if isinstance(command, Configured):
         held = _with_files(kind, command)
