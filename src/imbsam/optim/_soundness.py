@@ -10,8 +10,7 @@ from imbsam.errors import NonFiniteError, PassError
 from imbsam.optim._buffers import Buffers
 from imbsam.optim._ranks import Ranks
 from imbsam.optim._step import Step
-from imbsam.optim._tensors import each
-from imbsam.optim.ascent import global_norm
+from imbsam.optim.ascent import global_norm, norm_of_one_kind
 
 CLEARED = (
     "the gradient of the passes was cleared before step(), for example by model.zero_grad(): clear gradients after "
@@ -67,13 +66,8 @@ def _have_finite_norm(tensors: Sequence[Tensor]) -> bool:
 
     Without one the numbers may still be finite, and their squares not.
     """
-    kinds = {(type(t), t.layout, t.dtype, t.device) for t in tensors}
-    if len(kinds) != 1:
-        return False
-    kind, layout, dtype, _ = kinds.pop()
-    if kind is not Tensor or layout is not torch.strided or dtype not in (torch.float32, torch.float64):
-        return False
-    return math.isfinite(torch.linalg.vector_norm(torch.stack(each("norm", tensors, 2))).item())
+    norm = norm_of_one_kind(tensors) if tensors else None
+    return norm is not None and math.isfinite(norm.item())
 
 
 def _fetched(values: Sequence[Tensor]) -> list[float]:

@@ -156,10 +156,8 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
         A scalar on the first tensor's device, float64 if any tensor is, else float32: half precision would
         overflow in the squares.
     """
-    kinds = {(type(g), g.layout, g.dtype, g.device) for g in grads}
-    kind, layout, dtype, _ = next(iter(kinds))
-    if len(kinds) == 1 and kind is Tensor and layout is torch.strided and dtype in (torch.float32, torch.float64):
-        together: Tensor = torch.linalg.vector_norm(torch.stack(each("norm", grads, 2)))
+    together = norm_of_one_kind(grads)
+    if together is not None:
         return together
     values, dtype = [], torch.float32
     for g in grads:
@@ -172,6 +170,22 @@ def global_norm(grads: Sequence[Tensor]) -> Tensor:
         return _over_ranks([norm.square() for norm in norms], grads).sqrt()
     home = norms[0].device
     norm: Tensor = torch.linalg.vector_norm(torch.stack([n.to(home, non_blocking=True) for n in norms]))
+    return norm
+
+
+def norm_of_one_kind(tensors: Sequence[Tensor]) -> Tensor | None:
+    """Compute the norm of :func:`global_norm` where no tensor needs a treatment of its own, else return ``None``.
+
+    Args:
+        tensors: Tensors as for :func:`global_norm`.
+    """
+    kinds = {(type(t), t.layout, t.dtype, t.device) for t in tensors}
+    kind, layout, dtype, _ = next(iter(kinds))
+    if len(kinds) > 1 or kind is not Tensor or layout is not torch.strided:
+        return None
+    if dtype not in (torch.float32, torch.float64):
+        return None
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(each("norm", tensors, 2)))
     return norm
 
 
