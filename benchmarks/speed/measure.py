@@ -17,6 +17,7 @@ import os
 import platform
 import random
 import time
+from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -66,35 +67,33 @@ def main() -> None:
     for name in asked.workloads:
         workload = WORKLOADS[name]
         base = fresh(workload)
-        for batch in asked.batches or (workload.batch,):
-            for precision in asked.precisions:
-                for usual in TAILS[name]:
-                    case = {
-                        "workload": name,
-                        "title": workload.title,
-                        "batch": batch,
-                        "tail_rows": round(usual * batch / workload.batch),
-                        "precision": precision,
-                        "rounds": asked.rounds * (20 if name in SMALL else 1),
-                        "load": round(os.getloadavg()[0], 1),
-                        "threads": asked.threads,
-                    }
-                    if key_of(case) in done:
-                        continue
-                    contenders = PLAIN | OURS | (FAMILY if usual == FAMILY_AT.get(name) else {})
-                    if name.startswith("vit-"):
-                        contenders = {each: (PLAIN | FAMILY)[each] for each in BY_CLASSES}
-                    case["steps"] = measured(workload, base, case, contenders, asked.device)
-                    found["cases"].append(case)
-                    found["machine"] = {
-                        "torch": torch.__version__,
-                        "processor": processor(asked.device),
-                        "python": platform.python_version(),
-                    }
-                    out.parent.mkdir(parents=True, exist_ok=True)
-                    out.write_text(json.dumps(found, indent=1) + "\n")
-                    shown = {contender: step["ratio"] for contender, step in case["steps"].items()}
-                    print(name, batch, case["tail_rows"], precision, f"load {case['load']}", shown, flush=True)
+        for batch, precision, usual in product(asked.batches or (workload.batch,), asked.precisions, TAILS[name]):
+            case = {
+                "workload": name,
+                "title": workload.title,
+                "batch": batch,
+                "tail_rows": round(usual * batch / workload.batch),
+                "precision": precision,
+                "rounds": asked.rounds * (20 if name in SMALL else 1),
+                "load": round(os.getloadavg()[0], 1),
+                "threads": asked.threads,
+            }
+            if key_of(case) in done:
+                continue
+            contenders = PLAIN | OURS | (FAMILY if usual == FAMILY_AT.get(name) else {})
+            if name.startswith("vit-"):
+                contenders = {each: (PLAIN | FAMILY)[each] for each in BY_CLASSES}
+            case["steps"] = measured(workload, base, case, contenders, asked.device)
+            found["cases"].append(case)
+            found["machine"] = {
+                "torch": torch.__version__,
+                "processor": processor(asked.device),
+                "python": platform.python_version(),
+            }
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(found, indent=1) + "\n")
+            shown = {contender: step["ratio"] for contender, step in case["steps"].items()}
+            print(name, batch, case["tail_rows"], precision, f"load {case['load']}", shown, flush=True)
 
 
 def key_of(case: dict) -> tuple[str, int, int, str]:
